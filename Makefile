@@ -1,0 +1,77 @@
+# make demo        fine-tune a small network on synthetic people and compare before and after (five minutes, two cores)
+# make test        lint, types, tests and the documentation's examples
+# make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, run live
+# make setup       only the set-up that each of the others does by itself: .venv with the versions of constraints.txt
+# make lint        only formatting, lint and types
+# make clean       remove caches; make distclean removes .venv too
+#
+# PYTHON=python3.12      another interpreter for .venv (3.11 or later)
+# PIP_ARGS=...           more arguments for every pip install
+# TORCH_INDEX=URL        where test-peers takes torch from. On Linux the default package is the CUDA build, of several
+#                        gigabytes; pytorch.org/get-started names an index of CPU builds (200 MB), which is enough.
+# PYTEST_ARGS=...        more arguments for pytest, such as -k weights
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-peers setup lint clean distclean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PIP_ARGS ?=
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m experiments.finetune --flagfile=experiments/flags/demo.flags
+
+test: lint
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-peers: $(VENV)/.peers
+	$(BIN)/python -m pytest tests/peers $(PYTEST_ARGS)
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+setup: $(VENV)/.test
+
+# Each extra has a stamp, so that pip runs only when a requirement changed.
+$(VENV)/.demo: $(REQUIREMENTS) | $(BIN)/python
+	$(PIP_INSTALL) --editable . $(PIP_ARGS)
+	@touch $@
+
+$(VENV)/.test: $(REQUIREMENTS) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[test]' $(PIP_ARGS)
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.peers: $(REQUIREMENTS) | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[test,peers]' $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) $(PIP_ARGS)
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
+# The first interpreter that is new enough and can make virtual environments.
+$(BIN)/python:
+	@python=""; \
+	for candidate in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	    if $$candidate -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        python=$$candidate; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	    echo "No Python >= 3.11 with venv found (tried: $(PYTHON) python3.11 python3.12 python3.13 python3 python)." >&2; \
+	    echo "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python" >&2; \
+	    exit 1; fi; \
+	echo "making $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+clean:
+	rm -rf .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

@@ -1,0 +1,62 @@
+"""How every test runs: strict arithmetic, eight virtual devices, checked shapes, and every warning an error.
+
+- Mixed dtypes and implicit broadcasting of different ranks are errors, so that neither happens by accident.
+- The CPU shows eight devices, so that sharded code is tested as sharded.
+- The annotations of `dsr_jax` (shapes and types) are checked at every call, under jit while tracing.
+- `x64` switches a test to float64, for the independent oracles; `shared` gives files that only some checkouts have.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+from tests import typecheck
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Compiled programs are kept, the quick ones too: most of the time goes into compiling. In the environment, so that the
+# programs which tests start take part; after JAX is imported, its own settings have to be told as well.
+CACHE = {
+    "jax_compilation_cache_dir": str(ROOT / ".cache" / "jax"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for name, value in CACHE.items():
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Before anything imports dsr_jax: only modules imported after this are checked.
+jaxtyping.install_import_hook("dsr_jax", f"{typecheck.__name__}.check")
+
+# The same examples in every run, and no deadline: the first example of a jitted function compiles it.
+hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
+hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture
+def x64() -> Iterator[None]:
+    """float64 for the duration of one test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """Gives `../shared/<name>` of the checkout; a test whose file is not there is skipped, and says so."""
+
+    def find(name: str) -> Path:
+        path = ROOT.parent / "shared" / name
+        if not path.exists():
+            pytest.skip(f"needs ../shared/{name} beside the checkout, which is not there")
+        return path
+
+    return find
