@@ -1,0 +1,141 @@
+"""From images of any sizes to their maps: bucketed shapes, padded batches, few compilations.
+
+Images are sorted into at most ``max_buckets`` padded shapes, chosen so that little is padded; each bucket is worked off
+in batches of one size under jit. Padding changes no map (see `fcn`), so the result is that of each image alone, and the
+network compiles once per bucket.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from dsr_jax import fcn
+
+Shape = tuple[int, int]
+
+
+def maps(
+    params: fcn.Params,
+    images: Sequence[np.ndarray],
+    *,
+    convention: str = "caffe",
+    output_stride: int = 32,
+    batch_size: int = 8,
+    max_buckets: int = 8,
+    dtype: Any = np.float32,
+    progress: str = "",
+) -> list[np.ndarray]:
+    """The spatial feature map of every image (Sec. 3.1).
+
+    Args:
+      params: parameters of `fcn`.
+      images: (H, W, 3) uint8 RGB images of any sizes; a lazy sequence is read one batch at a time.
+      convention: input convention of the weights, see `fcn.preprocess`.
+      output_stride: 32 or 16.
+      batch_size: images per batch.
+      max_buckets: largest number of padded shapes, hence of compilations.
+      dtype: type of the computation, float32 or bfloat16.
+      progress: what the progress bar says; empty: no bar.
+
+    Returns:
+      One (h, w, d) float32 array per image, in order.
+
+    Raises:
+      ValueError: if an image is smaller than one output cell; the message names the image and the smallest legal size.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from dsr_jax import extract, fcn
+      >>> params = fcn.init(jax.random.key(0), width=0.125)
+      >>> [m.shape for m in extract.maps(params, [np.zeros((64, 64, 3), np.uint8), np.zeros((97, 40, 3), np.uint8)])]
+      [(2, 2, 64), (3, 1, 64)]
+    """
+    shapes = [_shape(image, i, output_stride) for i, image in enumerate(images)]
+    bucket_of = buckets(shapes, stride=output_stride, limit=max_buckets)
+    network = functools.partial(_apply, output_stride=output_stride, convention=convention, dtype=np.dtype(dtype).name)
+    found: list[np.ndarray] = [np.empty(0)] * len(shapes)
+    with tqdm(total=len(shapes), desc=progress, unit="image", disable=not progress) as bar:
+        for bucket in sorted(set(bucket_of)):
+            members = [i for i, b in enumerate(bucket_of) if b == bucket]
+            for start in range(0, len(members), batch_size):
+                part = members[start : start + batch_size]
+                _run(network, params, [(i, images[i]) for i in part], bucket, batch_size, found)
+                bar.update(len(part))
+    return found
+
+
+def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
+    """The padded shape of every image: multiples of ``stride``, at most ``limit`` different ones, little padding.
+
+    Shapes are rounded up; while there are too many, the two whose union pads least are merged.
+
+    Example:
+      >>> from dsr_jax import extract
+      >>> extract.buckets([(60, 30), (64, 32), (128, 64)], stride=32, limit=2)
+      [(64, 32), (64, 32), (128, 64)]
+    """
+    own = [(-(-h // stride) * stride, -(-w // stride) * stride) for h, w in shapes]
+    counts: dict[Shape, int] = {}
+    for shape in own:
+        counts[shape] = counts.get(shape, 0) + 1
+    target = {shape: shape for shape in counts}
+    while len(counts) > limit:
+        union, first, second = min(
+            ((_union(a, b), a, b) for a in counts for b in counts if a < b),
+            key=lambda trio: _padding(trio[0], trio[1], counts) + _padding(trio[0], trio[2], counts),
+        )
+        merged = counts.pop(first) + counts.pop(second)
+        counts[union] = counts.get(union, 0) + merged
+        target = {shape: union if aim in (first, second) else aim for shape, aim in target.items()}
+    return [target[shape] for shape in own]
+
+
+def _union(a: Shape, b: Shape) -> Shape:
+    return max(a[0], b[0]), max(a[1], b[1])
+
+
+def _padding(union: Shape, shape: Shape, counts: dict[Shape, int]) -> int:
+    return counts[shape] * (union[0] * union[1] - shape[0] * shape[1])
+
+
+def _shape(image: np.ndarray, position: int, output_stride: int) -> Shape:
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"images[{position}] must be (H, W, 3) RGB, got shape {image.shape}")
+    if min(image.shape[:2]) < output_stride:
+        raise ValueError(
+            f"images[{position}] of {image.shape[0]} x {image.shape[1]} pixels is smaller than one output cell: the "
+            f"smallest legal size is {output_stride} x {output_stride}; enlarge it or use output_stride=16"
+        )
+    return image.shape[0], image.shape[1]
+
+
+def _run(
+    network: Callable[..., tuple[jax.Array, jax.Array]],
+    params: fcn.Params,
+    numbered: Sequence[tuple[int, np.ndarray]],
+    bucket: Shape,
+    batch_size: int,
+    found: list[np.ndarray],
+) -> None:
+    """Pads one batch, runs it and puts the maps, cut to their true sizes, into ``found``."""
+    padded = np.zeros((batch_size, *bucket, 3), np.uint8)
+    sizes = np.full((batch_size, 2), bucket, np.int32)
+    for row, (_, image) in enumerate(numbered):
+        padded[row, : image.shape[0], : image.shape[1]] = image
+        sizes[row] = image.shape[:2]
+    batch, map_sizes = (np.asarray(value) for value in network(params, padded, sizes))
+    for row, (position, _) in enumerate(numbered):
+        height, width = map_sizes[row]
+        found[position] = batch[row, :height, :width].astype(np.float32)
+
+
+@functools.partial(jax.jit, static_argnames=("output_stride", "convention", "dtype"))
+def _apply(
+    params: fcn.Params, images: jax.Array, sizes: jax.Array, *, output_stride: int, convention: str, dtype: str
+) -> tuple[jax.Array, jax.Array]:
+    values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
+    return fcn.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)

@@ -1,0 +1,246 @@
+"""The network's weights as files: read Keras, torchvision and our own, write our own.
+
+The feature extractor of Sec. 3.1 starts from VGG-16 trained on ImageNet (Sec. 4: "pre-trained on ImageNet"), so the
+weights theta of its 13 convolutions come from somebody else's file. Whatever the file calls them
+(`block1_conv1/kernel` in Keras, `features.0.weight` with OIHW kernels in torchvision), `load` returns the same nested
+dictionary in float32, kernels HWIO. A file that is not exactly such a network is one `ValueError` that lists every
+missing, unexpected and mis-shaped entry. Our own files are safetensors with a `Card` inside that says what the
+network expects of its input; for foreign files the card is derived.
+"""
+
+import dataclasses
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from dsr_jax import fcn, torch_file, vgg16_names
+
+# The network's file in the workdir of a training run, and the key of the card in our files' metadata.
+WORKDIR_FILE = "network.safetensors"
+CARD_KEY = "dsr_jax.card"
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a network's file says about itself.
+
+    Attributes:
+        architecture: the network's name, "vgg16".
+        width: channels as a multiple of the published network's.
+        output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
+        preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted) or "torch" (RGB, 0-1, standardised).
+        extra: anything else that JSON can hold, such as the training configuration and scores.
+
+    Example:
+        >>> Card(width=0.25, output_stride=16).preprocessing
+        'caffe'
+    """
+
+    architecture: str = "vgg16"
+    width: float = 1.0
+    output_stride: int | None = None
+    preprocessing: str = "caffe"
+    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuses what no network of ours could mean."""
+        if not self.width > 0:
+            raise ValueError(f"width={self.width}: pass a positive multiple of VGG-16's channels.")
+        if self.preprocessing not in ("caffe", "torch"):
+            raise ValueError(f"preprocessing={self.preprocessing!r}: pass 'caffe' or 'torch'.")
+        if self.output_stride not in (None, 16, 32):
+            raise ValueError(f"output_stride={self.output_stride!r}: pass 16, 32 or None.")
+
+
+def load(path: str | os.PathLike[str]) -> fcn.Params:
+    """Reads the 13 convolutions of a VGG-16.
+
+    Args:
+        path: a `.npz`, `.safetensors`, `.pth` or `.pt` file with Keras or torchvision names, or the workdir of a
+            training run, whose `network.safetensors` is then read. Pickled code in a `.pth` file is never run.
+
+    Returns:
+        `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32.
+
+    Raises:
+        ValueError: if the file is missing, unreadable, of another format, holds NaN or infinite values, or is not
+            exactly a VGG-16 of some width: every missing, unexpected and mis-shaped entry is listed.
+
+    Example:
+        >>> import tempfile
+        >>> import jax
+        >>> from dsr_jax import fcn, weights
+        >>> params = fcn.init(jax.random.key(0), width=0.125)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     weights.save(folder, params, weights.Card(width=0.125))
+        ...     weights.load(folder)["block5_conv3"]["kernel"].shape
+        (3, 3, 64, 64)
+    """
+    file = locate(path)
+    tensors, card = _read(file)
+    return _network(tensors, file, width=card.width if card else None)
+
+
+def load_head(path: str | os.PathLike[str]) -> dict[str, jax.Array]:
+    """Reads the arrays saved beside the network, such as the identity classifier's; empty if there are none.
+
+    Args:
+        path: as for `load`.
+
+    Returns:
+        `{"kernel": ..., "bias": ...}`, whatever was given as `head` to `save`.
+
+    Raises:
+        ValueError: if the file is missing, unreadable or of another format.
+    """
+    tensors, _ = _read(locate(path))
+    return {name.removeprefix("head."): jnp.asarray(x) for name, x in tensors.items() if name.startswith("head.")}
+
+
+def read_card(path: str | os.PathLike[str]) -> Card:
+    """Reads what the file says about its network; for a foreign file, what its names and shapes say.
+
+    Keras names mean "caffe" preprocessing and torchvision names "torch", as their publishers trained them; the width
+    is that of the first convolution.
+
+    Args:
+        path: as for `load`.
+
+    Returns:
+        The card.
+
+    Raises:
+        ValueError: as for `load`.
+    """
+    file = locate(path)
+    tensors, card = _read(file)
+    if card is None:
+        channels = _network(tensors, file)["block1_conv1"]["bias"].size
+        preprocessing = "torch" if vgg16_names.naming(tensors) == "torchvision" else "caffe"
+        card = Card(width=channels / fcn.CHANNELS[0], preprocessing=preprocessing)
+    return card
+
+
+def save(
+    path: str | os.PathLike[str],
+    params: Mapping[str, Mapping[str, Any]],
+    card: Card,
+    *,
+    head: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a network that `load` reads back bit for bit; the file appears complete or not at all.
+
+    Args:
+        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
+        params: the network's nested dictionary, as `load` returns it.
+        card: what the network is.
+        head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
+
+    Raises:
+        ValueError: if `params` is not the network that `card` describes, or holds NaN or infinite values.
+    """
+    file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
+    if file.suffix != ".safetensors":
+        raise ValueError(f"path={str(file)!r}: weights are written as .safetensors; choose such a name.")
+    tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
+    _network(tensors, file, width=card.width)
+    tensors |= {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
+    tensors = {name: vgg16_names.float32(name, x) for name, x in tensors.items()}
+    metadata = {CARD_KEY: json.dumps(dataclasses.asdict(card), allow_nan=False)}
+    _write_atomically(file, safetensors.numpy.save(tensors, metadata=metadata))
+
+
+def locate(path: str | os.PathLike[str]) -> Path:
+    """Returns the weights file that `path` means: itself, or a training run's `network.safetensors`.
+
+    Args:
+        path: a file or a folder.
+
+    Returns:
+        The file, which exists.
+
+    Raises:
+        ValueError: if there is no such file, or the folder holds no network.
+    """
+    found = Path(path)
+    if found.is_dir():
+        if (found / WORKDIR_FILE).is_file():
+            return found / WORKDIR_FILE
+        holds = ", ".join(sorted(entry.name for entry in found.iterdir())[:12]) or "nothing"
+        raise ValueError(
+            f"weights folder {str(path)!r} has no {WORKDIR_FILE}; it holds {holds}. "
+            "Pass the workdir of a training run that has finished, or a weights file."
+        )
+    if not found.is_file():
+        raise ValueError(f"weights file {str(path)!r} does not exist: pass a file or the workdir of a training run.")
+    return found
+
+
+def _network(tensors: vgg16_names.Tensors, file: Path, *, width: float | None = None) -> fcn.Params:
+    """The file's arrays as a network, or an error that names the file."""
+    try:
+        return vgg16_names.to_params(tensors, width=width)
+    except ValueError as error:
+        raise ValueError(f"weights file {str(file)!r}: {error}") from error
+
+
+def _read(file: Path) -> tuple[vgg16_names.Tensors, Card | None]:
+    """Every array of a file under the file's own names, and its card if it is one of ours."""
+    try:
+        match file.suffix:
+            case ".npz":
+                with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as archive:
+                    return dict(archive), None
+            case ".safetensors":
+                with safetensors.safe_open(file, framework="numpy") as archive:
+                    tensors = {name: archive.get_tensor(name) for name in archive.keys()}
+                    return _without_prefix(tensors), _parse_card(archive.metadata())
+            case ".pth" | ".pt":
+                return _without_prefix(torch_file.read_state_dict(file)), None
+    except (
+        ValueError,
+        TypeError,
+        OSError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        safetensors.SafetensorError,
+    ) as error:
+        raise ValueError(f"weights file {str(file)!r} cannot be read as {file.suffix}: {error}") from error
+    raise ValueError(f"weights file {str(file)!r}: its name must end in .npz, .safetensors, .pth or .pt.")
+
+
+def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:
+    """The card in a safetensors file's metadata, if there is one."""
+    text = (metadata or {}).get(CARD_KEY)
+    return None if text is None else Card(**json.loads(text))
+
+
+def _without_prefix(tensors: vgg16_names.Tensors) -> vgg16_names.Tensors:
+    """The same under the names that they had before torch's data-parallel wrapper put `module.` in front."""
+    return {name.removeprefix("module."): x for name, x in tensors.items()}
+
+
+def _write_atomically(file: Path, content: bytes) -> None:
+    """Writes a temporary file beside `file` and moves it there, so that nobody ever sees half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""Live comparisons with other implementations: `make test-peers`."""

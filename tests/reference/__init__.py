@@ -1,0 +1,1 @@
+"""Small reference files, each beside the script that makes it."""
