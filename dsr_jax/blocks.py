@@ -1,0 +1,108 @@
+"""Blocks of a feature map at several scales: X of Eq. 1, Y of Eq. 2, the multi-scale representation of Sec. 3.4.
+
+Scale s takes every s x s window (stride 1) of the map and pools it to one vector; all scales are stacked, each in
+row-major order of its windows; scales larger than the map are skipped. Then every block is divided by its L2 norm, and
+a block that is all zero stays zero. The paper omits the normalisation; the authors' released code does it, after
+pooling, and l1 = 0.4 only means something with it.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+POOLINGS = ("average", "max")
+
+
+def count(height: int, width: int, *, scales: tuple[int, ...] = (1,)) -> int:
+    """Number of blocks of a (height, width) map: the sum of (h - s + 1)(w - s + 1) over the scales that fit.
+
+    Example:
+      >>> from dsr_jax import blocks
+      >>> blocks.count(10, 3), blocks.count(10, 3, scales=(1, 2, 3)), blocks.count(2, 1, scales=(1, 2))
+      (30, 56, 2)
+    """
+    return sum(max(0, height - s + 1) * max(0, width - s + 1) for s in scales)
+
+
+def cut(
+    feature_map: Float[Array, "h w d"],
+    size: Int[Array, "2"] | None = None,
+    *,
+    scales: tuple[int, ...] = (1,),
+    pooling: str = "average",
+) -> tuple[Float[Array, "n d"], Bool[Array, " n"]]:
+    """Unit-length blocks of one map, all scales stacked (Eq. 1, 2 and Sec. 3.4).
+
+    Written for one map; use `jax.vmap` for a batch. Differentiable.
+
+    Args:
+      feature_map: (h, w, d), zero-padded beyond ``size`` if that is given.
+      size: (2,) true height and width; default: the whole array.
+      scales: sides s of the square windows, each >= 1.
+      pooling: "average" (the paper) or "max" (the authors' released code).
+
+    Returns:
+      blocks: (n, d) with n = `count` of the padded shape; each row has length 1, or is zero.
+      valid: (n,) whether the window lies wholly inside the true size. Blocks that are not valid are zero.
+
+    Raises:
+      ValueError: for a wrong rank, scale or pooling, or if no scale fits the map.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import blocks
+      >>> values, valid = blocks.cut(jnp.ones((2, 2, 4)), scales=(1, 2))
+      >>> values.shape, valid.tolist(), values[4].tolist()
+      ((5, 4), [True, True, True, True, True], [0.5, 0.5, 0.5, 0.5])
+    """
+    height, width, _ = _check(feature_map.shape, scales, pooling)
+    true_height, true_width = (height, width) if size is None else (size[0], size[1])
+    values, valid = [], []
+    for s in scales:
+        if s > height or s > width:
+            continue
+        pooled = _pool(feature_map, s, pooling)
+        rows, columns = jnp.arange(pooled.shape[0]) + s, jnp.arange(pooled.shape[1]) + s
+        inside = (rows <= true_height)[:, None] & (columns <= true_width)[None, :]
+        values.append(pooled.reshape(-1, pooled.shape[-1]))
+        valid.append(inside.reshape(-1))
+    stacked, mask = jnp.concatenate(values), jnp.concatenate(valid)
+    return unit(jnp.where(mask[:, None], stacked, jnp.zeros((), stacked.dtype))), mask
+
+
+def unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+    """Vectors divided by their L2 norm; zero stays zero, tiny and huge ones neither underflow nor overflow.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import blocks
+      >>> blocks.unit(jnp.array([[3e-30, 4e-30], [0.0, 0.0]])).round(3).tolist()
+      [[0.6..., 0.8...], [0.0, 0.0]]
+    """
+    largest = lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=-1, keepdims=True))
+    zero = largest == 0
+    scaled = jnp.where(zero, jnp.ones((), vectors.dtype), vectors / jnp.where(zero, jnp.ones_like(largest), largest))
+    lengths = jnp.sqrt(jnp.sum(scaled * scaled, axis=-1, keepdims=True))
+    return jnp.where(zero, jnp.zeros((), vectors.dtype), scaled / lengths)
+
+
+def _pool(feature_map: jax.Array, s: int, pooling: str) -> jax.Array:
+    """Every s x s window (stride 1) of an (h, w, d) map pooled to one vector: (h - s + 1, w - s + 1, d)."""
+    if s == 1:
+        return feature_map
+    if pooling == "max":
+        return lax.reduce_window(feature_map, -jnp.inf, lax.max, (s, s, 1), (1, 1, 1), "VALID")
+    return lax.reduce_window(feature_map, 0.0, lax.add, (s, s, 1), (1, 1, 1), "VALID") / (s * s)
+
+
+def _check(shape: tuple[int, ...], scales: tuple[int, ...], pooling: str) -> tuple[int, ...]:
+    if len(shape) != 3:
+        raise ValueError(f"feature_map must be (h, w, d), got shape {shape}; use jax.vmap for a batch")
+    if not scales or any(s < 1 for s in scales):
+        raise ValueError(f"scales must be whole numbers >= 1, got {scales}; the paper uses (1,) or (1, 2, 3)")
+    if pooling not in POOLINGS:
+        raise ValueError(f"pooling must be one of {POOLINGS}, got {pooling!r}")
+    if min(scales) > min(shape[:2]) or not shape[2]:
+        raise ValueError(f"feature_map of shape {shape} is smaller than one block of scales {scales}")
+    return shape

@@ -1,0 +1,125 @@
+"""What the network learns from: identification (Fig. 5a) and verification by reconstruction (Eq. 5).
+
+Identification is a softmax over the training identities on the last pooling layer. The layer is averaged over its true
+area first, so that whole images and patches of any size share one classifier.
+
+Verification, for a pair with sign alpha = +1 (same person) or -1 (different persons):
+
+    L = alpha 1/N min_W |X - Y W|^2 (+ l1 |W|_1, which has no gradient once W is fixed)
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+Head = dict[str, Any]
+
+
+def init_head(key: jax.Array, *, width: int, identities: int) -> Head:
+    """Parameters of the linear classifier on the pooled map: kernel (width, identities) and bias (identities,).
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import losses
+      >>> losses.init_head(jax.random.key(0), width=512, identities=767)["kernel"].shape
+      (512, 767)
+    """
+    kernel = jax.random.normal(key, (width, identities)) * (1 / width) ** 0.5
+    return {"kernel": kernel, "bias": jnp.zeros(identities)}
+
+
+def pooled(maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]) -> Float[Array, "batch d"]:
+    """Average of each map over its true area: (B, d). Maps are zero beyond their sizes.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import losses
+      >>> losses.pooled(jnp.zeros((1, 4, 2, 3)).at[0, :2].set(1.0), jnp.array([[2, 2]])).tolist()
+      [[1.0, 1.0, 1.0]]
+    """
+    area = jnp.prod(map_sizes, axis=1).astype(maps.dtype)
+    return jnp.sum(maps, axis=(1, 2)) / area[:, None]
+
+
+def logits(
+    head: Head, maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]
+) -> Float[Array, "batch identities"]:
+    """Scores of the training identities for a batch of maps (Fig. 5a)."""
+    return pooled(maps, map_sizes) @ head["kernel"] + head["bias"][None, :]
+
+
+def identification(
+    scores: Float[Array, "batch identities"], identities: Int[Array, " batch"], *, smoothing: float = 0.0
+) -> Float[Array, ""]:
+    """Mean softmax cross-entropy, with optional label smoothing.
+
+    Args:
+      scores: (B, K) logits.
+      identities: (B,) right classes, 0 to K - 1.
+      smoothing: probability mass spread evenly over all classes, in [0, 1).
+
+    Returns:
+      The mean loss in nats.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import losses
+      >>> round(float(losses.identification(jnp.zeros((1, 4)), jnp.array([2]))), 4)  # log 4
+      1.3863
+    """
+    targets = optax.smooth_labels(jax.nn.one_hot(identities, scores.shape[-1], dtype=scores.dtype), smoothing)
+    return jnp.mean(optax.softmax_cross_entropy(scores, targets))
+
+
+def verification(
+    distances: Float[Array, " batch"], signs: Int[Array, " batch"], *, ceiling: float = 1.0
+) -> Float[Array, ""]:
+    """Mean of Eq. 5 over a batch of pairs: alpha times the reconstruction distance.
+
+    Args:
+      distances: (B,) distances of the pairs, Eq. 4.
+      signs: (B,) +1 for the same person, -1 for different persons.
+      ceiling: a pair of different persons counts only up to this distance; 1 (no effect on unit blocks) is the paper.
+
+    Returns:
+      The mean loss, in [-1, 1].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import losses
+      >>> float(losses.verification(jnp.array([0.5, 0.75]), jnp.array([1, -1])))
+      -0.125
+    """
+    pushed = jnp.where(signs > 0, distances, -jnp.minimum(distances, jnp.asarray(ceiling, distances.dtype)))
+    return jnp.mean(pushed)
+
+
+def ranking(
+    distances: Float[Array, "probes gallery"], same: Bool[Array, "probes gallery"], *, temperature: float = 0.1
+) -> Float[Array, ""]:
+    """Ranking form of the verification signal: each probe against every gallery image of the batch.
+
+    Beyond the paper, whose Eq. 5 moves the distance of each pair alone: what counts in retrieval is that the right
+    image is nearer than the others. Mean over probes of -log sum_same softmax(-distance / temperature).
+
+    Args:
+      distances: (P, G) distances of all pairs.
+      same: (P, G) whether the pair shows one person; each probe needs at least one.
+      temperature: distance difference that counts as one nat.
+
+    Returns:
+      The mean loss in nats.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import losses
+      >>> loss = losses.ranking(jnp.array([[0.5, 0.5]]), jnp.array([[True, False]]))
+      >>> round(float(loss), 4)  # log 2
+      0.6931
+    """
+    scores = -distances / temperature
+    right = jax.nn.logsumexp(jnp.where(same, scores, -jnp.inf), axis=1)
+    return jnp.mean(jax.nn.logsumexp(scores, axis=1) - right)
