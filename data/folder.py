@@ -1,0 +1,165 @@
+"""One's own pictures: a CSV with the columns `path,identity,camera,role`.
+
+A row is one picture: where it lies (relative to the CSV), who it shows, which camera took it (the column may be
+absent: -1, unknown) and what it is for: `train`, `probe` or `gallery`. Identities and cameras that are integers stay
+what they are; other labels get consecutive numbers in sorted order, and the numbering is stored with the data set.
+Identity -1 is nobody: a picture that belongs to none of the probes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from data.builder import Builder
+from data.layout import layout_error
+from data.listing import Listing, Record
+from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
+
+EXPECTED = """\
+people.csv                     the source
+  path,identity,camera,role    its first line
+  probes/a.jpg,1,0,probe
+  gallery/b.jpg,1,1,gallery
+probes/a.jpg                   paths are relative
+gallery/b.jpg                  to the CSV"""
+
+_NEEDED = ("path", "identity", "role")
+
+
+class Row(NamedTuple):
+    """One line of the CSV: `line` is its number in the file, from 1."""
+
+    line: int
+    path: str
+    identity: str
+    camera: str
+    role: str
+
+
+def rows(table: Path) -> list[Row]:
+    """Reads the CSV: UTF-8 with or without a byte-order mark, any line ends, quotes around commas.
+
+    Args:
+      table: path of the CSV.
+
+    Returns:
+      Its rows in order, blank lines left out, surrounding blanks stripped.
+
+    Raises:
+      ValueError: not text, no rows, missing columns, or a row with an empty or unknown entry.
+    """
+    try:
+        text = table.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table} is not UTF-8 text ({error}): save it as CSV UTF-8") from error
+    try:
+        lines = list(_cells(text))
+    except csv.Error as error:
+        raise ValueError(f"{table} is not a CSV ({error})") from error
+    if not lines:
+        raise ValueError(f"{table} is empty: its first line must be path,identity,camera,role")
+    header = [cell.lower() for cell in lines[0][1]]
+    if absent := [name for name in _NEEDED if name not in header]:
+        raise ValueError(
+            f"{table} lacks the column{'s' * (len(absent) > 1)} {', '.join(absent)}: "
+            f"expected the header path,identity,camera,role (camera may be absent), found {','.join(lines[0][1])}"
+        )
+    if len(lines) == 1:
+        raise ValueError(f"{table} has a header and no rows: add one row per image")
+    return [_row(table, line, header, cells) for line, cells in lines[1:]]
+
+
+def _cells(text: str) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    for cells in reader:
+        if any(cell.strip() for cell in cells):
+            yield reader.line_num, [cell.strip() for cell in cells]
+
+
+def _row(table: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
+    if len(cells) != len(header):
+        raise ValueError(f"{table}, line {line}: {len(cells)} entries for {len(header)} columns: {','.join(cells)}")
+    entry = dict(zip(header, cells, strict=True))
+    row = Row(line, entry["path"], entry["identity"], entry.get("camera", ""), entry["role"].lower())
+    if row.role not in SPLITS:
+        raise ValueError(f"{table}, line {line}: role {entry['role']!r} must be one of {', '.join(SPLITS)}")
+    if not row.path or not row.identity:
+        raise ValueError(f"{table}, line {line}: path and identity must not be empty ({NOBODY} is nobody)")
+    if row.role == "train" and row.identity == str(NOBODY):
+        raise ValueError(f"{table}, line {line}: a training image must show somebody, but its identity is {NOBODY}")
+    return row
+
+
+def numbered(labels: Sequence[str]) -> dict[str, int]:
+    """A number for every label: integers are their own, the others follow in sorted order.
+
+    Args:
+      labels: any strings, repeated or not.
+
+    Raises:
+      ValueError: an integer below -1.
+
+    Example:
+      >>> numbered(["bob", "alice", "bob"])
+      {'alice': 0, 'bob': 1}
+      >>> numbered(["7", "carol", "-1"])
+      {'-1': -1, '7': 7, 'carol': 8}
+    """
+    distinct = sorted(set(labels))
+    numbers = {label: int(label) for label in distinct if re.fullmatch(r"[+-]?\d{1,18}", label, re.ASCII)}
+    if low := [label for label, number in numbers.items() if number < -1]:
+        raise ValueError(f"identity or camera {low[0]} must be at least -1 (-1: nobody, unknown)")
+    start = max(numbers.values(), default=-1) + 1
+    return numbers | {label: n for n, label in enumerate((x for x in distinct if x not in numbers), start)}
+
+
+class Folder(Builder):
+    """A user's own pictures, listed in a CSV."""
+
+    VERSION = "1.0.0"
+    ABOUT = "Pictures listed in a CSV with the columns path,identity,camera,role."
+    EXPECTED = EXPECTED
+
+    @classmethod
+    def listing(cls, source: Path | None) -> Listing:
+        """The rows of the CSV at `source`, every file of which must be there."""
+        if source is None or not source.is_file():
+            raise layout_error("source", source, EXPECTED)
+        table = rows(source)
+        paths = [_located(source.parent, row.path) for row in table]
+        _check_files(source, table, paths)
+        identity_of = numbered([row.identity for row in table])
+        camera_of = numbered([row.camera for row in table if row.camera]) | {"": UNKNOWN_CAMERA}
+        splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+        for row, path in zip(table, paths, strict=True):
+            record = Record(row.path, identity_of[row.identity], camera_of[row.camera], path.read_bytes)
+            splits[row.role].append(record)
+        labels = {number: label for label, number in identity_of.items() if label.lstrip("+-").strip("0123456789")}
+        files = {row.path: path for row, path in zip(table, paths, strict=True)} | {"": source}
+        return Listing({split: records for split, records in splits.items() if records}, files, labels=labels)
+
+
+def _located(folder: Path, path: str) -> Path:
+    place = folder / path
+    return place if place.is_file() or "\\" not in path else folder / path.replace("\\", "/")
+
+
+def _check_files(source: Path, table: Sequence[Row], paths: Sequence[Path]) -> None:
+    missing = [f"line {row.line}: {path}" for row, path in zip(table, paths, strict=True) if not path.is_file()]
+    if missing:
+        more = f"\n  ... and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise ValueError(
+            f"{source} names {len(missing)} files that are not there (paths are relative to the CSV):\n  "
+            + "\n  ".join(missing[:10])
+            + more
+        )
+    seen: dict[tuple[str, Path], int] = {}
+    for row, path in zip(table, paths, strict=True):
+        first = seen.setdefault((row.role, path), row.line)
+        if first != row.line:
+            raise ValueError(f"{source}, line {row.line}: {row.path} is in {row.role} already, see line {first}")

@@ -1,0 +1,133 @@
+"""What the network is shown of a training image: a whole view, or a patch of one at the same scale (Sec. 3.3).
+
+Every view starts from the image brought to one size, so that the two images of a pair share their scale. Augmentation
+(mirror, shift, colour, erasing) changes the view, never the scale. A view is a pure function of the image and a random
+generator, and comes padded to the one size, with its true size alongside.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dsr_jax import protocols
+
+
+class View(NamedTuple):
+    """One padded view: `pixels` (H, W, 3) uint8 RGB, zero beyond `size` = (height, width), the true size."""
+
+    pixels: np.ndarray
+    size: np.ndarray
+
+
+class Augmentation(NamedTuple):
+    """How far a view may differ from its image; all zeros leave it as it is.
+
+    Attributes:
+      mirror: probability of a left-right flip.
+      shift: largest shift, as a share of height and width; what enters is the border repeated.
+      colour: largest relative change of brightness, contrast and saturation.
+      erase: probability that a rectangle of 2 to 20 % of the area is filled with noise.
+    """
+
+    mirror: float = 0.5
+    shift: float = 0.05
+    colour: float = 0.2
+    erase: float = 0.5
+
+
+def whole(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int], augmentation: Augmentation) -> View:
+    """A holistic view: the image brought to `size` (height, width), then augmented.
+
+    Example:
+      >>> import numpy as np
+      >>> from data import views
+      >>> image = np.zeros((128, 64, 3), np.uint8)
+      >>> views.whole(image, np.random.default_rng(0), size=(160, 64), augmentation=views.Augmentation()).pixels.shape
+      (160, 64, 3)
+    """
+    return View(_erase(_upright(image, rng, size, augmentation), rng, augmentation), np.array(size, np.int32))
+
+
+def patch(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    size: tuple[int, int],
+    augmentation: Augmentation,
+    height_range: tuple[float, float] = (0.5, 0.75),
+    width_range: tuple[float, float] = (0.7, 1.0),
+) -> View:
+    """A random patch of the image at the scale of `size`: what a partial probe shows.
+
+    Args:
+      image: (H, W, 3) uint8.
+      rng: where the draws come from.
+      size: (height, width) of the whole image.
+      augmentation: as for `whole`.
+      height_range: smallest and largest share of the height that is seen.
+      width_range: the same for the width.
+
+    Returns:
+      The `View`; its size is that of the patch, its padded size that of the largest patch (`patch_size`).
+    """
+    upright = _upright(image, rng, size, augmentation)
+    key = int(rng.integers(2**32))
+    box = protocols.partial_box(*size, seed_key=key, height_range=height_range, width_range=width_range)
+    seen = _erase(protocols.crop(upright, box), rng, augmentation)
+    pixels = np.zeros((*patch_size(size, height_range=height_range, width_range=width_range), 3), np.uint8)
+    pixels[: box.height, : box.width] = seen
+    return View(pixels, np.array([box.height, box.width], np.int32))
+
+
+def patch_size(
+    size: tuple[int, int], *, height_range: tuple[float, float], width_range: tuple[float, float]
+) -> tuple[int, int]:
+    """(height, width) of the largest patch of an image of `size`."""
+    return max(1, round(size[0] * height_range[1])), max(1, round(size[1] * width_range[1]))
+
+
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The image at `size` (height, width), bicubic, as uint8 RGB."""
+    if image.shape[:2] == tuple(size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
+
+
+def _upright(
+    image: np.ndarray, rng: np.random.Generator, size: tuple[int, int], augmentation: Augmentation
+) -> np.ndarray:
+    """Resized, then mirrored, shifted and recoloured."""
+    pixels = resize(image, size)
+    if rng.random() < augmentation.mirror:
+        pixels = pixels[:, ::-1]
+    if augmentation.shift > 0:
+        margins = [max(1, round(augmentation.shift * side)) for side in size]
+        padded = np.pad(pixels, [(margins[0],) * 2, (margins[1],) * 2, (0, 0)], mode="edge")
+        top, left = (int(rng.integers(2 * margin + 1)) for margin in margins)
+        pixels = padded[top : top + size[0], left : left + size[1]]
+    if augmentation.colour > 0:
+        pixels = _recolour(pixels, 1 + augmentation.colour * rng.uniform(-1, 1, 3))
+    return pixels
+
+
+def _recolour(pixels: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Brightness, contrast and saturation multiplied by the three factors."""
+    brightness, contrast, saturation = factors
+    values = pixels.astype(np.float32) * brightness
+    values = values.mean() + contrast * (values - values.mean())
+    grey = values.mean(axis=2, keepdims=True)
+    return np.clip(grey + saturation * (values - grey), 0, 255).astype(np.uint8)
+
+
+def _erase(pixels: np.ndarray, rng: np.random.Generator, augmentation: Augmentation) -> np.ndarray:
+    """Random erasing (Zhong et al., AAAI 2020)."""
+    if rng.random() >= augmentation.erase:
+        return pixels
+    height, width = pixels.shape[:2]
+    area, ratio = rng.uniform(0.02, 0.2) * height * width, np.exp(rng.uniform(-1, 1))
+    rows, columns = min(height, round((area * ratio) ** 0.5)), min(width, round((area / ratio) ** 0.5))
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    erased = pixels.copy()
+    erased[top : top + rows, left : left + columns] = rng.integers(0, 256, (rows, columns, 3), np.uint8)
+    return erased

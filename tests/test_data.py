@@ -1,0 +1,492 @@
+"""Data sets from disk: what is read is what was there, in every layout, and bad input is named before it is used."""
+
+import csv
+import io
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import data
+from data import cuhk03, folder, layout
+from data.builder import Builder, build
+from data.listing import Listing, Record, checked
+from data.prepare import prepare, remarks, table
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def picture(value: int, *, size: tuple[int, int] = (6, 12), form: str = "PNG") -> bytes:
+    """The file of a picture of one grey, (width, height) pixels."""
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, value, value)).save(buffer, form)
+    return buffer.getvalue()
+
+
+def people_csv(place: Path, rows: list[tuple[str, str, str, str]], *, name: str = "people.csv") -> Path:
+    """A CSV of the rows, and a picture for every path in it."""
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / name).open("w", newline="") as file:
+        csv.writer(file).writerows([("path", "identity", "camera", "role"), *rows])
+    for number, (path, *_) in enumerate(rows):
+        (place / path).parent.mkdir(parents=True, exist_ok=True)
+        (place / path).write_bytes(picture(10 * number))
+    return place / name
+
+
+ROWS = [("a.png", "4", "0", "train"), ("sub/b.png", "7", "0", "probe"), ("c, d.PNG", "7", "1", "gallery")]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m data.prepare` with the arguments."""
+    command = [sys.executable, "-m", "data.prepare", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+# Decoding
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+def test_decode_gives_rgb_whatever_the_format(form, mode):
+    buffer = io.BytesIO()
+    made = Image.new("RGB", (5, 9), (96, 96, 96)).convert(mode, palette=Image.Palette.ADAPTIVE)
+    (made.convert("L") if mode == "P" and form in ("JPEG", "WEBP", "PPM") else made).save(buffer, form)
+    image = data.decode(buffer.getvalue())
+    assert image.shape == (9, 5, 3) and image.dtype == np.uint8 and image.flags.writeable
+    assert np.abs(image.astype(int) - 96).max() <= 4
+
+
+def test_decode_turns_the_picture_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # taken with the camera on its side
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 5)).save(buffer, "JPEG", exif=exif)
+    assert data.decode(buffer.getvalue()).shape == (9, 5, 3)
+
+
+def test_decode_drops_transparency_and_scales_16_bits():
+    for made, expected in [
+        (Image.new("RGBA", (2, 3), (9, 8, 7, 0)), [9, 8, 7]),
+        (Image.fromarray(np.full((3, 2), 0x8040, np.uint16)), [128, 128, 128]),
+    ]:
+        buffer = io.BytesIO()
+        made.save(buffer, "PNG")
+        np.testing.assert_array_equal(data.decode(buffer.getvalue())[0, 0], expected)
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["PNG", "JPEG"]))
+def test_decode_of_any_damage_is_a_value_error_or_a_picture(seed, form):
+    rng = np.random.default_rng(seed)
+    noise = Image.fromarray(rng.integers(0, 256, (16, 8, 3), dtype=np.uint8))
+    buffer = io.BytesIO()
+    noise.save(buffer, form)
+    damaged = bytearray(buffer.getvalue())
+    damaged[rng.integers(len(damaged))] ^= int(rng.integers(1, 256))
+    try:
+        assert data.decode(bytes(damaged)).shape[-1] == 3
+    except ValueError:
+        pass
+    with pytest.raises(ValueError, match="image"):
+        data.decode(buffer.getvalue()[: len(damaged) // 2])
+
+
+# A folder with a CSV
+
+
+def test_folder_is_read_as_it_was_written(tmp_path):
+    source = people_csv(tmp_path / "mine", ROWS)
+    prepare("folder", source, data_dir=tmp_path / "data")
+    for split, name, identity, camera, value in [
+        ("train", "a.png", 4, 0, 0), ("probe", "sub/b.png", 7, 0, 10), ("gallery", "c, d.PNG", 7, 1, 20)
+    ]:  # fmt: skip
+        read = data.load("folder", split, data_dir=tmp_path / "data")
+        assert read.names == [name] and len(read) == 1
+        assert read.identities.tolist() == [identity] and read.cameras.tolist() == [camera]
+        assert read.identities.dtype == read.cameras.dtype == np.int64
+        assert read[0][1:] == (identity, camera, name) == read[-1][1:]
+        np.testing.assert_array_equal(read[0].image, np.full((12, 6, 3), value))
+        with pytest.raises(IndexError):
+            read[1]
+
+
+def test_stored_files_are_the_originals_in_order_across_shards(tmp_path, monkeypatch):
+    monkeypatch.setattr("data.builder.SHARD_SIZE", 3)
+    rows = [(f"{9 - i}.png", str(i), "0", "gallery") for i in range(8)]
+    source = people_csv(tmp_path, rows)
+    builder = prepare("folder", source, data_dir=tmp_path / "data")
+    assert builder.info.splits["gallery"].num_shards == 3
+    read = data.load("folder", "gallery", data_dir=tmp_path / "data")
+    assert read.names == [row[0] for row in rows] and [e.identity for e in read] == list(range(8))
+    assert [read._records[i]["image"] for i in range(8)] == [(tmp_path / row[0]).read_bytes() for row in rows]
+    copy = pickle.loads(pickle.dumps(read))
+    np.testing.assert_array_equal(copy[5].image, read[5].image)
+
+
+def test_csv_with_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
+    text = '\ufeffPath, Identity ,ROLE\r\n"a, b.JPG",Ann, probe\r\n\r\nsub\\c.JpEg,"Bob, Jr.",gallery\r\n'
+    (tmp_path / "people.csv").write_bytes(text.encode())
+    (tmp_path / "sub").mkdir()
+    for path in ("a, b.JPG", "sub/c.JpEg"):
+        (tmp_path / path).write_bytes(picture(50, form="JPEG"))
+    builder = prepare("folder", tmp_path / "people.csv", data_dir=tmp_path / "data")
+    probe, gallery = builder.source("probe"), builder.source("gallery")
+    assert (probe[0].identity, gallery[0].identity) == (0, 1) and probe[0].camera == data.UNKNOWN_CAMERA
+    assert builder.info.metadata["labels"] == {"0": "Ann", "1": "Bob, Jr."}
+    assert any("Ann = 0, Bob, Jr. = 1" in line for line in remarks(builder))
+    assert any("0 of 1 probe identities" in line for line in remarks(builder))
+    assert "unknown" in table([probe])
+
+
+@given(st.lists(st.one_of(st.integers(-1, 20).map(str), st.text("abc", min_size=1, max_size=3)), min_size=1))
+def test_numbering_is_one_to_one_and_keeps_integers(labels):
+    numbers = folder.numbered(labels)
+    assert set(numbers) == set(labels) and len(set(numbers.values())) == len(numbers)
+    for label, number in numbers.items():
+        assert number == int(label) if label.lstrip("-").isdigit() else number >= 0
+    named = [label for label in sorted(numbers) if not label.lstrip("-").isdigit()]
+    assert [numbers[label] for label in named] == sorted(numbers[label] for label in named)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("path,identity,camera,role\n", "no rows"),
+        ("file,person,role\na.png,1,probe\n", r"lacks the columns path, identity.*found file,person,role"),
+        ("path;identity;role\na.png;1;probe\n", r"expected the header path,identity,camera,role.*found path;identity"),
+        ("path,identity,role\na.png,1,query\n", r"line 2: role 'query' must be one of train, probe, gallery"),
+        ("path,identity,role\na.png,1\n", "line 2: 2 entries for 3 columns"),
+        ("path,identity,role\na.png,,probe\n", "line 2: path and identity must not be empty"),
+        ("path,identity,role\na.png,-1,train\n", "line 2: a training image must show somebody"),
+        ("path,identity,role\na.png,-3,probe\n", "-3 must be at least -1"),
+        ("path,identity,role\na.png,1,probe\n\ngone.png,1,gallery\n", r"(?s)1 files that are not.*line 4: .*gone.png"),
+        ("path,identity,role\na.png,1,probe\na.png,1,probe\n", "line 3: a.png is in probe already, see line 2"),
+        ('path,identity,role\n"a.png,1,probe\n', "is not a CSV"),
+        ("path,identity,role\na\udcff.png,1,probe\n", "is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_bad_csv_is_named(tmp_path, content, message):
+    (tmp_path / "a.png").write_bytes(picture(0))
+    (tmp_path / "people.csv").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(ValueError, match=message):
+        prepare("folder", tmp_path / "people.csv", data_dir=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_damaged_pictures_stop_it_or_are_left_out(tmp_path):
+    source = people_csv(tmp_path, [*ROWS, ("e.png", "8", "1", "gallery"), ("f.png", "8", "1", "gallery")])
+    (tmp_path / "e.png").write_bytes(picture(0)[:40])
+    (tmp_path / "f.png").write_text("not a picture")
+    with pytest.raises(
+        ValueError, match=r"(?s)2 of 5 images cannot be read, nothing was written.*e\.png.*f\.png.*skip_bad"
+    ):
+        prepare("folder", source, data_dir=tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    builder = prepare("folder", source, data_dir=tmp_path / "data", skip_bad=True)
+    assert builder.source("gallery").names == ["c, d.PNG"]
+    assert [line.split(":")[0] for line in builder.info.metadata["skipped"]] == ["e.png", "f.png"]
+    assert "2 images were left out:" in remarks(builder)
+    prepare("folder", source, data_dir=tmp_path / "data")  # the same source: ready
+
+
+def test_nothing_but_damaged_pictures_is_an_error():
+    def fail() -> bytes:
+        raise OSError("unplugged")
+
+    with pytest.raises(ValueError, match="(?s)no image to build.*unplugged"):
+        checked(Listing({"probe": [Record("a", 0, 0, fail)]}), skip_bad=True)
+
+
+def test_a_failed_build_leaves_nothing(tmp_path):
+    def fail() -> bytes:
+        raise OSError("the disk went away")
+
+    builder = data.dataset_builder("folder", data_dir=tmp_path)
+    content = Listing({"probe": [Record("a", 0, 0, lambda: picture(0)), Record("b", 0, 0, fail)]})
+    with pytest.raises(OSError, match="went away"):
+        build(builder, content, fingerprint="")
+    assert not builder.is_built and not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_failed_rebuild_keeps_the_old_one(tmp_path):
+    builder = prepare("folder", people_csv(tmp_path / "mine", ROWS), data_dir=tmp_path / "data")
+
+    def fail() -> bytes:
+        raise OSError("the disk went away")
+
+    with pytest.raises(OSError, match="went away"):
+        build(builder, Listing({"train": [Record("b", 0, 0, fail)]}), fingerprint="", overwrite=True)
+    assert data.load("folder", "train", data_dir=tmp_path / "data").names == ["a.png"]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["folder"]
+
+
+def test_a_changed_source_is_noticed_and_overwritten_when_asked(tmp_path):
+    source = people_csv(tmp_path / "mine", ROWS)
+    prepare("folder", source, data_dir=tmp_path / "data")
+    (tmp_path / "mine" / "a.png").write_bytes(picture(77))
+    with pytest.raises(ValueError, match="has changed since folder was built.*--overwrite"):
+        prepare("folder", source, data_dir=tmp_path / "data")
+    prepare("folder", None, data_dir=tmp_path / "data")
+    assert data.load("folder", "train", data_dir=tmp_path / "data")[0].image.max() == 0
+    prepare("folder", source, data_dir=tmp_path / "data", overwrite=True)
+    assert data.load("folder", "train", data_dir=tmp_path / "data")[0].image.max() == 77
+    moved = (tmp_path / "mine").rename(tmp_path / "elsewhere")
+    prepare("folder", moved / "people.csv", data_dir=tmp_path / "data")  # moved is not changed
+
+
+# CUHK03
+
+FILELIST = [
+    "1_001_1_01.png", "1_001_1_02.png", "1_001_2_06.png",  # label 1, trained on
+    "2_003_1_01.png", "2_003_2_07.png", "2_003_2_08.png", "2_003_1_02.png",  # label 2, tested on
+]  # fmt: skip
+LABELS, CAMERAS = [1, 1, 1, 2, 2, 2, 2], [1, 1, 2, 1, 2, 2, 1]
+
+
+def config(place: Path, **changes: object) -> None:
+    """A protocol file of the exact layout: columns, 1-based indices, names as cells."""
+    place.mkdir(parents=True, exist_ok=True)
+    content = {
+        "filelist": np.array([[name] for name in FILELIST], dtype=object),
+        "labels": np.array(LABELS, np.uint16)[:, None],
+        "camId": np.array(CAMERAS, np.uint8)[:, None],
+        "train_idx": np.array([[1], [2], [3]], np.uint16),
+        "query_idx": np.array([[4], [5]], np.uint16),
+        "gallery_idx": np.array([[7], [6]], np.uint16),
+    }
+    scipy.io.savemat(place / "cuhk03_new_protocol_config_detected.mat", content | changes)
+
+
+def as_tree(place: Path) -> None:
+    for number, name in enumerate(FILELIST):
+        for boxes, value in (("detected", 10 * number), ("labeled", 255)):
+            (place / f"images_{boxes}").mkdir(exist_ok=True)
+            (place / f"images_{boxes}" / name).write_bytes(picture(value))
+
+
+def as_zip(place: Path) -> None:
+    with zipfile.ZipFile(place / "cuhk03_detected.zip", "w") as archive:
+        for number, name in enumerate(FILELIST):
+            archive.writestr(f"cuhk03_detected/{cuhk03.compact_name(name)}.jpg", picture(10 * number))
+        archive.writestr("../../escape.jpg", "never read")
+
+
+def as_mat(place: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(place / "cuhk-03.mat", "w") as file:
+        pairs = file.create_dataset("detected", (1, 5), dtype=h5py.ref_dtype)
+        for pair in range(5):
+            cells = file.create_dataset(f"pair{pair}", (10, 4), dtype=h5py.ref_dtype)
+            pairs[0, pair] = cells.ref
+            for person, shot in np.ndindex(4, 10):
+                name = f"{pair + 1}_{person + 1:03d}_{1 if shot < 5 else 2}_{shot + 1:02d}.png"
+                if name in FILELIST:  # MATLAB's order: channel, column, row
+                    pixels = np.full((3, 6, 12), 10 * FILELIST.index(name), np.uint8)
+                else:  # how an empty matrix is stored
+                    pixels = np.zeros(2, np.uint64)
+                cells[shot, person] = file.create_dataset(f"{pair}/{person}/{shot}", data=pixels).ref
+
+
+@pytest.mark.parametrize("write", [as_tree, as_zip, as_mat])
+def test_cuhk03_is_the_same_in_every_layout(tmp_path, write):
+    config(tmp_path / "cuhk03")
+    write(tmp_path / "cuhk03")
+    builder = prepare("cuhk03", tmp_path / "cuhk03", data_dir=tmp_path / "data")
+    expected = {"train": [0, 1, 2], "probe": [3, 4], "gallery": [5, 6]}
+    for split, positions in expected.items():
+        read = builder.source(split)
+        assert read.names == [FILELIST[i] for i in positions]
+        assert read.identities.tolist() == [LABELS[i] for i in positions]
+        assert read.cameras.tolist() == [CAMERAS[i] for i in positions]
+        for example, i in zip(read, positions, strict=True):
+            np.testing.assert_array_equal(example.image, np.full((12, 6, 3), 10 * i))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"query_idx": [[1]]}, "training and test people must differ"),
+        ({"gallery_idx": [[8]]}, "indices of gallery must lie in 1..7"),
+        ({"gallery_idx": np.zeros((0, 1))}, "have a mate"),
+        ({"labels": [[1]]}, "7 pictures, 1 labels"),
+        ({"filelist": "no cells"}, "lists 1 pictures, 7 labels"),
+    ],
+)
+def test_a_protocol_that_contradicts_itself_is_refused(tmp_path, changes, message):
+    config(tmp_path, **changes)
+    as_tree(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        cuhk03.Cuhk03.listing(tmp_path)
+
+
+def test_a_file_that_is_no_protocol_is_refused(tmp_path):
+    path = tmp_path / "config_detected.mat"
+    path.write_text("no MATLAB file")
+    with pytest.raises(ValueError, match="is not the 767/700 protocol"):
+        cuhk03.protocol(path)
+    scipy.io.savemat(path, {"labels": 1})
+    with pytest.raises(ValueError, match="is not the 767/700 protocol.*filelist"):
+        cuhk03.protocol(path)
+
+
+def test_the_real_protocol_is_held_to_its_counts(tmp_path):
+    count = 14_097
+    changes = {
+        "filelist": np.array([["1_001_1_01.png"]] * count, dtype=object),
+        "labels": np.repeat([1, 2], [7365, count - 7365])[:, None],
+        "camId": np.ones((count, 1)),
+        "train_idx": np.arange(1, 7366)[:, None],
+        "query_idx": np.arange(7366, 8766)[:, None],
+        "gallery_idx": np.arange(8766, count + 1)[:, None],
+    }
+    config(tmp_path, **changes)
+    with pytest.raises(ValueError, match="CUHK03 has .*7365.*767"):
+        cuhk03.protocol(tmp_path / "cuhk03_new_protocol_config_detected.mat")
+
+
+def test_cuhk03_names_what_is_missing(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"(?s)does not exist. Expected beside found.*\(nothing\).*cuhk03_new_protocol"
+    ):
+        cuhk03.Cuhk03.listing(tmp_path / "gone")
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match=r"(?s)needs one \*config_detected.mat, found 0.*other/"):
+        cuhk03.Cuhk03.listing(tmp_path)
+    config(tmp_path)
+    with pytest.raises(ValueError, match="holds no pictures"):
+        cuhk03.Cuhk03.listing(tmp_path)
+    as_tree(tmp_path)
+    (tmp_path / "images_detected" / FILELIST[3]).unlink()
+    with pytest.raises(ValueError, match=r"lacks 1 of the protocol's 7 pictures, such as 2_003_1_01.png \(or 0845_00"):
+        cuhk03.Cuhk03.listing(tmp_path)
+    (tmp_path / "images_labeled").rename(tmp_path / "copy")
+    with pytest.raises(ValueError, match="twice"):
+        cuhk03.Cuhk03.listing(tmp_path)
+
+
+def test_a_damaged_zip_is_named(tmp_path):
+    config(tmp_path)
+    (tmp_path / "cuhk03_detected.zip").write_text("no zip")
+    with pytest.raises(ValueError, match="cuhk03_detected.zip is not a zip file"):
+        cuhk03.Cuhk03.listing(tmp_path)
+    as_zip(tmp_path)
+    content = (tmp_path / "cuhk03_detected.zip").read_bytes()
+    (tmp_path / "cuhk03_detected.zip").write_bytes(content.replace(picture(30), picture(30)[::-1]))
+    with pytest.raises(ValueError, match=r"1 of 7 images.*\n.*2_003_1_01.png: .*0845_00.jpg in .* is damaged"):
+        prepare("cuhk03", tmp_path, data_dir=tmp_path / "data")
+
+
+def test_compact_names_count_over_the_camera_pairs():
+    assert cuhk03.compact_name("1_001_1_01.png") == "0000_00"
+    assert cuhk03.compact_name("5_049_2_10.png") == "1466_09"
+    with pytest.raises(ValueError, match="p_iii_c_kk"):
+        cuhk03.compact_name("0001_01.jpg")
+
+
+def test_real_cuhk03_has_its_counts(shared):
+    listing = cuhk03.Cuhk03.listing(shared("data/cuhk03"))
+    sizes = {split: (len(records), len({r.identity for r in records})) for split, records in listing.splits.items()}
+    assert sizes == {"train": (7365, 767), "probe": (1400, 700), "gallery": (5332, 700)}
+    for record in [listing.splits["train"][0], listing.splits["gallery"][-1]]:
+        assert data.decode(record.read()).shape == (128, 64, 3)
+
+
+# Loading, and the command
+
+
+def test_load_explains_what_is_missing(tmp_path):
+    with pytest.raises(ValueError, match="dataset 'market' is unknown: use one of cuhk03, folder, synthetic"):
+        data.load("market", "train", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="split 'test' is unknown"):
+        data.load("folder", "test", data_dir=tmp_path)
+    with pytest.raises(ValueError, match="(?s)not prepared.*python -m data.prepare --dataset=folder --source=PATH"):
+        data.load("folder", "train", data_dir=tmp_path)
+    prepare("folder", people_csv(tmp_path / "mine", ROWS[1:]), data_dir=tmp_path)
+    with pytest.raises(ValueError, match="has no split 'train', only probe, gallery"):
+        data.load("folder", "train", data_dir=tmp_path)
+
+
+def test_unknown_splits_are_refused(tmp_path):
+    class Odd(Builder):
+        VERSION = "1.0.0"
+
+    with pytest.raises(ValueError, match="splits .'val'. are unknown"):
+        build(Odd(data_dir=tmp_path), Listing({"val": []}), fingerprint="")
+    with pytest.raises(NotImplementedError, match="Odd must define"):
+        Odd.listing(None)
+
+
+def test_trees_stand_side_by_side(tmp_path):
+    for name in [*"abcdefghij", "k/l"]:
+        (tmp_path / name).mkdir(parents=True)
+    drawn = layout.found(tmp_path)
+    assert "a/" in drawn and "..." in drawn and len(drawn.splitlines()) <= 15
+    assert layout.beside("xx\ny", "z") == "  xx │ z\n  y  │"
+    assert "(a file)" in str(layout.layout_error("source", Path(__file__), "x/"))
+    assert "--source is needed" in str(layout.layout_error("source", None, "x/"))
+
+
+def test_the_command_prints_the_table_and_reads_without_tensorflow(tmp_path):
+    rows = [*ROWS, ("e.png", "4", "1", "train"), ("f.png", "-1", "1", "gallery")]
+    source = people_csv(tmp_path / "mine", rows)
+    arguments = ["--dataset=folder", f"--source={source}", f"--data_dir={tmp_path / 'data'}"]
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[1:5] == [
+        "split    identities  images  cameras",
+        "train             1       2        2",
+        "probe             1       1        1",
+        "gallery           1       2        1",
+    ]
+    assert lines[5:] == ["1 of 1 probe identities are in the gallery.", "1 images show nobody (identity -1)."]
+    assert run(*arguments).stdout == done.stdout
+    assert sorted(path.name for path in (tmp_path / "data").iterdir()) == ["folder"]
+    script = (
+        "import sys, data; s = data.load('folder', 'train', data_dir=sys.argv[1]); s[0];"
+        "print('tensorflow' in sys.modules, len(s))"
+    )
+    command = [sys.executable, "-W", "error", "-c", script, str(tmp_path / "data")]
+    read = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (read.stdout, read.stderr) == ("False 2\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset=folder"], "--data_dir is needed"),
+        (["--dataset=folder", "--data_dir=DATA"], "--source is needed"),
+        (["--dataset=cuhk03", "--data_dir=DATA", "--source=nowhere"], "--source=nowhere does not exist"),
+        (["--data_dir=DATA", "--source=x.csv"], "leave --source out"),
+        (["--data_dir=DATA", "--sourse=x.csv"], "Unknown command line flag 'sourse'"),
+        (["--data_dir=DATA", "folder"], "what is 'folder'?"),
+    ],
+)
+def test_the_command_refuses_in_one_paragraph(tmp_path, arguments, message):
+    done = run(*[argument.replace("DATA", str(tmp_path / "data")) for argument in arguments])
+    assert done.returncode == 1 and done.stdout == ""
+    assert message in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_help_teaches():
+    shown = run("--help").stdout
+    assert all(word in shown for word in ("people.csv has the columns", "--skip_bad", "--overwrite", "cuhk03|folder"))
+
+
+def test_metadata_is_plain_json(tmp_path):
+    builder = prepare("folder", people_csv(tmp_path, ROWS), data_dir=tmp_path / "data")
+    stored = json.loads((Path(builder.data_dir) / "metadata.json").read_text())
+    assert stored["index"]["probe"] == {"identities": [7], "cameras": [0], "names": ["sub/b.png"]}
+    assert len(stored["fingerprint"]) == 64
