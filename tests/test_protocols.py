@@ -1,0 +1,236 @@
+"""Draws, crops and pairs: what they promise, at every seed, and that nothing but the key decides them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsr_jax import protocols
+
+SMALL = settings(max_examples=100, deadline=None)
+KEYS = st.integers(0, 2**31)
+
+
+@st.composite
+def galleries(draw):
+    """Identities (-1 among them) and cameras (-1 among them) of 1 to 25 images, somebody known."""
+    n = draw(st.integers(1, 25))
+    identities = draw(st.lists(st.integers(-1, 5), min_size=n, max_size=n).filter(lambda ids: max(ids) >= 0))
+    cameras = draw(st.lists(st.integers(-1, 2), min_size=n, max_size=n))
+    return np.array(identities), np.array(cameras)
+
+
+@SMALL
+@given(galleries(), st.integers(1, 4), st.integers(0, 9), KEYS, st.sampled_from([None, -1, 0, 1, 2]))
+def test_draw_keeps_its_promises(gallery, shots, trial, seed, excluded):
+    identities, cameras = gallery
+    allowed = (cameras != excluded) | (cameras == -1) if excluded is not None else np.ones(len(cameras), bool)
+    if not np.any(allowed & (identities >= 0)):
+        with pytest.raises(ValueError, match="second camera"):
+            protocols.draw_gallery(identities, cameras, shots=shots, trial=trial, seed=seed, exclude_camera=excluded)
+        return
+    draw = protocols.draw_gallery(identities, cameras, shots=shots, trial=trial, seed=seed, exclude_camera=excluded)
+    assert sorted([*draw.identities.tolist(), *draw.absent]) == sorted(set(identities[identities >= 0].tolist()))
+    assert np.all(np.diff(draw.identities) > 0)
+    for identity, images in zip(draw.identities.tolist(), draw.images, strict=True):
+        usable = np.flatnonzero((identities == identity) & allowed)
+        assert len(images) == min(shots, len(usable)) == len(set(images.tolist()))
+        assert set(images.tolist()) <= set(usable.tolist())
+        assert (identity in draw.short) == (len(usable) < shots)
+    for identity in draw.absent:
+        assert not np.any((identities == identity) & allowed)
+
+
+def test_draw_is_uniform_and_differs_between_trials():
+    identities, cameras = np.repeat([3, 8], 5), np.tile([0, 0, 1, 1, 1], 2)
+    draws = [
+        protocols.draw_gallery(identities, cameras, shots=1, trial=t, seed=0, exclude_camera=0) for t in range(900)
+    ]
+    first, second = (np.array([draw.images[i][0] for draw in draws]) for i in (0, 1))
+    np.testing.assert_allclose(np.bincount(first, minlength=5)[2:] / 900, 1 / 3, atol=0.06)
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.1  # people are drawn independently
+
+
+def test_draw_of_a_person_does_not_depend_on_the_others_or_on_shots():
+    rng = np.random.default_rng(0)
+    identities, cameras = rng.integers(0, 10, 80), rng.integers(0, 3, 80)
+    full = protocols.draw_gallery(identities, cameras, shots=3, trial=2, seed=5, exclude_camera=1)
+    single = protocols.draw_gallery(identities, cameras, shots=1, trial=2, seed=5, exclude_camera=1)
+    kept = np.flatnonzero(identities % 2 == 0)
+    fewer = protocols.draw_gallery(identities[kept], cameras[kept], shots=3, trial=2, seed=5, exclude_camera=1)
+    even = [images.tolist() for i, images in zip(full.identities, full.images, strict=True) if i % 2 == 0]
+    assert [kept[images].tolist() for images in fewer.images] == even
+    assert [images[0] for images in single.images] == [images[0] for images in full.images]
+
+
+def test_draw_is_pinned():
+    # Published figures depend on these draws: a change here changes every one of them.
+    draw = protocols.draw_gallery(
+        np.repeat([0, 1, 2], 6), np.tile([0, 1], 9), shots=2, trial=1, seed=4, exclude_camera=0
+    )
+    assert [images.tolist() for images in draw.images] == [[1, 5], [7, 9], [17, 15]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shots": 0}, "shots is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"trial": -1}, "trial is -1"),
+        ({"cameras": [0]}, r"cameras \(1,\)"),
+        ({"identities": [-1, -1]}, "none of 2 gallery images"),
+        ({"exclude_camera": 0}, "exclude_camera=0"),
+    ],
+)
+def test_bad_draws_are_named(change, message):
+    arguments = {"identities": [1, 2], "cameras": [0, 0], "shots": 1, "trial": 0, "seed": 0} | change
+    with pytest.raises(ValueError, match=message):
+        protocols.draw_gallery(**arguments)
+
+
+@SMALL
+@given(galleries(), st.lists(st.integers(-1, 2), min_size=1, max_size=8), KEYS)
+def test_every_probe_occurs_once_per_trial_and_never_meets_its_camera(gallery, probe_cameras, seed):
+    identities, cameras = gallery
+    gallery = np.append(identities, [6, 6]), np.append(cameras, [7, 8])  # so that no camera empties the gallery
+    seen = {0: [], 1: []}
+    for trial in protocols.trials(probe_cameras, *gallery, shots=2, count=2, seed=seed):
+        assert {probe_cameras[p] for p in trial.probes} == {trial.camera}
+        drawn = gallery[1][np.concatenate(trial.draw.images)]
+        assert trial.camera == -1 or not np.any(drawn == trial.camera)
+        seen[trial.number] += trial.probes.tolist()
+    assert all(sorted(probes) == list(range(len(probe_cameras))) for probes in seen.values())
+
+
+def test_any_rule_draws_one_gallery_for_all_probes():
+    groups = list(protocols.trials([0, 1, 1], [5, 6], [0, 1], shots=1, count=3, seed=0, camera_rule="any"))
+    assert [(g.number, g.camera, g.probes.tolist()) for g in groups] == [(t, -1, [0, 1, 2]) for t in range(3)]
+    assert all(g.draw.identities.tolist() == [5, 6] for g in groups)
+
+
+def test_bad_trials_are_named():
+    with pytest.raises(ValueError, match="count is 0"):
+        next(protocols.trials([0], [1], [0], shots=1, count=0, seed=0))
+    with pytest.raises(ValueError, match="camera_rule is 'same'"):
+        next(protocols.trials([0], [1], [0], shots=1, count=1, seed=0, camera_rule="same"))
+
+
+def test_identity_check_counts_what_is_there():
+    check = protocols.check_identities([1, 1, 2, 9, -1], [1, 2, 2, 3, -1], [0, 1, 0, 0, 0], [0, 0, 1, 1, 1])
+    assert check == protocols.IdentityCheck(
+        probes=5, gallery=5, probe_identities=3, gallery_identities=3, shared_identities=2, probes_left=2
+    )
+    assert "2 shared identities" in str(check)
+    assert protocols.check_identities([1], [1], [0], [0], camera_rule="any").probes_left == 1
+    assert protocols.check_identities([1], [1], [0], [-1]).probes_left == 1  # an unknown camera may be another
+
+
+def test_identity_check_says_what_it_found():
+    with pytest.raises(ValueError, match=r"identities are 1, 2, gallery identities 8, 9\. .*number people alike"):
+        protocols.check_identities([2, 1], [9, 8])
+    with pytest.raises(ValueError, match="only within one camera"):
+        protocols.check_identities([1], [1], [3], [3])
+    with pytest.raises(ValueError, match=r"10, 11, 12, 13, 14, \.\.\."):
+        protocols.check_identities([1], range(10, 30))
+    with pytest.raises(ValueError, match="gallery identities none"):
+        protocols.check_identities([1], [-1])
+    with pytest.raises(ValueError, match=r"probe_cameras \(2,\)"):
+        protocols.check_identities([1], [1], [0, 1], [0])
+
+
+@SMALL
+@given(st.integers(1, 400), st.integers(1, 200), KEYS, st.tuples(st.floats(0.05, 1), st.floats(0.05, 1)).map(sorted))
+def test_partial_box_lies_inside_and_in_range(height, width, key, share):
+    box = protocols.partial_box(height, width, seed_key=(key, 3), height_range=tuple(share), width_range=(0.7, 1.0))
+    assert box.top >= 0 and box.left >= 0
+    assert box.top + box.height <= height and box.left + box.width <= width
+    assert max(1, share[0] * height - 0.5) <= box.height <= max(1, share[1] * height + 0.5)
+    assert max(1, 0.7 * width - 0.5) <= box.width
+    image = np.arange(height * width).reshape(height, width)
+    part = protocols.crop(image, box)
+    assert part.shape == (box.height, box.width)
+    assert (
+        part[0, 0] == image[box.top, box.left]
+        and part[-1, -1] == image[part.shape[0] - 1 + box.top, box.left + part.shape[1] - 1]
+    )
+
+
+def test_partial_box_reaches_every_place_and_is_relative_to_the_size():
+    boxes = np.array([protocols.partial_box(100, 100, seed_key=(1, i)) for i in range(500)])
+    bottom, right = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
+    assert boxes[:, 0].min() == 0 and bottom.max() == 100 and boxes[:, 1].min() == 0 and right.max() == 100
+    assert 50 <= boxes[:, 2].min() <= 51 and 74 <= boxes[:, 2].max() <= 75
+    assert boxes[:, 2].mean() == pytest.approx(62.5, abs=1) and boxes[:, 3].mean() == pytest.approx(85, abs=1.5)
+    large = np.array([protocols.partial_box(1000, 1000, seed_key=(1, i)) for i in range(500)])
+    assert np.abs(large / 10 - boxes).max() <= 1.5
+
+
+def test_partial_box_of_the_whole_image():
+    whole = protocols.partial_box(31, 17, seed_key=0, height_range=(1, 1), width_range=(1, 1))
+    assert whole == protocols.Box(0, 0, 31, 17)
+
+
+def test_bad_boxes_are_named():
+    with pytest.raises(ValueError, match="height x width is 0 x 5"):
+        protocols.partial_box(0, 5, seed_key=0)
+    for bad in ((0.0, 0.5), (0.6, 0.5), (0.5, 1.1), (50, 75)):
+        with pytest.raises(ValueError, match="width_range"):
+            protocols.partial_box(10, 10, seed_key=0, width_range=bad)
+    with pytest.raises(ValueError, match="non-negative"):
+        protocols.partial_box(10, 10, seed_key=(0, -2))
+    for box in (protocols.Box(0, 0, 4, 2), protocols.Box(-1, 0, 2, 2), protocols.Box(0, 0, 0, 1)):
+        with pytest.raises(ValueError, match="inside the image"):
+            protocols.crop(np.zeros((3, 3, 3)), box)
+
+
+@SMALL
+@given(galleries(), st.integers(0, 20), st.integers(0, 20), KEYS)
+def test_pairs_keep_their_promises(images, positives, negatives, seed):
+    identities, cameras = images
+    counts = np.bincount(identities[identities >= 0])
+    if (positives and counts.max() < 2) or (negatives and np.count_nonzero(counts) < 2):
+        with pytest.raises(ValueError, match="identities"):
+            protocols.draw_pairs(identities, cameras, positives=positives, negatives=negatives, seed=seed)
+        return
+    pairs = protocols.draw_pairs(identities, cameras, positives=positives, negatives=negatives, seed=seed)
+    assert pairs.sign.dtype == np.int8
+    assert (np.sum(pairs.sign == 1), np.sum(pairs.sign == -1)) == (positives, negatives)
+    assert np.all(pairs.whole != pairs.patch)
+    assert np.all(identities[pairs.whole] >= 0) and np.all(identities[pairs.patch] >= 0)
+    np.testing.assert_array_equal(identities[pairs.whole] == identities[pairs.patch], pairs.sign == 1)
+    for whole, patch in zip(pairs.whole[pairs.sign == 1], pairs.patch[pairs.sign == 1], strict=True):
+        elsewhere = (identities == identities[whole]) & (cameras != cameras[whole]) & (cameras != -1)
+        if cameras[whole] != -1 and np.any(elsewhere):
+            assert cameras[patch] not in (-1, cameras[whole])
+
+
+def test_pairs_are_uniform_over_identities_and_shuffled():
+    identities = np.repeat(np.arange(5), [2, 4, 8, 16, 32])
+    pairs = protocols.draw_pairs(identities, positives=4000, negatives=4000, seed=0)
+    for sign in (1, -1):
+        for side in (pairs.whole, pairs.patch):
+            shares = np.bincount(identities[side[pairs.sign == sign]]) / 4000
+            np.testing.assert_allclose(shares, 0.2, atol=0.03)
+    assert abs(int(pairs.sign[:4000].sum())) < 300
+
+
+def test_an_unknown_camera_is_no_reason_to_prefer_an_image():
+    pairs = protocols.draw_pairs([1, 1, 1], [-1, -1, 0], positives=60, negatives=0, seed=0)
+    assert set(pairs.patch[pairs.whole == 0].tolist()) == {1, 2}
+
+
+def test_pairs_depend_on_the_whole_key_and_default_to_the_paper():
+    identities = np.repeat(np.arange(20), 3)
+    first, again, other = (protocols.draw_pairs(identities, seed=key) for key in ((0, 1), (0, 1), (0, 2)))
+    assert len(first.sign) == 6000
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.whole, other.whole)
+
+
+def test_impossible_pairs_are_named():
+    with pytest.raises(ValueError, match="has two images"):
+        protocols.draw_pairs([1, 2, 3], positives=1, negatives=0, seed=0)
+    with pytest.raises(ValueError, match="two different"):
+        protocols.draw_pairs([1, 1], positives=0, negatives=1, seed=0)
+    with pytest.raises(ValueError, match="positives is -1"):
+        protocols.draw_pairs([1, 1], positives=-1, seed=0)
