@@ -18,7 +18,7 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint constraints.txt
 PIP_ARGS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=

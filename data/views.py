@@ -12,6 +12,9 @@ from PIL import Image
 
 from dsr_jax import protocols
 
+# Visible shares of height and width of a training patch, smallest and largest.
+HEIGHT_RANGE, WIDTH_RANGE = (0.5, 0.75), (0.7, 1.0)
+
 
 class View(NamedTuple):
     """One padded view: `pixels` (H, W, 3) uint8 RGB, zero beyond `size` = (height, width), the true size."""
@@ -55,8 +58,8 @@ def patch(
     *,
     size: tuple[int, int],
     augmentation: Augmentation,
-    height_range: tuple[float, float] = (0.5, 0.75),
-    width_range: tuple[float, float] = (0.7, 1.0),
+    height_range: tuple[float, float] = HEIGHT_RANGE,
+    width_range: tuple[float, float] = WIDTH_RANGE,
 ) -> View:
     """A random patch of the image at the scale of `size`: what a partial probe shows.
 
@@ -85,6 +88,22 @@ def patch_size(
 ) -> tuple[int, int]:
     """(height, width) of the largest patch of an image of `size`."""
     return max(1, round(size[0] * height_range[1])), max(1, round(size[1] * width_range[1]))
+
+
+def smallest_patch(
+    size: tuple[int, int],
+    *,
+    height_range: tuple[float, float] = HEIGHT_RANGE,
+    width_range: tuple[float, float] = WIDTH_RANGE,
+) -> tuple[int, int]:
+    """(height, width) of the smallest patch of an image of `size`.
+
+    Example:
+      >>> from data import views
+      >>> views.smallest_patch((160, 64))
+      (80, 45)
+    """
+    return max(1, round(size[0] * height_range[0])), max(1, round(size[1] * width_range[0]))
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

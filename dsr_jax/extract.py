@@ -45,7 +45,8 @@ def maps(
       One (h, w, d) float32 array per image, in order.
 
     Raises:
-      ValueError: if an image is smaller than one output cell; the message names the image and the smallest legal size.
+      ValueError: if an image is not (H, W, 3) uint8, or smaller than one output cell; the message names the image and
+        the smallest legal size.
 
     Example:
       >>> import jax, numpy as np
@@ -105,6 +106,8 @@ def _padding(union: Shape, shape: Shape, counts: dict[Shape, int]) -> int:
 def _shape(image: np.ndarray, position: int, output_stride: int) -> Shape:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"images[{position}] must be (H, W, 3) RGB, got shape {image.shape}")
+    if image.dtype != np.uint8:
+        raise ValueError(f"images[{position}] must be uint8, 0 to 255, got {image.dtype}; convert it first")
     if min(image.shape[:2]) < output_stride:
         raise ValueError(
             f"images[{position}] of {image.shape[0]} x {image.shape[1]} pixels is smaller than one output cell: the "

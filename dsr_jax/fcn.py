@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -37,10 +38,9 @@ class VGG16(nnx.Module):
         width_in = 3
         for block, (count, width_out) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
             for number in range(1, count + 1):
-                convolution = nnx.Conv(
-                    width_in, width_out, (3, 3), dtype=dtype, kernel_init=nnx.initializers.he_normal(), rngs=rngs
+                setattr(
+                    self, f"block{block}_conv{number}", nnx.Conv(width_in, width_out, (3, 3), dtype=dtype, rngs=rngs)
                 )
-                setattr(self, f"block{block}_conv{number}", convolution)
                 width_in = width_out
 
 
@@ -66,8 +66,16 @@ def init(key: jax.Array, *, width: float = 1.0) -> Params:
     if not width > 0:
         raise ValueError(f"width must be positive, got {width}; 1.0 is VGG-16, 0.25 a small version")
     channels = tuple(max(1, round(width * full)) for full in CHANNELS)
-    network = VGG16(channels, rngs=nnx.Rngs(params=key))
-    return nnx.to_pure_dict(nnx.state(network, nnx.Param))
+    shapes = nnx.to_pure_dict(nnx.state(_abstract(channels), nnx.Param))
+    # One draw for all kernels: a draw per layer would compile thirteen programs.
+    counts = [layer["kernel"].size for layer in shapes.values()]
+    normal = np.asarray(jax.random.normal(key, (sum(counts),)))
+    params: Params = {}
+    for (name, layer), part in zip(shapes.items(), np.split(normal, np.cumsum(counts)[:-1]), strict=True):
+        shape = layer["kernel"].shape
+        kernel = part.reshape(shape) * np.float32(np.sqrt(2 / np.prod(shape[:3])))
+        params[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(shape[3])}
+    return params
 
 
 def apply(
@@ -111,6 +119,8 @@ def apply(
         raise ValueError(f"output_stride must be 16 or 32, got {output_stride}")
     if not 1 <= first <= last <= 5:
         raise ValueError(f"blocks must be (first, last) with 1 <= first <= last <= 5, got {blocks}")
+    if not 0 <= frozen_blocks <= 5:
+        raise ValueError(f"frozen_blocks must be 0 (none) to 5, got {frozen_blocks}")
     smallest = block_stride(last, output_stride) // block_stride(first - 1, output_stride)
     if min(images.shape[1:3]) < smallest:
         raise ValueError(
@@ -140,7 +150,7 @@ def block_stride(block: int, output_stride: int = 32) -> int:
     return min(2**block, output_stride)
 
 
-def preprocess(images: Array, convention: str = "caffe") -> Float[Array, "*batch height width 3"]:
+def preprocess(images: Array | np.ndarray, convention: str = "caffe") -> Float[Array, "*batch height width 3"]:
     """RGB images of 0 to 255 in the input convention of a set of weights.
 
     Args:
@@ -157,17 +167,18 @@ def preprocess(images: Array, convention: str = "caffe") -> Float[Array, "*batch
     Example:
       >>> import numpy as np
       >>> from dsr_jax import fcn
-      >>> fcn.preprocess(np.full((1, 1, 3), 255, np.uint8)).round(2).tolist()
-      [[[151.06, 138.22, 131.32]]]
+      >>> fcn.preprocess(np.zeros((1, 1, 3), np.uint8))[0, 0]
+      Array([-103.939, -116.779, -123.68 ], dtype=float32)
     """
     if convention not in CONVENTIONS:
         raise ValueError(f"convention must be one of {sorted(CONVENTIONS)}, got {convention!r}")
     if images.shape[-1] != 3:
         raise ValueError(f"images must have 3 channels (RGB) last, got shape {images.shape}")
-    order, scale, mean, deviation = CONVENTIONS[convention]
+    order, scale, means, deviations = CONVENTIONS[convention]
     values = jnp.asarray(images, jnp.float32)
     values = values[..., ::-1] if order == "BGR" else values
-    return (values * jnp.float32(scale) - jnp.asarray(mean, jnp.float32)) / jnp.asarray(deviation, jnp.float32)
+    mean, deviation = (jnp.broadcast_to(jnp.asarray(v, jnp.float32), values.shape) for v in (means, deviations))
+    return (values * jnp.float32(scale) - mean) / deviation
 
 
 def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -> Float[Array, "batch h w d"]:
@@ -187,6 +198,11 @@ def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -
 def _network(params: Params, dtype: Any) -> VGG16:
     """The module with ``params`` in it; the channel counts are read off the shapes."""
     channels = tuple(params[f"block{block}_conv1"]["kernel"].shape[-1] for block in range(1, 6))
-    network = nnx.eval_shape(lambda: VGG16(channels, dtype=dtype, rngs=nnx.Rngs(0)))
+    network = _abstract(channels, dtype)
     nnx.update(network, params)
     return network
+
+
+def _abstract(channels: tuple[int, ...], dtype: Any = jnp.float32) -> VGG16:
+    """The module with shapes in place of parameters."""
+    return nnx.eval_shape(lambda: VGG16(channels, dtype=dtype, rngs=nnx.Rngs(0)))

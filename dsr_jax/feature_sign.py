@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from dsr_jax.sparse import Solution, certify
+from dsr_jax.sparse import UNITS, Solution, certify
 
 
 class _State(NamedTuple):
@@ -47,8 +47,8 @@ def feature_sign(
       correlation: (M, N) Y'X.
       energy: (N,) x'x.
       l1: weight of the L1 penalty, > 0.
-      tol: an atom enters while it violates |Y_j'r| <= l1 by more than ``tol * l1``, and the active system holds to the
-        same accuracy; float32 reaches 1e-6, float64 1e-13.
+      tol: an atom enters while it violates |Y_j'r| <= l1 by more than ``tol * l1`` and the rounding of Y_j'r, and the
+        active system holds to the same accuracy.
       max_steps: largest number of steps of a column.
       max_active: places for active atoms; on real maps at most 20 are needed.
 
@@ -75,18 +75,23 @@ def _search(
 ) -> tuple[jax.Array, jax.Array]:
     """One column: (M,) codes and the number of steps."""
     free, dtype = gram.shape[0], gram.dtype  # `free` marks a free place: it points at a zero atom
+    eps = float(jnp.finfo(dtype).eps)
     padded = jnp.pad(gram, ((0, 1), (0, 1)))
     target = jnp.pad(correlation, (0, 1))
+    # What rounding leaves of a correlation cannot be asked to vanish: units of the terms that it is a sum of.
+    target_size, gram_size = jnp.max(jnp.abs(correlation)), jnp.max(jnp.diagonal(gram))
 
     def step(state: _State) -> _State:
         rows = padded[state.atoms]
         residual = target - state.values @ rows  # Y'r
         system = jnp.where(state.atoms < free, residual[state.atoms] - l1 * state.signs, 0)
-        solved = jnp.max(jnp.abs(system)) <= tol * l1
+        size = target_size + gram_size * jnp.sum(jnp.abs(state.values))
+        slack = jnp.maximum(tol * l1, UNITS * eps * size)
+        solved = jnp.max(jnp.abs(system)) <= slack
         violation = jnp.abs(residual).at[state.atoms].set(0)
         worst = jnp.argmax(violation)
         place = jnp.argmax(state.atoms == free)
-        optimal = (violation[worst] <= l1 * (1 + tol)) | jnp.all(state.atoms < free)
+        optimal = (violation[worst] <= l1 + slack) | jnp.all(state.atoms < free)
         enters = solved & ~optimal
         atoms = jnp.where(enters, state.atoms.at[place].set(worst.astype(jnp.int32)), state.atoms)
         signs = jnp.where(enters, state.signs.at[place].set(jnp.sign(residual[worst])), state.signs)

@@ -27,7 +27,8 @@ def init_head(key: jax.Array, *, width: int, identities: int) -> Head:
       >>> losses.init_head(jax.random.key(0), width=512, identities=767)["kernel"].shape
       (512, 767)
     """
-    kernel = jax.random.normal(key, (width, identities)) * (1 / width) ** 0.5
+    # Small: activations of ImageNet networks are large, and a first loss far above log K kills ReLUs on the way back.
+    kernel = 1e-3 * jax.random.normal(key, (width, identities))
     return {"kernel": kernel, "bias": jnp.zeros(identities)}
 
 
@@ -40,7 +41,7 @@ def pooled(maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]) 
       >>> losses.pooled(jnp.zeros((1, 4, 2, 3)).at[0, :2].set(1.0), jnp.array([[2, 2]])).tolist()
       [[1.0, 1.0, 1.0]]
     """
-    area = jnp.prod(map_sizes, axis=1).astype(maps.dtype)
+    area = jnp.maximum(jnp.prod(map_sizes, axis=1), 1).astype(maps.dtype)  # a map without cells: zero, not NaN
     return jnp.sum(maps, axis=(1, 2)) / area[:, None]
 
 

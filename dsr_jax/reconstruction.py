@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dsr_jax import feature_sign, sparse
+from dsr_jax import active_set, feature_sign, sparse
 
 CODERS: dict[str, Callable[..., sparse.Solution]] = {
+    "active_set": active_set.coder,
     "feature_sign": feature_sign.feature_sign,
     "proximal": sparse.proximal,
 }
@@ -42,7 +43,7 @@ def distance(
     l1: float = 0.4,
     valid: Bool[Array, " n"] | None = None,
     tol: float = 1e-6,
-    coder: str = "feature_sign",
+    coder: str = "auto",
     gradient: str = "envelope",
 ) -> Float[Array, ""]:
     """Mean squared error of rebuilding the probe's blocks sparsely from the gallery image's (Eq. 4).
@@ -55,7 +56,8 @@ def distance(
       l1: weight of the L1 penalty, the paper's beta.
       valid: (N,) which probe blocks are real; the mean is over these. Default: all.
       tol: accuracy of the coder.
-      coder: "feature_sign" (exact active set) or "proximal" (FISTA).
+      coder: "auto" (active_set on CPU, feature_sign elsewhere), "active_set" (exact, compiled, on the host),
+        "feature_sign" (exact, XLA) or "proximal" (FISTA).
       gradient: "envelope" (Eq. 7, the paper) or "implicit" (the exact gradient of this function).
 
     Returns:
@@ -70,14 +72,16 @@ def distance(
       >>> x, y = jnp.array([[1.0, 0.0]]), jnp.array([[0.8, 0.6]])
       >>> round(float(reconstruction.distance(x, y)), 3)  # w = 0.8 - 0.4
       0.52
-      >>> jax.grad(reconstruction.distance)(x, y).round(2).tolist()
-      [[1.36..., -0.48...]]
+      >>> jax.grad(reconstruction.distance)(x, y).round(2)
+      Array([[ 1.36, -0.48]], dtype=float32)
     """
     check_blocks(probe_blocks.shape, gallery_blocks.shape, l1)
-    if coder not in CODERS:
-        raise ValueError(f"coder must be one of {sorted(CODERS)}, got {coder!r}")
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
+    if valid is not None and valid.shape != probe_blocks.shape[:1]:
+        raise ValueError(
+            f"valid must have one entry per probe block, shape {probe_blocks.shape[:1]}, got {valid.shape}"
+        )
     weights = jnp.ones(probe_blocks.shape[0], bool) if valid is None else valid
     shares = weights.astype(probe_blocks.dtype)
     shares = shares / jnp.maximum(jnp.sum(shares), 1)
@@ -90,7 +94,7 @@ def solve(
     *,
     l1: float = 0.4,
     tol: float = 1e-6,
-    coder: str = "feature_sign",
+    coder: str = "auto",
 ) -> sparse.Solution:
     """Codes of every probe block on the gallery image's blocks, with their certificate (Eq. 6).
 
@@ -106,9 +110,14 @@ def solve(
       [[0.4...]]
     """
     check_blocks(probe_blocks.shape, gallery_blocks.shape, l1)
-    gram, correlation = gallery_blocks @ gallery_blocks.T, gallery_blocks @ probe_blocks.T
-    energy = jnp.sum(probe_blocks * probe_blocks, axis=1)
-    return CODERS[coder](gram, correlation, energy, l1=l1, tol=tol)
+    if coder == "auto":
+        coder = "active_set" if jax.default_backend() == "cpu" else "feature_sign"
+    if coder not in CODERS:
+        raise ValueError(f"coder must be 'auto' or one of {sorted(CODERS)}, got {coder!r}")
+    with jax.default_matmul_precision("highest"):  # on accelerators the default is too coarse for the certificate
+        gram, correlation = gallery_blocks @ gallery_blocks.T, gallery_blocks @ probe_blocks.T
+        energy = jnp.sum(probe_blocks * probe_blocks, axis=1)
+        return CODERS[coder](gram, correlation, energy, l1=l1, tol=tol)
 
 
 def check_blocks(probe_shape: tuple[int, ...], gallery_shape: tuple[int, ...], l1: float) -> None:
@@ -147,13 +156,17 @@ def _backward(options: _Options, saved: tuple, cotangent: jax.Array) -> tuple[ja
 
 
 def _shift(codes: jax.Array, gram: jax.Array, *, l1: float) -> jax.Array:
-    """v of the implicit gradient, (M, N): l1 (Y_A'Y_A)^-1 s on each column's active set, zero elsewhere."""
+    """v of the implicit gradient, (M, N): l1 (Y_A'Y_A)^-1 s on each column's active set, zero elsewhere.
+
+    The diagonal is raised by the rounding of the factorisation, so that equal atoms, all active, share instead of fail.
+    """
     eps = float(jnp.finfo(gram.dtype).eps)
 
     def column(code: jax.Array) -> jax.Array:
         active = code != 0
         matrix = jnp.where(active[:, None] & active[None, :], gram, 0)
-        matrix = matrix + jnp.diag(jnp.where(active, eps, 1.0).astype(gram.dtype))
+        raised = 2 * eps * jnp.sum(active).astype(gram.dtype)
+        matrix = matrix + jnp.diag(jnp.where(active, raised, jnp.ones((), gram.dtype)))
         return jnp.where(active, jax.scipy.linalg.solve(matrix, l1 * jnp.sign(code), assume_a="pos"), 0)
 
     return jax.vmap(column, in_axes=1, out_axes=1)(codes)

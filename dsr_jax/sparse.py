@@ -7,8 +7,8 @@ For one probe block x and the dictionary Y (atoms as columns here), the coders s
 (Eq. 3 differs by a factor 2 in its beta; scikit-learn's Lasso divides the first term by the length of x, so its alpha
 is l1 / d.) They never see x and Y themselves, only the Gram matrix Y'Y, the correlations Y'x and the energy x'x.
 
-Certificate. With the residual r = x - Y w and the dual point theta = s r, s = clip(x'r / r'r, -l1/|Y'r|_inf,
-l1/|Y'r|_inf), the duality gap is
+Certificate. With the residual r = x - Y w and the dual point theta = s r, s = clip(x'r / r'r, 0, l1/|Y'r|_inf), the
+duality gap is
 
     gap = 1/2 r'r + l1 |w|_1 - (1/2 x'x - 1/2 |x - theta|^2)
         = 1/2 (1 - s)^2 r'r + sum_j |w_j| (l1 - s sign(w_j) Y_j'r)  >=  0
@@ -18,8 +18,8 @@ and since primal and dual are 1-strongly convex / concave in the residual, the e
 |c - r*|^2 <= gap - 1/4 |r - theta|^2 with c = (r + theta) / 2. So every squared error comes with an interval that holds
 the exact one, whether the coder finished or not. Where |Y'x|_inf <= l1, w = 0 is exact and the interval is a point.
 
-Rounding is part of the certificate: gap and interval are widened by a few units of the arithmetic's precision times
-|w|_1, so a gap below about 5e-7 cannot be certified in float32.
+Rounding is part of the certificate: gap and interval are widened by what a few units of the arithmetic's precision in
+each Y_j'r can do, which grows with |w|_1; at l1 = 0.4 a gap below about 5e-7 cannot be certified in float32.
 """
 
 from typing import NamedTuple
@@ -29,8 +29,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-# Rounding allowance in units of eps: of Y'r per unit of |w|_1 in the gap, and of the squared error per unit of x'x.
-GAP_UNITS, ERROR_UNITS = 4, 16
+# Rounding allowance in units of eps: of each Y_j'r per unit of |x| + |w|_1, and of the squared error per unit of x'x.
+UNITS, ERROR_UNITS = 2, 16
 
 
 class Solution(NamedTuple):
@@ -76,19 +76,21 @@ def certify(
     Source: DESIGN section 3, "Certificate"; Ndiaye, Fercoq, Gramfort, Salmon: Gap Safe screening rules (JMLR 2017).
     """
     eps = jnp.finfo(codes.dtype).eps
+    norm1 = jnp.sum(jnp.abs(codes), axis=0)
+    doubt = UNITS * eps * (jnp.sqrt(energy) + norm1)  # of each Y_j'r
+    blur = ERROR_UNITS * eps * energy + doubt * norm1  # of the squared error
     explained = jnp.sum(residual_correlation * codes, axis=0)  # (Y w)'r
     error = jnp.maximum(energy - jnp.sum((correlation + residual_correlation) * codes, axis=0), 0)
-    norm1 = jnp.sum(jnp.abs(codes), axis=0)
-    largest = jnp.max(jnp.abs(residual_correlation), axis=0)
-    bound = l1 / jnp.maximum(largest, jnp.asarray(l1 * 1e-6, codes.dtype))
-    scale = jnp.clip((error + explained) / jnp.maximum(error, jnp.finfo(codes.dtype).tiny), -bound, bound)
-    gap = 0.5 * (1 - scale) ** 2 * error + l1 * norm1 - scale * explained
-    gap = jnp.maximum(gap, 0) + GAP_UNITS * eps * norm1
-    radius = jnp.sqrt(jnp.maximum(gap - 0.25 * (1 - scale) ** 2 * error, 0))
-    centre = 0.5 * jnp.abs(1 + scale) * jnp.sqrt(error)
-    rounding = ERROR_UNITS * eps * energy
-    lower = jnp.maximum(jnp.maximum(centre - radius, 0) ** 2 - rounding, 0)
-    upper = jnp.minimum((centre + radius) ** 2, energy) + rounding
+    # Any feasible s certifies. Beyond 2 it would only magnify the rounding of a residual that is nearly zero.
+    limit = jnp.minimum(l1 / (jnp.max(jnp.abs(residual_correlation), axis=0) + doubt), 2)
+    scale = jnp.clip((error + explained) / jnp.maximum(error, jnp.finfo(codes.dtype).tiny), 0, limit)
+    off = (1 - scale) ** 2
+    gap = jnp.maximum(0.5 * off * error + l1 * norm1 - scale * explained, 0) + doubt * norm1 + 0.5 * off * blur
+    least = jnp.maximum(error - blur, 0)
+    radius = jnp.sqrt(jnp.maximum(gap - 0.25 * off * least, 0))
+    half = 0.5 * (1 + scale)  # of r: the centre of the ball
+    lower = jnp.maximum(half * jnp.sqrt(least) - radius, 0) ** 2
+    upper = jnp.minimum((half * jnp.sqrt(error + blur) + radius) ** 2, energy + blur)
     return error, jnp.minimum(lower, error), jnp.maximum(upper, error), gap
 
 
@@ -159,7 +161,7 @@ def proximal(
             state.step,
         )
         frozen = [jnp.where(state.finished, old, fresh) for old, fresh in zip(state[:-1], new[:-1], strict=True)]
-        return State(*frozen, step=state.step + 1)
+        return State._make([*frozen, state.step + 1])
 
     zero = jnp.zeros_like(correlation)
     start = State(

@@ -1,0 +1,399 @@
+"""The compiled search behind `active_set`: exact codes of one column after another, Eq. 6 of the paper, on one core.
+
+Active-set search (the feature-sign search that the paper names, see `feature_sign`): atom by atom, the worst violation
+of |Y_j'(x - Y w)| <= l1 enters, and the linear system of the active atoms is solved to the first change of sign, where
+that atom leaves, until no atom violates. What makes it fast on the CPU: real columns need one to three atoms, so a step
+is one vectorised pass over a column that stays in cache, Y'x - Y'Y_A w_A, read from as many rows of the Gram matrix as
+there are active atoms, with the search for the worst atom in the same pass. That pass runs in the precision of the
+data; the small system, its inverse and every decision that is close run in float64.
+
+Singular systems (duplicate atoms, an atom that averages active ones) keep a floor under the Schur complement: the step
+then runs far along the null space and ends where a coefficient vanishes, which is the exchange of atoms wanted.
+
+How the loops below are written is for the compiler: unsigned indices into flat arrays spare a check for negative ones,
+one array length that is a multiple of ``LANES`` leaves no scalar remainder, and ``_nrt=False`` (no allocation inside)
+spares the atomic reference count of every array that is handed on, which took most of the time.
+"""
+
+import math
+from typing import Any, NamedTuple, no_type_check
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+# Columns are padded to whole multiples of this: four registers of 16 float32.
+LANES = 64
+# Rounding allowances of the certificate, as in `sparse`.
+UNITS, ERROR_UNITS = 2, 16
+# Numbers are finite (the callers' promise), sums may be regrouped; nothing is allocated.
+KERNEL: dict[str, Any] = {
+    "cache": True,
+    "forceinline": True,
+    "fastmath": {"contract", "reassoc", "nsz", "nnan", "ninf"},
+    "error_model": "numpy",
+    "_nrt": False,
+}
+
+
+class System(NamedTuple):
+    """Room for the K active atoms of one column and their linear system, in float64."""
+
+    atoms: np.ndarray  # (K,) int32
+    signs: np.ndarray  # (K,)
+    values: np.ndarray  # (K,) codes
+    targets: np.ndarray  # (K,) Y_A'x
+    gram: np.ndarray  # (K, K) Y_A'Y_A
+    inverse: np.ndarray  # (K, K) its inverse, regularised where it is singular
+    left: np.ndarray  # (K,) what the codes leave over of the system
+    move: np.ndarray  # (K,)
+
+
+class Space(NamedTuple):
+    """Working memory of one thread."""
+
+    system: System
+    work: np.ndarray  # (3 m,) Y'x and two partial results, zero beyond M
+    table: np.ndarray  # (M m,) the Gram matrix with padded rows, or empty if it needs no padding
+
+
+def space(atoms: int, places: int, dtype: np.dtype) -> Space:
+    """Working memory for dictionaries of so many atoms, with places for so many active ones."""
+    m = -(-atoms // LANES) * LANES
+    vectors, squares = np.empty((5, places)), np.empty((2, places, places))
+    system = System(np.empty(places, np.int32), *vectors[:3], *squares, *vectors[3:])
+    return Space(system, np.zeros(3 * m, dtype), np.zeros(0 if m == atoms else atoms * m, dtype))
+
+
+@intrinsic
+@no_type_check
+def _bits(typing_context, value):
+    """The bit pattern of a float as a signed integer: for non-negative numbers it orders as they do."""
+    integer = types.int32 if value == types.float32 else types.int64
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(integer))
+
+    return integer(value), generate
+
+
+@intrinsic
+@no_type_check
+def _number(typing_context, bits):
+    """The float of a bit pattern: undoes `_bits`."""
+    real = types.float32 if bits == types.int32 else types.float64
+
+    def generate(context, builder, signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(real))
+
+    return real(bits), generate
+
+
+@intrinsic
+@no_type_check
+def _same(typing_context, value, like):
+    """An integer narrowed to the type of another."""
+
+    def generate(context, builder, signature, arguments):
+        return context.cast(builder, arguments[0], value, like)
+
+    return like(value, like), generate
+
+
+@njit(**KERNEL)
+@no_type_check
+def _mask(like, m):
+    """All bits but those that number m places."""
+    low = 1
+    while low < m:
+        low *= 2
+    return _same(-low, _bits(like))
+
+
+@njit(**KERNEL)
+@no_type_check
+def _rank(r, j, top, key, high):
+    """Running maximum of |r| as bits, and of the same with its low bits replaced by the place j."""
+    size = _bits(abs(r))
+    return max(top, size), max(key, _same((size & high) | np.int64(j), high))
+
+
+@njit(**KERNEL)
+@no_type_check
+def _largest(y, m, high):
+    """Largest magnitude of m numbers (as bits) and the place of one nearly as large."""
+    top, key = _same(0, high), _same(0, high)
+    for j in range(m):
+        top, key = _rank(y[j], j, top, key, high)
+    return top, key
+
+
+@njit(**KERNEL)
+@no_type_check
+def _scan(y, o, gram, a, v, n, m, high):
+    """`_largest` of y - sum of v[p] * gram[a[p] :], over n = 1 ... 4 atoms."""
+    top, key = _same(0, high), _same(0, high)
+    a0, a1, a2, a3 = a
+    v0, v1, v2, v3 = v
+    if n == 1:
+        for j in range(m):
+            top, key = _rank(y[o + j] - v0 * gram[a0 + j], j, top, key, high)
+    elif n == 2:
+        for j in range(m):
+            top, key = _rank(y[o + j] - v0 * gram[a0 + j] - v1 * gram[a1 + j], j, top, key, high)
+    elif n == 3:
+        for j in range(m):
+            top, key = _rank(y[o + j] - v0 * gram[a0 + j] - v1 * gram[a1 + j] - v2 * gram[a2 + j], j, top, key, high)
+    else:
+        for j in range(m):
+            r = y[o + j] - v0 * gram[a0 + j] - v1 * gram[a1 + j] - v2 * gram[a2 + j] - v3 * gram[a3 + j]
+            top, key = _rank(r, j, top, key, high)
+    return top, key
+
+
+@njit(**KERNEL)
+@no_type_check
+def _four(s, first, k, start, m, like):
+    """Places of the Gram rows and coefficients of up to four active atoms."""
+    last = k - 1
+    p1, p2, p3 = min(first + 1, last), min(first + 2, last), min(first + 3, last)
+    rows = (
+        start + np.uint64(s.atoms[first]) * m,
+        start + np.uint64(s.atoms[p1]) * m,
+        start + np.uint64(s.atoms[p2]) * m,
+        start + np.uint64(s.atoms[p3]) * m,
+    )
+    v = s.values
+    return rows, (_same(v[first], like), _same(v[p1], like), _same(v[p2], like), _same(v[p3], like))
+
+
+@njit(**KERNEL)
+@no_type_check
+def _violation(s, k, gram, start, work, m, high):
+    """`_largest` of Y'(x - Y w): the work space holds Y'x, then room for two partial results."""
+    source, first = np.uint64(0), 0
+    while k - first > 4:
+        (a0, a1, a2, a3), (v0, v1, v2, v3) = _four(s, first, k, start, m, work[0])
+        o = m if source != m else m + m
+        for j in range(m):
+            work[o + j] = (
+                work[source + j] - v0 * gram[a0 + j] - v1 * gram[a1 + j] - v2 * gram[a2 + j] - v3 * gram[a3 + j]
+            )
+        source = o
+        first += 4
+    a, v = _four(s, first, k, start, m, work[0])
+    return _scan(work, source, gram, a, v, k - first, m, high)
+
+
+@njit(**KERNEL)
+@no_type_check
+def _border(s, k, eps):
+    """Borders the inverse of the first k atoms by atom k; returns its Schur complement relative to the diagonal."""
+    schur = s.gram[k, k]
+    for p in range(k):
+        t = 0.0
+        for q in range(k):
+            t += s.inverse[p, q] * s.gram[k, q]
+        s.move[p] = t
+        schur -= t * s.gram[k, p]
+    relative = schur / s.gram[k, k]
+    schur = max(schur, max(eps, 1e-12) * s.gram[k, k])
+    for p in range(k):
+        t = s.move[p] / schur
+        for q in range(k):
+            s.inverse[p, q] += t * s.move[q]
+        s.inverse[p, k] = -t
+        s.inverse[k, p] = -t
+    s.inverse[k, k] = 1 / schur
+    return relative
+
+
+@njit(**KERNEL)
+@no_type_check
+def _leave(s, who, k):
+    """Takes one of k atoms out of the system (the last one takes its place) and out of the inverse."""
+    pivot, last = s.inverse[who, who], k - 1
+    for p in range(k):
+        if p != who:
+            t = s.inverse[p, who] / pivot
+            for q in range(k):
+                if q != who:
+                    s.inverse[p, q] -= t * s.inverse[who, q]
+    s.signs[who], s.values[who], s.targets[who] = s.signs[last], s.values[last], s.targets[last]
+    s.atoms[who] = s.atoms[last]
+    s.gram[who, who], s.inverse[who, who] = s.gram[last, last], s.inverse[last, last]
+    for p in range(last):
+        if p != who:
+            s.gram[who, p] = s.gram[last, p]
+            s.gram[p, who] = s.gram[last, p]
+            s.inverse[who, p] = s.inverse[last, p]
+            s.inverse[p, who] = s.inverse[last, p]
+
+
+@njit(**KERNEL)
+@no_type_check
+def _settle(s, k, l1, ill, eps):
+    """Newton steps on the active system, each to the first sign change, until it holds. Returns k."""
+    for _ in range(100 + 4 * k):
+        size = 0.0
+        for p in range(k):
+            t = s.targets[p] - l1 * s.signs[p]
+            for q in range(k):
+                t -= s.gram[p, q] * s.values[q]
+            s.left[p] = t
+            size = max(size, abs(t))
+        if size <= 1e-3 * eps * l1:
+            break
+        length, who = 1.0, -1
+        for p in range(k):
+            t = 0.0
+            for q in range(k):
+                t += s.inverse[p, q] * s.left[q]
+            s.move[p] = t
+            if s.signs[p] * (s.values[p] + length * t) < 0:
+                length, who = abs(s.values[p] / t), p
+        for p in range(k):
+            s.values[p] += length * s.move[p]
+        if who < 0:
+            if not ill:
+                break
+        else:
+            _leave(s, who, k)
+            k -= 1
+            if ill:
+                for p in range(k):
+                    _border(s, p, eps)
+    return k
+
+
+@njit(**KERNEL)
+@no_type_check
+def _residual(s, k, gram, start, work, m, j):
+    """Y_j'(x - Y w) in float64, and its rounding error."""
+    r = np.float64(work[j])
+    size = abs(r)
+    for p in range(k):
+        t = np.float64(gram[start + np.uint64(s.atoms[p]) * m + j]) * s.values[p]
+        r -= t
+        size += abs(t)
+    return r, 1e-15 * size
+
+
+@njit(**KERNEL)
+@no_type_check
+def _is_active(s, k, j):
+    """Whether atom j is active."""
+    found = False
+    for p in range(k):
+        found |= np.uint64(s.atoms[p]) == j
+    return found
+
+
+@njit(**KERNEL)
+@no_type_check
+def _worst(s, k, gram, start, work, m, atoms):
+    """The inactive atom with the largest |Y_j'(x - Y w)|, less its rounding error, in float64."""
+    place, worst = np.uint64(0), 0.0
+    for j in range(atoms):
+        r, rounding = _residual(s, k, gram, start, work, m, j)
+        if abs(r) - rounding > worst and not _is_active(s, k, j):
+            place, worst = j, abs(r) - rounding
+    return place, worst
+
+
+@njit(**KERNEL)
+@no_type_check
+def _search(s, gram, start, work, m, atoms, high, l1, eps, max_steps):
+    """Exact codes of one column: (number of active atoms, largest |Y'r|, steps)."""
+    k, steps, ill = 0, 0, False
+    top, key = _largest(work, m, high)
+    largest = np.float64(_number(top))
+    slack = eps * (l1 + largest)
+    while largest > l1 + slack and steps < max_steps and k < s.atoms.size:
+        j = min(np.uint64(key & ~high), atoms - np.uint64(1))
+        r, rounding = _residual(s, k, gram, start, work, m, j)
+        if abs(r) <= l1 + rounding or _is_active(s, k, j):
+            j, worst = _worst(s, k, gram, start, work, m, atoms)
+            if worst <= l1:
+                break
+            r, rounding = _residual(s, k, gram, start, work, m, j)
+        steps += 1
+        for p in range(k):
+            g = np.float64(gram[start + np.uint64(s.atoms[p]) * m + j])
+            s.gram[k, p] = g
+            s.gram[p, k] = g
+        target = np.float64(work[j])
+        diagonal = np.float64(gram[start + j * m + j])
+        sign = 1.0 if r > 0 else -1.0
+        s.atoms[k], s.signs[k], s.values[k], s.targets[k] = j, sign, 0.0, target
+        s.gram[k, k] = diagonal
+        if k == 0:
+            s.inverse[0, 0] = 1 / diagonal
+            s.values[0] = (target - l1 * sign) / diagonal
+            k = 1
+        else:
+            ill |= _border(s, k, eps) < 1e-3
+            k = _settle(s, k + 1, l1, ill, eps)
+        top, key = _violation(s, k, gram, start, work, m, high)
+        largest = np.float64(_number(top))
+    return k, largest, steps
+
+
+@njit(**KERNEL)
+@no_type_check
+def _certify(s, k, energy, l1, largest, eps):
+    """Error, lower, upper, gap as `sparse.certify` has them, and the gap without the allowance for rounding."""
+    norm1, explained, fitted = 0.0, 0.0, 0.0
+    for p in range(k):
+        t = s.targets[p]
+        for q in range(k):
+            t -= s.gram[p, q] * s.values[q]
+        norm1 += abs(s.values[p])
+        explained += t * s.values[p]
+        fitted += (s.targets[p] + t) * s.values[p]
+        largest = max(largest, abs(t))
+    error = max(energy - fitted, 0.0)
+    doubt = UNITS * eps * (math.sqrt(energy) + norm1)
+    blur = ERROR_UNITS * eps * energy + doubt * norm1
+    scale = max(0.0, min((error + explained) / max(error, 1e-300), l1 / (largest + doubt), 2.0))
+    off = (1 - scale) ** 2
+    short = max(0.5 * off * error + l1 * norm1 - scale * explained, 0.0)
+    gap = short + doubt * norm1 + 0.5 * off * blur
+    least = max(error - blur, 0.0)
+    radius, half = math.sqrt(max(gap - 0.25 * off * least, 0.0)), 0.5 * (1 + scale)
+    lower = max(half * math.sqrt(least) - radius, 0.0) ** 2
+    upper = min((half * math.sqrt(error + blur) + radius) ** 2, energy + blur)
+    return error, min(lower, error), max(upper, error), gap, short
+
+
+@njit(nogil=True, **KERNEL)
+@no_type_check
+def solve(space, gram, rows, shape, strides, energy, l1, eps, max_steps, start, stop, figures, steps, dense):
+    """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense."""
+    atoms = np.uint64(shape[2])
+    m = (atoms + np.uint64(LANES - 1)) // np.uint64(LANES) * np.uint64(LANES)
+    s, work, padded = space
+    high = _mask(work[0], m)
+    for g in range(start // shape[1], (stop + shape[1] - 1) // shape[1]):
+        place = np.uint64(g) * atoms * atoms
+        if m == atoms:
+            table = gram
+        else:
+            for i in range(atoms):
+                for j in range(atoms):
+                    padded[i * m + j] = gram[place + i * atoms + j]
+            table, place = padded, np.uint64(0)
+        for c in range(max(start - g * shape[1], 0), min(stop - g * shape[1], shape[1])):
+            row, i = np.uint64(g * strides[0] + c * strides[1]) * atoms, g * shape[1] + c
+            for j in range(atoms):
+                work[j] = rows[row + j]
+            x = np.float64(energy[c])
+            k, largest, steps[i] = _search(s, table, place, work, m, atoms, high, l1, eps, max_steps)
+            widening = ERROR_UNITS * eps * x
+            error, lower, upper, gap, short = x, x - widening, x + widening, 0.0, 0.0
+            if largest > l1 or k:
+                error, lower, upper, gap, short = _certify(s, k, x, l1, largest, eps)
+            figures[0, i], figures[1, i], figures[2, i], figures[3, i] = error, lower, upper, gap
+            figures[4, i] = short
+            for p in range(k if dense.size else 0):
+                dense[c, s.atoms[p]] = s.values[p]

@@ -1,0 +1,170 @@
+"""From maps to padded tiles of blocks: what `match` compares, put in order.
+
+An entry is one dictionary (or one probe): the blocks of one map, or of all maps of one identity stacked. Entries are
+sorted by their number of blocks, so that a tile of consecutive ones wastes little padding, and block counts are rounded
+up to a coarse grid, so that the number of compiled shapes stays small whatever the sizes of the maps.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dsr_jax import blocks
+
+
+class Tile(NamedTuple):
+    """Some entries as one padded array: `members` (T,) entry numbers, `values` (T, n, d), `counts` (T,) true blocks."""
+
+    members: np.ndarray
+    values: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Maps grouped into entries, with the scales at which their blocks are cut.
+
+    Attributes:
+      maps: the (h, w, d) maps.
+      groups: for each entry, the numbers of its maps.
+      scales: sides of the windows.
+      pooling: "average" or "max".
+    """
+
+    maps: Sequence[np.ndarray]
+    groups: Sequence[Sequence[int]]
+    scales: tuple[int, ...]
+    pooling: str
+
+    @classmethod
+    def single(cls, maps: Sequence[np.ndarray], *, scales: tuple[int, ...], pooling: str) -> "Entries":
+        """Every map an entry of its own."""
+        return cls(maps, [[i] for i in range(len(maps))], scales, pooling)
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self.groups)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(entries,) number of blocks of each."""
+        each = [blocks.count(*m.shape[:2], scales=self.scales) for m in self.maps]
+        return np.array([sum(each[i] for i in group) for group in self.groups])
+
+    def tiles(self, limit: int) -> Iterator[Tile]:
+        """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile."""
+        counts = self.counts
+        sizes = np.array([grid(n) for n in counts.tolist()])
+        order = np.argsort(sizes, kind="stable")
+        for size in np.unique(sizes):
+            members = order[sizes[order] == size]
+            for start in range(0, len(members), limit):
+                yield self._tile(members[start : start + limit], counts, int(size), limit)
+
+    def _tile(self, members: np.ndarray, counts: np.ndarray, size: int, limit: int) -> Tile:
+        places = min(limit, grid(len(members)))
+        values = np.zeros((places, size, self.maps[0].shape[2]), np.float32)
+        numbers = [i for member in members for i in self.groups[member]]
+        cut = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))
+        for row, member in enumerate(members):
+            start = 0
+            for _ in self.groups[member]:
+                part = next(cut)
+                values[row, start : start + len(part)] = part
+                start += len(part)
+        return Tile(members, values, counts[members])
+
+
+def grid(n: int) -> int:
+    """``n`` rounded up to 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: eight sizes per doubling, at most 1/8 waste.
+
+    Example:
+      >>> from dsr_jax.entries import grid
+      >>> [grid(n) for n in (1, 5, 17, 33, 57, 300)]
+      [1, 5, 18, 36, 60, 320]
+    """
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
+def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str) -> list[np.ndarray]:
+    """One (h, w, d) array, or a sequence of them, as a checked list of float32 arrays.
+
+    Raises:
+      ValueError: naming ``argument``, the map, what is wrong with it and what is needed.
+    """
+    if not scales or any(s != int(s) or s < 1 for s in scales):
+        raise ValueError(f"scales must be whole numbers >= 1, got {scales}; the paper uses (1,) or (1, 2, 3)")
+    if pooling not in blocks.POOLINGS:
+        raise ValueError(f"pooling must be one of {blocks.POOLINGS}, got {pooling!r}")
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        parts = list(value)
+    elif hasattr(value, "__array__") and np.ndim(value) > 0:
+        parts = [value] if np.ndim(value) == 3 else list(value)
+    else:
+        raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {value!r}")
+    if not parts:
+        raise ValueError(f"{argument} is empty: at least one (h, w, d) map is needed")
+    maps = [np.asarray(part) for part in parts]
+    for i, m in enumerate(maps):
+        name = f"{argument}[{i}]" if len(maps) > 1 else argument
+        if m.ndim != 3:
+            raise ValueError(f"{name} must be an (h, w, d) array, got shape {m.shape}")
+        if m.shape[2] != maps[0].shape[2]:
+            raise ValueError(f"{name} has {m.shape[2]} channels, the map before it {maps[0].shape[2]}: d must be one")
+        if not m.size or min(m.shape[:2]) < min(scales):
+            raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
+        if not (np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16") or np.iscomplexobj(m):
+            raise ValueError(f"{name} must hold real numbers, got dtype {m.dtype}")
+        maps[i] = _float32(m)
+        if not np.isfinite(maps[i]).all():
+            bad = int(np.size(m) - np.isfinite(maps[i]).sum())
+            raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
+    return maps
+
+
+def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[int]], tuple[Any, ...] | None]:
+    """Map numbers per entry, and the entries' labels in the order of first appearance.
+
+    Example:
+      >>> from dsr_jax.entries import gather
+      >>> gather(("b", "a", "b"), 3)
+      ([[0, 2], [1]], ('b', 'a'))
+    """
+    if identities is None:
+        return [[i] for i in range(count)], None
+    groups: dict[Any, list[int]] = {}
+    for i, label in enumerate(identities):
+        groups.setdefault(label, []).append(i)
+    return list(groups.values()), tuple(groups)
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """As float32; values near or beyond the ends of its range are scaled first, which changes no block."""
+    if values.dtype in (np.float32, np.float64):
+        largest = max(values.max(), -values.min())
+        if np.isfinite(largest) and not 1e-30 < largest < 1e30 and largest > 0:
+            values = values / largest
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _cut(maps: Sequence[np.ndarray], scales: tuple[int, ...], pooling: str) -> Iterator[np.ndarray]:
+    """Blocks of every map, in order, without padding: (n_i, d) each."""
+    shapes = sorted({m.shape for m in maps})
+    cut: dict[int, np.ndarray] = {}
+    for shape in shapes:
+        members = [i for i, m in enumerate(maps) if m.shape == shape]
+        padded = np.zeros((grid(len(members)), *shape), np.float32)
+        padded[: len(members)] = [maps[i] for i in members]
+        values = np.asarray(_cut_batch(padded, scales=scales, pooling=pooling))
+        cut.update(zip(members, values, strict=False))
+    return (cut[i] for i in range(len(maps)))
+
+
+@functools.partial(jax.jit, static_argnames=("scales", "pooling"))
+def _cut_batch(maps: jax.Array, *, scales: tuple[int, ...], pooling: str) -> jax.Array:
+    return jax.vmap(lambda m: blocks.cut(m, scales=scales, pooling=pooling)[0])(maps)

@@ -1,0 +1,157 @@
+"""The pair matrix, tile by tile: correlations, codes and distances of some probes and some gallery entries at a time.
+
+For a tile of T gallery entries (M blocks each, zero-padded) and the probes of a tile laid side by side (C columns in
+all), one matrix product gives the correlations (T, C, M), a coder turns them into squared errors with their certificate
+(T, C), and the mean over each probe's columns is the distance. Memory is that of one tile.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from dsr_jax import active_set, reconstruction
+from dsr_jax.entries import Entries, Tile, grid
+
+RIDGE = 1e-3  # kappa of the later PyTorch ports
+# Arrays as large as the correlations that a coder keeps at once, measured by peak memory.
+COPIES = {"active_set": 2, "proximal": 10, "feature_sign": 6, "ridge": 4}
+COMFORT = 1 << 25  # bytes of correlations beyond which a larger tile no longer helps (it leaves the cache)
+
+
+class Columns(NamedTuple):
+    """Per-column figures of a tile, each (T, C)."""
+
+    error: Any
+    lower: Any
+    upper: Any
+    gap: Any
+
+
+def solve(
+    probes: Entries, gallery: Entries, *, l1: float, tol: float, coder: str, max_bytes: int, progress: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Distance, lower, upper (means over the probe's blocks) and gap (largest) of all pairs, each (P, G) float32.
+
+    Raises:
+      ValueError: if not even one pair fits into ``max_bytes``.
+    """
+    shape = (len(probes), len(gallery))
+    distance, lower, upper, gap = (np.empty(shape, np.float32) for _ in range(4))
+    gallery_limit, probe_limit = limits(probes, gallery, coder=coder, max_bytes=max_bytes)
+    probe_tiles = list(probes.tiles(probe_limit)) if _resident(probes, max_bytes) else None
+    bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
+    # On accelerators the default precision of a matrix product is too coarse for the certificate.
+    with bar, jax.default_matmul_precision("highest"):
+        for entries in gallery.tiles(gallery_limit):
+            dictionary = jnp.asarray(entries.values)
+            gram = _gram(dictionary)
+            for images in probe_tiles or probes.tiles(probe_limit):
+                columns = CODERS[coder](gram, dictionary, images, l1=l1, tol=tol)
+                square = np.ix_(images.members, entries.members)
+                distance[square] = _mean(columns.error, images, entries)
+                lower[square] = _mean(columns.lower, images, entries)
+                upper[square] = _mean(columns.upper, images, entries)
+                gap[square] = _split(columns.gap, images, entries).max(axis=2).T
+                bar.update(len(images.members) * len(entries.members))
+    return distance, lower, upper, gap
+
+
+def limits(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int) -> tuple[int, int]:
+    """Largest number of gallery entries and of probes per tile within ``max_bytes``."""
+    columns, atoms, width = grid(int(probes.counts.max())), grid(int(gallery.counts.max())), gallery.maps[0].shape[2]
+    pair = 4 * columns * atoms * COPIES[coder]
+    entry = 4 * atoms * (atoms * 2 + width * 3)
+    probe = 4 * columns * width * 3
+    if pair + entry + probe > max_bytes:
+        raise ValueError(
+            f"max_bytes must be at least {pair + entry + probe} for one pair of {columns} x {atoms} blocks, "
+            f"got {max_bytes}"
+        )
+    room = min(max_bytes, COMFORT * COPIES[coder])
+    entries = max(1, min(16, len(gallery), int(0.3 * room) // (entry + pair)))
+    left = room - entries * entry
+    return entries, max(1, min(len(probes), left // (entries * pair + probe)))
+
+
+def _resident(probes: Entries, max_bytes: int) -> bool:
+    """Whether the blocks of all probes are few enough to be cut once and kept."""
+    return 4 * int(probes.counts.sum()) * probes.maps[0].shape[2] * 2 <= max_bytes // 4
+
+
+def _split(figures: Any, images: Tile, entries: Tile) -> np.ndarray:
+    """(T, C) per column -> (entries, probes, N) per pair."""
+    per_pair = np.asarray(figures).reshape(len(entries.values), *images.values.shape[:2])
+    return per_pair[: len(entries.members), : len(images.members)]
+
+
+def _mean(figures: Any, images: Tile, entries: Tile) -> np.ndarray:
+    """Mean over each probe's true blocks (padded ones are zero): (probes, entries)."""
+    totals = _split(figures, images, entries).sum(axis=2, dtype=np.float64)
+    return (totals / images.counts[None, :]).T
+
+
+def _active_set(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float) -> Columns:
+    correlation, energy = _correlate(dictionary, images.values)
+    solved = active_set.errors(np.asarray(gram), np.asarray(correlation), np.asarray(energy), l1=l1, tol=tol)
+    return Columns(solved.error, solved.lower, solved.upper, solved.gap)
+
+
+@functools.partial(jax.jit, static_argnames=("coder", "l1", "tol"))
+def _compiled(
+    gram: jax.Array, dictionary: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float
+) -> Columns:
+    solver = functools.partial(reconstruction.CODERS[coder], l1=l1, tol=tol)
+    x = values.reshape(-1, values.shape[-1])
+    energy = jnp.sum(x * x, axis=1)
+    solved = jax.vmap(lambda g, y: solver(g, y @ x.T, energy))(gram, dictionary)
+    return Columns(solved.error, solved.lower, solved.upper, solved.gap)
+
+
+def _batched(coder: str) -> Callable[..., Columns]:
+    def columns(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float) -> Columns:
+        return _compiled(gram, dictionary, images.values, coder=coder, l1=l1, tol=tol)
+
+    return columns
+
+
+def _ridge(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float) -> Columns:
+    error = _ridge_errors(gram, dictionary, images.values)
+    nothing = jnp.full_like(error, jnp.nan)
+    return Columns(error, nothing, nothing, nothing)
+
+
+@jax.jit
+def _ridge_errors(gram: jax.Array, dictionary: jax.Array, values: jax.Array) -> jax.Array:
+    """Norms (not squared) of the residuals of (Y'Y + kappa I)^-1 Y'X, as the ports score."""
+    x = values.reshape(-1, values.shape[-1])
+
+    def entry(gram: jax.Array, y: jax.Array) -> jax.Array:
+        codes = jax.scipy.linalg.solve(gram + RIDGE * jnp.eye(len(gram), dtype=gram.dtype), y @ x.T, assume_a="pos")
+        return jnp.linalg.norm(x - codes.T @ y, axis=1)
+
+    return jax.vmap(entry)(gram, dictionary)
+
+
+@jax.jit
+def _gram(dictionary: jax.Array) -> jax.Array:
+    return dictionary @ jnp.swapaxes(dictionary, 1, 2)
+
+
+@jax.jit
+def _correlate(dictionary: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(T, C, M) correlations and (C,) energies."""
+    x = values.reshape(-1, values.shape[-1])
+    return jnp.einsum("cd,tmd->tcm", x, dictionary), jnp.sum(x * x, axis=1)
+
+
+CODERS: dict[str, Callable[..., Columns]] = {
+    "active_set": _active_set,
+    "proximal": _batched("proximal"),
+    "feature_sign": _batched("feature_sign"),
+    "ridge": _ridge,
+}

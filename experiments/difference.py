@@ -1,0 +1,78 @@
+"""Is the one better than the other? A paired comparison of two evaluations on the same probes and draws.
+
+    python -m experiments.difference --first=RUN --second=RUN
+
+Every evaluation leaves `per_probe.npz` in its workdir: rank-k and average precision of each probe, averaged over the
+gallery draws. Two runs with the same data, crops, draws and seed are compared probe by probe: mean difference, 95 %
+interval by bootstrap over identities, two-sided p-value.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from dsr_jax import metrics, report
+from experiments import run
+
+FLAGS = flags.FLAGS
+FILE = "per_probe.npz"
+FIGURES = ("rank1", "rank5", "rank10", "mAP")
+Probed = dict[str, dict[str, np.ndarray]]
+
+
+def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
+    """Writes the figures of every probe, whole or not at all."""
+    arrays: dict[str, Any] = {
+        f"{key}/{name}": value for key, values in probed.items() for name, value in values.items()
+    }
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.savez_compressed(file, identities=identities, **arrays)
+    os.replace(partial, path)
+
+
+def read(workdir: str) -> tuple[Probed, np.ndarray]:
+    """What `write` wrote into a run's workdir.
+
+    Raises:
+      ValueError: if there is no such file.
+    """
+    path = Path(workdir) / FILE
+    if not path.is_file():
+        raise ValueError(f"{workdir} has no {FILE}: name the workdir of an evaluation that has finished")
+    probed: Probed = {}
+    with np.load(path, allow_pickle=False) as file:
+        for name in file.files:
+            if name != "identities":
+                key, _, figure = name.rpartition("/")
+                probed.setdefault(key, {})[figure] = file[name]
+        return probed, file["identities"]
+
+
+def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) -> str:
+    """First minus second for every key that both have, as text: difference, interval, p-value of rank-1."""
+    rows: list[tuple[report.Cell, ...]] = []
+    for key in (key for key in first if key in second):
+        differences = [metrics.paired_difference(first[key][n], second[key][n], identities) for n in FIGURES]
+        cells = [metrics.Interval(d.value, d.low, d.high) for d in differences]
+        rows.append((key, *cells, f"{differences[0].p_value:.3f}", f"{differences[2].p_value:.3f}"))
+    return report.text_table(rows, [title, *FIGURES, "p rank1", "p rank10"])
+
+
+def main() -> None:
+    """The runner."""
+    if not FLAGS.first or not FLAGS.second:
+        raise ValueError("first and second are needed: the workdirs of two evaluations")
+    (first, identities), (second, others) = read(FLAGS.first), read(FLAGS.second)
+    if not np.array_equal(identities, others):
+        raise ValueError(f"{FLAGS.first} and {FLAGS.second} evaluated different probes: use the same data and flags")
+    print(table(first, second, identities, title=f"{Path(FLAGS.first).name} - {Path(FLAGS.second).name}"))
+
+
+if __name__ == "__main__":  # here, so that runners that import this file do not have its flags
+    flags.DEFINE_string("first", None, "Workdir of the one evaluation.")
+    flags.DEFINE_string("second", None, "Workdir of the other.")
+    run.main(main)

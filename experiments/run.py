@@ -1,0 +1,187 @@
+"""What every runner does around its job: the workdir, its configuration, its log, and errors that a person can read.
+
+A workdir belongs to one configuration: `config.json` is written once the inputs have been checked, and a later start
+with other flags is an error that names them. `log.jsonl` has one object per step, `metrics.json` the final numbers.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import app, flags, logging
+
+# Flags that may differ between two starts in one workdir: they change no result.
+FREE_FLAGS = frozenset({"workdir", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
+HELP = frozenset({"--help", "-help", "-h", "-?"})
+
+
+class Workdir:
+    """A run's folder: `config.json`, `log.jsonl`, `metrics.json`, `report/`.
+
+    Nothing is written before `begin`, so that a run which stops at bad input leaves nothing behind.
+
+    Args:
+      path: the folder.
+      flag_values: name to value of every flag that defines the run.
+
+    Raises:
+      ValueError: if the folder belongs to another configuration; the message names the flags that differ.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], flag_values: dict[str, Any]):
+        """Checks the folder; see the class."""
+        self.path, self.flags = Path(path), flag_values
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
+        if (self.path / "config.json").exists():
+            _check_same(_read_json(self.path / "config.json").get("flags", {}), flag_values, self.path)
+
+    def begin(self) -> None:
+        """Makes the folder, and writes `config.json` with flags, versions, revision and device."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", {"flags": self.flags, **environment()})
+
+    def log(self, **entry: Any) -> None:
+        """Appends one object to `log.jsonl`."""
+        with open(self.path / "log.jsonl", "a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def forget(self, *, phase: str, after: int) -> None:
+        """Takes the steps of a phase after a checkpoint out of the log: they are about to be done again."""
+        log = self.path / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        kept = [line for line in lines if _before(line, phase, after)]
+        if len(kept) < len(lines):
+            _write(log, "".join(f"{line}\n" for line in kept))
+
+    def write_metrics(self, metrics: dict[str, Any]) -> Path:
+        """Writes `metrics.json`, one flat object, whole or not at all."""
+        return write_json(self.path / "metrics.json", metrics)
+
+    def metrics(self) -> dict[str, Any]:
+        """The final numbers if the run has finished, else nothing."""
+        file = self.path / "metrics.json"
+        return _read_json(file) if file.exists() else {}
+
+
+def environment() -> dict[str, Any]:
+    """Versions, git revision and device: what a number must have beside it."""
+    packages = ("jax", "jaxlib", "flax", "optax", "grain", "numpy")
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "device": [str(device.device_kind) for device in jax.devices()],
+        "processors": os.cpu_count(),
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> Path:
+    """Writes a JSON file whole or not at all."""
+    return _write(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def flag_values(module: str) -> dict[str, Any]:
+    """Name to value of the flags that a runner's module (and the modules it shares flags with) defined."""
+    return {flag.name: flag.value for found in _own_flags().values() for flag in found} | {"runner": module}
+
+
+def main(job: Callable[[], None]) -> None:
+    """Runs a runner: parses the flags, turns bad input into one clear message and exit code 1."""
+
+    def parse(argv: list[str]) -> list[str]:
+        if HELP & set(argv[1:]):
+            print(help_text())
+            sys.exit(0)
+        rest = app.parse_flags_with_usage(argv)
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # JAX and Orbax tell much that a user need not know
+        return rest
+
+    app.run(lambda argv: sys.exit(attempt(job, argv[1:])), flags_parser=parse)
+
+
+def attempt(job: Callable[[], None], arguments: Sequence[str] = ()) -> int:
+    """Runs a job whose flags are parsed; returns the exit code. DSR_TRACEBACK=1 in the environment shows tracebacks."""
+    try:
+        if arguments:
+            raise ValueError(f"what is {arguments[0]!r}? Every argument is a --flag=value; see --help")
+        job()
+    except KeyboardInterrupt:
+        print("\nstopped: start again with the same flags to go on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("DSR_TRACEBACK"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def help_text() -> str:
+    """What the runner does, its own flags, then those that it shares with others."""
+    about = sys.modules["__main__"].__doc__ or ""
+    return (
+        about + "".join(flags.FLAGS.module_help(module) for module in _own_flags()) + "\n\n--helpfull lists all flags."
+    )
+
+
+def _own_flags() -> dict[str, list[flags.Flag]]:
+    """The flags by module: those of the program first, then those of the runners' modules."""
+    by_module = flags.FLAGS.flags_by_module_dict()
+    names = [name for name in by_module if name.startswith("experiments.")]
+    return {name: by_module[name] for name in [sys.argv[0], *names] if name in by_module}
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+    now = json.loads(json.dumps(now, default=str))
+    changed = [
+        f"--{name}: {before.get(name)!r} before, {now.get(name)!r} now"
+        for name in sorted(set(before) | set(now))
+        if before.get(name) != now.get(name) and name not in FREE_FLAGS
+    ]
+    if changed:
+        raise ValueError(
+            f"workdir {path} belongs to another configuration ({'; '.join(changed)}): "
+            "use the same flags to go on, or another --workdir"
+        )
+
+
+def _before(line: str, phase: str, after: int) -> bool:
+    """Whether a line of the log is whole and no step of the phase beyond ``after``."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:  # cut off when the run was killed
+        return False
+    return entry.get("phase") != phase or entry.get("step", 0) <= after
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not the JSON that a run writes ({error}): give another --workdir") from error
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+    return path
+
+
+def _git(*arguments: str) -> str:
+    if not shutil.which("git"):
+        return ""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip()

@@ -1,0 +1,89 @@
+"""Flags that every runner has: where things are, which network, at which size."""
+
+from absl import flags
+
+FLAGS = flags.FLAGS
+PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
+
+flags.DEFINE_string("workdir", None, "Folder of this run: config, log, metrics, report. One configuration each.")
+flags.DEFINE_string("dataset", "synthetic", "Prepared data set: synthetic, cuhk03 or folder.")
+flags.DEFINE_string("data_dir", "datasets", "Where `python -m data.prepare` put it.")
+flags.DEFINE_string(
+    "weights",
+    None,
+    "A weights file (.npz, .safetensors, .pth) or the workdir of a training run; training runners start from random "
+    "parameters without it.",
+)
+flags.DEFINE_list(
+    "size", None, "Height,width in pixels to which whole images are brought; default: the weights' own, else 320,120."
+)
+flags.DEFINE_enum(
+    "output_stride",
+    None,
+    ["16", "32"],
+    "Pixels per map position, 16 leaves the last pool out; default: the weights' own, else 32.",
+)
+flags.DEFINE_integer("holdout", 0, "Training identities (the last ones) kept for choosing flags.", lower_bound=0)
+flags.DEFINE_integer("seed", 0, "Seed of everything random in this run.", lower_bound=0)
+flags.DEFINE_enum("compute", "float32", ["float32", "bfloat16"], "Type of the network's arithmetic.")
+flags.DEFINE_bool("progress", True, "Show progress bars.")
+
+
+def size(card_size: list | tuple | None = None) -> tuple[int, int]:
+    """Height and width of whole images: the flag, else the weights' own, else the paper's.
+
+    Raises:
+      ValueError: if the flag is not two positive numbers.
+    """
+    given = FLAGS.size if FLAGS.size is not None else (card_size or PAPER_SIZE)
+    try:
+        height, width = (int(side) for side in given)
+    except ValueError:
+        raise ValueError(f"size must be height,width such as 320,120, got {','.join(map(str, given))}") from None
+    if height < 1 or width < 1:
+        raise ValueError(f"size must be positive, got {height},{width}")
+    return height, width
+
+
+def integers(flag: str) -> tuple[int, ...]:
+    """The values of a list flag, whole numbers of at least 1.
+
+    Raises:
+      ValueError: if they are not.
+    """
+    given = [str(value) for value in FLAGS[flag].value or ()]
+    if not given or not all(value.strip().isdecimal() and int(value) > 0 for value in given):
+        raise ValueError(f"{flag} must be whole numbers of at least 1 such as 1,3, got {','.join(given) or 'nothing'}")
+    return tuple(int(value) for value in given)
+
+
+def shares(flag: str) -> tuple[float, float]:
+    """The values of a list flag, two numbers.
+
+    Raises:
+      ValueError: if they are not two numbers with 0 < smallest <= largest <= 1.
+    """
+    given = [str(value) for value in FLAGS[flag].value or ()]
+    try:
+        low, high = (float(value) for value in given)
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not 0 < low <= high <= 1:
+        raise ValueError(f"{flag} must be two shares in (0, 1] such as 0.5,0.75, got {','.join(given) or 'nothing'}")
+    return low, high
+
+
+def output_stride(card_stride: int | None = None) -> int:
+    """The flag, else the weights' own, else the paper's 32."""
+    return int(FLAGS.output_stride or card_stride or PAPER_STRIDE)
+
+
+def workdir_given() -> str:
+    """The --workdir.
+
+    Raises:
+      ValueError: if it is missing.
+    """
+    if not FLAGS.workdir:
+        raise ValueError("workdir is missing: give --workdir=FOLDER for config, log, metrics and report")
+    return FLAGS.workdir

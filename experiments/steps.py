@@ -1,0 +1,182 @@
+"""The train steps: pure functions of state and batch (Sec. 3.3, Algorithm 2).
+
+`identification_step` is Fig. 5a, `reconstruction_step` Fig. 5b with the identification loss kept beside it by weight.
+Configuration is keyword-only and bound with `functools.partial`; a step is then jit-compiled by the loop.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dsr_jax import blocks, fcn, losses, reconstruction
+
+Batch = dict[str, Any]
+Figures = dict[str, jax.Array]
+
+
+class State(NamedTuple):
+    """What training changes: ``params`` = {"network": trained blocks, "head": classifier}."""
+
+    step: Any
+    params: Any
+    optimiser: Any
+
+
+class Trunk(NamedTuple):
+    """How the network is run: frozen parameters are passed beside.
+
+    Attributes:
+      output_stride: 16 or 32.
+      first_block: 1 where batches are uint8 images; k + 1 where they are outputs of the frozen blocks 1 to k.
+      frozen_blocks: blocks without gradient.
+      convention: input convention of the weights.
+      dtype: type of the computation.
+    """
+
+    output_stride: int
+    first_block: int
+    frozen_blocks: int
+    convention: str
+    dtype: str = "float32"
+
+
+class Verification(NamedTuple):
+    """How pairs are compared (Eq. 5) and what their losses weigh.
+
+    Attributes:
+      form: "signed" (Eq. 5 on the pairs of the batch) or "ranked" (every patch against every whole image of the batch:
+        softmax over the negative distances).
+      weight: weight of the verification loss.
+      id_weight: weight of the identification loss.
+      id_patches: whether the identification loss sees the patches as well as the whole images.
+      l1: weight of the L1 penalty.
+      scales: block scales of both sides.
+      gradient: "envelope" (Eq. 7) or "implicit".
+      ceiling: largest distance to which a negative pair is pushed (signed).
+      temperature: of the softmax (ranked).
+    """
+
+    form: str = "signed"
+    weight: float = 1.0
+    id_weight: float = 0.0
+    id_patches: bool = False
+    l1: float = 0.4
+    scales: tuple[int, ...] = (1,)
+    gradient: str = "envelope"
+    ceiling: float = 1.0
+    temperature: float = 0.1
+
+
+def init(
+    params: fcn.Params, head: losses.Head, optimiser: optax.GradientTransformation, *, frozen_blocks: int
+) -> State:
+    """The first state, and only the blocks that are trained in it."""
+    trained = {name: layer for name, layer in params.items() if int(name[5]) > frozen_blocks}
+    both = {"network": trained, "head": head}
+    return State(jnp.int32(0), both, optimiser.init(both))
+
+
+def maps(trained: fcn.Params, frozen: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk) -> tuple[Any, Any]:
+    """Maps of a batch of images or of frozen-prefix outputs."""
+    if trunk.first_block == 1:
+        inputs = fcn.zero_outside(fcn.preprocess(inputs, trunk.convention), sizes)
+    found, found_sizes = fcn.apply(
+        {**frozen, **trained},
+        inputs,
+        sizes,
+        output_stride=trunk.output_stride,
+        blocks=(trunk.first_block, 5),
+        frozen_blocks=trunk.frozen_blocks,
+        dtype=trunk.dtype,
+    )
+    return found.astype(jnp.float32), found_sizes
+
+
+def identification_step(
+    state: State,
+    frozen: fcn.Params,
+    batch: Batch,
+    *,
+    optimiser: optax.GradientTransformation,
+    trunk: Trunk,
+    smoothing: float,
+) -> tuple[State, Figures]:
+    """One step on ``batch``: inputs (B, ...), sizes (B, 2), identities (B,)."""
+
+    def loss(params: Any) -> tuple[jax.Array, Figures]:
+        found, sizes = maps(params["network"], frozen, batch["inputs"], batch["sizes"], trunk=trunk)
+        scores = losses.logits(params["head"], found, sizes)
+        value = losses.identification(scores, batch["identities"], smoothing=smoothing)
+        return value, {"loss": value, "accuracy": _accuracy(scores, batch["identities"])}
+
+    return _update(state, loss, optimiser)
+
+
+def reconstruction_step(
+    state: State,
+    frozen: fcn.Params,
+    batch: Batch,
+    *,
+    optimiser: optax.GradientTransformation,
+    trunk: Trunk,
+    smoothing: float,
+    verification: Verification,
+) -> tuple[State, Figures]:
+    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,)."""
+
+    def loss(params: Any) -> tuple[jax.Array, Figures]:
+        network = params["network"]
+        whole, whole_sizes = maps(network, frozen, batch["whole"], batch["whole_sizes"], trunk=trunk)
+        patch, patch_sizes = maps(network, frozen, batch["patch"], batch["patch_sizes"], trunk=trunk)
+        scores = losses.logits(params["head"], whole, whole_sizes)
+        identities = batch["whole_identities"]
+        if verification.id_patches:
+            scores = jnp.concatenate([scores, losses.logits(params["head"], patch, patch_sizes)])
+            identities = jnp.concatenate([identities, batch["patch_identities"]])
+        identification = losses.identification(scores, identities, smoothing=smoothing)
+        figures = {"identification": identification, "accuracy": _accuracy(scores, identities)}
+        value = verification.id_weight * identification
+        if verification.weight:
+            verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, verification)
+            value = value + verification.weight * verified
+            figures |= {"verification": verified, **compared}
+        return value, {"loss": value, **figures}
+
+    return _update(state, loss, optimiser)
+
+
+def _verify(
+    patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification
+) -> tuple[jax.Array, Figures]:
+    """The verification loss of a batch and the mean distances of its positive and negative pairs."""
+    cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
+    probe, valid = cut(patch, patch_sizes)
+    gallery, _ = cut(whole, whole_sizes)
+
+    def distance(x: Any, mask: Any, y: Any) -> jax.Array:
+        return reconstruction.distance(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
+
+    if how.form == "signed":
+        distances, same = jax.vmap(distance)(probe, valid, gallery), batch["sign"] > 0
+        value = losses.verification(distances, batch["sign"], ceiling=how.ceiling)
+    else:
+        distances = jax.vmap(lambda x, mask: jax.vmap(lambda y: distance(x, mask, y))(gallery))(probe, valid)
+        same = batch["patch_identities"][:, None] == batch["whole_identities"][None, :]
+        value = losses.ranking(distances, same, temperature=how.temperature)
+    return value, {
+        "positive_distance": jnp.sum(distances * same) / jnp.maximum(jnp.sum(same), 1),
+        "negative_distance": jnp.sum(distances * ~same) / jnp.maximum(jnp.sum(~same), 1),
+    }
+
+
+def _update(state: State, loss: Any, optimiser: optax.GradientTransformation) -> tuple[State, Figures]:
+    (_, figures), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+    updates, memory = optimiser.update(gradient, state.optimiser, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return State(state.step + 1, params, memory), {**figures, "gradient_norm": optax.tree.norm(gradient)}
+
+
+def _accuracy(scores: jax.Array, identities: jax.Array) -> jax.Array:
+    return jnp.mean((jnp.argmax(scores, axis=1) == identities).astype(jnp.float32))

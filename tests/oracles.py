@@ -1,0 +1,112 @@
+"""Independent float64 implementations, in NumPy and SciPy only, that the tests hold the library against.
+
+- `vgg16`: the network as nine shifted products per convolution, one image at a time.
+- `blocks`: windows by loops (Eq. 1, 2, Sec. 3.4).
+- `residual`: the lasso of Eq. 6 through its dual, the projection of x onto the polytope |Y'r|_inf <= l1, as a least
+  distance problem solved by non-negative least squares (Lawson, Hanson: Solving Least Squares Problems, chapter 23).
+  Neither descent nor a path: it shares no idea with the coders, and degenerate dictionaries do not trouble it. It
+  checks itself: primal and dual value must agree to `GAP`.
+- `distance`: Eq. 4 of two maps.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import scipy.optimize
+
+GAP = 1e-11
+
+
+def vgg16(params: Mapping[str, Mapping[str, Any]], image: np.ndarray, *, output_stride: int = 32) -> np.ndarray:
+    """Map (h, w, d) of one preprocessed image (H, W, 3)."""
+    x = np.asarray(image, np.float64)
+    for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
+        for number in range(1, convolutions + 1):
+            layer = params[f"block{block}_conv{number}"]
+            x = np.maximum(_convolve(x, np.asarray(layer["kernel"], np.float64)) + np.asarray(layer["bias"]), 0)
+        if block < 5 or output_stride == 32:
+            height, width, depth = x.shape[0] // 2, x.shape[1] // 2, x.shape[2]
+            x = x[: 2 * height, : 2 * width].reshape(height, 2, width, 2, depth).max(axis=(1, 3))
+    return x
+
+
+def _convolve(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    height, width = x.shape[:2]
+    padded = np.pad(x, ((1, 1), (1, 1), (0, 0)))
+    return sum(padded[i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
+
+
+def blocks(feature_map: np.ndarray, *, scales: Sequence[int] = (1,), pooling: str = "average") -> np.ndarray:
+    """Unit blocks (n, d) of one map, all scales stacked."""
+    x = np.asarray(feature_map, np.float64)
+    pool = {"average": np.mean, "max": np.max}[pooling]
+    found = []
+    for s in scales:
+        for i in range(x.shape[0] - s + 1):
+            for j in range(x.shape[1] - s + 1):
+                found.append(pool(x[i : i + s, j : j + s], axis=(0, 1)))
+    lengths = [np.linalg.norm(b) for b in found]
+    return np.stack([b / n if n else b for b, n in zip(found, lengths, strict=True)])
+
+
+def residual(x: np.ndarray, atoms: np.ndarray, *, l1: float) -> np.ndarray:
+    """Exact residual r = x - Y w of one block x (d,) on the dictionary ``atoms`` (M, d).
+
+    The projection z = r - x of smallest length with -l1 <= Y_j'(x + z) <= l1 is read off the residual of the
+    non-negative least squares problem min |E u - f| with E = [A'; b'], f = (0, ..., 0, 1), where A z >= b.
+    """
+    x, atoms = np.asarray(x, np.float64), np.asarray(atoms, np.float64)
+    correlation = atoms @ x
+    if np.abs(correlation).max() <= l1:
+        return x
+    system = np.vstack([np.hstack([-atoms.T, atoms.T]), np.hstack([correlation - l1, -correlation - l1])])
+    aim = np.append(np.zeros(len(x)), 1.0)
+    multipliers, _ = scipy.optimize.nnls(system, aim, maxiter=50 * system.shape[1])
+    left = system @ multipliers - aim
+    codes = (multipliers[: len(atoms)] - multipliers[len(atoms) :]) / -left[-1]
+    found = x - codes @ atoms
+    gap = duality_gap(x, atoms, codes, l1=l1)
+    if gap > GAP:
+        raise ArithmeticError(f"the oracle fails: duality gap {gap}")
+    return found
+
+
+def duality_gap(x: np.ndarray, atoms: np.ndarray, codes: np.ndarray, *, l1: float) -> float:
+    """Primal value of the codes less the dual value of their residual, scaled into the polytope: by definition."""
+    left = x - codes @ atoms
+    point = left * min(1.0, l1 / max(np.abs(atoms @ left).max(), 1e-300))
+    primal = 0.5 * left @ left + l1 * np.abs(codes).sum()
+    return float(primal - 0.5 * (x @ x - (x - point) @ (x - point)))
+
+
+def errors(probe_blocks: np.ndarray, gallery_blocks: np.ndarray, *, l1: float = 0.4) -> np.ndarray:
+    """Exact squared errors (N,) of the probe's blocks."""
+    return np.array([np.sum(residual(x, gallery_blocks, l1=l1) ** 2) for x in np.asarray(probe_blocks)])
+
+
+def envelope(probe_blocks: np.ndarray, gallery_blocks: np.ndarray, *, l1: float = 0.4) -> float:
+    """Twice the coding minimum of Eq. 6, averaged over the probe's blocks.
+
+    By strong duality the minimum is 1/2 x'x - 1/2 |x - r|^2: the residual alone gives it.
+    """
+    values = []
+    for x in np.asarray(probe_blocks, np.float64):
+        off = x - residual(x, gallery_blocks, l1=l1)
+        values.append(x @ x - off @ off)
+    return float(np.mean(values))
+
+
+def distance(
+    probe_map: np.ndarray,
+    gallery_maps: Sequence[np.ndarray],
+    *,
+    l1: float = 0.4,
+    scales: Sequence[int] = (1,),
+    probe_scales: Sequence[int] | None = None,
+    pooling: str = "average",
+) -> float:
+    """Eq. 4 of a probe and the gallery images of one identity."""
+    x = blocks(probe_map, scales=scales if probe_scales is None else probe_scales, pooling=pooling)
+    y = np.concatenate([blocks(m, scales=scales, pooling=pooling) for m in gallery_maps])
+    return float(errors(x, y, l1=l1).mean())

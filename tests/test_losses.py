@@ -1,0 +1,113 @@
+"""The losses, against their formulas written out in NumPy, and their gradients through the whole chain."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.special
+
+from dsr_jax import blocks, losses, reconstruction
+
+
+def maps(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Zero-padded maps (3, 4, 3, 5) of true sizes (3, 2)."""
+    values, sizes = np.random.default_rng(seed).random((3, 4, 3, 5)).astype(np.float32), [(4, 3), (2, 1), (1, 3)]
+    for m, (height, width) in zip(values, sizes, strict=True):
+        m[height:], m[:, width:] = 0, 0
+    return values, np.array(sizes)
+
+
+def test_pooled_is_the_mean_over_the_true_area():
+    values, sizes = maps()
+    found = losses.pooled(jnp.asarray(values), jnp.asarray(sizes))
+    for row, m, (height, width) in zip(found, values, sizes, strict=True):
+        np.testing.assert_allclose(row, m[:height, :width].mean(axis=(0, 1)), rtol=1e-6)
+
+
+def test_pooled_of_a_map_without_cells_is_zero():
+    """An image below one cell in a padded batch must not poison the batch with NaN."""
+    found = losses.pooled(jnp.zeros((1, 2, 2, 3)), jnp.array([[0, 2]]))
+    assert found.tolist() == [[0, 0, 0]]
+
+
+def test_logits_are_affine():
+    values, sizes = maps()
+    head = losses.init_head(jax.random.key(0), width=5, identities=7)
+    head["bias"] = jnp.arange(7.0)
+    expected = np.asarray(losses.pooled(jnp.asarray(values), jnp.asarray(sizes))) @ np.asarray(
+        head["kernel"]
+    ) + np.arange(7)
+    np.testing.assert_allclose(losses.logits(head, jnp.asarray(values), jnp.asarray(sizes)), expected, rtol=1e-5)
+
+
+def test_init_head():
+    head = losses.init_head(jax.random.key(0), width=400, identities=300)
+    assert head["kernel"].shape == (400, 300) and not head["bias"].any()
+    features = jax.random.normal(jax.random.key(1), (8, 400)) * 30  # as large as ImageNet networks make them
+    value = losses.identification(features @ head["kernel"], jnp.arange(8))
+    assert abs(float(value) - np.log(300)) < 1, "training begins at the loss of a guess"
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_identification(smoothing):
+    scores = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32) * 5
+    right = np.array([0, 5, 2, 2])
+    targets = (1 - smoothing) * np.eye(6)[right] + smoothing / 6
+    expected = -(targets * scipy.special.log_softmax(scores.astype(np.float64), axis=1)).sum(axis=1).mean()
+    found = losses.identification(jnp.asarray(scores), jnp.asarray(right), smoothing=smoothing)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_identification_is_stable_for_huge_scores():
+    scores = jnp.array([[1e4, -1e4, 0.0]])
+    value, gradient = jax.value_and_grad(losses.identification)(scores, jnp.array([1]))
+    assert float(value) == 2e4 and np.isfinite(gradient).all()
+
+
+def test_verification_and_its_gradient():
+    distances, signs = jnp.array([0.2, 0.9, 0.5, 0.7]), jnp.array([1, -1, -1, 1])
+    value, gradient = jax.value_and_grad(losses.verification)(distances, signs)
+    np.testing.assert_allclose(value, (0.2 - 0.9 - 0.5 + 0.7) / 4, atol=1e-7)
+    np.testing.assert_allclose(gradient, np.array([1, -1, -1, 1]) / 4)
+
+
+def test_ceiling_stops_pushing_but_not_pulling():
+    distances, signs = jnp.array([0.95, 0.95, 0.3]), jnp.array([1, -1, -1])
+    gradient = jax.grad(lambda d: losses.verification(d, signs, ceiling=0.8))(distances)
+    np.testing.assert_allclose(gradient, np.array([1, 0, -1]) / 3)
+
+
+def test_ranking():
+    rng = np.random.default_rng(0)
+    distances, same = rng.random((4, 6)), rng.random((4, 6)) < 0.3
+    same[:, 0] = True
+    scores = scipy.special.softmax(-distances / 0.1, axis=1)
+    expected = -np.log((scores * same).sum(axis=1)).mean()
+    found = losses.ranking(jnp.asarray(distances, jnp.float32), jnp.asarray(same))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    gradient = jax.grad(losses.ranking)(jnp.asarray(distances, jnp.float32), jnp.asarray(same))
+    assert np.isfinite(gradient).all()
+    assert np.all(np.asarray(gradient)[same] >= 0) and np.all(np.asarray(gradient)[~same] <= 0)
+
+
+def test_verification_alone_parts_what_differs():
+    """A few steps of Eq. 5 on free maps bring the positive pair together and push the negative pair apart."""
+    rng = np.random.default_rng(0)
+    probe, same, other = (jnp.asarray(rng.random((2, 2, 6)), jnp.float32) for _ in range(3))
+
+    def pair_distances(free):
+        x, y, z = (blocks.cut(m)[0] for m in free)
+        return jnp.stack([reconstruction.distance(x, y), reconstruction.distance(x, z)])
+
+    @jax.jit
+    def step(free):
+        distances, pull = jax.vjp(pair_distances, free)
+        gradient = jax.grad(losses.verification)(distances, jnp.array([1, -1]))
+        return distances, optax.tree.add_scale(free, -0.5, pull(gradient)[0])
+
+    free = (probe, same, other)
+    first, free = step(free)
+    for _ in range(30):
+        last, free = step(free)
+    assert last[0] < first[0] and last[1] > first[1] and last[1] - last[0] > 0.2

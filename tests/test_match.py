@@ -1,0 +1,315 @@
+"""The public API: right distances whatever the maps come in, whatever the tiles, and errors that help."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from dsr_jax import blocks, entries, match, tiles
+
+from . import oracles
+
+D = 6
+CODERS = sorted(set(tiles.CODERS) - {"ridge"})
+EXACT = sorted(set(CODERS) - {"proximal"})
+# Of two numbers of blocks: a shape of a tile is a compilation, seconds with the coders in XLA.
+SIZES = {"probes": [(3, 2), (2, 3), (3, 2)], "gallery": [(4, 3), (2, 2), (3, 4), (4, 3), (2, 2)]}
+
+
+@functools.cache
+def maps(side: str) -> tuple[np.ndarray, ...]:
+    """Non-negative maps with some dead cells; the first probe is a part of the first gallery image."""
+    rng = np.random.default_rng(len(side))
+    found = [np.maximum(rng.standard_normal((*size, D)), 0).astype(np.float32) for size in SIZES[side]]
+    if side == "probes":
+        found[0] = maps("gallery")[0][:3, :2].copy()
+    return tuple(found)
+
+
+@functools.cache
+def exact(scales: tuple[int, ...] = (1, 2), l1: float = 0.4) -> np.ndarray:
+    return np.array([[oracles.distance(p, [g], scales=scales, l1=l1) for g in maps("gallery")] for p in maps("probes")])
+
+
+def distances(probes=None, gallery=None, **options) -> match.Distances:
+    options = {"scales": (1, 2), "coder": "active_set", **options}
+    if isinstance(gallery, match.Gallery):
+        del options["scales"]
+    return match.distances(
+        list(maps("probes")) if probes is None else probes,
+        list(maps("gallery")) if gallery is None else gallery,
+        **options,
+    )
+
+
+def same(first: match.Distances, second: match.Distances, **tolerance: float) -> None:
+    for name in ("distance", "lower", "upper", "gap"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), **tolerance)
+
+
+# Right
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_distances_are_exact_and_certified(coder):
+    found = distances(coder=coder)
+    assert found.distance.shape == (3, 5) and found.distance.dtype == np.float32 and found.coder == coder
+    # A gap of 1e-5, the default, bounds the residual's distance to the exact one by 4.5e-3: proximal comes that near.
+    np.testing.assert_allclose(found.distance, exact(), atol=1e-5 if coder in EXACT else 5e-3)
+    assert np.all(found.lower <= exact()) and np.all(exact() <= found.upper)
+    assert np.all(found.lower <= found.distance) and np.all(found.distance <= found.upper)
+    assert found.gap.max() <= 1e-5
+    assert found.distance[0].argmin() == 0, "a part of the first image is nearest to it"
+
+
+@pytest.mark.parametrize("pooling", blocks.POOLINGS)
+def test_scales_poolings_and_weights(pooling):
+    for scales, probe_scales, l1 in [((1,), None, 0.4), ((1, 2, 3), (1,), 0.2)]:
+        found = distances(scales=scales, probe_scales=probe_scales, l1=l1, pooling=pooling)
+        expected = [
+            [
+                oracles.distance(p, [g], scales=scales, probe_scales=probe_scales, l1=l1, pooling=pooling)
+                for g in maps("gallery")
+            ]
+            for p in maps("probes")
+        ]
+        np.testing.assert_allclose(found.distance, expected, atol=3e-6)
+
+
+def test_ridge_is_the_closed_form():
+    found = distances(coder="ridge", scales=(1,))
+    for i, probe in enumerate(maps("probes")):
+        for j, image in enumerate(maps("gallery")):
+            x, y = oracles.blocks(probe), oracles.blocks(image)
+            codes = np.linalg.solve(y @ y.T + 1e-3 * np.eye(len(y)), y @ x.T)
+            expected = np.linalg.norm(x - codes.T @ y, axis=1).mean()
+            np.testing.assert_allclose(found.distance[i, j], expected, atol=1e-4)
+    assert np.isnan(found.lower).all() and np.isnan(found.upper).all() and np.isnan(found.gap).all()
+
+
+def test_images_of_one_identity_are_one_dictionary():
+    labels = ["b", "a", "b", "c", "a"]
+    found = distances(identities=labels)
+    assert found.identities == ("b", "a", "c") and found.distance.shape == (3, 3)
+    for j, label in enumerate(found.identities):
+        shots = [m for m, of in zip(maps("gallery"), labels, strict=True) if of == label]
+        expected = [oracles.distance(p, shots, scales=(1, 2)) for p in maps("probes")]
+        np.testing.assert_allclose(found.distance[:, j], expected, atol=2e-6)
+
+
+# Whatever the maps come in
+
+
+def test_arrays_of_every_kind():
+    probe, image = maps("probes")[1], maps("gallery")[1]
+    expected = distances([probe], [image])
+    for kind in (np.asarray, jnp.asarray, lambda m: np.asarray(m, np.float64), np.asfortranarray, np.ndarray.tolist):
+        given = kind(image)
+        same(distances([kind(probe)], [given]), expected, rtol=1e-6)
+        if not isinstance(given, list):
+            same(distances(kind(probe), given), expected, rtol=1e-6)
+    short = distances(probe.astype(ml_dtypes.bfloat16), jnp.asarray(image, jnp.bfloat16))
+    np.testing.assert_allclose(short.distance, expected.distance, atol=0.02)
+    np.testing.assert_allclose(distances([probe.astype(np.float16)], [image]).distance, expected.distance, atol=5e-3)
+
+
+def test_arrays_of_four_dimensions_are_batches():
+    batch = np.random.default_rng(0).random((3, 4, 2, D), np.float32)
+    expected = distances(list(batch), list(batch))
+    for kind in (np.asarray, jnp.asarray, tuple):
+        same(distances(kind(batch), kind(batch)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-37, 1e-20, 1e20, 1e36, 1e300])
+def test_scale_of_a_map_does_not_matter(factor):
+    expected = distances().distance
+    wide = distances(
+        [m.astype(np.float64) * factor for m in maps("probes")], [m / np.float32(7) for m in maps("gallery")]
+    )
+    np.testing.assert_allclose(wide.distance, expected, atol=2e-6)
+    if 1e-38 < factor < 1e38:
+        given = [m * np.float32(factor) for m in maps("gallery")]
+        np.testing.assert_allclose(distances(gallery=given).distance, expected, atol=2e-6)
+
+
+def test_order_of_gallery_positions_does_not_matter():
+    image = maps("gallery")[0]
+    order = np.random.default_rng(0).permutation(12)
+    moved = image.reshape(12, D)[order].reshape(4, 3, D)
+    first, second = (distances(gallery=[m], scales=(1,)) for m in (image, moved))
+    np.testing.assert_allclose(first.distance, second.distance, atol=1e-6)
+
+
+def test_integer_maps():
+    probe = (maps("probes")[0] * 50).astype(np.int16)
+    np.testing.assert_allclose(distances([probe]).distance, distances([probe.astype(np.float32)]).distance, atol=1e-7)
+
+
+# Whatever the tiles
+
+
+@pytest.mark.parametrize("coder", [*CODERS, "ridge"])
+def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
+    shape = tuple(
+        entries.Entries.single(maps(side), scales=(1, 2), pooling="average") for side in ("probes", "gallery")
+    )
+    with pytest.raises(ValueError, match="max_bytes must be at least") as least:
+        distances(coder=coder, max_bytes=1)
+    smallest = int(str(least.value).split("at least ")[1].split()[0])
+    assert tiles.limits(*shape, coder=coder, max_bytes=smallest) == (1, 1)
+    small, large = distances(coder=coder, max_bytes=smallest), distances(coder=coder)
+    np.testing.assert_allclose(small.distance, large.distance, atol=2e-6 if coder != "proximal" else 1e-3)
+    if coder != "ridge":
+        assert np.all(small.lower <= large.upper) and np.all(large.lower <= small.upper)
+    with pytest.raises(ValueError, match="max_bytes must be at least"):
+        distances(coder=coder, max_bytes=smallest - 1)
+
+
+def test_few_compilations_for_many_sizes():
+    """A program per grid size and full or last tile; a second call compiles nothing."""
+    rng = np.random.default_rng(0)
+    probes = [rng.random((h, w, D), np.float32) for h in range(5, 9) for w in range(4, 8)]
+    gallery = [rng.random((4, 3, D), np.float32) for _ in range(5)]
+    sizes = {entries.grid(len(p) * p.shape[1]) for p in probes}
+    assert len(sizes) <= 12 < len(probes)
+    tiles._correlate.clear_cache()
+    match.distances(probes, gallery, scales=(1,), coder="active_set")
+    compiled = tiles._correlate._cache_size()
+    assert compiled <= 2 * len(sizes)
+    match.distances([p + 1 for p in probes], gallery, scales=(1,), coder="active_set", l1=0.3)
+    assert tiles._correlate._cache_size() == compiled
+
+
+def test_grid_wastes_little_and_has_few_sizes():
+    numbers = np.arange(1, 5000)
+    rounded = np.array([entries.grid(int(n)) for n in numbers])
+    assert np.all(rounded >= numbers) and np.all(rounded <= numbers * 1.125)
+    assert len(np.unique(rounded)) <= 16 + 8 * 9
+
+
+def test_tiles_hold_every_entry_once_with_its_blocks():
+    given = entries.Entries(list(maps("gallery")), [[0, 2], [1], [3], [4]], (1, 2), "average")
+    seen = {}
+    for tile in given.tiles(2):
+        assert len(tile.members) <= 2
+        for member, values, count in zip(tile.members, tile.values, tile.counts, strict=False):
+            assert not values[count:].any()
+            seen[int(member)] = values[:count]
+    assert sorted(seen) == [0, 1, 2, 3]
+    for member, group in enumerate(given.groups):
+        expected = np.concatenate([oracles.blocks(given.maps[i], scales=(1, 2)) for i in group])
+        np.testing.assert_allclose(seen[member], expected, atol=1e-6)
+    assert given.counts.tolist() == [len(seen[i]) for i in range(4)]
+
+
+# Galleries
+
+
+@pytest.mark.parametrize("labels", [None, [3, 1, 3, 2, 1], ["b", "a", "b", "ü", "a"]], ids=["none", "int", "str"])
+def test_gallery_saved_and_loaded(tmp_path, labels):
+    built = match.Gallery.build(
+        list(maps("gallery")), identities=labels, names=[f"{i}.png" for i in range(5)], scales=(1, 2), pooling="max"
+    )
+    built.save(tmp_path / "people.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["people.npz"], "nothing half-written stays"
+    loaded = match.Gallery.load(tmp_path / "people.npz")
+    for name in ("identities", "names", "scales", "pooling", "entries"):
+        assert getattr(loaded, name) == getattr(built, name)
+    for a, b in zip(loaded.maps, built.maps, strict=True):
+        np.testing.assert_array_equal(a, b)
+    same(distances(gallery=loaded), distances(identities=labels, pooling="max"), rtol=0)
+
+
+def test_gallery_keeps_a_path_as_given(tmp_path):
+    match.Gallery.build(np.ones((2, 2, 3))).save(tmp_path / "people")
+    assert match.Gallery.load(str(tmp_path / "people")).entries == 1
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.999])
+def test_truncated_gallery(tmp_path, keep):
+    path = tmp_path / "people.npz"
+    match.Gallery.build(list(maps("gallery"))).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(ValueError, match="people.npz"):
+        match.Gallery.load(path)
+
+
+def test_files_that_are_no_gallery(tmp_path):
+    np.save(tmp_path / "array.npy", np.ones(3))
+    np.savez(tmp_path / "weights.npz", kernel=np.ones(3))
+    np.savez(tmp_path / "half.npz", values=np.ones(8), shapes=[[2, 2, 2]])
+    np.savez(tmp_path / "short.npz", values=np.ones(7), shapes=[[2, 2, 2]], scales=[1], pooling="average")
+    for name in ("array.npy", "weights.npz", "half.npz", "short.npz", "missing.npz"):
+        with pytest.raises(ValueError, match=f"must be a file that Gallery.save wrote.*{name}"):
+            match.Gallery.load(tmp_path / name)
+
+
+# Errors
+
+
+BAD = [
+    ([], {}, "probe_maps is empty"),
+    (np.ones((2, D)), {}, r"probe_maps\[0\] must be an \(h, w, d\) array"),
+    (5.0, {}, "probe_maps must be"),
+    ("maps.npy", {}, "probe_maps must be"),
+    (None, {}, "probe_maps must be"),
+    ([np.ones((2, 2, D)), np.ones((2, 2, D + 1))], {}, r"probe_maps\[1\] has 7 channels"),
+    (np.ones((2, 2, D + 1)), {}, "same number of channels d, got 7 and 6"),
+    ([np.ones((2, 2, D)), np.full((2, 2, D), np.nan)], {}, r"probe_maps\[1\] has 24 values that are NaN"),
+    (np.full((2, 2, D), np.inf), {}, "NaN or infinite"),
+    (np.ones((0, 2, D)), {}, "smaller than one block"),
+    (np.ones((2, 2, D)), {"probe_scales": (3,)}, "smaller than one block of scales"),
+    (np.ones((2, 2, D), complex), {}, "real numbers"),
+    (np.full((2, 2, D), "a"), {}, "real numbers"),
+    (np.ones((2, 2, D)), {"l1": 0}, "l1 must be positive, got 0"),
+    (np.ones((2, 2, D)), {"l1": -1.0}, "l1 must be positive"),
+    (np.ones((2, 2, D)), {"l1": np.nan}, "l1 must be positive"),
+    (np.ones((2, 2, D)), {"l1": np.inf}, "l1 must be positive"),
+    (np.ones((2, 2, D)), {"tol": 0.0}, "tol must be positive"),
+    (np.ones((2, 2, D)), {"coder": "lars"}, "coder must be 'auto' or one of"),
+    (np.ones((2, 2, D)), {"scales": ()}, "scales must be whole numbers"),
+    (np.ones((2, 2, D)), {"scales": (0,)}, "scales must be whole numbers"),
+    (np.ones((2, 2, D)), {"pooling": "sum"}, "pooling must be one of"),
+    (np.ones((2, 2, D)), {"identities": ["a"]}, "identities must have one entry per gallery map, got 1 for 5"),
+    (np.ones((2, 2, D)), {"max_bytes": 10}, "max_bytes must be at least"),
+]
+
+
+@pytest.mark.parametrize(("probes", "options", "words"), BAD, ids=[words for *_, words in BAD])
+def test_errors_name_the_argument(probes, options, words):
+    with pytest.raises(ValueError, match=words):
+        match.distances(probes, list(maps("gallery")), **options)
+
+
+def test_errors_of_the_gallery():
+    with pytest.raises(ValueError, match="gallery_maps is empty"):
+        match.distances(np.ones((2, 2, D)), [])
+    with pytest.raises(ValueError, match=r"gallery_maps\[2\].*NaN"):
+        match.distances(np.ones((2, 2, D)), [np.ones((2, 2, D))] * 2 + [np.full((2, 2, D), np.nan)])
+    with pytest.raises(ValueError, match="names must have one entry per gallery map"):
+        match.Gallery.build(list(maps("gallery")), names=["a.png"])
+    with pytest.raises(ValueError, match="identities must be"):
+        match.Gallery.build(list(maps("gallery")), identities=[None, 1, 2, 3, 4])
+    with pytest.raises(ValueError, match="identities belong to the Gallery"):
+        distances(gallery=match.Gallery.build(list(maps("gallery"))), identities=[0] * 5)
+
+
+def test_auto_is_the_coder_of_this_machine():
+    expected = "active_set" if jax.default_backend() == "cpu" else "proximal"
+    assert match.choose_coder("auto") == expected
+    assert distances(coder="auto").coder == expected
+
+
+def test_a_dead_probe_block_costs_nothing_and_counts():
+    """DESIGN: a zero block contributes zero to the sum and one to the mean."""
+    probe = maps("probes")[0].copy()
+    whole = distances([probe], scales=(1,)).distance * 6
+    probe[0, 0] = 0
+    expected = [oracles.distance(probe, [g]) for g in maps("gallery")]
+    found = distances([probe], scales=(1,)).distance
+    np.testing.assert_allclose(found[0], expected, atol=2e-6)
+    assert np.all(found * 6 <= whole + 1e-5)

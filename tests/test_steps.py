@@ -1,0 +1,190 @@
+"""Train steps: what is frozen stays, what is trained moves downhill, one compilation, images or kept outputs alike."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from data import views
+from dsr_jax import fcn, losses
+from experiments import steps, training
+
+SIZE, PATCH = (48, 32), (36, 32)
+PARAMS = fcn.init(jax.random.key(0), width=0.03)
+HEAD = losses.init_head(jax.random.key(1), width=PARAMS["block5_conv3"]["bias"].size, identities=3)
+TRUNK = steps.Trunk(output_stride=16, first_block=1, frozen_blocks=2, convention="torch")
+
+
+@pytest.fixture(autouse=True)
+def promotion():
+    """Optax mixes integers and floats in its schedules and averages."""
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def batch(seed=0):
+    """Four pairs of a whole image and a patch of another size."""
+    rng = np.random.default_rng(seed)
+    identities = np.array([0, 0, 1, 2], np.int32)
+    sizes = np.array([[36, 32], [24, 23], [30, 25], [33, 32]], np.int32)
+    patch = rng.integers(0, 256, (4, *PATCH, 3), np.uint8)
+    for picture, (height, width) in zip(patch, sizes, strict=True):
+        picture[height:], picture[:, width:] = 0, 0
+    return {
+        "whole": rng.integers(0, 256, (4, *SIZE, 3), np.uint8),
+        "whole_sizes": np.tile(np.array(SIZE, np.int32), (4, 1)),
+        "whole_identities": identities,
+        "patch": patch,
+        "patch_sizes": sizes,
+        "patch_identities": identities[[1, 0, 2, 2]],
+        "sign": np.array([1, 1, -1, 1], np.int32),
+    }
+
+
+def frozen(blocks=2):
+    return {name: layer for name, layer in PARAMS.items() if int(name[5]) <= blocks}
+
+
+@functools.cache
+def reconstruction(rate=1e-2, **options):
+    """The first state and a compiled step."""
+    optimiser = optax.sgd(rate)
+    verification = steps.Verification(**{"id_weight": 0.5, "id_patches": True, **options})
+    step = functools.partial(
+        steps.reconstruction_step, optimiser=optimiser, trunk=TRUNK, smoothing=0.1, verification=verification
+    )
+    return steps.init(PARAMS, HEAD, optimiser, frozen_blocks=2), jax.jit(step)
+
+
+def test_the_state_holds_only_what_is_trained():
+    state, _ = reconstruction()
+    assert {name[5] for name in state.params["network"]} == {"3", "4", "5"}
+
+
+def test_every_trained_layer_moves_and_no_frozen_one_is_in_reach():
+    state, step = reconstruction()
+    later = state
+    for seed in range(3):
+        later, _ = step(later, frozen(), batch(seed))
+    assert set(later.params["network"]) == set(state.params["network"]) and int(later.step) == 3
+    moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.params, later.params)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_no_gradient_reaches_frozen_blocks():
+    values = batch()
+
+    def total(params):
+        sizes = jnp.asarray(values["whole_sizes"])
+        found, _ = steps.maps({}, params, values["whole"], sizes, trunk=TRUNK)
+        return jnp.sum(found)
+
+    gradient = jax.grad(total)(PARAMS)
+    assert not any(np.any(leaf) for name in frozen() for leaf in gradient[name].values())
+    assert np.any(gradient["block3_conv1"]["kernel"]) and np.any(gradient["block5_conv3"]["kernel"])
+
+
+def test_many_batches_are_one_compilation():
+    state, step = reconstruction()
+    for seed in range(4):
+        state, _ = step(state, frozen(), batch(seed))
+    assert step._cache_size() == 1
+
+
+def test_steps_on_one_batch_lower_its_loss():
+    state, step = reconstruction()
+    found = []
+    for _ in range(8):
+        state, figures = step(state, frozen(), batch())
+        found.append(float(figures["loss"]))
+    assert found[-1] < found[0]
+
+
+def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
+    state, step = reconstruction()
+    values = batch()
+    kept = dict(values)
+    for part in ("whole", "patch"):
+        sizes = jnp.asarray(values[f"{part}_sizes"])
+        inputs = fcn.zero_outside(fcn.preprocess(values[part], "torch"), sizes)
+        outputs = fcn.apply(PARAMS, inputs, sizes, output_stride=16, blocks=(1, 2))
+        kept[part], kept[f"{part}_sizes"] = outputs
+    later = functools.partial(
+        steps.reconstruction_step,
+        optimiser=optax.sgd(1e-2),
+        trunk=TRUNK._replace(first_block=3),
+        smoothing=0.1,
+        verification=steps.Verification(id_weight=0.5, id_patches=True),
+    )
+    (a, figures), (b, others) = step(state, frozen(), values), jax.jit(later)(state, frozen(), kept)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), a.params, b.params)
+    np.testing.assert_allclose(figures["loss"], others["loss"], rtol=1e-5)
+
+
+def test_the_figures_are_the_losses_of_the_pairs():
+    state, step = reconstruction(weight=2.0)
+    _, figures = step(state, frozen(), batch())
+    np.testing.assert_allclose(
+        figures["loss"], 0.5 * figures["identification"] + 2.0 * figures["verification"], rtol=1e-5
+    )
+    positive, negative = float(figures["positive_distance"]), float(figures["negative_distance"])
+    assert 0 < positive < 1 + 1e-6 and 0 < negative < 1 + 1e-6
+    np.testing.assert_allclose(figures["verification"], (3 * positive - negative) / 4, rtol=1e-5)  # Eq. 5
+
+
+def test_the_control_is_identification_alone():
+    _, step = reconstruction(weight=0.0)
+    state, figures = step(reconstruction()[0], frozen(), batch())
+    assert "verification" not in figures
+    np.testing.assert_allclose(figures["loss"], 0.5 * figures["identification"], rtol=1e-6)
+
+
+def test_ranked_verification_takes_every_patch_against_every_whole_image():
+    state, step = reconstruction(form="ranked", id_weight=0.0)
+    _, figures = step(state, frozen(), batch())
+    assert 0 < float(figures["verification"]) < 20 and np.isfinite(figures["gradient_norm"])
+
+
+def test_identification_counts_what_is_right():
+    optimiser = training.optimiser("adam", 1e-2, count=20)
+    step = jax.jit(
+        functools.partial(
+            steps.identification_step, optimiser=optimiser, trunk=TRUNK._replace(frozen_blocks=0), smoothing=0.0
+        )
+    )
+    state = steps.init(PARAMS, HEAD, optimiser, frozen_blocks=0)
+    pairs = batch()
+    values = {
+        "inputs": pairs["whole"],
+        "sizes": pairs["whole_sizes"],
+        "identities": pairs["whole_identities"],
+    }
+    losses_seen = []
+    for _ in range(10):
+        found, sizes = steps.maps(
+            state.params["network"], {}, values["inputs"], jnp.asarray(values["sizes"]), trunk=TRUNK
+        )
+        guesses = np.argmax(losses.logits(state.params["head"], found, sizes), axis=1)
+        state, figures = step(state, {}, values)
+        losses_seen.append(float(figures["loss"]))
+        assert float(figures["accuracy"]) == np.mean(guesses == values["identities"])
+    assert losses_seen[-1] < losses_seen[0]
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_the_first_step_is_a_warm_up_and_the_head_has_its_own_rate(name):
+    optimiser = training.optimiser(name, 1.0, count=100, head_factor=10.0, decay=0.0, clip=1e9)
+    params = {"network": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2)}}
+    memory, sizes = optimiser.init(params), []
+    for _ in range(3):
+        updates, memory = optimiser.update(params, memory, params)
+        sizes.append([float(jnp.abs(updates[part]["w"][0])) for part in ("network", "head")])
+    assert sizes[0] == [0.0, 0.0] and sizes[1][0] > 0
+    np.testing.assert_allclose([head / network for network, head in sizes[1:]], 10.0, rtol=1e-4)
+
+
+def test_views_of_training_have_the_shapes_of_these_batches():
+    assert views.patch_size(SIZE, height_range=views.HEIGHT_RANGE, width_range=views.WIDTH_RANGE) == PATCH
