@@ -14,9 +14,9 @@ import numpy as np
 from absl import flags
 
 import data
-from dsr_jax import fcn, protocols, report, weights
+from dsr_jax import fcn, match, protocols, report, weights
 from dsr_jax.curves import Curve
-from experiments import comparison, difference, page, run, settings
+from experiments import comparison, difference, page, pictures, run, settings
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(comparison.METHODS)}.")
@@ -54,8 +54,8 @@ class Data:
         print(check, flush=True)
         shapes = np.array([picture.shape[:2] for picture in gallery.pictures])
         self.size = size
-        self.gallery = comparison.fit_gallery(gallery, size)
-        fitted = comparison.fit_probes(
+        self.gallery = pictures.fit_gallery(gallery, size)
+        fitted = pictures.fit_probes(
             probes,
             size=size,
             gallery_shape=tuple(np.median(shapes, axis=0).tolist()),
@@ -64,11 +64,28 @@ class Data:
             seed=FLAGS.crop_seed,
             **ranges,
         )
-        kept = comparison.answered(fitted, gallery, camera_rule=FLAGS.camera_rule)
+        kept = pictures.answered(fitted, gallery, camera_rule=FLAGS.camera_rule)
         if not kept.all():
             without = [name for name, good in zip(probes.names, kept, strict=True) if not good]
-            print(f"{len(without)} probes without a right answer are left out: {comparison.some(without)}", flush=True)
+            print(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}", flush=True)
         self.probes, self.without_answer = fitted.only(kept), int(np.sum(~kept))
+
+
+def check() -> dict[str, comparison.Method]:
+    """The methods that the flags name; errors here come before any long work.
+
+    Raises:
+      ValueError: for flags of the evaluation that make no sense, or probes and gallery that are not there.
+    """
+    if not FLAGS.match_l1 > 0:
+        raise ValueError(f"match_l1 must be positive, got {FLAGS.match_l1}; the paper uses 0.4")
+    match.choose_coder(FLAGS.coder)
+    for flag in ("crop_height", "crop_width"):
+        settings.shares(flag)
+    settings.integers("shots")
+    for split in ("probe", "gallery") if FLAGS.subset == "test" else ("train",):
+        data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir)
+    return {name: _method(name) for name in FLAGS.methods}
 
 
 def compare(workdir: run.Workdir, networks: dict[str, comparison.Network]) -> dict[str, Any]:
@@ -81,17 +98,20 @@ def compare(workdir: run.Workdir, networks: dict[str, comparison.Network]) -> di
     Returns:
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
-    methods = {name: _method(name) for name in FLAGS.methods}
+    methods = check()
     protocol = {n: comparison.Protocol(n, FLAGS.trials, FLAGS.camera_rule, FLAGS.seed) for n in _shots()}
     found = Data(next(iter(networks.values())).size)
-    for shots, how in protocol.items():
-        _print(comparison.shortages(comparison.draws(found.probes, found.gallery, how), shots=shots))
+    trials = {shots: comparison.draws(found.probes, found.gallery, how) for shots, how in protocol.items()}
+    for shots, drawn in trials.items():
+        _print(comparison.shortages(drawn, shots=shots))
+    first = comparison.draws(found.probes, found.gallery, comparison.Protocol(1, 1, FLAGS.camera_rule, FLAGS.seed))
+    used = comparison.used([*first, *(trial for drawn in trials.values() for trial in drawn)])
     probed: difference.Probed = {}
     curves: dict[str, list[Curve]] = {}
     ranked: list[report.RankedList] = []
     for label, network in networks.items():
         maps = comparison.sides(
-            network, found.probes, found.gallery, resized="resizing" in methods, progress=FLAGS.progress
+            network, found.probes, found.gallery, used, resized="resizing" in methods, progress=FLAGS.progress
         )
         for shots, how in protocol.items():
             for name, method in methods.items():
@@ -101,15 +121,15 @@ def compare(workdir: run.Workdir, networks: dict[str, comparison.Network]) -> di
                 )
                 probed[key] = comparison.per_probe(scores)
                 curves.setdefault(f"{shots} shot", []).append(page.curve(name, label, scores))
-        ranked = _ranked(methods, maps, found)
+        ranked = _ranked(methods, maps, found, first[0])
     identities = found.probes.identities
     figures = page.flat({key: comparison.summarise(values, identities) for key, values in probed.items()})
     workdir.begin()
     difference.write(workdir.path / difference.FILE, probed, identities)
     _publish(workdir, figures, curves, ranked, found)
     if len(networks) == 2:
-        first, second = ({k.removeprefix(f"{n}/"): v for k, v in probed.items() if k.startswith(n)} for n in networks)
-        print(difference.table(second, first, identities, title=" minus ".join(reversed(list(networks)))))
+        before, after = ({k.removeprefix(f"{n}/"): v for k, v in probed.items() if k.startswith(n)} for n in networks)
+        print(difference.table(after, before, identities, title=" minus ".join(reversed(list(networks)))))
     return figures | {
         "probes": len(found.probes.names),
         "probes_without_answer": found.without_answer,
@@ -141,17 +161,17 @@ def main() -> None:
     print(f"metrics: {workdir.path / 'metrics.json'}")
 
 
-def _images() -> tuple[comparison.Images, comparison.Images]:
+def _images() -> tuple[pictures.Images, pictures.Images]:
     limit = FLAGS.probes_per_identity
     if FLAGS.subset == "test":
         probe, gallery = (data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir) for split in ("probe", "gallery"))
-        return comparison.read(probe, limit_per_identity=limit), comparison.read(gallery)
+        return pictures.read(probe, limit_per_identity=limit), pictures.read(gallery)
     source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
     labels = np.unique(source.identities[source.identities >= 0])
     if not 0 < FLAGS.holdout < len(labels):
         raise ValueError(f"holdout must be between 1 and {len(labels) - 1} for --subset=heldout, got {FLAGS.holdout}")
     held = np.flatnonzero(np.isin(source.identities, labels[-FLAGS.holdout :])).tolist()
-    return comparison.read(source, held, limit_per_identity=limit), comparison.read(source, held)
+    return pictures.read(source, held, limit_per_identity=limit), pictures.read(source, held)
 
 
 def _method(name: str) -> comparison.Method:
@@ -169,10 +189,11 @@ def _print(lines: list[str]) -> None:
         print(line, flush=True)
 
 
-def _ranked(methods: dict[str, comparison.Method], maps: comparison.Sides, found: Data) -> list[report.RankedList]:
+def _ranked(
+    methods: dict[str, comparison.Method], maps: comparison.Sides, found: Data, first: protocols.Trial
+) -> list[report.RankedList]:
     """Some probes with their nearest gallery images of the first draw, by the last method."""
     name, method = list(methods.items())[-1]
-    first = comparison.draws(found.probes, found.gallery, comparison.Protocol(1, 1, FLAGS.camera_rule, FLAGS.seed))[0]
     return page.ranked_lists(
         name, method, maps, found.probes, found.gallery, first, count=FLAGS.ranked_lists, seed=FLAGS.seed
     )

@@ -16,6 +16,7 @@ from absl import flags
 from experiments import batches, evaluate, page, pretrain, run, settings, steps, training
 
 FLAGS = flags.FLAGS
+FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
 flags.DEFINE_integer("positives", 3000, "Positive pairs drawn (Sec. 3.3).", lower_bound=0)
 flags.DEFINE_integer("negatives", 3000, "Negative pairs drawn.", lower_bound=0)
 flags.DEFINE_integer("steps", 375, "Steps of fine-tuning; 375 of 16 pairs see 6,000 pairs once.", lower_bound=0)
@@ -40,7 +41,28 @@ flags.DEFINE_float("temperature", 0.1, "Softmax temperature of --verification=ra
 flags.DEFINE_bool("evaluate", True, "Match probes and gallery before and after, write table and report.")
 
 
-def tune(workdir: run.Workdir, start: training.Start) -> steps.State:
+def verification() -> steps.Verification:
+    """How pairs are compared and what their losses weigh, as the flags say."""
+    if not FLAGS.l1 > 0:
+        raise ValueError(f"l1 must be positive, got {FLAGS.l1}; the paper uses 0.4")
+    if not FLAGS.temperature > 0:
+        raise ValueError(f"temperature must be positive, got {FLAGS.temperature}")
+    if FLAGS.verification == "ranked" and FLAGS.negatives:
+        raise ValueError("verification=ranked finds its negatives in the batch: give --negatives=0 with it")
+    return steps.Verification(
+        form=FLAGS.verification,
+        weight=FLAGS.verification_weight,
+        id_weight=FLAGS.id_loss_weight,
+        id_patches=FLAGS.id_patches,
+        l1=FLAGS.l1,
+        scales=settings.integers("train_scales"),
+        gradient=FLAGS.gradient,
+        ceiling=FLAGS.ceiling,
+        temperature=FLAGS.temperature,
+    )
+
+
+def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -> steps.State:
     """DSR fine-tuning from ``start``; returns the final state."""
     optimiser = training.optimiser(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
     step = functools.partial(
@@ -48,17 +70,7 @@ def tune(workdir: run.Workdir, start: training.Start) -> steps.State:
         optimiser=optimiser,
         trunk=start.trunk,
         smoothing=FLAGS.smoothing,
-        verification=steps.Verification(
-            form=FLAGS.verification,
-            weight=FLAGS.verification_weight,
-            id_weight=FLAGS.id_loss_weight,
-            id_patches=FLAGS.id_patches,
-            l1=FLAGS.l1,
-            scales=settings.integers("train_scales"),
-            gradient=FLAGS.gradient,
-            ceiling=FLAGS.ceiling,
-            temperature=FLAGS.temperature,
-        ),
+        verification=how,
     )
     state = steps.init(start.params, start.head, optimiser, frozen_blocks=FLAGS.frozen_blocks)
     dataset = batches.pairs(
@@ -81,10 +93,13 @@ def main() -> None:
     if training.finished(workdir):
         print(page.text(workdir.metrics()))
         return
+    how = verification()
+    if FLAGS.evaluate:
+        evaluate.check()
     before = training.Start(workdir)
     if FLAGS.pretrain_steps:
         before = before.after(pretrain.train(workdir, before))
-    state = tune(workdir, before)
+    state = tune(workdir, before, how)
     after = before.after(state)
     training.finish(workdir, after, phase="reconstruction")
     figures = {"steps": int(state.step), "identities": before.identities}

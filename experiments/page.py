@@ -12,7 +12,7 @@ import numpy as np
 
 from dsr_jax import metrics, protocols, report
 from dsr_jax.curves import Curve, Plot
-from experiments import comparison
+from experiments import comparison, pictures
 
 COLUMNS = (*(f"rank{k}" for k in metrics.RANKS), "mAP")
 SHOWN = 10  # gallery images of a ranked list
@@ -57,8 +57,8 @@ def ranked_lists(
     name: str,
     method: comparison.Method,
     maps: comparison.Sides,
-    probes: comparison.Images,
-    gallery: comparison.Images,
+    probes: pictures.Images,
+    gallery: pictures.Images,
     trial: protocols.Trial,
     *,
     count: int,
@@ -104,7 +104,7 @@ def _interval(figures: Mapping[str, Any], name: str) -> metrics.Interval:
 
 
 def _ranked_list(
-    name: str, probe: int, images: np.ndarray, row: np.ndarray, probes: comparison.Images, gallery: comparison.Images
+    name: str, probe: int, images: np.ndarray, row: np.ndarray, probes: pictures.Images, gallery: pictures.Images
 ) -> report.RankedList:
     identity = int(probes.identities[probe])
     order = np.argsort(row, kind="stable")

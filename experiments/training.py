@@ -24,7 +24,7 @@ import data
 from data import views
 from dsr_jax import fcn, losses, weights
 from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, settings, steps
+from experiments import batches, frozen, settings, steps
 from experiments.run import Workdir
 
 FLAGS = flags.FLAGS
@@ -129,7 +129,7 @@ class Start:
             "seed": FLAGS.seed,
         }
         folder = workdir.path / "frozen" if FLAGS.frozen_cache is None else FLAGS.frozen_cache
-        return batches.FrozenViews(
+        return frozen.FrozenViews(
             Path(folder),
             images,
             self.params,

@@ -10,7 +10,7 @@ import pytest
 
 from data import Source, views
 from dsr_jax import fcn
-from experiments import batches, steps
+from experiments import batches, frozen, steps
 
 SIZE = (48, 32)
 CLASSES = np.repeat(np.arange(4), 3)
@@ -127,8 +127,8 @@ def test_nothing_to_train_on_is_an_error():
 # Frozen outputs
 
 
-def frozen(folder, images, fingerprint=None, number=1, **options):
-    return batches.FrozenViews(
+def cache(folder, images, fingerprint=None, number=1, **options):
+    return frozen.FrozenViews(
         folder,
         lambda: images,
         PARAMS,
@@ -143,7 +143,7 @@ def frozen(folder, images, fingerprint=None, number=1, **options):
 
 
 def test_frozen_outputs_are_those_of_the_blocks_to_float16(tmp_path, images):
-    found = frozen(tmp_path / "cache", images)
+    found = cache(tmp_path / "cache", images)
     for kind in ("whole", "patch"):
         for i in (0, 7, 11):  # the last batch is not full
             pixels, size = getattr(images, kind)(i, np.random.default_rng((5, 0, kind == "patch", i)))
@@ -157,7 +157,7 @@ def test_frozen_outputs_are_those_of_the_blocks_to_float16(tmp_path, images):
 
 def test_building_goes_on_with_the_finished_parts(tmp_path, images, monkeypatch):
     folder = tmp_path / "cache"
-    build, parts = batches.FrozenViews._build, []
+    build, parts = frozen.FrozenViews._build, []
 
     def interrupted(self, file, views_of, kind, number):
         parts.append((kind, number))
@@ -166,13 +166,13 @@ def test_building_goes_on_with_the_finished_parts(tmp_path, images, monkeypatch)
             raise KeyboardInterrupt
         return build(self, file, views_of, kind, number)
 
-    monkeypatch.setattr(batches.FrozenViews, "_build", interrupted)
+    monkeypatch.setattr(frozen.FrozenViews, "_build", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        frozen(folder, images)
+        cache(folder, images)
     monkeypatch.undo()
     done = folder / "whole_0.npy"
     before = done.stat().st_mtime_ns
-    resumed, fresh = frozen(folder, images), frozen(tmp_path / "other", images)
+    resumed, fresh = cache(folder, images), cache(tmp_path / "other", images)
     assert done.stat().st_mtime_ns == before and parts == [("whole", 0), ("patch", 0)]
     for i in range(len(CLASSES)):
         for kind in ("whole", "patch"):
@@ -182,27 +182,27 @@ def test_building_goes_on_with_the_finished_parts(tmp_path, images, monkeypatch)
 
 
 def test_a_cache_of_something_else_is_an_error_and_stays_as_it_is(tmp_path, images):
-    frozen(tmp_path, images)
+    cache(tmp_path, images)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     with pytest.raises(ValueError, match="frozen_cache .* was made with other seed: give another"):
-        frozen(tmp_path, images, fingerprint={"seed": 6})
+        cache(tmp_path, images, fingerprint={"seed": 6})
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
     (tmp_path / "fingerprint.json").unlink()
     with pytest.raises(ValueError, match="unknown origin"):
-        frozen(tmp_path, images)
+        cache(tmp_path, images)
 
 
 def test_the_note_is_there_before_any_part(tmp_path, images, monkeypatch):
     def stop(self, *_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(batches.FrozenViews, "_build", stop)
+    monkeypatch.setattr(frozen.FrozenViews, "_build", stop)
     with pytest.raises(KeyboardInterrupt):
-        frozen(tmp_path / "cache", images)
+        cache(tmp_path / "cache", images)
     assert json.loads((tmp_path / "cache" / "fingerprint.json").read_text()) == {"seed": 5}
 
 
 def test_outputs_beyond_float16_are_an_error(tmp_path, images, monkeypatch):
     monkeypatch.setitem(PARAMS["block2_conv2"], "bias", PARAMS["block2_conv2"]["bias"] + 1e5)
     with pytest.raises(ValueError, match="beyond float16"):
-        frozen(tmp_path / "cache", images)
+        cache(tmp_path / "cache", images)

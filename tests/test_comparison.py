@@ -6,7 +6,7 @@ import pytest
 
 from data import views
 from dsr_jax import fcn, match, metrics
-from experiments import comparison
+from experiments import comparison, pictures
 
 SIZE, SHAPE, DEPTH = (64, 48), (4, 3), 16
 NETWORK = comparison.Network(fcn.init(jax.random.key(0), width=0.03), "torch", 16, SIZE)
@@ -22,10 +22,10 @@ ENTRIES = [[0, 1], [4], [2, 3, 5]]
 PROBES = np.array([2, 0, 1])
 
 
-def pictures(shapes, identities, cameras):
+def drawn(shapes, identities, cameras):
     rng = np.random.default_rng(5)
-    drawn = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
-    return comparison.Images(drawn, np.array(identities), np.array(cameras), [f"{i}.png" for i in range(len(shapes))])
+    found = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in shapes]
+    return pictures.Images(found, np.array(identities), np.array(cameras), [f"{i}.png" for i in range(len(shapes))])
 
 
 # Methods
@@ -71,8 +71,8 @@ def test_more_shots_never_make_a_person_farther():
 
 # Trials
 
-GALLERY = pictures([(4, 4)] * 6, [1, 1, 2, 2, 3, -1], [1, 1, 1, 0, 1, 1])
-QUERIES = pictures([(4, 4)] * 3, [1, 2, 3], [0, 0, 2])
+GALLERY = drawn([(4, 4)] * 6, [1, 1, 2, 2, 3, -1], [1, 1, 1, 0, 1, 1])
+QUERIES = drawn([(4, 4)] * 3, [1, 2, 3], [0, 0, 2])
 
 
 def nearest_first(sides, probes, entries):
@@ -101,9 +101,9 @@ def test_figures_are_means_over_trials_then_over_probes():
 
 
 def test_answered_probes_have_their_person_under_another_camera():
-    probes = pictures([(4, 4)] * 6, [1, 1, 2, 4, -1, 3], [0, 1, 1, 0, 0, -1])
-    assert comparison.answered(probes, GALLERY, camera_rule="cross").tolist() == [True, False, True, False, False, True]
-    assert comparison.answered(probes, GALLERY, camera_rule="any").tolist() == [True, True, True, False, False, True]
+    probes = drawn([(4, 4)] * 6, [1, 1, 2, 4, -1, 3], [0, 1, 1, 0, 0, -1])
+    assert pictures.answered(probes, GALLERY, camera_rule="cross").tolist() == [True, False, True, False, False, True]
+    assert pictures.answered(probes, GALLERY, camera_rule="any").tolist() == [True, True, True, False, False, True]
 
 
 def test_short_and_absent_identities_are_told_once():
@@ -123,23 +123,23 @@ def test_short_and_absent_identities_are_told_once():
 
 def fit(probes, **options):
     options = {"partial": "none", "probe_scale": "keep", "gallery_shape": (128.0, 96.0)} | options
-    return comparison.fit_probes(
+    return pictures.fit_probes(
         probes, size=SIZE, height_range=(0.5, 0.75), width_range=(0.7, 1.0), seed=0, **options
     ).pictures
 
 
 def test_kept_scale_means_enlarged_as_the_gallery_is():
-    shapes = [picture.shape[:2] for picture in fit(pictures([(60, 80), (128, 96)], [0, 1], [0, 0]))]
+    shapes = [picture.shape[:2] for picture in fit(drawn([(60, 80), (128, 96)], [0, 1], [0, 0]))]
     assert shapes == [(30, 40), SIZE]
 
 
 def test_width_scale_means_as_wide_as_the_gallery_with_its_own_shape():
-    shapes = [picture.shape[:2] for picture in fit(pictures([(60, 80), (50, 20)], [0, 1], [0, 0]), probe_scale="width")]
+    shapes = [picture.shape[:2] for picture in fit(drawn([(60, 80), (50, 20)], [0, 1], [0, 0]), probe_scale="width")]
     assert shapes == [(36, 48), (120, 48)]
 
 
 def test_a_cropped_probe_is_a_piece_of_the_whole_one_at_its_scale():
-    probes = pictures([(64, 48), (70, 30)], [0, 1], [0, 0])
+    probes = drawn([(64, 48), (70, 30)], [0, 1], [0, 0])
     for picture, found in zip(probes.pictures, fit(probes, partial="crop"), strict=True):
         whole = views.resize(picture, SIZE)
         windows = np.lib.stride_tricks.sliding_window_view(whole, found.shape[:2], axis=(0, 1))
@@ -148,7 +148,7 @@ def test_a_cropped_probe_is_a_piece_of_the_whole_one_at_its_scale():
 
 
 def test_the_crop_of_a_probe_does_not_depend_on_the_others():
-    probes = pictures([(64, 48)] * 3, [0, 1, 2], [0, 0, 0])
+    probes = drawn([(64, 48)] * 3, [0, 1, 2], [0, 0, 0])
     together, alone = fit(probes, partial="crop"), fit(probes._replace(pictures=probes.pictures[:1]), partial="crop")
     np.testing.assert_array_equal(together[0], alone[0])
 
@@ -161,28 +161,37 @@ def test_the_first_so_many_of_each_identity_and_camera_are_read():
         def __getitem__(self, i):
             return type("Example", (), {"image": np.full((2, 2, 3), i, np.uint8)})
 
-    assert comparison.read(Source(range(5)), limit_per_identity=2).names == ["a", "b", "d", "e"]
-    assert comparison.read(Source(range(5)), [4, 0]).names == ["e", "a"]
+    assert pictures.read(Source(range(5)), limit_per_identity=2).names == ["a", "b", "d", "e"]
+    assert pictures.read(Source(range(5)), [4, 0]).names == ["e", "a"]
 
 
 def test_maps_of_both_sides_are_those_of_single_pictures():
-    probes, gallery = pictures([(40, 33), (33, 48)], [0, 1], [0, 0]), pictures([SIZE], [0], [1])
-    sides = comparison.sides(NETWORK, probes, gallery, resized=True, progress=False)
+    probes, gallery = drawn([(40, 33), (33, 48)], [0, 1], [0, 0]), drawn([SIZE], [0], [1])
+    sides = comparison.sides(NETWORK, probes, gallery, [0], resized=True, progress=False)
     assert [m.shape[:2] for m in sides.probe] == [(2, 2), (2, 3)] and sides.gallery[0].shape[:2] == SHAPE
     assert [m.shape[:2] for m in sides.resized] == [SHAPE, SHAPE]
     alone, _ = fcn.apply(NETWORK.params, fcn.preprocess(probes.pictures[1][None], "torch"), output_stride=16)
     np.testing.assert_allclose(sides.probe[1], alone[0], atol=1e-4)
-    assert comparison.sides(NETWORK, probes, gallery, resized=False, progress=False).resized == []
+    assert comparison.sides(NETWORK, probes, gallery, [0], resized=False, progress=False).resized == []
+
+
+def test_only_gallery_images_that_are_drawn_have_maps():
+    protocol = comparison.Protocol(shots=1, trials=1, camera_rule="cross", seed=0)
+    used = comparison.used(comparison.draws(QUERIES, GALLERY, protocol))
+    assert {int(i) for i in GALLERY.identities[used]} == {1, 2, 3} and len(used) <= 5
+    probes, gallery = drawn([(40, 33)], [0], [0]), drawn([SIZE] * 3, [0, 1, 2], [1, 1, 1])
+    found = comparison.sides(NETWORK, probes, gallery, [2], resized=False, progress=False).gallery
+    assert [m.size > 0 for m in found] == [False, False, True]
 
 
 def test_pictures_below_one_cell_are_named():
-    probes, gallery = pictures([(40, 33), (15, 48)], [0, 1], [0, 0]), pictures([SIZE], [0], [1])
+    probes, gallery = drawn([(40, 33), (15, 48)], [0, 1], [0, 0]), drawn([SIZE], [0], [1])
     with pytest.raises(ValueError, match=r"1 probe pictures.*1\.png of 15 x 48.*smallest legal size is 16 x 16"):
-        comparison.sides(NETWORK, probes, gallery, resized=False, progress=False)
+        comparison.sides(NETWORK, probes, gallery, [0], resized=False, progress=False)
 
 
 def test_maps_that_are_no_numbers_are_named():
     wrong = NETWORK._replace(params=jax.tree.map(lambda x: x * np.float32(1e20), NETWORK.params))
-    probes, gallery = pictures([(40, 33)], [0], [0]), pictures([SIZE], [0], [1])
+    probes, gallery = drawn([(40, 33)], [0], [0]), drawn([SIZE], [0], [1])
     with pytest.raises(ValueError, match=r"maps of 0\.png \(probe\) hold NaN or infinity"):
-        comparison.sides(wrong, probes, gallery, resized=False, progress=False)
+        comparison.sides(wrong, probes, gallery, [0], resized=False, progress=False)

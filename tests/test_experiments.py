@@ -292,9 +292,9 @@ def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, 
     assert (workdir / weights.WORKDIR_FILE).read_bytes() == (tuned / weights.WORKDIR_FILE).read_bytes()
 
 
-def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people, tmp_path):
+def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people, tmp_path, capsys):
     long = ("--steps=150", "--checkpoint_every=5")
-    finished(tune(people, tmp_path / "whole", *long, job=start))
+    assert tune(people, tmp_path / "whole", *long) == 0
     process = tune(people, tmp_path / "killed", *long, job=start)
     log = tmp_path / "killed" / "log.jsonl"
     while process.poll() is None and not (log.exists() and '"reconstruction", "step": 12' in log.read_text()):
@@ -302,7 +302,8 @@ def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people,
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it finished before it was killed"
-    output, _ = finished(tune(people, tmp_path / "killed", *long, job=start))
+    assert tune(people, tmp_path / "killed", *long) == 0
+    output = capsys.readouterr().out
     assert "identification: all 3 steps restored" in output and "reconstruction: resumed at step" in output
     ends = [(tmp_path / name / weights.WORKDIR_FILE).read_bytes() for name in ("whole", "killed")]
     assert ends[0] == ends[1]
@@ -350,7 +351,7 @@ def test_pretraining_alone(people, tmp_path):
         (("--subset=heldout",), "holdout must be between 1 and 3"),
         (("--workdir=",), "workdir is missing"),
         (("--coder=quick",), "coder must be"),
-        (("--match_l1=0",), "l1 must be positive"),
+        (("--match_l1=0",), "match_l1 must be positive"),
         (("positional",), "what is 'positional'"),
     ],
 )
@@ -369,7 +370,9 @@ def test_bad_input_of_an_evaluation_writes_nothing(people, network, tmp_path, ca
         (("--frozen_views=1",), "give --frozen_blocks"),
         (("--weights=nowhere",), "does not exist"),
         (("--train_scales=x",), "train_scales must be whole numbers"),
-        (("--width=0",), "width must be positive"),
+        (("--width=0",), "width=0.0: pass a positive"),
+        (("--evaluate", "--methods=dsr"), "methods knows"),
+        (("--evaluate", "--coder=quick"), "coder must be"),
     ],
 )
 def test_bad_input_of_a_training_writes_nothing(people, tmp_path, capsys, arguments, message):
