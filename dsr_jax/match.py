@@ -165,9 +165,9 @@ def distances(
     gallery_maps: Any,
     *,
     l1: float = 0.4,
-    scales: Sequence[int] = (1, 2, 3),
+    scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
-    pooling: str = "average",
+    pooling: str | None = None,
     identities: Sequence[Any] | None = None,
     coder: str = "auto",
     tol: float = 1e-5,
@@ -181,10 +181,10 @@ def distances(
         ``__array__``).
       gallery_maps: the same, or a `Gallery` (which brings its own identities, scales and pooling).
       l1: weight of the L1 penalty, the paper's beta, in Eq. 6's scaling.
-      scales: sides of the windows whose averages are blocks; (1,) is the paper's single-scale, (1, 2, 3) multi-scale.
-        Scales that exceed a map are skipped for it.
+      scales: sides of the windows whose averages are blocks; (1,) is the paper's single-scale, (1, 2, 3) multi-scale
+        and the default. Scales that exceed a map are skipped for it.
       probe_scales: the same for the probes; default: as ``scales``.
-      pooling: "average" (the paper) or "max" (the authors' released code).
+      pooling: "average" (the paper, the default) or "max" (the authors' released code).
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
         columns of the result are then the identities, in the order in which they first appear.
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
@@ -207,11 +207,16 @@ def distances(
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
     """
-    gallery = gallery_maps
-    if not isinstance(gallery, Gallery):
-        gallery = Gallery.build(gallery_maps, identities=identities, scales=scales, pooling=pooling)
-    elif identities is not None:
-        raise ValueError("identities belong to the Gallery here: pass them to Gallery.build")
+    if isinstance(gallery_maps, Gallery):
+        gallery = gallery_maps
+        _check_own(gallery, identities=identities, scales=scales, pooling=pooling)
+    else:
+        gallery = Gallery.build(
+            gallery_maps,
+            identities=identities,
+            scales=(1, 2, 3) if scales is None else scales,
+            pooling="average" if pooling is None else pooling,
+        )
     if not l1 > 0 or not np.isfinite(l1):
         raise ValueError(f"l1 must be positive, got {l1}; the paper uses 0.4")
     if not tol > 0:
@@ -244,3 +249,15 @@ def choose_coder(coder: str) -> str:
     if coder not in tiles.CODERS:
         raise ValueError(f"coder must be 'auto' or one of {sorted(tiles.CODERS)}, got {coder!r}")
     return coder
+
+
+def _check_own(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:
+    """Raises ValueError where a call contradicts what the gallery was built with."""
+    if identities is not None:
+        raise ValueError("identities belong to the Gallery here: pass them to Gallery.build")
+    for argument, given, own in (
+        ("scales", scales and tuple(scales), gallery.scales),
+        ("pooling", pooling, gallery.pooling),
+    ):
+        if given is not None and given != own:
+            raise ValueError(f"{argument} belong to the Gallery, which has {own!r}, got {given!r}: build another one")

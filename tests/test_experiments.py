@@ -42,7 +42,7 @@ def call(runner, *arguments):
 
 
 def start(module, *arguments, **options):
-    """Starts a runner in a process of its own."""
+    """Starts a runner in a process of its own (whose one device rounds otherwise than the eight of the tests)."""
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -292,9 +292,9 @@ def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, 
     assert (workdir / weights.WORKDIR_FILE).read_bytes() == (tuned / weights.WORKDIR_FILE).read_bytes()
 
 
-def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people, tmp_path, capsys):
+def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people, tmp_path):
     long = ("--steps=150", "--checkpoint_every=5")
-    assert tune(people, tmp_path / "whole", *long) == 0
+    finished(tune(people, tmp_path / "whole", *long, job=start))
     process = tune(people, tmp_path / "killed", *long, job=start)
     log = tmp_path / "killed" / "log.jsonl"
     while process.poll() is None and not (log.exists() and '"reconstruction", "step": 12' in log.read_text()):
@@ -302,8 +302,7 @@ def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people,
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL, "it finished before it was killed"
-    assert tune(people, tmp_path / "killed", *long) == 0
-    output = capsys.readouterr().out
+    output, _ = finished(tune(people, tmp_path / "killed", *long, job=start))
     assert "identification: all 3 steps restored" in output and "reconstruction: resumed at step" in output
     ends = [(tmp_path / name / weights.WORKDIR_FILE).read_bytes() for name in ("whole", "killed")]
     assert ends[0] == ends[1]

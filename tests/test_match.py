@@ -296,6 +296,10 @@ def test_errors_of_the_gallery():
         match.Gallery.build(list(maps("gallery")), identities=[None, 1, 2, 3, 4])
     with pytest.raises(ValueError, match="identities belong to the Gallery"):
         distances(gallery=match.Gallery.build(list(maps("gallery"))), identities=[0] * 5)
+    with pytest.raises(ValueError, match="scales belong to the Gallery"):
+        match.distances(list(maps("probes")), match.Gallery.build(list(maps("gallery"))), scales=(1,))
+    with pytest.raises(ValueError, match="pooling belong to the Gallery"):
+        distances(gallery=match.Gallery.build(list(maps("gallery"))), pooling="max")
 
 
 def test_auto_is_the_coder_of_this_machine():
