@@ -293,11 +293,11 @@ def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, 
 
 
 def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people, tmp_path):
-    long = ("--steps=150", "--checkpoint_every=5")
+    long = ("--steps=60", "--checkpoint_every=10")
     finished(tune(people, tmp_path / "whole", *long, job=start))
     process = tune(people, tmp_path / "killed", *long, job=start)
     log = tmp_path / "killed" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and '"reconstruction", "step": 12' in log.read_text()):
+    while process.poll() is None and not (log.exists() and '"reconstruction", "step": 25' in log.read_text()):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
