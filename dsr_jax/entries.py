@@ -6,7 +6,7 @@ up to a coarse grid, so that the number of compiled shapes stays small whatever 
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -97,8 +97,6 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
     Raises:
       ValueError: naming ``argument``, the map, what is wrong with it and what is needed.
     """
-    if not scales or any(s != int(s) or s < 1 for s in scales):
-        raise ValueError(f"scales must be whole numbers >= 1, got {scales}; the paper uses (1,) or (1, 2, 3)")
     if pooling not in blocks.POOLINGS:
         raise ValueError(f"pooling must be one of {blocks.POOLINGS}, got {pooling!r}")
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
@@ -106,7 +104,7 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
     elif hasattr(value, "__array__") and np.ndim(value) > 0:
         parts = [value] if np.ndim(value) == 3 else list(value)
     else:
-        raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {value!r}")
+        raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {value!r:.80}")
     if not parts:
         raise ValueError(f"{argument} is empty: at least one (h, w, d) map is needed")
     maps = [np.asarray(part) for part in parts]
@@ -127,6 +125,50 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
     return maps
 
 
+def as_scales(argument: str, value: Any) -> tuple[int, ...]:
+    """Sides of windows as a tuple of integers.
+
+    Raises:
+      ValueError: naming ``argument``, for anything but whole numbers of at least 1.
+
+    Example:
+      >>> from dsr_jax.entries import as_scales
+      >>> as_scales("scales", [1, 2.0])
+      (1, 2)
+    """
+    sides = np.asarray(value)
+    if sides.ndim != 1 or not sides.size or sides.dtype.kind not in "iuf" or not _whole(sides):
+        raise ValueError(f"{argument} must be whole numbers >= 1, got {value!r:.80}; the paper uses (1,) or (1, 2, 3)")
+    return tuple(int(s) for s in sides)
+
+
+def as_labels(
+    argument: str, value: Any, count: int, *, kinds: tuple[type, ...] = (int, str)
+) -> tuple[Any, ...] | None:
+    """A label per gallery map, or None where there are none.
+
+    Raises:
+      ValueError: naming ``argument``, unless there are ``count`` labels, all of one of the ``kinds``.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.entries import as_labels
+      >>> as_labels("identities", np.array([3, 3, 7]), 3)
+      (3, 3, 7)
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{argument} must be a sequence with one entry per gallery map, got {value!r:.80}")
+    labels = value.tolist() if hasattr(value, "tolist") else list(value)
+    if len(labels) != count:
+        raise ValueError(f"{argument} must have one entry per gallery map, got {len(labels)} for {count}")
+    labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if not any(all(isinstance(label, kind) for label in labels) for kind in kinds):
+        raise ValueError(f"{argument} must be all integers or all strings, one per gallery map, got {value!r:.80}")
+    return tuple(labels)
+
+
 def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[int]], tuple[Any, ...] | None]:
     """Map numbers per entry, and the entries' labels in the order of first appearance.
 
@@ -141,6 +183,10 @@ def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[in
     for i, label in enumerate(identities):
         groups.setdefault(label, []).append(i)
     return list(groups.values()), tuple(groups)
+
+
+def _whole(sides: np.ndarray) -> bool:
+    return bool(np.all((sides >= 1) & (sides < np.inf) & (sides == np.floor(sides))))
 
 
 def _float32(values: np.ndarray) -> np.ndarray:

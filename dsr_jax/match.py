@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from dsr_jax import tiles
-from dsr_jax.entries import Entries, as_maps, gather
+from dsr_jax.entries import Entries, as_labels, as_maps, as_scales, gather
 
 __all__ = ["Distances", "Gallery", "distances"]
 
@@ -92,7 +92,7 @@ class Gallery:
 
         Raises:
           ValueError: for maps of a wrong rank, of different d, with NaN or infinity, too small for the scales, or an
-            empty gallery; for identities or names of another length.
+            empty gallery; for identities or names of another length or kind.
 
         Example:
           >>> import numpy as np
@@ -101,14 +101,11 @@ class Gallery:
           >>> len(gallery.maps), gallery.entries
           (2, 2)
         """
-        maps = as_maps("gallery_maps", gallery_maps, scales=tuple(scales), pooling=pooling)
-        for argument, labels in (("identities", identities), ("names", names)):
-            if labels is not None and len(labels) != len(maps):
-                raise ValueError(f"{argument} must have one entry per gallery map, got {len(labels)} for {len(maps)}")
-        labels = None if identities is None else tuple(np.asarray(identities).tolist())
-        if labels is not None and not all(isinstance(label, int | str) for label in labels):
-            raise ValueError(f"identities must be integers or strings, one per gallery map, got {identities!r:.80}")
-        return cls(tuple(maps), labels, None if names is None else tuple(names), tuple(scales), pooling)
+        sides = as_scales("scales", scales)
+        maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
+        labels = as_labels("identities", identities, len(maps))
+        called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
+        return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
 
     @property
     def entries(self) -> int:
@@ -178,8 +175,8 @@ def distances(
 
     Args:
       probe_maps: one (h, w, d) array or a sequence of such arrays of any sizes (NumPy, JAX, anything with
-        ``__array__``).
-      gallery_maps: the same, or a `Gallery` (which brings its own identities, scales and pooling).
+        ``__array__``), or a `Gallery`, each map of which is then a probe.
+      gallery_maps: the same, but a `Gallery` brings its own identities, scales and pooling.
       l1: weight of the L1 penalty, the paper's beta, in Eq. 6's scaling.
       scales: sides of the windows whose averages are blocks; (1,) is the paper's single-scale, (1, 2, 3) multi-scale
         and the default. Scales that exceed a map are skipped for it.
@@ -222,8 +219,9 @@ def distances(
     if not tol > 0:
         raise ValueError(f"tol must be positive, got {tol}; float32 certifies about 1e-6")
     chosen = choose_coder(coder)
-    probes_at = tuple(gallery.scales if probe_scales is None else probe_scales)
-    probes = as_maps("probe_maps", probe_maps, scales=probes_at, pooling=gallery.pooling)
+    probes_at = gallery.scales if probe_scales is None else as_scales("probe_scales", probe_scales)
+    given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
+    probes = as_maps("probe_maps", given, scales=probes_at, pooling=gallery.pooling)
     if probes[0].shape[2] != gallery.maps[0].shape[2]:
         raise ValueError(
             f"probe_maps and gallery_maps must have the same number of channels d, got {probes[0].shape[2]} and "
@@ -256,7 +254,7 @@ def _check_own(gallery: Gallery, *, identities: Any, scales: Sequence[int] | Non
     if identities is not None:
         raise ValueError("identities belong to the Gallery here: pass them to Gallery.build")
     for argument, given, own in (
-        ("scales", scales and tuple(scales), gallery.scales),
+        ("scales", None if scales is None else as_scales("scales", scales), gallery.scales),
         ("pooling", pooling, gallery.pooling),
     ):
         if given is not None and given != own:

@@ -75,7 +75,8 @@ def distance(
       >>> jax.grad(reconstruction.distance)(x, y).round(2)
       Array([[ 1.36, -0.48]], dtype=float32)
     """
-    check_blocks(probe_blocks.shape, gallery_blocks.shape, l1)
+    probe_blocks, gallery_blocks = jnp.asarray(probe_blocks), jnp.asarray(gallery_blocks)
+    check_blocks(probe_blocks, gallery_blocks, l1)
     if gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
     if valid is not None and valid.shape != probe_blocks.shape[:1]:
@@ -109,7 +110,8 @@ def solve(
       >>> reconstruction.solve(jnp.array([[1.0, 0.0]]), jnp.array([[0.8, 0.6]])).codes.round(3).tolist()
       [[0.4...]]
     """
-    check_blocks(probe_blocks.shape, gallery_blocks.shape, l1)
+    probe_blocks, gallery_blocks = jnp.asarray(probe_blocks), jnp.asarray(gallery_blocks)
+    check_blocks(probe_blocks, gallery_blocks, l1)
     if coder == "auto":
         coder = "active_set" if jax.default_backend() == "cpu" else "feature_sign"
     if coder not in CODERS:
@@ -120,8 +122,14 @@ def solve(
         return CODERS[coder](gram, correlation, energy, l1=l1, tol=tol)
 
 
-def check_blocks(probe_shape: tuple[int, ...], gallery_shape: tuple[int, ...], l1: float) -> None:
-    """Raises ValueError where blocks of these shapes cannot be matched."""
+def check_blocks(probe_blocks: jax.Array, gallery_blocks: jax.Array, l1: float) -> None:
+    """Raises ValueError where blocks of these shapes and types cannot be matched."""
+    types, (probe_shape, gallery_shape) = zip(*((b.dtype, b.shape) for b in (probe_blocks, gallery_blocks)), strict=True)
+    if types[0] != types[1] or types[0] not in (jnp.float32, jnp.float64):
+        raise ValueError(
+            f"blocks must both be float32 (or both float64, under x64), got {types[0]} and {types[1]}: convert them; "
+            "the codes need that precision"
+        )
     if len(probe_shape) != 2 or len(gallery_shape) != 2:
         raise ValueError(f"blocks must be (N, d) and (M, d), got {probe_shape} and {gallery_shape}; vmap over batches")
     if probe_shape[1] != gallery_shape[1]:

@@ -83,8 +83,13 @@ def check() -> dict[str, comparison.Method]:
     for flag in ("crop_height", "crop_width"):
         settings.shares(flag)
     settings.integers("shots")
-    for split in ("probe", "gallery") if FLAGS.subset == "test" else ("train",):
-        data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir)
+    if not FLAGS.methods:
+        raise ValueError(f"methods is empty: give one or several of {', '.join(comparison.METHODS)}")
+    if FLAGS.subset == "heldout":
+        _heldout(data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir))
+    else:
+        for split in ("probe", "gallery"):
+            data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir)
     return {name: _method(name) for name in FLAGS.methods}
 
 
@@ -167,11 +172,22 @@ def _images() -> tuple[pictures.Images, pictures.Images]:
         probe, gallery = (data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir) for split in ("probe", "gallery"))
         return pictures.read(probe, limit_per_identity=limit), pictures.read(gallery)
     source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
+    held = _heldout(source)
+    return pictures.read(source, held, limit_per_identity=limit), pictures.read(source, held)
+
+
+def _heldout(source: data.Source) -> list[int]:
+    """The images of the held-out identities: probes and gallery at once, told apart by their cameras alone."""
     labels = np.unique(source.identities[source.identities >= 0])
     if not 0 < FLAGS.holdout < len(labels):
         raise ValueError(f"holdout must be between 1 and {len(labels) - 1} for --subset=heldout, got {FLAGS.holdout}")
-    held = np.flatnonzero(np.isin(source.identities, labels[-FLAGS.holdout :])).tolist()
-    return pictures.read(source, held, limit_per_identity=limit), pictures.read(source, held)
+    held = np.flatnonzero(np.isin(source.identities, labels[-FLAGS.holdout :]))
+    if FLAGS.camera_rule == "any" or (source.cameras[held] == data.UNKNOWN_CAMERA).any():
+        raise ValueError(
+            "subset=heldout would find each probe's own image in the gallery: it needs training images of known "
+            "cameras and --camera_rule=cross"
+        )
+    return held.tolist()
 
 
 def _method(name: str) -> comparison.Method:

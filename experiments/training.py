@@ -29,7 +29,9 @@ from experiments.run import Workdir
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
-flags.DEFINE_integer("frozen_blocks", 0, "Blocks 1 to this number of the network are not trained.", lower_bound=0)
+flags.DEFINE_integer(
+    "frozen_blocks", 0, "Blocks 1 to this number of the network's five are not trained.", lower_bound=0, upper_bound=4
+)
 flags.DEFINE_integer(
     "frozen_views",
     0,

@@ -113,7 +113,7 @@ def test_columns_that_need_more_places_than_the_first_attempt_has_are_coded_agai
     codes, solved = active_set.codes(gram, correlation, energy, l1=1e-3)
     assert (np.count_nonzero(codes, axis=0) > active_set.PLACES).all()
     np.testing.assert_allclose(solved.error, oracles.errors(columns, atoms, l1=1e-3), atol=2e-6)
-    assert solved.gap.max() < 2e-5  # four units of rounding of |w|_1, which is about 10
+    assert solved.gap.max() < 2e-4  # the rounding of Y'r, 2 eps (1 + |w|_1), times |w|_1, which is about 25
 
 
 def test_zero_codes_are_exact_and_cost_nothing() -> None:
