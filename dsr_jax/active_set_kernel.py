@@ -393,8 +393,8 @@ def solve(space, gram, rows, shape, strides, energy, l1, eps, max_steps, start, 
             error, lower, upper, gap, short = x, x - widening, x + widening, 0.0, 0.0
             if largest > l1 or k:
                 error, lower, upper, gap, short = _certify(s, k, x, l1, largest, eps)
-                # w = 0 has a gap of at most x'x / 2. One beyond x'x, or NaN (whose bits are larger still), says that the
-                # system was too singular for so small an l1: the codes are lost, and w = 0 is what can be certified.
+                # w = 0 has a gap of at most x'x / 2. One beyond x'x, or NaN (whose bits are larger still), says that
+                # the system was too singular for so small an l1: the codes are lost, w = 0 is what can be certified.
                 if _bits(abs(gap)) > _bits(x):
                     k, largest = 0, np.float64(_number(_largest(work, m, high)[0]))
                     error, lower, upper, gap, short = _certify(s, k, x, l1, largest, eps)

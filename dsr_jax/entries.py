@@ -142,9 +142,7 @@ def as_scales(argument: str, value: Any) -> tuple[int, ...]:
     return tuple(int(s) for s in sides)
 
 
-def as_labels(
-    argument: str, value: Any, count: int, *, kinds: tuple[type, ...] = (int, str)
-) -> tuple[Any, ...] | None:
+def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] = (int, str)) -> tuple[Any, ...] | None:
     """A label per gallery map, or None where there are none.
 
     Raises:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.protocols import UNKNOWN, check_camera_rule
+from dsr_jax.protocols import UNKNOWN, check_camera_rule, integers
 
 RANKS = (1, 3, 5, 10, 20)
 
@@ -337,7 +337,7 @@ def _vector(labels: ArrayLike, name: str, distances: NDArray, axis: int) -> NDAr
     """Labels as an int64 vector along one axis of the (P, G) distances."""
     if distances.ndim != 2:
         raise ValueError(f"distances has shape {distances.shape}; it must be (probes, gallery).")
-    vector = np.asarray(labels, np.int64)
+    vector = integers(labels, name)
     if vector.shape != (distances.shape[axis],):
         raise ValueError(
             f"{name} has shape {vector.shape}; distances {distances.shape} needs ({distances.shape[axis]},)."

@@ -239,6 +239,25 @@ def check_camera_rule(camera_rule: str) -> None:
         raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {CAMERA_RULES}.")
 
 
+def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
+    """Identities or cameras as int64.
+
+    Raises:
+        ValueError: naming the argument, if they are strings or fractions.
+
+    Example:
+        >>> integers([3, -1], "cameras").tolist()
+        [3, -1]
+    """
+    found = np.asarray(labels)
+    if found.size and not np.issubdtype(found.dtype, np.integer):
+        raise ValueError(
+            f"{name} must be integers, got {found.dtype}: number other labels, probes and gallery together, with "
+            "np.unique(labels, return_inverse=True)."
+        )
+    return found.astype(np.int64)
+
+
 def partial_box(
     height: int,
     width: int,
@@ -382,8 +401,8 @@ def _labels(
     cameras_name: str = "cameras",
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Identities and cameras as int64 vectors of one length; cameras of None are unknown."""
-    ids = np.asarray(identities, np.int64)
-    cams = np.full(ids.shape, UNKNOWN, np.int64) if cameras is None else np.asarray(cameras, np.int64)
+    ids = integers(identities, identities_name)
+    cams = np.full(ids.shape, UNKNOWN, np.int64) if cameras is None else integers(cameras, cameras_name)
     if ids.ndim != 1 or ids.shape != cams.shape:
         raise ValueError(
             f"{identities_name} has shape {ids.shape} and {cameras_name} {cams.shape}; both must be (n,) with one n."

@@ -124,7 +124,9 @@ def solve(
 
 def check_blocks(probe_blocks: jax.Array, gallery_blocks: jax.Array, l1: float) -> None:
     """Raises ValueError where blocks of these shapes and types cannot be matched."""
-    types, (probe_shape, gallery_shape) = zip(*((b.dtype, b.shape) for b in (probe_blocks, gallery_blocks)), strict=True)
+    types, (probe_shape, gallery_shape) = zip(
+        *((b.dtype, b.shape) for b in (probe_blocks, gallery_blocks)), strict=True
+    )
     if types[0] != types[1] or types[0] not in (jnp.float32, jnp.float64):
         raise ValueError(
             f"blocks must both be float32 (or both float64, under x64), got {types[0]} and {types[1]}: convert them; "

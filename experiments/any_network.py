@@ -99,17 +99,18 @@ def main() -> None:
     size = settings.size()
     network = OnnxNetwork(FLAGS.onnx, FLAGS.map_tensor, size=size)
     found = evaluate.Data(size)
+    protocol = comparison.Protocol(1, FLAGS.trials, FLAGS.camera_rule, FLAGS.seed)
+    drawn = comparison.used(comparison.draws(found.probes, found.gallery, protocol))
+    searched, count = [found.gallery.pictures[i] for i in drawn], len(found.gallery.names)
     maps = comparison.Sides(
         network.maps(found.probes.pictures, what="probe maps"),
-        network.maps(found.gallery.pictures, what="gallery maps"),
+        comparison.spread(network.maps(searched, what="gallery maps"), drawn, count),
         network.vectors(found.probes.pictures, what="probe vectors"),
     )
-    methods: dict[str, Any] = {
-        "own_vector": own_vector(network.vectors(found.gallery.pictures, what="gallery vectors"))
-    }
+    vectors = comparison.spread(network.vectors(searched, what="gallery vectors"), drawn, count)
+    methods: dict[str, Any] = {"own_vector": own_vector(vectors)}
     for name in ("ridge_single", "dsr_single", "dsr_multi"):
         methods[name] = comparison.METHODS[name](coder=FLAGS.coder, l1=FLAGS.match_l1)
-    protocol = comparison.Protocol(1, FLAGS.trials, FLAGS.camera_rule, FLAGS.seed)
     probed = {}
     for name, method in methods.items():
         scores = comparison.score(

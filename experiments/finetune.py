@@ -47,6 +47,8 @@ def verification() -> steps.Verification:
         raise ValueError(f"l1 must be positive, got {FLAGS.l1}; the paper uses 0.4")
     if not FLAGS.temperature > 0:
         raise ValueError(f"temperature must be positive, got {FLAGS.temperature}")
+    if not FLAGS.verification_weight and not FLAGS.id_loss_weight:
+        raise ValueError("verification_weight and id_loss_weight are both 0: nothing would be learnt, give one of them")
     if FLAGS.verification == "ranked" and FLAGS.negatives:
         raise ValueError("verification=ranked finds its negatives in the batch: give --negatives=0 with it")
     return steps.Verification(

@@ -44,7 +44,7 @@ flags.DEFINE_float("mirror", 0.5, "Augmentation: probability of a left-right fli
 flags.DEFINE_float("shift", 0.05, "Augmentation: largest shift as a share of each side.")
 flags.DEFINE_float("colour", 0.2, "Augmentation: largest relative change of brightness, contrast, saturation.")
 flags.DEFINE_float("erase", 0.5, "Augmentation: probability of erasing a rectangle.")
-flags.DEFINE_float("smoothing", 0.1, "Label smoothing of the identification loss.")
+flags.DEFINE_float("smoothing", 0.1, "Label smoothing of the identification loss.", lower_bound=0.0, upper_bound=1.0)
 flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
 
 

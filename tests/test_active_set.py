@@ -54,6 +54,22 @@ def test_error_is_exact_and_inside_the_interval_on_degenerate_dictionaries(
             assert (solved.lower <= solved.error).all() and (solved.error <= solved.upper).all(), kind
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_rounding_wins_over_l1_the_interval_is_wide_and_not_nan(dtype: Any) -> None:
+    """Nearly equal atoms and a tiny l1: the active system is singular, and its codes may be lost."""
+    rng = np.random.default_rng(0)
+    for length in (4, 8, 32):
+        atoms = dictionaries.unit(1 + 1e-4 * rng.standard_normal((80, length)))
+        columns = dictionaries.unit(rng.random((20, length)))
+        least = columns - np.linalg.lstsq(atoms.T, columns.T, rcond=None)[0].T @ atoms
+        for l1 in (1e-4, 1e-6, 1e-8):
+            gram, correlation, energy = products(columns, atoms, dtype)
+            solved = active_set.errors(gram[None], correlation[None], energy, l1=l1)
+            assert all(np.isfinite(figure).all() for figure in solved)
+            assert (solved.lower <= solved.error).all() and (solved.error <= solved.upper).all()
+            assert (np.sum(least**2, axis=1) <= solved.upper[0] + 1e-6).all()
+
+
 def test_codes_are_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     atoms, columns = dictionaries.unit(rng.random((30, 20))), dictionaries.unit(rng.random((25, 20)))

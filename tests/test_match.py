@@ -248,6 +248,28 @@ def test_files_that_are_no_gallery(tmp_path):
             match.Gallery.load(tmp_path / name)
 
 
+@pytest.mark.parametrize("scales", [[1.0, 2.0], np.array([1, 2]), range(1, 3)])
+def test_scales_of_every_kind(scales):
+    assert entries.as_scales("scales", scales) == (1, 2)
+
+
+@pytest.mark.parametrize("scales", [2, "12", (1, 1.5), (1, np.inf), (np.nan,), (None,), ("a",), np.ones((1, 1))])
+def test_scales_that_are_none(scales):
+    with pytest.raises(ValueError, match="probe_scales must be whole numbers >= 1"):
+        entries.as_scales("probe_scales", scales)
+
+
+@pytest.mark.parametrize("labels", [5, "ab", [1, "1"], [None, 1], [1.0, 2.0], np.zeros((2, 1), int)])
+def test_labels_that_are_none(labels):
+    with pytest.raises(ValueError, match="identities must be"):
+        entries.as_labels("identities", labels, 2)
+
+
+def test_a_gallery_may_be_the_probes():
+    probes = match.Gallery.build(list(maps("probes")), identities=[0, 0, 1], scales=(1,))
+    same(distances(probes), distances())
+
+
 # Errors
 
 
@@ -273,6 +295,9 @@ BAD = [
     (np.ones((2, 2, D)), {"coder": "lars"}, "coder must be 'auto' or one of"),
     (np.ones((2, 2, D)), {"scales": ()}, "scales must be whole numbers"),
     (np.ones((2, 2, D)), {"scales": (0,)}, "scales must be whole numbers"),
+    (np.ones((2, 2, D)), {"probe_scales": (0,)}, "probe_scales must be whole numbers"),
+    (np.ones((2, 2, D)), {"identities": "abcde"}, "identities must be a sequence"),
+    (np.ones((2, 2, D)), {"identities": [1, "1", 2, 3, 4]}, "identities must be all integers or all strings"),
     (np.ones((2, 2, D)), {"pooling": "sum"}, "pooling must be one of"),
     (np.ones((2, 2, D)), {"identities": ["a"]}, "identities must have one entry per gallery map, got 1 for 5"),
     (np.ones((2, 2, D)), {"max_bytes": 10}, "max_bytes must be at least"),

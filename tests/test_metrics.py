@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsr_jax import metrics
+from dsr_jax import metrics, protocols
 
 SMALL = settings(max_examples=150, deadline=None)
 
@@ -216,6 +216,14 @@ def test_unanswerable_probes_are_left_out_of_the_interval():
     values, identities = np.array([1.0, np.nan, 0.0, 1.0]), np.array([1, 1, 2, 3])
     kept = ~np.isnan(values)
     assert metrics.bootstrap_interval(values, identities) == metrics.bootstrap_interval(values[kept], identities[kept])
+
+
+@pytest.mark.parametrize("labels", [["ann", "bob"], [1.2, 1.9]])
+def test_identities_that_are_no_integers_are_named(labels):
+    with pytest.raises(ValueError, match="gallery_identities must be integers.*np.unique"):
+        metrics.ranks([[0.1, 0.2]], [1], labels)
+    with pytest.raises(ValueError, match="probe_identities must be integers"):
+        protocols.check_identities(labels, [1, 2])
 
 
 def test_a_single_identity_has_no_interval():

@@ -236,8 +236,22 @@ def test_errors_name_the_argument(probe, gallery, options, words):
         unchecked(jnp.ones(probe), jnp.ones(gallery), **options)
 
 
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16, jnp.int32])
+def test_blocks_of_too_little_precision_are_an_error(kind):
+    blocks = jnp.ones((2, 3), kind)
+    for function in (reconstruction.distance, reconstruction.solve):
+        with pytest.raises(ValueError, match=f"must both be float32.*got {kind.__name__}"):
+            inspect.unwrap(function)(blocks, blocks)
+
+
+def test_arrays_of_numpy_in_float64_and_lists_are_blocks():
+    x, y = np.array([[1.0, 0.0]]), [[0.8, 0.6]]
+    assert inspect.unwrap(reconstruction.distance)(x, y) == pytest.approx(0.52)
+    assert inspect.unwrap(reconstruction.solve)(x, y).codes.tolist() == [[pytest.approx(0.4)]]
+
+
 def test_ranks_are_checked_before_shapes():
     with pytest.raises(ValueError, match="vmap over batches"):
-        reconstruction.check_blocks((1, 2, 3), (2, 3), 0.4)
+        reconstruction.check_blocks(jnp.ones((1, 2, 3)), jnp.ones((2, 3)), 0.4)
     with pytest.raises(ValueError, match="coder must be .*one of"):
         reconstruction.solve(jnp.ones((2, 3)), jnp.ones((2, 3)), coder="lars")
