@@ -20,7 +20,7 @@ from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Example, Source, decode
 from data.synthetic import Synthetic
 
 __all__ = ["DATASETS", "Example", "NOBODY", "SPLITS", "Source", "UNKNOWN_CAMERA", "decode", "load"]
-__all__ += ["Builder", "Listing", "Record", "build", "checked", "dataset_builder"]
+__all__ += ["Builder", "Listing", "Record", "build", "checked", "dataset_builder", "fingerprint"]
 
 DATASETS: dict[str, type[Builder]] = {"synthetic": Synthetic, "cuhk03": Cuhk03, "folder": Folder}
 
@@ -66,6 +66,25 @@ def load(dataset: str, split: str, *, data_dir: str | os.PathLike[str]) -> Sourc
     """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: use one of {', '.join(SPLITS)}")
+    prepared = _prepared(dataset, data_dir)
+    if split not in prepared.info.splits:
+        raise ValueError(
+            f"{dataset} in {Path(data_dir)} has no split {split!r}, only {', '.join(prepared.info.splits)}"
+        )
+    return prepared.source(split)
+
+
+def fingerprint(dataset: str, *, data_dir: str | os.PathLike[str]) -> str:
+    """What tells one prepared data set from another of the same name: a digest of its source's contents.
+
+    Raises:
+      ValueError: as `load`, where the data set is not prepared.
+    """
+    return str(_prepared(dataset, data_dir).info.metadata["fingerprint"])
+
+
+def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
+    """The builder of a data set that is there; the synthetic one is built if it is not."""
     prepared = dataset_builder(dataset, data_dir=data_dir)
     if not prepared.is_built:
         if dataset != "synthetic":
@@ -76,8 +95,4 @@ def load(dataset: str, split: str, *, data_dir: str | os.PathLike[str]) -> Sourc
         listing = prepared.listing(None)
         build(prepared, listing, fingerprint=listing.fingerprint())
         prepared = dataset_builder(dataset, data_dir=data_dir)
-    if split not in prepared.info.splits:
-        raise ValueError(
-            f"{dataset} in {Path(data_dir)} has no split {split!r}, only {', '.join(prepared.info.splits)}"
-        )
-    return prepared.source(split)
+    return prepared

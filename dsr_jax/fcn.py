@@ -12,6 +12,7 @@ The parameters are a plain nested dictionary ``{"block1_conv1": {"kernel": (3, 3
 with Keras' names; Flax stays inside this file.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -67,15 +68,11 @@ def init(key: jax.Array, *, width: float = 1.0) -> Params:
         raise ValueError(f"width must be positive, got {width}; 1.0 is VGG-16, 0.25 a small version")
     channels = tuple(max(1, round(width * full)) for full in CHANNELS)
     shapes = nnx.to_pure_dict(nnx.state(_abstract(channels), nnx.Param))
-    # One draw for all kernels: a draw per layer would compile thirteen programs.
-    counts = [layer["kernel"].size for layer in shapes.values()]
-    normal = np.asarray(jax.random.normal(key, (sum(counts),)))
-    params: Params = {}
-    for (name, layer), part in zip(shapes.items(), np.split(normal, np.cumsum(counts)[:-1]), strict=True):
-        shape = layer["kernel"].shape
-        kernel = part.reshape(shape) * np.float32(np.sqrt(2 / np.prod(shape[:3])))
-        params[name] = {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(shape[3])}
-    return params
+    kernels = _kernels(key, shapes=tuple(layer["kernel"].shape for layer in shapes.values()))
+    return {
+        name: {"kernel": kernel, "bias": jnp.zeros(kernel.shape[3])}
+        for name, kernel in zip(shapes, kernels, strict=True)
+    }
 
 
 def apply(
@@ -193,6 +190,15 @@ def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -
     rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]
     columns = jnp.arange(x.shape[2])[None, :] < sizes[:, 1:]
     return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, jnp.zeros((), x.dtype))
+
+
+@functools.partial(jax.jit, static_argnames="shapes")
+def _kernels(key: jax.Array, *, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
+    """He-normal kernels of these shapes, cut out of one draw: a draw per layer would compile thirteen programs."""
+    ends = np.cumsum([np.prod(shape) for shape in shapes]).tolist()
+    normal = jax.random.normal(key, (ends[-1],))
+    parts = zip(shapes, [0, *ends[:-1]], ends, strict=True)
+    return [normal[start:end].reshape(shape) * (2 / np.prod(shape[:3])) ** 0.5 for shape, start, end in parts]
 
 
 def _network(params: Params, dtype: Any) -> VGG16:

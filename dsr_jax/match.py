@@ -183,14 +183,15 @@ def distances(
       probe_scales: the same for the probes; default: as ``scales``.
       pooling: "average" (the paper, the default) or "max" (the authors' released code).
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
-        columns of the result are then the identities, in the order in which they first appear.
+        columns of the result are then the identities, in the order in which they first appear. Any label is a label:
+        leave out images of nobody (-1) first.
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
       tol: largest duality gap of a column; float32 certifies about 1e-6.
       max_bytes: memory ceiling of the tiles of this call, beside the maps and the result.
       progress: whether to show a progress bar.
 
     Returns:
-      A `Distances`.
+      A `Distances`. A probe map of zeros has nothing to rebuild: its distance to everybody is 0, which means nothing.
 
     Raises:
       ValueError: for maps of a wrong rank, of different d, with NaN or infinity, empty or smaller than one block, and

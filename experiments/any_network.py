@@ -74,6 +74,11 @@ class OnnxNetwork:
         for start in tqdm(range(0, len(pictures), batch), desc=what, unit="batch", disable=not FLAGS.progress):
             inputs = np.zeros((len(pictures[start : start + batch]), *self._size, 3), np.float32)
             for row, picture in enumerate(pictures[start : start + batch]):
+                if picture.shape[0] > self._size[0] or picture.shape[1] > self._size[1]:
+                    raise ValueError(
+                        f"a picture of {picture.shape[0]} x {picture.shape[1]} exceeds the network's input of "
+                        f"{self._size[0]} x {self._size[1]}: use --probe_scale=keep, or crop it"
+                    )
                 values = (picture / np.float32(255) - self._mean) / self._deviation
                 inputs[row, : picture.shape[0], : picture.shape[1]] = values
             yield from self._session.run([self._outputs[output]], {self._input: inputs.transpose(0, 3, 1, 2)})[0]
@@ -95,6 +100,7 @@ def main() -> None:
     for name in ("onnx", "map_tensor"):
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: see --help")
+    evaluate.check()
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("any_network"))
     size = settings.size()
     network = OnnxNetwork(FLAGS.onnx, FLAGS.map_tensor, size=size)

@@ -7,6 +7,7 @@ gallery draws. Two runs with the same data, crops, draws and seed are compared p
 interval by bootstrap over identities, two-sided p-value.
 """
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,11 @@ from experiments import run
 FLAGS = flags.FLAGS
 FILE = "per_probe.npz"
 FIGURES = ("rank1", "rank5", "rank10", "mAP")
+# What decides the probes and the gallery draws.
+SAME = (
+    *("data", "subset", "holdout", "probes_per_identity", "partial", "crop_height", "crop_width", "crop_seed"),
+    *("probe_scale", "camera_rule", "trials", "seed"),
+)
 Probed = dict[str, dict[str, np.ndarray]]
 
 
@@ -62,11 +68,22 @@ def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) 
     return report.text_table(rows, [title, *FIGURES, "p rank1", "p rank10"])
 
 
+def _check_same_probes(first: str, second: str) -> None:
+    """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
+    one, other = (json.loads((Path(path) / "config.json").read_text())["flags"] for path in (first, second))
+    changed = [f"{name} ({one.get(name)!r}, {other.get(name)!r})" for name in SAME if one.get(name) != other.get(name)]
+    if changed:
+        raise ValueError(
+            f"{first} and {second} differ in {', '.join(changed)}: evaluate both on the same probes and draws"
+        )
+
+
 def main() -> None:
     """The runner."""
     if not FLAGS.first or not FLAGS.second:
         raise ValueError("first and second are needed: the workdirs of two evaluations")
     (first, identities), (second, others) = read(FLAGS.first), read(FLAGS.second)
+    _check_same_probes(FLAGS.first, FLAGS.second)
     if not np.array_equal(identities, others):
         raise ValueError(f"{FLAGS.first} and {FLAGS.second} evaluated different probes: use the same data and flags")
     print(table(first, second, identities, title=f"{Path(FLAGS.first).name} - {Path(FLAGS.second).name}"))

@@ -6,6 +6,7 @@ kept as float16. A cache says what it was made of, appears part by part, and can
 
 import functools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class FrozenViews:
     ) -> tuple[np.ndarray, np.ndarray]:
         file, sizes_file = folder / f"{kind}_{number}.npy", folder / f"{kind}_{number}_sizes.npy"
         if not file.exists():
-            partial = file.with_suffix(".partial")
+            partial = file.with_suffix(f".{os.getpid()}.partial")  # runs that share the cache may build it at once
             np.save(sizes_file, self._build(partial, images(), kind, number))
             partial.rename(file)
         return np.load(file, mmap_mode="r"), np.load(sizes_file)

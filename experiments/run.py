@@ -18,6 +18,8 @@ from typing import Any
 import jax
 from absl import app, flags, logging
 
+import data
+
 # Flags that may differ between two starts in one workdir: they change no result.
 FREE_FLAGS = frozenset({"workdir", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
 HELP = frozenset({"--help", "-help", "-h", "-?"})
@@ -91,8 +93,13 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
 
 
 def flag_values(module: str) -> dict[str, Any]:
-    """Name to value of the flags that a runner's module (and the modules it shares flags with) defined."""
-    return {flag.name: flag.value for found in _own_flags().values() for flag in found} | {"runner": module}
+    """Name to value of the flags that a runner's module (and the modules it shares flags with) defined.
+
+    Beside them "runner", and "data": the data set's fingerprint, since a folder's name says little of what is in it.
+    """
+    values = {flag.name: flag.value for found in _own_flags().values() for flag in found}
+    contents = data.fingerprint(flags.FLAGS.dataset, data_dir=flags.FLAGS.data_dir)
+    return values | {"runner": module, "data": contents}
 
 
 def main(job: Callable[[], None]) -> None:

@@ -97,6 +97,9 @@ class Start:
         if FLAGS.weights:
             params, card = weights.load(FLAGS.weights), weights.read_card(FLAGS.weights)
             head = weights.load_head(FLAGS.weights)
+            if head and card.extra.get("dataset", FLAGS.dataset) != FLAGS.dataset:
+                print(f"the classifier of {FLAGS.weights} is {card.extra['dataset']}'s: a new one is learnt")
+                head = {}
         else:
             # Inputs of unit scale: without batch normalisation a random network keeps the scale of what it is given.
             card = weights.Card(width=FLAGS.width, preprocessing="torch")
@@ -120,10 +123,11 @@ class Start:
             return images()
         digest = hashlib.sha256()
         for name, layer in sorted(self.frozen().items()):
-            digest.update(name.encode() + np.asarray(layer["kernel"]).tobytes())
+            digest.update(name.encode() + np.asarray(layer["kernel"]).tobytes() + np.asarray(layer["bias"]).tobytes())
         fingerprint = {
             "frozen_weights": digest.hexdigest(),
             "dataset": FLAGS.dataset,
+            "data": workdir.flags["data"],
             "images": len(self.people.positions),
             "size": list(self.size),
             "output_stride": self.trunk.output_stride,
