@@ -23,7 +23,17 @@ FILE = "per_probe.npz"
 FIGURES = ("rank1", "rank5", "rank10", "mAP")
 # What decides the probes and the gallery draws.
 SAME = (
-    *("data", "subset", "holdout", "probes_per_identity", "partial", "crop_height", "crop_width", "crop_seed"),
+    *(
+        "data",
+        "subset",
+        "holdout",
+        "identities",
+        "probes_per_identity",
+        "partial",
+        "crop_height",
+        "crop_width",
+        "crop_seed",
+    ),
     *("probe_scale", "camera_rule", "trials", "seed"),
 )
 Probed = dict[str, dict[str, np.ndarray]]

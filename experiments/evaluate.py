@@ -36,6 +36,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_enum("subset", "test", ["test", "heldout"], "Test identities, or the --holdout training identities.")
 flags.DEFINE_integer("probes_per_identity", 0, "First so many probes per identity and camera; 0: all.", lower_bound=0)
+flags.DEFINE_integer("identities", 0, "Only the first so many identities of the subset; 0: all.", lower_bound=0)
 flags.DEFINE_string("coder", "auto", "Coder of match.distances.")
 flags.DEFINE_float("match_l1", 0.4, "Weight of the L1 penalty in matching.")
 flags.DEFINE_integer("ranked_lists", 5, "Ranked lists in the report.", lower_bound=0)
@@ -47,7 +48,7 @@ class Data:
     def __init__(self, size: tuple[int, int]):
         """Reads the split that the flags name and prints what is compared."""
         ranges = {"height_range": settings.shares("crop_height"), "width_range": settings.shares("crop_width")}
-        probes, gallery = _images()
+        probes, gallery = _first_identities(*_images(), count=FLAGS.identities)
         check = protocols.check_identities(
             probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule=FLAGS.camera_rule
         )
@@ -174,6 +175,16 @@ def _images() -> tuple[pictures.Images, pictures.Images]:
     source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
     held = _heldout(source)
     return pictures.read(source, held, limit_per_identity=limit), pictures.read(source, held)
+
+
+def _first_identities(
+    probes: pictures.Images, gallery: pictures.Images, *, count: int
+) -> tuple[pictures.Images, pictures.Images]:
+    """Probes and gallery images of the first ``count`` probe identities; 0: of all."""
+    if not count:
+        return probes, gallery
+    chosen = np.unique(probes.identities[probes.identities != protocols.UNKNOWN])[:count]
+    return probes.only(np.isin(probes.identities, chosen)), gallery.only(np.isin(gallery.identities, chosen))
 
 
 def _heldout(source: data.Source) -> list[int]:

@@ -430,3 +430,11 @@ def test_unknown_flags_and_help():
     output, _ = finished(taught)
     own, shared = output.index("--probe_scale"), output.index("--workdir:")
     assert output.startswith("Evaluation: partial probes") and own < shared
+
+
+def test_the_first_identities_alone(people, network, tmp_path):
+    evaluated(people, network, tmp_path / "all")
+    evaluated(people, network, tmp_path / "two", "--identities=2")
+    everyone, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "two"))
+    assert 0 < two["probes"] < everyone["probes"] and 0 < two["gallery"] < everyone["gallery"]
+    assert two["resizing/shots1/rank3"] == 100
