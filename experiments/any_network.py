@@ -100,6 +100,9 @@ def main() -> None:
     for name in ("onnx", "map_tensor"):
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: see --help")
+    for name in ("shots", "methods", "weights", "output_stride", "compute", "ranked_lists"):
+        if FLAGS[name].value != FLAGS[name].default:
+            raise ValueError(f"{name} has no effect here: this runner has one shot, four methods and the ONNX network")
     evaluate.check()
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("any_network"))
     size = settings.size()
