@@ -248,7 +248,7 @@ def _attempt(
         space = active_set_kernel.space(shape[2], places, dtype)
         active_set_kernel.solve(space, *arguments, float(l1), eps, limit, start, stop, figures, steps, codes_out)
 
-    count = threads or _cores()
+    count = threads or cores()
     parts = min(4 * count, steps.size // PART)
     if count == 1 or parts < 2:
         part(0, steps.size)
@@ -260,7 +260,7 @@ def _attempt(
     return Columns(error, lower, upper, gap, steps.reshape(shape[:2])), short
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

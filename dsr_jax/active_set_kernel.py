@@ -102,7 +102,14 @@ def _same(typing_context, value, like):
 
 @njit(**KERNEL)
 @no_type_check
-def _mask(like, m):
+def padded(m):
+    """The length at which columns of m atoms are kept."""
+    return (np.uint64(m) + np.uint64(LANES - 1)) // np.uint64(LANES) * np.uint64(LANES)
+
+
+@njit(**KERNEL)
+@no_type_check
+def mask(like, m):
     """All bits but those that number m places."""
     low = 1
     while low < m:
@@ -366,39 +373,51 @@ def _certify(s, k, energy, l1, largest, eps):
     return error, min(lower, error), max(upper, error), gap, short
 
 
+@njit(**KERNEL)
+@no_type_check
+def column(s, gram, start, work, m, atoms, high, energy, l1, eps, max_steps):
+    """Codes one column, left in the system `s`: (error, lower, upper, gap, short), active atoms, steps.
+
+    The work space holds Y'x, zero from ``atoms`` to ``m``, then room for two partial results; the Gram matrix begins at
+    place ``start`` and its rows are ``m`` long. ``short`` is the gap without the allowance for rounding.
+    """
+    k, largest, steps = _search(s, gram, start, work, m, atoms, high, l1, eps, max_steps)
+    widening = ERROR_UNITS * eps * energy
+    figures = energy, energy - widening, energy + widening, 0.0, 0.0
+    if largest > l1 or k:
+        figures = _certify(s, k, energy, l1, largest, eps)
+        # w = 0 has a gap of at most x'x / 2. One beyond x'x, or NaN (whose bits are larger still), says that
+        # the system was too singular for so small an l1: the codes are lost, w = 0 is what can be certified.
+        if _bits(abs(figures[3])) > _bits(energy):
+            k, largest = 0, np.float64(_number(_largest(work, m, high)[0]))
+            figures = _certify(s, k, energy, l1, largest, eps)
+    return figures, k, steps
+
+
 @njit(nogil=True, **KERNEL)
 @no_type_check
 def solve(space, gram, rows, shape, strides, energy, l1, eps, max_steps, start, stop, figures, steps, dense):
     """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense."""
     atoms = np.uint64(shape[2])
-    m = (atoms + np.uint64(LANES - 1)) // np.uint64(LANES) * np.uint64(LANES)
-    s, work, padded = space
-    high = _mask(work[0], m)
+    m = padded(atoms)
+    s, work, table = space
+    high = mask(work[0], m)
     for g in range(start // shape[1], (stop + shape[1] - 1) // shape[1]):
         place = np.uint64(g) * atoms * atoms
         if m == atoms:
-            table = gram
+            rows_of, begin = gram, place
         else:
             for i in range(atoms):
                 for j in range(atoms):
-                    padded[i * m + j] = gram[place + i * atoms + j]
-            table, place = padded, np.uint64(0)
+                    table[i * m + j] = gram[place + i * atoms + j]
+            rows_of, begin = table, np.uint64(0)
         for c in range(max(start - g * shape[1], 0), min(stop - g * shape[1], shape[1])):
             row, i = np.uint64(g * strides[0] + c * strides[1]) * atoms, g * shape[1] + c
             for j in range(atoms):
                 work[j] = rows[row + j]
             x = np.float64(energy[c])
-            k, largest, steps[i] = _search(s, table, place, work, m, atoms, high, l1, eps, max_steps)
-            widening = ERROR_UNITS * eps * x
-            error, lower, upper, gap, short = x, x - widening, x + widening, 0.0, 0.0
-            if largest > l1 or k:
-                error, lower, upper, gap, short = _certify(s, k, x, l1, largest, eps)
-                # w = 0 has a gap of at most x'x / 2. One beyond x'x, or NaN (whose bits are larger still), says that
-                # the system was too singular for so small an l1: the codes are lost, w = 0 is what can be certified.
-                if _bits(abs(gap)) > _bits(x):
-                    k, largest = 0, np.float64(_number(_largest(work, m, high)[0]))
-                    error, lower, upper, gap, short = _certify(s, k, x, l1, largest, eps)
-            figures[0, i], figures[1, i], figures[2, i], figures[3, i] = error, lower, upper, gap
-            figures[4, i] = short
+            found, k, steps[i] = column(s, rows_of, begin, work, m, atoms, high, x, l1, eps, max_steps)
+            for f in range(5):
+                figures[f, i] = found[f]
             for p in range(k if dense.size else 0):
                 dense[c, s.atoms[p]] = s.values[p]

@@ -69,11 +69,11 @@ class Entries:
         places = min(limit, grid(len(members)))
         values = np.zeros((places, size, self.maps[0].shape[2]), np.float32)
         numbers = [i for member in members for i in self.groups[member]]
-        cut = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))
+        parts = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))
         for row, member in enumerate(members):
             start = 0
             for _ in self.groups[member]:
-                part = next(cut)
+                part = next(parts)
                 values[row, start : start + len(part)] = part
                 start += len(part)
         return Tile(members, values, counts[members])

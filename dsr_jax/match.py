@@ -3,14 +3,15 @@
     result = match.distances(probe_maps, gallery_maps)      # (P, G) distances, each with a certified interval
 
 The blocks of every map are cut (Eq. 1, 2, Sec. 3.4), each pair is coded (Eq. 6) and the mean squared error of the
-probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: maps of similar size share a tile,
-padded with zero blocks, which are inert; memory is bounded by ``max_bytes``, not by the size of the gallery.
+probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: memory is bounded by ``max_bytes``, not
+by the size of the gallery.
 
-Coders: "active_set" (exact, compiled, CPU), "proximal" (batched matrix products, the natural one on GPU and TPU) and
-"feature_sign" (exact, XLA) compute the same distance; "ridge" is the closed form of the later PyTorch ports, another
-distance, kept for comparison.
+Coders: "active_set" (exact, compiled, for the CPU, where `pooled` gives it the correlations of all scales for the
+price of one), "proximal" (batched matrix products, the natural one on GPU and TPU) and "feature_sign" (exact, XLA)
+compute the same distance; "ridge" is the closed form of the later PyTorch ports, another one, kept for comparison.
 """
 
+import functools
 import os
 import zipfile
 from collections.abc import Sequence
@@ -20,10 +21,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsr_jax import tiles
+from dsr_jax import pooled, tiles
 from dsr_jax.entries import Entries, as_labels, as_maps, as_scales, gather
+from dsr_jax.positions import Positions
 
-__all__ = ["Distances", "Gallery", "distances"]
+__all__ = ["CODERS", "Distances", "Gallery", "distances"]
+
+CODERS = ("active_set", *tiles.CODERS)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,11 @@ class Gallery:
     def entries(self) -> int:
         """Number of dictionaries: maps, or identities where labels were given."""
         return len(self.maps) if self.identities is None else len(dict.fromkeys(self.identities))
+
+    @functools.cached_property
+    def positions(self) -> Positions:
+        """The maps as `pooled` multiplies them."""
+        return Positions.of(Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the gallery to one ``.npz`` file, whole or not at all."""
@@ -229,15 +238,13 @@ def distances(
             f"{gallery.maps[0].shape[2]}"
         )
     groups, labels = gather(gallery.identities, len(gallery.maps))
-    figures = tiles.solve(
-        Entries.single(probes, scales=probes_at, pooling=gallery.pooling),
-        Entries(gallery.maps, groups, gallery.scales, gallery.pooling),
-        l1=float(l1),
-        tol=float(tol),
-        coder=chosen,
-        max_bytes=int(max_bytes),
-        progress=progress,
-    )
+    probe_entries = Entries.single(probes, scales=probes_at, pooling=gallery.pooling)
+    options: dict[str, Any] = {"l1": float(l1), "tol": float(tol), "max_bytes": int(max_bytes), "progress": progress}
+    if chosen == "active_set":
+        figures = pooled.solve(Positions.of(probe_entries), gallery.positions, **options)
+    else:
+        entries = Entries(gallery.maps, groups, gallery.scales, gallery.pooling)
+        figures = tiles.solve(probe_entries, entries, coder=chosen, **options)
     return Distances(*figures, identities=labels, coder=chosen)
 
 
@@ -245,8 +252,8 @@ def choose_coder(coder: str) -> str:
     """The coder that "auto" stands for on this machine; any other known name is returned as it is."""
     if coder == "auto":
         return "active_set" if jax.default_backend() == "cpu" else "proximal"
-    if coder not in tiles.CODERS:
-        raise ValueError(f"coder must be 'auto' or one of {sorted(tiles.CODERS)}, got {coder!r}")
+    if coder not in CODERS:
+        raise ValueError(f"coder must be 'auto' or one of {sorted(CODERS)}, got {coder!r}")
     return coder
 
 

@@ -1,4 +1,4 @@
-"""The pair matrix, tile by tile: correlations, codes and distances of some probes and some gallery entries at a time.
+"""The pair matrix by the batched coders of XLA: some probes and some gallery entries at a time, as padded blocks.
 
 For a tile of T gallery entries (M blocks each, zero-padded) and the probes of a tile laid side by side (C columns in
 all), one matrix product gives the correlations (T, C, M), a coder turns them into squared errors with their certificate
@@ -14,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import active_set, reconstruction
+from dsr_jax import reconstruction
 from dsr_jax.entries import Entries, Tile, grid
 
 RIDGE = 1e-3  # kappa of the later PyTorch ports
 # Arrays as large as the correlations that a coder keeps at once, measured by peak memory.
-COPIES = {"active_set": 2, "proximal": 10, "feature_sign": 6, "ridge": 4}
+COPIES = {"proximal": 10, "feature_sign": 6, "ridge": 4}
 COMFORT = 1 << 25  # bytes of correlations beyond which a larger tile no longer helps (it leaves the cache)
 
 
@@ -95,12 +95,6 @@ def _mean(figures: Any, images: Tile, entries: Tile) -> np.ndarray:
     return (totals / images.counts[None, :]).T
 
 
-def _active_set(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float) -> Columns:
-    correlation, energy = _correlate(dictionary, images.values)
-    solved = active_set.errors(np.asarray(gram), np.asarray(correlation), np.asarray(energy), l1=l1, tol=tol)
-    return Columns(solved.error, solved.lower, solved.upper, solved.gap)
-
-
 @functools.partial(jax.jit, static_argnames=("coder", "l1", "tol"))
 def _compiled(
     gram: jax.Array, dictionary: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float
@@ -142,15 +136,7 @@ def _gram(dictionary: jax.Array) -> jax.Array:
     return dictionary @ jnp.swapaxes(dictionary, 1, 2)
 
 
-@jax.jit
-def _correlate(dictionary: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(T, C, M) correlations and (C,) energies."""
-    x = values.reshape(-1, values.shape[-1])
-    return jnp.einsum("cd,tmd->tcm", x, dictionary), jnp.sum(x * x, axis=1)
-
-
 CODERS: dict[str, Callable[..., Columns]] = {
-    "active_set": _active_set,
     "proximal": _batched("proximal"),
     "feature_sign": _batched("feature_sign"),
     "ridge": _ridge,

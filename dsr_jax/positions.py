@@ -1,0 +1,155 @@
+"""Maps as matrices of positions, entry by entry: what the matcher of the CPU multiplies.
+
+Blocks are never cut where window sums of products give the same to rounding. Maps for which they would not (pooled by
+maximum, signed ones whose averages cancel, positions near the ends of float32's range) are cut into unit blocks here
+and taken as they are: the table says which.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from dsr_jax import blocks
+from dsr_jax.entries import Entries
+from dsr_jax.pooled_kernel import BLOCK, CUT, HEIGHT, ROW, WIDTH
+
+# The largest number of a position must lie between these, or be 0, for products of positions to be safe.
+SMALLEST, LARGEST = 1e-12, 1e12
+
+
+class Tile(NamedTuple):
+    """Some entries side by side.
+
+    Attributes:
+      rows: (R, d) positions.
+      table: per map: first row, height, width, first block of its entry, whether it is cut.
+      firsts: (E + 1,) first map of each entry.
+      counts: (E,) blocks of each entry.
+      offsets: (E + 1,) first row of each entry.
+      scales: sides of the windows, ascending.
+      members: which of all entries these are.
+      blocks: which of all entries' blocks these have.
+    """
+
+    rows: np.ndarray
+    table: np.ndarray
+    firsts: np.ndarray
+    counts: np.ndarray
+    offsets: np.ndarray
+    scales: np.ndarray
+    members: slice
+    blocks: slice
+
+    def grams(self) -> tuple[np.ndarray, np.ndarray]:
+        """The Gram matrix of every entry's positions, one after another, and where each begins."""
+        sizes = np.diff(self.offsets)
+        places = np.cumsum([0, *(sizes * sizes)])
+        flat = np.empty(places[-1], np.float32)
+        for size, start, place in zip(sizes.tolist(), self.offsets.tolist(), places.tolist(), strict=False):
+            part = self.rows[start : start + size]
+            np.matmul(part, part.T, out=flat[place : place + size * size].reshape(size, size))
+        return flat, places
+
+
+@dataclass(frozen=True)
+class Positions:
+    """All entries of one side.
+
+    Attributes:
+      rows: for each map, in the entries' order, its (h * w, d) positions, or its unit blocks if it had to be cut.
+      table: as in `Tile`, rows counted within the entry.
+      firsts: (E + 1,) first map of each entry.
+      counts: (E,) blocks of each entry.
+      heights: (E,) positions of each entry.
+      scales: sides of the windows, ascending.
+    """
+
+    rows: Sequence[np.ndarray]
+    table: np.ndarray
+    firsts: np.ndarray
+    counts: np.ndarray
+    heights: np.ndarray
+    scales: np.ndarray
+
+    @classmethod
+    def of(cls, entries: Entries) -> "Positions":
+        """Puts the maps in the entries' order, and cuts those that must be."""
+        scales = tuple(sorted(entries.scales))
+        maps = [entries.maps[i] for group in entries.groups for i in group]
+        rows = [m.reshape(-1, m.shape[2]) for m in maps]
+        table = np.zeros((len(maps), 5), np.int64)
+        table[:, [HEIGHT, WIDTH]] = [m.shape[:2] for m in maps]
+        amounts = np.array([blocks.count(*m.shape[:2], scales=scales) for m in maps])
+        table[:, CUT] = [not _poolable(m, scales, entries.pooling) for m in maps]
+        for i in np.flatnonzero(table[:, CUT]):
+            rows[i] = _cut(maps[i], scales, entries.pooling)
+            table[i, HEIGHT], table[i, WIDTH] = len(rows[i]), 1
+        firsts = np.cumsum([0, *map(len, entries.groups)])
+        totals = []
+        for column, each in ((ROW, table[:, HEIGHT] * table[:, WIDTH]), (BLOCK, amounts)):
+            before = np.cumsum([0, *each])
+            table[:, column] = before[:-1] - np.repeat(before[firsts[:-1]], np.diff(firsts))
+            totals.append(np.diff(before[firsts]))
+        return cls(rows, table, firsts, totals[1], totals[0], np.array(scales))
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self.counts)
+
+    @property
+    def width(self) -> int:
+        """Number of channels d."""
+        return self.rows[0].shape[1]
+
+    def tile(self, start: int, stop: int) -> Tile:
+        """The entries start ... stop side by side."""
+        firsts = self.firsts[start : stop + 1]
+        offsets = np.cumsum([0, *self.heights[start:stop]])
+        table = self.table[firsts[0] : firsts[-1]].copy()
+        table[:, ROW] += np.repeat(offsets[:-1], np.diff(firsts))
+        rows = np.concatenate(self.rows[firsts[0] : firsts[-1]])
+        before = int(self.counts[:start].sum())
+        own = slice(before, before + int(self.counts[start:stop].sum()))
+        return Tile(
+            rows, table, firsts - firsts[0], self.counts[start:stop], offsets, self.scales, slice(start, stop), own
+        )
+
+
+def _poolable(feature_map: np.ndarray, scales: tuple[int, ...], pooling: str) -> bool:
+    """Whether window sums of products are as exact as products of blocks."""
+    largest = np.abs(feature_map).max(axis=2)
+    if not ((largest == 0) | ((largest > SMALLEST) & (largest < LARGEST))).all():
+        return False
+    if scales == (1,):
+        return True
+    return pooling == "average" and (bool(feature_map.min() >= 0) or not _cancels(feature_map, scales))
+
+
+def _cancels(feature_map: np.ndarray, scales: tuple[int, ...]) -> bool:
+    """Whether some block is shorter, against its positions' lengths, than one of non-negative positions can be."""
+    lengths = np.linalg.norm(feature_map, axis=2, keepdims=True)
+    for s in scales:
+        total = np.linalg.norm(_windows(feature_map, s).sum(axis=(-1, -2)), axis=-1)
+        if (_windows(lengths, s).sum(axis=(-1, -2))[..., 0] > 1.001 * s * total).any():
+            return True
+    return False
+
+
+def _cut(feature_map: np.ndarray, scales: tuple[int, ...], pooling: str) -> np.ndarray:
+    """Unit blocks (n, d) float32 as `blocks.cut` has them, averaged in float64: cancelling loses nothing."""
+    pool = np.max if pooling == "max" else np.sum
+    found = []
+    for s in scales:
+        pooled = pool(_windows(feature_map.astype(np.float64), s), axis=(-1, -2)).reshape(-1, feature_map.shape[2])
+        lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
+        found.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
+    return np.concatenate(found).astype(np.float32)
+
+
+def _windows(feature_map: np.ndarray, s: int) -> np.ndarray:
+    """Every s x s window, (h - s + 1, w - s + 1, d, s, s); none if the map is smaller."""
+    if s > min(feature_map.shape[:2]):
+        return np.empty((0, 0, feature_map.shape[2], s, s), feature_map.dtype)
+    return np.lib.stride_tricks.sliding_window_view(feature_map, (s, s), axis=(0, 1))

@@ -1,0 +1,95 @@
+"""Pooling commutes with correlation: window sums of single-scale products give the blocks' own, or the map is cut."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsr_jax import active_set, match, pooled, positions
+from dsr_jax.entries import Entries
+from dsr_jax.positions import Positions
+
+from . import oracles
+
+D = 5
+KINDS = ["non-negative", "sparse", "signed", "cancelling", "tiny", "huge", "equal"]
+
+
+def feature_map(kind: str, height: int, width: int, seed: int) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((height, width, D))
+    if kind in ("non-negative", "tiny", "huge"):
+        values = np.abs(values) * {"tiny": 1e-20, "huge": 1e20}.get(kind, 1)
+    if kind == "sparse":
+        values = np.maximum(values - 1, 0)  # many positions are zero
+    if kind == "cancelling":
+        values[:, 1:] = 1e-3 * values[:, 1:] - values[:, :-1]
+    if kind == "equal":
+        values = np.ones_like(values)
+    return values.astype(np.float32)
+
+
+sizes = st.tuples(st.integers(1, 6), st.integers(1, 6))
+sides = st.sampled_from([(1,), (1, 2), (1, 2, 3), (3, 1), (1, 2, 4), (2, 2, 1)])
+
+
+@given(st.lists(st.tuples(sizes, st.sampled_from(KINDS)), min_size=2, max_size=5), sides, sides, st.booleans())
+def test_products_of_blocks(given_maps, scales, probe_scales, maximum):
+    """Gram matrix and correlations of every pair of a probe and an entry, some entries of two maps."""
+    pooling = "max" if maximum else "average"
+    maps = [feature_map(kind, *size, seed) for seed, (size, kind) in enumerate(given_maps)]
+    groups = [[len(maps) - 1, 1], [0]]
+    probes = Positions.of(Entries.single(maps, scales=probe_scales, pooling=pooling))
+    gallery = Positions.of(Entries(maps, groups, scales, pooling))
+    inverse = pooled.inverse_lengths(probes)
+    for p, g in np.ndindex(len(maps), 2):
+        gram, correlation, energy = pooled.problem(probes, inverse, gallery, p, g)
+        x = oracles.blocks(maps[p], scales=sorted(probe_scales), pooling=pooling)
+        y = np.concatenate([oracles.blocks(maps[i], scales=sorted(scales), pooling=pooling) for i in groups[g]])
+        np.testing.assert_allclose(gram, y @ y.T, atol=2e-6)
+        np.testing.assert_allclose(correlation, x @ y.T, atol=2e-6)
+        np.testing.assert_array_equal(energy, (x != 0).any(axis=1))
+
+
+def test_what_is_cut():
+    """Only what window sums could not give: the rest would cost several times as much for nothing."""
+    for kind in KINDS:
+        entries = Entries.single([feature_map(kind, 4, 4, 0)], scales=(1, 2, 3), pooling="average")
+        cut = bool(Positions.of(entries).table[0, positions.CUT])
+        assert cut == (kind in ("cancelling", "tiny", "huge")) or kind == "signed", kind
+    for scales, pooling, cut in [((1,), "max", False), ((1, 2), "max", True)]:
+        entries = Entries.single([feature_map("non-negative", 4, 4, 0)], scales=scales, pooling=pooling)
+        assert bool(Positions.of(entries).table[0, positions.CUT]) == cut
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("max_bytes", [1 << 17, 1 << 26])
+def test_neither_threads_nor_tiles_change_a_bit(threads, max_bytes, monkeypatch):
+    rng = np.random.default_rng(0)
+    shapes = [(h, w) for h in (2, 4, 7) for w in (2, 3)]
+    maps = [np.abs(rng.standard_normal((*shapes[i % 6], D))).astype(np.float32) for i in range(40)]
+    entries = Entries.single(maps, scales=(1, 2, 3), pooling="average")
+    both = Positions.of(entries), Positions.of(entries)
+    expected = pooled.solve(*both, l1=0.2, tol=1e-6, max_bytes=1 << 26, threads=2)
+    found = pooled.solve(*both, l1=0.2, tol=1e-6, max_bytes=max_bytes, threads=threads)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_difficult_columns_are_coded_again():
+    """With l1 so small that more atoms are active than the first attempt has places for."""
+    rng = np.random.default_rng(1)
+    probe, image = (np.abs(rng.standard_normal((6, 20, 150))).astype(np.float32) for _ in range(2))
+    gram, correlation, energy = (
+        a[None] if i < 2 else a for i, a in enumerate(pooled.problem(*one_pair(probe, image, scales=(1, 2)), 0, 0))
+    )
+    few = active_set.errors(gram, correlation, energy, l1=1e-3, max_active=active_set.PLACES)
+    assert few.gap.max() > 1e-3, "the first attempt is not enough"
+    found = match.distances(probe, image, scales=(1, 2), l1=1e-3, tol=1e-5)
+    expected = oracles.distance(probe, [image], scales=(1, 2), l1=1e-3)
+    np.testing.assert_allclose(found.distance, expected, atol=2e-5)
+    assert found.lower <= expected <= found.upper
+
+
+def one_pair(probe: np.ndarray, image: np.ndarray, *, scales: tuple[int, ...]):
+    sides = [Positions.of(Entries.single([m], scales=scales, pooling="average")) for m in (probe, image)]
+    return sides[0], pooled.inverse_lengths(sides[0]), sides[1]
