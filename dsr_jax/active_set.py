@@ -68,8 +68,9 @@ def errors(
       correlation: (G, C, M) Y'x of each column, of the same type.
       energy: (C,) x'x; 1 for unit blocks, 0 for padding.
       l1: weight of the L1 penalty, > 0.
-      tol: columns whose gap is larger are coded once more in float64. The search always runs to the exact solution,
-        so a larger ``tol`` saves next to nothing; float32 certifies about 5e-7.
+      tol: a column is finished when its gap, but for rounding, is at most ``tol``; where it still is larger at the
+        end, the column is coded once more in float64. At 1e-6 codes are exact but for rounding, and float32 certifies
+        about 5e-7; a large ``tol`` (1e-2) saves the steps of small coefficients, and the interval says what it cost.
       max_active: places for active atoms of a column; default: as many as it needs.
       max_steps: largest number of steps; default: as many as it needs. 0 or a few give wide, honest intervals soon.
         A column that needs more than either limit says so by its gap and interval, and is not coded again.
@@ -197,7 +198,7 @@ def _code(
     atoms, eps = gram.shape[-1], float(np.finfo(gram.dtype).eps)
     places = max(1, min(atoms, PLACES if max_active is None else max_active))
     limit = 20 * atoms + 100 if max_steps is None else max_steps
-    columns, short = _attempt(gram, correlation, energy, dense, l1, eps, places, limit, threads)
+    columns, short = _attempt(gram, correlation, energy, dense, l1, eps, float(tol), places, limit, threads)
     if max_active is not None or max_steps is not None:
         return columns
     for g in np.flatnonzero((short > tol).any(axis=1)):
@@ -210,6 +211,7 @@ def _code(
             second,
             l1,
             eps,
+            float(tol),
             atoms,
             limit,
             threads,
@@ -229,6 +231,7 @@ def _attempt(
     dense: np.ndarray | None,
     l1: float,
     eps: float,
+    tol: float,
     places: int,
     limit: int,
     threads: int | None,
@@ -246,7 +249,7 @@ def _attempt(
 
     def part(start: int, stop: int) -> None:
         space = active_set_kernel.space(shape[2], places, dtype)
-        active_set_kernel.solve(space, *arguments, float(l1), eps, limit, start, stop, figures, steps, codes_out)
+        active_set_kernel.solve(space, *arguments, float(l1), eps, tol, limit, start, stop, figures, steps, codes_out)
 
     count = threads or cores()
     parts = min(4 * count, steps.size // PART)

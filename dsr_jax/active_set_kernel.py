@@ -310,13 +310,25 @@ def _worst(s, k, gram, start, work, m, atoms):
 
 @njit(**KERNEL)
 @no_type_check
-def _search(s, gram, start, work, m, atoms, high, l1, eps, max_steps):
-    """Exact codes of one column: (number of active atoms, largest |Y'r|, steps)."""
+def _near(s, k, energy, largest, l1, tol):
+    """Whether codes whose active system holds have a gap of at most ``tol`` (see `sparse`, with Y_j'r = l1 there)."""
+    norm1, short = 0.0, 1 - l1 / largest
+    for p in range(k):
+        norm1 += abs(s.values[p])
+    return 0.5 * short * short * energy + short * l1 * norm1 <= tol
+
+
+@njit(**KERNEL)
+@no_type_check
+def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps):
+    """Codes of one column, exact but for a gap of ``tol``: (number of active atoms, largest |Y'r|, steps)."""
     k, steps, ill = 0, 0, False
     top, key = _largest(work, m, high)
     largest = np.float64(_number(top))
     slack = eps * (l1 + largest)
     while largest > l1 + slack and steps < max_steps and k < s.atoms.size:
+        if _near(s, k, energy, largest, l1, tol):
+            break
         j = min(np.uint64(key & ~high), atoms - np.uint64(1))
         r, rounding = _residual(s, k, gram, start, work, m, j)
         if abs(r) <= l1 + rounding or _is_active(s, k, j):
@@ -375,13 +387,15 @@ def _certify(s, k, energy, l1, largest, eps):
 
 @njit(**KERNEL)
 @no_type_check
-def column(s, gram, start, work, m, atoms, high, energy, l1, eps, max_steps):
+def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps):
     """Codes one column, left in the system `s`: (error, lower, upper, gap, short), active atoms, steps.
+
+    The search ends at a gap of ``tol``.
 
     The work space holds Y'x, zero from ``atoms`` to ``m``, then room for two partial results; the Gram matrix begins at
     place ``start`` and its rows are ``m`` long. ``short`` is the gap without the allowance for rounding.
     """
-    k, largest, steps = _search(s, gram, start, work, m, atoms, high, l1, eps, max_steps)
+    k, largest, steps = _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps)
     widening = ERROR_UNITS * eps * energy
     figures = energy, energy - widening, energy + widening, 0.0, 0.0
     if largest > l1 or k:
@@ -396,7 +410,7 @@ def column(s, gram, start, work, m, atoms, high, energy, l1, eps, max_steps):
 
 @njit(nogil=True, **KERNEL)
 @no_type_check
-def solve(space, gram, rows, shape, strides, energy, l1, eps, max_steps, start, stop, figures, steps, dense):
+def solve(space, gram, rows, shape, strides, energy, l1, eps, tol, max_steps, start, stop, figures, steps, dense):
     """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense."""
     atoms = np.uint64(shape[2])
     m = padded(atoms)
@@ -416,7 +430,7 @@ def solve(space, gram, rows, shape, strides, energy, l1, eps, max_steps, start, 
             for j in range(atoms):
                 work[j] = rows[row + j]
             x = np.float64(energy[c])
-            found, k, steps[i] = column(s, rows_of, begin, work, m, atoms, high, x, l1, eps, max_steps)
+            found, k, steps[i] = column(s, rows_of, begin, work, m, atoms, high, x, l1, eps, tol, max_steps)
             for f in range(5):
                 figures[f, i] = found[f]
             for p in range(k if dense.size else 0):

@@ -8,6 +8,7 @@ pooling, and l1 = 0.4 only means something with it.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -23,6 +24,23 @@ def count(height: int, width: int, *, scales: tuple[int, ...] = (1,)) -> int:
       (30, 56, 2)
     """
     return sum(max(0, height - s + 1) * max(0, width - s + 1) for s in scales)
+
+
+def members(height: int, width: int, *, scales: tuple[int, ...] = (1,)) -> np.ndarray:
+    """Which positions each block of a (height, width) map pools: (n, height * width) of 0 and 1, in `cut`'s order.
+
+    Example:
+      >>> from dsr_jax import blocks
+      >>> blocks.members(2, 2, scales=(1, 2)).tolist()
+      [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 1, 1, 1]]
+    """
+    rows, columns = np.divmod(np.arange(height * width), width)
+    found = [np.zeros((0, height * width), int)]
+    for s in scales:
+        corners = [(y, x) for y in range(height - s + 1) for x in range(width - s + 1)]
+        inside = [(rows >= y) & (rows < y + s) & (columns >= x) & (columns < x + s) for y, x in corners]
+        found += [np.array(inside, int)] if inside else []
+    return np.concatenate(found)
 
 
 def cut(

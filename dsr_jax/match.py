@@ -1,6 +1,8 @@
 """Matching as an API: Algorithm 1 of the paper for any number of probe and gallery maps of any sizes.
 
     result = match.distances(probe_maps, gallery_maps)      # (P, G) distances, each with a certified interval
+    hits = match.search(probe_map, gallery, k=10)           # the nearest, the same as of all distances, proven
+    explanation = match.explain(probe_map, gallery_map)     # which part was rebuilt from which
 
 The blocks of every map are cut (Eq. 1, 2, Sec. 3.4), each pair is coded (Eq. 6) and the mean squared error of the
 probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: memory is bounded by ``max_bytes``, not
@@ -11,9 +13,6 @@ price of one), "proximal" (batched matrix products, the natural one on GPU and T
 compute the same distance; "ridge" is the closed form of the later PyTorch ports, another one, kept for comparison.
 """
 
-import functools
-import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +20,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsr_jax import pooled, tiles
-from dsr_jax.entries import Entries, as_labels, as_maps, as_scales, gather
+from dsr_jax import active_set, blocks, pooled, tiles
+from dsr_jax import search as searching
+from dsr_jax.entries import Entries, as_maps, as_scales
+from dsr_jax.gallery import Gallery
 from dsr_jax.positions import Positions
 
-__all__ = ["CODERS", "Distances", "Gallery", "distances"]
+__all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "distances", "explain", "search"]
 
 CODERS = ("active_set", *tiles.CODERS)
 
@@ -52,118 +53,48 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """Gallery maps, checked and put in order once; saved and loaded.
-
-    An entry is what a probe is compared with: one map, or all maps of one identity stacked into one dictionary. Only
-    the maps are kept: blocks are cut tile by tile, whatever the scales.
+class Hits:
+    """The gallery entries nearest to a probe, nearest first.
 
     Attributes:
-      maps: the (h, w, d) float32 maps.
-      identities: one label per map (integers or strings), or None: every map is an entry of its own.
-      names: one name per map, or None.
-      scales: sides of the windows.
-      pooling: "average" or "max".
+      entries: (k,) numbers of the entries: of the maps, or of the identities in the order of their first appearance.
+      identities: their k labels, or None where the gallery has none.
+      names: k names, each of the entry's first map, or None where the gallery has none.
+      distance: (k,) float32.
+      lower: (k,) certified lower bound of the exact distance.
+      upper: (k,) certified upper bound of the exact distance.
+      certified: (k,) whether the intervals alone prove this place in the ranking of the whole gallery.
+      coded: share of the columns (probe blocks x entries) that had to be coded; 1 is everything.
+      coder: the coder that was used.
     """
 
-    maps: tuple[np.ndarray, ...]
+    entries: np.ndarray
     identities: tuple[Any, ...] | None
     names: tuple[str, ...] | None
-    scales: tuple[int, ...]
-    pooling: str
+    distance: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    certified: np.ndarray
+    coded: float
+    coder: str
 
-    @classmethod
-    def build(
-        cls,
-        gallery_maps: Any,
-        *,
-        identities: Sequence[Any] | None = None,
-        names: Sequence[str] | None = None,
-        scales: Sequence[int] = (1, 2, 3),
-        pooling: str = "average",
-    ) -> "Gallery":
-        """Checks the maps and keeps them.
 
-        Args:
-          gallery_maps: one (h, w, d) array or a sequence of such arrays, of any sizes with one d.
-          identities: which maps belong together, a label per map; default: every map is an entry of its own.
-          names: a name per map, for people.
-          scales: sides of the windows whose averages are blocks.
-          pooling: "average" or "max".
+@dataclass(frozen=True)
+class Explanation:
+    """Which part of a probe was rebuilt from which part of a gallery image.
 
-        Returns:
-          The gallery.
+    Attributes:
+      codes: (h, w, H, W) float32, for each probe position the coefficients of the gallery's positions. A code of a
+        larger block is shared out evenly among the positions that its atom averages, and a probe position has the mean
+        over the blocks that hold it.
+      rebuilt: (h, w) float32 in [0, 1], share of each probe position that was rebuilt: one minus the squared error of
+        its blocks, mean over them. NaN where all of them are zero.
+      distance: the distance of the two maps.
+    """
 
-        Raises:
-          ValueError: for maps of a wrong rank, of different d, with NaN or infinity, too small for the scales, or an
-            empty gallery; for identities or names of another length or kind.
-
-        Example:
-          >>> import numpy as np
-          >>> from dsr_jax import match
-          >>> gallery = match.Gallery.build([np.ones((4, 2, 8)), np.eye(8)[None]], names=["a.png", "b.png"])
-          >>> len(gallery.maps), gallery.entries
-          (2, 2)
-        """
-        sides = as_scales("scales", scales)
-        maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
-        labels = as_labels("identities", identities, len(maps))
-        called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
-        return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
-
-    @property
-    def entries(self) -> int:
-        """Number of dictionaries: maps, or identities where labels were given."""
-        return len(self.maps) if self.identities is None else len(dict.fromkeys(self.identities))
-
-    @functools.cached_property
-    def positions(self) -> Positions:
-        """The maps as `pooled` multiplies them."""
-        return Positions.of(Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the gallery to one ``.npz`` file, whole or not at all."""
-        shapes = np.array([m.shape for m in self.maps])
-        content: dict[str, Any] = {
-            "values": np.concatenate([m.ravel() for m in self.maps]),
-            "shapes": shapes,
-            "scales": np.array(self.scales),
-            "pooling": np.array(self.pooling),
-        }
-        if self.identities is not None:
-            content["identities"] = np.array(self.identities)
-        if self.names is not None:
-            content["names"] = np.array(self.names, dtype=str)
-        partial = f"{os.fspath(path)}.partial"
-        with open(partial, "wb") as file:
-            np.savez(file, **content)
-        os.replace(partial, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Gallery":
-        """Reads what `save` wrote.
-
-        Raises:
-          ValueError: if the file is not a gallery.
-        """
-        try:
-            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                content = {name: file[name] for name in file.files}
-            shapes = [tuple(shape) for shape in content["shapes"].tolist()]
-            ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-            maps = [part.reshape(s) for part, s in zip(np.split(content["values"], ends), shapes, strict=True)]
-            scales, pooling = content["scales"].tolist(), str(content["pooling"])
-        except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"path must be a file that Gallery.save wrote, got {os.fspath(path)!r}: {error}"
-            ) from error
-        return cls.build(
-            maps,
-            identities=content["identities"].tolist() if "identities" in content else None,
-            names=content["names"].tolist() if "names" in content else None,
-            scales=scales,
-            pooling=pooling,
-        )
+    codes: np.ndarray
+    rebuilt: np.ndarray
+    distance: float
 
 
 def distances(
@@ -176,7 +107,7 @@ def distances(
     pooling: str | None = None,
     identities: Sequence[Any] | None = None,
     coder: str = "auto",
-    tol: float = 1e-5,
+    tol: float = 1e-6,
     max_bytes: int = 1 << 29,
     progress: bool = False,
 ) -> Distances:
@@ -195,7 +126,8 @@ def distances(
         columns of the result are then the identities, in the order in which they first appear. Any label is a label:
         leave out images of nobody (-1) first.
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
-      tol: largest duality gap of a column; float32 certifies about 1e-6.
+      tol: largest duality gap of a column; float32 certifies about 1e-6. A larger one (1e-2) saves time, and the
+        intervals, which hold the exact distance in any case, say what it cost.
       max_bytes: memory ceiling of the tiles of this call, beside the maps and the result.
       progress: whether to show a progress bar.
 
@@ -213,6 +145,174 @@ def distances(
       >>> result = match.distances(probe, [image, probe])
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
+    """
+    problem = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder, l1=l1, tol=tol)
+    probes, gallery, chosen = problem
+    options: dict[str, Any] = {"l1": float(l1), "tol": float(tol), "max_bytes": int(max_bytes), "progress": progress}
+    if chosen == "active_set":
+        figures = pooled.solve(Positions.of(probes), gallery.positions, **options)
+    else:
+        figures = tiles.solve(probes, gallery.as_entries, coder=chosen, **options)
+    return Distances(*figures, identities=gallery.labels, coder=chosen)
+
+
+def search(
+    probe_map: Any,
+    gallery_maps: Any,
+    k: int = 10,
+    *,
+    l1: float = 0.4,
+    scales: Sequence[int] | None = None,
+    probe_scales: Sequence[int] | None = None,
+    pooling: str | None = None,
+    identities: Sequence[Any] | None = None,
+    coder: str = "auto",
+    tol: float = 1e-6,
+    max_bytes: int = 1 << 29,
+) -> Hits:
+    """The k entries nearest to one probe: the first k of `distances`, proven without coding everything.
+
+    On the CPU, what correlations alone say orders the entries and bounds their distances from below; an entry is coded
+    only until its lower bound exceeds the k-th smallest upper bound. Elsewhere all distances are computed. A `Gallery`
+    keeps what the next search can use again (the Gram matrices of its maps, where they fit into ``max_bytes``).
+
+    Args:
+      probe_map: one (h, w, d) array.
+      gallery_maps: a `Gallery`, or maps as for `distances`.
+      k: how many entries; all, if there are fewer.
+      l1: as for `distances`, like all that follow.
+      scales: sides of the windows.
+      probe_scales: the same for the probe.
+      pooling: "average" or "max".
+      identities: a label per gallery map.
+      coder: "auto", "active_set", "proximal" or "feature_sign".
+      tol: largest duality gap of a column. Beyond about 1e-5 the intervals are still honest, but near ties may be
+        ordered otherwise than by `distances`.
+      max_bytes: memory ceiling, beside the maps.
+
+    Returns:
+      The `Hits`. Equal distances are in the order of the gallery.
+
+    Raises:
+      ValueError: as `distances`; and for more than one probe, k < 1, or the coder "ridge", which proves nothing.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import match
+      >>> images = np.random.default_rng(0).random((50, 6, 3, 32))
+      >>> gallery = match.Gallery.build(images, names=[f"{i}.png" for i in range(50)])
+      >>> hits = match.search(images[7, :3], gallery, k=2)
+      >>> hits.names[0], bool(hits.certified[0])
+      ('7.png', True)
+    """
+    if not (isinstance(k, int | np.integer) and k >= 1):
+        raise ValueError(f"k must be a whole number >= 1, got {k!r}")
+    if coder == "ridge":
+        raise ValueError("coder must not be 'ridge' here: it has no certificate; sort match.distances(coder='ridge')")
+    problem = _problem(probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder, l1=l1, tol=tol)
+    probes, gallery, chosen = problem
+    if len(probes) != 1:
+        raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
+    options: dict[str, Any] = {"l1": float(l1), "tol": float(tol), "max_bytes": int(max_bytes)}
+    if chosen == "active_set":
+        found = searching.nearest(Positions.of(probes), gallery.positions, min(k, gallery.entries), **options)
+    else:
+        found = searching.first(tiles.solve(probes, gallery.as_entries, coder=chosen, progress=False, **options), k)
+    distance, lower, upper, _ = found.figures
+    before = np.maximum.accumulate(np.append(-np.inf, upper[:-1]))
+    after = np.minimum.accumulate(np.append(lower[1:], found.beyond)[::-1])[::-1]
+    labels, groups = gallery.labels, gallery.as_entries.groups
+    return Hits(
+        found.entries,
+        None if labels is None else tuple(labels[i] for i in found.entries),
+        None if gallery.names is None else tuple(gallery.names[groups[i][0]] for i in found.entries),
+        distance,
+        lower,
+        upper,
+        (before <= lower) & (upper <= after),
+        found.coded,
+        chosen,
+    )
+
+
+def explain(
+    probe_map: Any,
+    gallery_map: Any,
+    *,
+    l1: float = 0.4,
+    scales: Sequence[int] = (1, 2, 3),
+    probe_scales: Sequence[int] | None = None,
+    pooling: str = "average",
+) -> Explanation:
+    """The codes of one pair, as probe position x gallery position: which part was rebuilt from which.
+
+    Args:
+      probe_map: one (h, w, d) array.
+      gallery_map: one (H, W, d) array.
+      l1: as for `distances`, like all that follow.
+      scales: sides of the windows.
+      probe_scales: the same for the probe.
+      pooling: "average" or "max".
+
+    Returns:
+      An `Explanation`.
+
+    Raises:
+      ValueError: as `distances`, and for more than one map on either side.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import match
+      >>> image = np.eye(6).reshape(3, 2, 6)  # six positions, each with a channel of its own
+      >>> explanation = match.explain(image[1:], image, scales=(1,))
+      >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
+      [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
+    """
+    probes, gallery, _ = _problem(
+        probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set", l1=l1, tol=1e-6
+    )
+    for argument, count in (("probe_map", len(probes)), ("gallery_map", gallery.entries)):
+        if count != 1:
+            raise ValueError(f"{argument} must be one (h, w, d) array, got {count} maps: explain one pair at a time")
+    gram, correlation, energy = pooled.problem(Positions.of(probes), gallery.positions, 0, 0)
+    codes, columns = active_set.codes(gram, correlation, energy, l1=l1)
+    size, other = probes.maps[0].shape[:2], gallery.maps[0].shape[:2]
+    held = blocks.members(*size, scales=tuple(sorted(probes.scales)))
+    atoms = blocks.members(*other, scales=tuple(sorted(gallery.scales)))
+    atoms = atoms / atoms.sum(axis=1, keepdims=True)
+    share = held / np.maximum(held.sum(axis=0), 1)
+    solid = held * (energy > 0)[:, None]
+    with np.errstate(invalid="ignore"):
+        rebuilt = (1 - columns.error) @ solid / solid.sum(axis=0)
+    spread = (share.T @ (codes.T @ atoms)).reshape(*size, *other)
+    return Explanation(spread.astype(np.float32), rebuilt.reshape(size).astype(np.float32), float(columns.error.mean()))
+
+
+def choose_coder(coder: str) -> str:
+    """The coder that "auto" stands for on this machine; any other known name is returned as it is."""
+    if coder == "auto":
+        return "active_set" if jax.default_backend() == "cpu" else "proximal"
+    if coder not in CODERS:
+        raise ValueError(f"coder must be 'auto' or one of {sorted(CODERS)}, got {coder!r}")
+    return coder
+
+
+def _problem(
+    probe_maps: Any,
+    gallery_maps: Any,
+    scales: Sequence[int] | None,
+    probe_scales: Sequence[int] | None,
+    pooling: str | None,
+    identities: Sequence[Any] | None,
+    *,
+    coder: str,
+    l1: float,
+    tol: float,
+) -> tuple[Entries, Gallery, str]:
+    """What a call compares, checked: probes, gallery, and the coder that it stands for.
+
+    Raises:
+      ValueError: see `distances`.
     """
     if isinstance(gallery_maps, Gallery):
         gallery = gallery_maps
@@ -237,24 +337,7 @@ def distances(
             f"probe_maps and gallery_maps must have the same number of channels d, got {probes[0].shape[2]} and "
             f"{gallery.maps[0].shape[2]}"
         )
-    groups, labels = gather(gallery.identities, len(gallery.maps))
-    probe_entries = Entries.single(probes, scales=probes_at, pooling=gallery.pooling)
-    options: dict[str, Any] = {"l1": float(l1), "tol": float(tol), "max_bytes": int(max_bytes), "progress": progress}
-    if chosen == "active_set":
-        figures = pooled.solve(Positions.of(probe_entries), gallery.positions, **options)
-    else:
-        entries = Entries(gallery.maps, groups, gallery.scales, gallery.pooling)
-        figures = tiles.solve(probe_entries, entries, coder=chosen, **options)
-    return Distances(*figures, identities=labels, coder=chosen)
-
-
-def choose_coder(coder: str) -> str:
-    """The coder that "auto" stands for on this machine; any other known name is returned as it is."""
-    if coder == "auto":
-        return "active_set" if jax.default_backend() == "cpu" else "proximal"
-    if coder not in CODERS:
-        raise ValueError(f"coder must be 'auto' or one of {sorted(CODERS)}, got {coder!r}")
-    return coder
+    return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
 
 
 def _check_own(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:

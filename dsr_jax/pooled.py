@@ -6,7 +6,7 @@ few sums per pair. So multi-scale matching costs little more than single-scale, 
 without padding, and nothing larger than a tile's products is ever kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsr_jax import active_set, pooled_kernel
-from dsr_jax.positions import Positions, Tile
+from dsr_jax.positions import Grams, Positions, Tile
 
 # Bytes of a tile's correlations, and of its gallery positions, beyond which a larger one no longer helps.
 COMFORT, WIDE = 1 << 23, 1 << 25
@@ -51,25 +51,19 @@ def solve(
     kept = [probes.tile(0, shape[0])] if probe_limit >= shape[0] else None
     bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
     with bar, Workers(probes, gallery, threads) as workers:
-        inverse = inverse_lengths(probes)
-        for entries in tiles(gallery, gallery_limit):
+        inverse = probes.inverse
+        for entries in gallery.tiles(gallery_limit):
             grams = entries.grams()
-            for images in kept or tiles(probes, probe_limit):
-                sums = workers.sums(images, inverse, entries, grams, l1=l1)
+            for images in kept or probes.tiles(probe_limit):
+                sums = _sums(workers, images, inverse, entries, grams, l1=l1, tol=tol)
                 for g, p in np.argwhere(~(sums[4] <= tol)).tolist():
-                    pair = problem(probes, inverse, gallery, images.members.start + p, entries.members.start + g)
-                    sums[:4, g, p] = _again(*pair, l1=l1, tol=tol)
+                    pair = problem(probes, gallery, images.members.start + p, entries.members.start + g)
+                    sums[:4, g, p] = again(*pair, l1=l1, tol=tol)
                 sums[:3] /= images.counts
                 figures[:, images.members, entries.members] = sums[:4].transpose(0, 2, 1)
                 bar.update(sums[0].size)
     distance, lower, upper, gap = figures
     return distance, lower, upper, gap
-
-
-def tiles(entries: Positions, limit: int) -> Iterator[Tile]:
-    """All entries, at most ``limit`` at a time."""
-    for start in range(0, len(entries), limit):
-        yield entries.tile(start, min(start + limit, len(entries)))
 
 
 def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int) -> tuple[int, int]:
@@ -82,7 +76,7 @@ def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: in
     blocks = -(-int(gallery.counts.max()) // pooled_kernel.LANES) * pooled_kernel.LANES
     places = 2 * max(columns, atoms) + int(gallery.counts.max()) + int(probes.counts.max())
     fixed = 4 * threads * blocks * places
-    probe, entry = 4 * columns * probes.width, 4 * atoms * (atoms + gallery.width)
+    probe, entry = 4 * columns * probes.rows.shape[1], 4 * atoms * (atoms + gallery.rows.shape[1])
     pair = 4 * columns * atoms + 40
     if fixed + pair + probe + entry > max_bytes:
         raise ValueError(
@@ -96,15 +90,17 @@ def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: in
 
 
 class Workers:
-    """Threads with working memory for pairs of these entries, kept from tile to tile."""
+    """Threads with working memory for pairs of these entries."""
 
     def __init__(self, probes: Positions, gallery: Positions, threads: int | None):
-        """Prepares them."""
-        self._count = threads or active_set.cores()
-        self._pool = ThreadPoolExecutor(self._count)
+        """Starts as many, or one per core."""
+        self.count = threads or active_set.cores()
+        self._pool = ThreadPoolExecutor(self.count)
         self._spaces: SimpleQueue[pooled_kernel.Space] = SimpleQueue()
-        for _ in range(self._count):
-            self._spaces.put(_space(probes, gallery))
+        positions, atoms = int(max(probes.heights.max(), gallery.heights.max())), int(gallery.counts.max())
+        for _ in range(self.count):
+            places = min(atoms, active_set.PLACES)
+            self._spaces.put(pooled_kernel.space(positions, int(probes.counts.max()), atoms, places))
 
     def __enter__(self) -> "Workers":
         """For use with ``with``."""
@@ -114,46 +110,52 @@ class Workers:
         """Ends the threads."""
         self._pool.shutdown()
 
-    def sums(
-        self, images: Tile, inverse: np.ndarray, entries: Tile, grams: tuple[np.ndarray, np.ndarray], *, l1: float
-    ) -> np.ndarray:
-        """Per pair (5, G, P): error, lower, upper summed over the blocks, largest gap with and without rounding."""
-        correlation = images.rows @ entries.rows.T
-        pairs = entries.counts.size * images.counts.size
-        figures = np.empty((5, entries.counts.size, images.counts.size))
-        blocks = np.cumsum([0, *images.counts])
-        arguments = (
-            correlation.reshape(-1),
-            correlation.shape[1],
-            *grams,
-            images.table,
-            inverse[images.blocks],
-            blocks,
-            entries.table,
-            entries.firsts,
-            entries.counts,
-            entries.scales,
-            images.scales,
-            l1,
-            EPS,
-        )
+    def each(self, call: Callable[[pooled_kernel.Space, int, int], None], total: int) -> None:
+        """Calls ``call(space, start, stop)`` for parts of 0 ... total, in parallel."""
 
         def part(start: int, stop: int) -> None:
             space = self._spaces.get()
-            pooled_kernel.pairs(space, *arguments, start, stop, figures)
-            self._spaces.put(space)
+            try:
+                call(space, start, stop)
+            finally:
+                self._spaces.put(space)
 
-        edges = np.linspace(0, pairs, min(pairs, 4 * self._count if self._count > 1 else 1) + 1).astype(int).tolist()
+        parts = min(total, 4 * self.count) if self.count > 1 else min(total, 1)
+        edges = np.linspace(0, total, parts + 1).astype(int).tolist()
         list(self._pool.map(part, edges[:-1], edges[1:]))
-        return figures
 
 
-def problem(
-    probes: Positions, inverse: np.ndarray, gallery: Positions, p: int, g: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sums(
+    workers: Workers, images: Tile, inverse: np.ndarray, entries: Tile, grams: Grams, *, l1: float, tol: float
+) -> np.ndarray:
+    """Per pair (5, G, P): error, lower, upper summed over the blocks, largest gap with and without rounding."""
+    correlation = images.rows @ entries.rows.T
+    figures = np.empty((5, entries.counts.size, images.counts.size))
+    arguments = (
+        correlation.reshape(-1),
+        correlation.shape[1],
+        *grams,
+        images.table,
+        inverse[images.blocks],
+        np.cumsum([0, *images.counts]),
+        entries.table,
+        entries.firsts,
+        entries.counts,
+        (entries.scales, images.scales),
+        l1,
+        EPS,
+        tol,
+    )
+    workers.each(
+        lambda space, start, stop: pooled_kernel.pairs(space, *arguments, start, stop, figures), figures[0].size
+    )
+    return figures
+
+
+def problem(probes: Positions, gallery: Positions, p: int, g: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gram matrix (M, M), correlations (N, M) and energies (N,) of the blocks of one pair, float32."""
     probe, dictionary = probes.tile(p, p + 1), gallery.tile(g, g + 1)
-    own, atoms = inverse[probe.blocks], int(dictionary.counts[0])
+    own, atoms = probes.inverse[probe.blocks], int(dictionary.counts[0])
     gram, correlation = np.empty((atoms, atoms), np.float32), np.empty((own.size, atoms), np.float32)
     space = pooled_kernel.space(max(len(probe.rows), len(dictionary.rows)), own.size, atoms, 1)
     pooled_kernel.pair(
@@ -162,8 +164,7 @@ def problem(
         dictionary.grams()[0],
         probe.table,
         dictionary.table,
-        dictionary.scales,
-        probe.scales,
+        (dictionary.scales, probe.scales),
         own,
         atoms,
         gram,
@@ -172,24 +173,7 @@ def problem(
     return gram, correlation, (own > 0).astype(np.float32)
 
 
-def inverse_lengths(probes: Positions) -> np.ndarray:
-    """One over the length of every probe block, 0 where it is zero, all probes one after another."""
-    found = np.empty(int(probes.counts.sum()), np.float32)
-    space, start = pooled_kernel.space(int(probes.heights.max()), 1, int(probes.counts.max()), 1), 0
-    for p, count in enumerate(probes.counts.tolist()):
-        tile = probes.tile(p, p + 1)
-        pooled_kernel.lengths(space, tile.grams()[0], tile.table, tile.scales, count, found[start : start + count])
-        start += count
-    return found
-
-
-def _space(probes: Positions, gallery: Positions) -> pooled_kernel.Space:
-    atoms = int(gallery.counts.max())
-    positions = int(max(probes.heights.max(), gallery.heights.max()))
-    return pooled_kernel.space(positions, int(probes.counts.max()), atoms, min(atoms, active_set.PLACES))
-
-
-def _again(
+def again(
     gram: np.ndarray, correlation: np.ndarray, energy: np.ndarray, *, l1: float, tol: float
 ) -> tuple[float, float, float, float]:
     """The sums of one pair, its difficult columns coded in float64 with room for every atom."""

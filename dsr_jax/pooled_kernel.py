@@ -54,6 +54,13 @@ def space(positions: int, columns: int, atoms: int, places: int) -> Space:
 
 @njit(**KERNEL)
 @no_type_check
+def positions(maps, begin, end):
+    """Number of positions of the maps begin ... end."""
+    return np.uint64(maps[end - 1, ROW] - maps[begin, ROW] + maps[end - 1, HEIGHT] * maps[end - 1, WIDTH])
+
+
+@njit(**KERNEL)
+@no_type_check
 def _sum_row(numbers, start, maps, k, scales, row, square, out, o):
     """Window sums of one number per position of map k: out[o ...], all scales stacked."""
     width, height = np.uint64(maps[k, WIDTH]), np.uint64(maps[k, HEIGHT])
@@ -152,7 +159,7 @@ def _mix(numbers, start, stride, rows, maps, begin, end, scales, atoms, m, space
 
 @njit(**KERNEL)
 @no_type_check
-def _gram(gram, start, rows, maps, begin, end, scales, atoms, m, space):
+def gram_of(gram, start, rows, maps, begin, end, scales, atoms, m, space):
     """Gram matrix of the unit blocks into ``space.table``, inverse lengths into ``space.lengths``."""
     _mix(gram, start, rows, rows, maps, begin, end, scales, atoms, m, space)
     for k in range(begin, end):
@@ -171,31 +178,35 @@ def _gram(gram, start, rows, maps, begin, end, scales, atoms, m, space):
 
 @njit(**KERNEL)
 @no_type_check
-def _correlations(correlation, start, stride, probes, p, maps, begin, end, scales, probe_scales, atoms, m, space):
-    """Correlations of probe p's blocks, not yet divided by their lengths, into ``space.columns`` (N, m)."""
+def correlations(correlation, start, stride, probes, p, maps, begin, end, scales, atoms, m, space):
+    """Correlations of probe p's blocks, none divided by its length yet, into ``space.columns`` (N, m)."""
     rows = np.uint64(probes[p, HEIGHT]) * np.uint64(probes[p, WIDTH])
-    _mix(correlation, start, stride, rows, maps, begin, end, scales, atoms, m, space)
-    _sum_rows(space.mixed, probes, p, probe_scales, np.uint64(probes[p, ROW]), m, space.across, space.columns)
+    _mix(correlation, start, stride, rows, maps, begin, end, scales[0], atoms, m, space)
+    _sum_rows(space.mixed, probes, p, scales[1], np.uint64(probes[p, ROW]), m, space.across, space.columns)
 
 
 @njit(nogil=True, **KERNEL)
 @no_type_check
-def lengths(space, gram, maps, scales, atoms, out):
-    """Inverse lengths of one map's blocks from the Gram matrix of its positions."""
-    rows = np.uint64(maps[0, HEIGHT]) * np.uint64(maps[0, WIDTH])
-    _gram(gram, np.uint64(0), rows, maps, 0, 1, scales, np.uint64(atoms), padded(atoms), space)
-    for j in range(out.size):
-        out[j] = space.lengths[j]
+def lengths(space, grams, places, maps, entries, counts, scales, out):
+    """Inverse lengths of the blocks of all entries of a tile, one after another, 0 for a block that is zero."""
+    o = 0
+    for g in range(counts.size):
+        begin, end, atoms = entries[g], entries[g + 1], np.uint64(counts[g])
+        rows = positions(maps, begin, end)
+        gram_of(grams, np.uint64(places[g]), rows, maps, begin, end, scales, atoms, padded(atoms), space)
+        for j in range(atoms):
+            out[o] = space.lengths[j]
+            o += 1
 
 
 @njit(nogil=True, **KERNEL)
 @no_type_check
-def pair(space, correlation, gram, probes, maps, scales, probe_scales, inverse, atoms, table, columns):
+def pair(space, correlation, gram, probes, maps, scales, inverse, atoms, table, columns):
     """Gram matrix (M, M) and correlations (N, M) of the blocks of one probe and one gallery entry."""
     atoms, m, end = np.uint64(atoms), padded(atoms), len(maps)
-    rows = np.uint64(maps[end - 1, ROW] - maps[0, ROW] + maps[end - 1, HEIGHT] * maps[end - 1, WIDTH])
-    _gram(gram, np.uint64(0), rows, maps, 0, end, scales, atoms, m, space)
-    _correlations(correlation, np.uint64(0), rows, probes, 0, maps, 0, end, scales, probe_scales, atoms, m, space)
+    rows = positions(maps, 0, end)
+    gram_of(gram, np.uint64(0), rows, maps, 0, end, scales[0], atoms, m, space)
+    correlations(correlation, np.uint64(0), rows, probes, 0, maps, 0, end, scales, atoms, m, space)
     for j in range(atoms):
         for i in range(atoms):
             table[i, j] = space.table[i * m + j]
@@ -218,9 +229,9 @@ def pairs(
     entries,
     counts,
     scales,
-    probe_scales,
     l1,
     eps,
+    tol,
     start,
     stop,
     figures,
@@ -230,7 +241,7 @@ def pairs(
     Args are those of a tile: flat ``correlation`` (probe positions, ``stride`` gallery positions), flat ``grams`` with
     the ``places`` where each entry's begins, ``probes`` with the ``inverse`` lengths of their blocks and where those
     begin, ``maps`` of the entries (``BLOCK`` counts within an entry) and where each entry's begin, ``counts`` of their
-    blocks.
+    blocks, ``scales`` a pair (gallery's, probes').
     """
     number = probes.shape[0]
     s, work = space.system, space.work
@@ -242,26 +253,12 @@ def pairs(
         atoms = np.uint64(counts[g])
         m = padded(atoms)
         if g != last:
-            rows = np.uint64(maps[end - 1, ROW] - maps[begin, ROW] + maps[end - 1, HEIGHT] * maps[end - 1, WIDTH])
-            _gram(grams, np.uint64(places[g]), rows, maps, begin, end, scales, atoms, m, space)
+            rows = positions(maps, begin, end)
+            gram_of(grams, np.uint64(places[g]), rows, maps, begin, end, scales[0], atoms, m, space)
             high = mask(work[0], m)
             last = g
         at = np.uint64(probes[p, ROW]) * np.uint64(stride) + np.uint64(maps[begin, ROW])
-        _correlations(
-            correlation,
-            at,
-            np.uint64(stride),
-            probes,
-            p,
-            maps,
-            begin,
-            end,
-            scales,
-            probe_scales,
-            atoms,
-            m,
-            space,
-        )
+        correlations(correlation, at, np.uint64(stride), probes, p, maps, begin, end, scales, atoms, m, space)
         error, lower, upper, gap, short = 0.0, 0.0, 0.0, 0.0, 0.0
         for n in range(probe_blocks[p], probe_blocks[p + 1]):
             factor = inverse[n]
@@ -270,7 +267,7 @@ def pairs(
             o = np.uint64(n - probe_blocks[p]) * m
             for j in range(m):
                 work[j] = space.columns[o + j] * space.lengths[j] * factor
-            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, limit)
+            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, tol, limit)
             error += found[0]
             lower += found[1]
             upper += found[2]

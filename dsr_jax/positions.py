@@ -5,13 +5,14 @@ maximum, signed ones whose averages cancel, positions near the ends of float32's
 and taken as they are: the table says which.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
-from dsr_jax import blocks
+from dsr_jax import blocks, pooled_kernel
 from dsr_jax.entries import Entries
 from dsr_jax.pooled_kernel import BLOCK, CUT, HEIGHT, ROW, WIDTH
 
@@ -42,15 +43,23 @@ class Tile(NamedTuple):
     members: slice
     blocks: slice
 
-    def grams(self) -> tuple[np.ndarray, np.ndarray]:
-        """The Gram matrix of every entry's positions, one after another, and where each begins."""
-        sizes = np.diff(self.offsets)
+    def grams(self, who: Sequence[int] | None = None) -> "Grams":
+        """Of all entries, or of those named."""
+        chosen = np.arange(len(self.counts)) if who is None else np.asarray(who)
+        sizes = np.diff(self.offsets)[chosen]
         places = np.cumsum([0, *(sizes * sizes)])
         flat = np.empty(places[-1], np.float32)
-        for size, start, place in zip(sizes.tolist(), self.offsets.tolist(), places.tolist(), strict=False):
+        for size, start, place in zip(sizes.tolist(), self.offsets[chosen].tolist(), places.tolist(), strict=False):
             part = self.rows[start : start + size]
             np.matmul(part, part.T, out=flat[place : place + size * size].reshape(size, size))
-        return flat, places
+        return Grams(flat, places[:-1])
+
+
+class Grams(NamedTuple):
+    """The Gram matrices of entries' positions, one after another, and where each begins."""
+
+    flat: np.ndarray
+    places: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Positions:
     """All entries of one side.
 
     Attributes:
-      rows: for each map, in the entries' order, its (h * w, d) positions, or its unit blocks if it had to be cut.
+      rows: (R, d) positions of all maps in the entries' order, or unit blocks of maps that had to be cut.
       table: as in `Tile`, rows counted within the entry.
       firsts: (E + 1,) first map of each entry.
       counts: (E,) blocks of each entry.
@@ -66,7 +75,7 @@ class Positions:
       scales: sides of the windows, ascending.
     """
 
-    rows: Sequence[np.ndarray]
+    rows: np.ndarray
     table: np.ndarray
     firsts: np.ndarray
     counts: np.ndarray
@@ -92,16 +101,31 @@ class Positions:
             before = np.cumsum([0, *each])
             table[:, column] = before[:-1] - np.repeat(before[firsts[:-1]], np.diff(firsts))
             totals.append(np.diff(before[firsts]))
-        return cls(rows, table, firsts, totals[1], totals[0], np.array(scales))
+        return cls(join(rows), table, firsts, totals[1], totals[0], np.array(scales))
 
     def __len__(self) -> int:
         """Number of entries."""
         return len(self.counts)
 
-    @property
-    def width(self) -> int:
-        """Number of channels d."""
-        return self.rows[0].shape[1]
+    @functools.cached_property
+    def inverse(self) -> np.ndarray:
+        """One over the length of every block, 0 where it is zero, all entries one after another."""
+        space = pooled_kernel.space(int(self.heights.max()), 1, int(self.counts.max()), 1)
+        found = np.empty(int(self.counts.sum()), np.float32)
+        for tile in self.tiles(64):
+            grams = *tile.grams(), tile.table, tile.firsts, tile.counts
+            pooled_kernel.lengths(space, *grams, tile.scales, found[tile.blocks])
+        return found
+
+    @functools.cached_property
+    def grams(self) -> Grams:
+        """The Gram matrices of all entries' positions, kept once asked for: 4 bytes x the sum of heights squared."""
+        return self.tile(0, len(self)).grams()
+
+    def tiles(self, limit: int) -> Iterator[Tile]:
+        """All entries, at most ``limit`` at a time."""
+        for start in range(0, len(self), limit):
+            yield self.tile(start, min(start + limit, len(self)))
 
     def tile(self, start: int, stop: int) -> Tile:
         """The entries start ... stop side by side."""
@@ -109,12 +133,32 @@ class Positions:
         offsets = np.cumsum([0, *self.heights[start:stop]])
         table = self.table[firsts[0] : firsts[-1]].copy()
         table[:, ROW] += np.repeat(offsets[:-1], np.diff(firsts))
-        rows = np.concatenate(self.rows[firsts[0] : firsts[-1]])
+        above = int(self.heights[:start].sum())
+        rows = self.rows[above : above + offsets[-1]]
         before = int(self.counts[:start].sum())
         own = slice(before, before + int(self.counts[start:stop].sum()))
         return Tile(
             rows, table, firsts - firsts[0], self.counts[start:stop], offsets, self.scales, slice(start, stop), own
         )
+
+
+def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays (n_i, d) below each other; no copy where they follow each other in memory already.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.positions import join
+      >>> whole = np.arange(8.0).reshape(4, 2)
+      >>> np.shares_memory(join([whole[:3], whole[3:]]), whole), join([whole[3:], whole[:3]]).shape
+      (True, (4, 2))
+    """
+    ends = [array.ctypes.data + array.nbytes for array in arrays]
+    follow = all(end == after.ctypes.data for end, after in zip(ends, arrays[1:], strict=False))
+    owner = arrays[0].base
+    if not follow or owner is None or any(a.base is not owner or not a.flags.c_contiguous for a in arrays):
+        return np.concatenate(arrays)
+    total, (first, *_) = sum(map(len, arrays)), arrays
+    return np.lib.stride_tricks.as_strided(first, (total, first.shape[1]), first.strides)
 
 
 def _poolable(feature_map: np.ndarray, scales: tuple[int, ...], pooling: str) -> bool:

@@ -1,15 +1,16 @@
 """DSR on top of any network: an ONNX re-id network's own vector against DSR on its spatial maps, nothing trained.
 
-    python -m experiments.any_network --onnx=osnet.onnx --map_tensor=/conv5/relu/Relu_output_0 \\
+    python -m experiments.any_network --onnx=osnet.onnx --map_tensor=/conv5/conv/Conv_output_0 \\
         --dataset=cuhk03 --data_dir=DATA --size=256,128 --workdir=OUT
 
 Rivals on the same partial probes and the same gallery draws: `own_vector` (the network's output for the probe resized
 to `--size`, cosine: what people do today), `ridge_single`, `dsr_single`, `dsr_multi` on its maps. A probe keeps its
-scale: it is put on a canvas of the network's input size filled with the mean colour, and its part of the map is cut
-out. Needs the packages onnx and onnxruntime (extra `peers`).
+scale: the network, its input opened to any size, sees it alone, resized to the nearest whole number of map cells (so
+that no cell is cut), and the borders of its map are those of an image. Needs the packages onnx and onnxruntime (extra
+`peers`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ flags.DEFINE_list("deviation", ["0.229", "0.224", "0.225"], "Standard deviation 
 
 
 class OnnxNetwork:
-    """An ONNX network with its spatial map as a second output.
+    """An ONNX network twice: as it is, for vectors, and up to its spatial map, for images of any size.
 
     Args:
       path: the file.
@@ -36,7 +37,7 @@ class OnnxNetwork:
       size: (height, width) of its input.
 
     Raises:
-      ValueError: if the file cannot be read or has no such tensor.
+      ValueError: if the file has no such tensor, or what is before it cannot do without one fixed input size.
     """
 
     def __init__(self, path: str, map_tensor: str, *, size: tuple[int, int]):
@@ -47,41 +48,65 @@ class OnnxNetwork:
         model = onnx.load(path)
         names = [name for node in model.graph.node for name in node.output]
         if map_tensor not in names:
-            near = [name for name in names if "elu" in name][-3:]
+            near = [name for name in names if name.endswith("Conv_output_0")][-3:] or names[-3:]
             raise ValueError(f"map_tensor {map_tensor!r} is not in {path}; some of its tensors: {', '.join(near)}")
-        model.graph.output.append(onnx.helper.make_tensor_value_info(map_tensor, onnx.TensorProto.FLOAT, None))
-        self._session = onnxruntime.InferenceSession(model.SerializeToString())
-        self._input, self._outputs = model.graph.input[0].name, [map_tensor, model.graph.output[0].name]
+        self._input, self._size = model.graph.input[0].name, size
+        self._whole = onnxruntime.InferenceSession(model.SerializeToString())
         self._mean = np.array([float(v) for v in FLAGS.mean], np.float32)
         self._deviation = np.array([float(v) for v in FLAGS.deviation], np.float32)
-        self._size = size
+        try:
+            self._trunk = onnxruntime.InferenceSession(_trunk(model, map_tensor).SerializeToString())
+            height, width, _ = self._map(np.zeros((*size, 3), np.uint8)).shape
+            self._cell = round(size[0] / height), round(size[1] / width)
+            self._map(np.zeros((size[0] - self._cell[0], size[1], 3), np.uint8))
+        except Exception as error:  # onnxruntime has no class of its own for it
+            raise ValueError(
+                f"{path} up to {map_tensor!r} does not give a map of images of any size: name an earlier tensor"
+            ) from error
 
     def maps(self, pictures: Sequence[np.ndarray], *, what: str) -> list[np.ndarray]:
-        """(h, w, d) map of every picture at its own scale, cut out of the canvas's map."""
+        """(h, w, d) map of every picture at its own scale, brought to the nearest whole number of cells."""
         found = []
-        for picture, values in zip(pictures, self._run(pictures, 0, what), strict=True):
-            cell = self._size[0] / values.shape[1], self._size[1] / values.shape[2]
-            height, width = (max(1, int(side // c)) for side, c in zip(picture.shape[:2], cell, strict=True))
-            found.append(np.ascontiguousarray(values.transpose(1, 2, 0)[:height, :width]))
+        for picture in tqdm(pictures, desc=what, unit="image", disable=not FLAGS.progress):
+            cells = (max(1, round(side / cell)) for side, cell in zip(picture.shape[:2], self._cell, strict=True))
+            height, width = (count * cell for count, cell in zip(cells, self._cell, strict=True))
+            found.append(self._map(views.resize(picture, (height, width))))
         return found
 
     def vectors(self, pictures: Sequence[np.ndarray], *, what: str) -> list[np.ndarray]:
         """The network's own vector, unit length, of every picture resized to its input."""
-        resized = [views.resize(picture, self._size) for picture in pictures]
-        return [vector / np.linalg.norm(vector) for vector in self._run(resized, 1, what)]
+        found = []
+        for picture in tqdm(pictures, desc=what, unit="image", disable=not FLAGS.progress):
+            vector = self._whole.run(None, {self._input: self._normalised(views.resize(picture, self._size))})[0][0]
+            found.append(vector / np.linalg.norm(vector))
+        return found
 
-    def _run(self, pictures: Sequence[np.ndarray], output: int, what: str, batch: int = 16) -> Iterator[np.ndarray]:
-        for start in tqdm(range(0, len(pictures), batch), desc=what, unit="batch", disable=not FLAGS.progress):
-            inputs = np.zeros((len(pictures[start : start + batch]), *self._size, 3), np.float32)
-            for row, picture in enumerate(pictures[start : start + batch]):
-                if picture.shape[0] > self._size[0] or picture.shape[1] > self._size[1]:
-                    raise ValueError(
-                        f"a picture of {picture.shape[0]} x {picture.shape[1]} exceeds the network's input of "
-                        f"{self._size[0]} x {self._size[1]}: use --probe_scale=keep, or crop it"
-                    )
-                values = (picture / np.float32(255) - self._mean) / self._deviation
-                inputs[row, : picture.shape[0], : picture.shape[1]] = values
-            yield from self._session.run([self._outputs[output]], {self._input: inputs.transpose(0, 3, 1, 2)})[0]
+    def _map(self, picture: np.ndarray) -> np.ndarray:
+        values = self._trunk.run(None, {self._input: self._normalised(picture)})[0][0]
+        return np.ascontiguousarray(values.transpose(1, 2, 0))
+
+    def _normalised(self, picture: np.ndarray) -> np.ndarray:
+        return ((picture / np.float32(255) - self._mean) / self._deviation).transpose(2, 0, 1)[None]
+
+
+def _trunk(model: Any, map_tensor: str) -> Any:
+    """A copy of the network that ends at the map and takes any height and width."""
+    import onnx
+
+    trunk = onnx.ModelProto.FromString(model.SerializeToString())
+    wanted, kept = {map_tensor}, []
+    for node in reversed(trunk.graph.node):  # in the order of computation, as ONNX demands
+        if wanted.intersection(node.output):
+            kept.append(onnx.NodeProto.FromString(node.SerializeToString()))
+            wanted.update(node.input)
+    weights = [values for values in trunk.graph.initializer if values.name in wanted]
+    del trunk.graph.node[:], trunk.graph.initializer[:], trunk.graph.output[:], trunk.graph.value_info[:]
+    trunk.graph.node.extend(reversed(kept))
+    trunk.graph.initializer.extend(weights)
+    trunk.graph.output.append(onnx.helper.make_tensor_value_info(map_tensor, onnx.TensorProto.FLOAT, None))
+    for side, name in ((2, "height"), (3, "width")):
+        trunk.graph.input[0].type.tensor_type.shape.dim[side].dim_param = name
+    return trunk
 
 
 def own_vector(gallery_vectors: list[np.ndarray]) -> comparison.Method:
