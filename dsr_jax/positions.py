@@ -43,9 +43,9 @@ class Tile(NamedTuple):
     members: slice
     blocks: slice
 
-    def grams(self, who: Sequence[int] | None = None) -> "Grams":
+    def grams(self, who: np.ndarray | None = None) -> "Grams":
         """Of all entries, or of those named."""
-        chosen = np.arange(len(self.counts)) if who is None else np.asarray(who)
+        chosen = np.arange(len(self.counts)) if who is None else who
         sizes = np.diff(self.offsets)[chosen]
         places = np.cumsum([0, *(sizes * sizes)])
         flat = np.empty(places[-1], np.float32)
