@@ -9,7 +9,7 @@ the few whose gap is above ``tol`` are coded again in float64 with room for ever
 so results do not depend on the number of threads.
 
 `errors` and `codes` take and give NumPy arrays, on the host. `coder` is the same search inside jit, vmap and grad (by a
-callback to the host), for training on CPU; on a GPU or TPU use `sparse.proximal` or `feature_sign`.
+callback to the host), for training on CPU; on a GPU or TPU use `proximal` or `feature_sign`.
 """
 
 import functools
@@ -68,9 +68,9 @@ def errors(
       correlation: (G, C, M) Y'x of each column, of the same type.
       energy: (C,) x'x; 1 for unit blocks, 0 for padding.
       l1: weight of the L1 penalty, > 0.
-      tol: a column is finished when its gap, but for rounding, is at most ``tol``; where it still is larger at the
-        end, the column is coded once more in float64. At 1e-6 codes are exact but for rounding, and float32 certifies
-        about 5e-7; a large ``tol`` (1e-2) saves the steps of small coefficients, and the interval says what it cost.
+      tol: columns whose gap is larger at the end are coded once more in float64; float32 certifies about 5e-7. Up to
+        1e-5 codes are exact but for rounding; beyond (1e-2), a column is finished at a gap of ``tol``, which saves the
+        steps of small coefficients, and the interval says what it cost.
       max_active: places for active atoms of a column; default: as many as it needs.
       max_steps: largest number of steps; default: as many as it needs. 0 or a few give wide, honest intervals soon.
         A column that needs more than either limit says so by its gap and interval, and is not coded again.

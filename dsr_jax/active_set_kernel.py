@@ -24,6 +24,8 @@ from numba.extending import intrinsic
 
 # Columns are padded to whole multiples of this: four registers of 16 float32.
 LANES = 64
+# Up to this tolerance the search runs to the exact solution.
+EXACT = 1e-5
 # Rounding allowances of the certificate, as in `sparse`.
 UNITS, ERROR_UNITS = 2, 16
 # Numbers are finite (the callers' promise), sums may be regrouped; nothing is allocated.
@@ -311,7 +313,12 @@ def _worst(s, k, gram, start, work, m, atoms):
 @njit(**KERNEL)
 @no_type_check
 def _near(s, k, energy, largest, l1, tol):
-    """Whether codes whose active system holds have a gap of at most ``tol`` (see `sparse`, with Y_j'r = l1 there)."""
+    """Whether codes whose active system holds have a gap of at most ``tol`` (see `sparse`, with Y_j'r = l1 there).
+
+    Never for one up to ``EXACT``: the last steps cost little, and without them the error would be off by several gaps.
+    """
+    if tol <= EXACT:
+        return False
     norm1, short = 0.0, 1 - l1 / largest
     for p in range(k):
         norm1 += abs(s.values[p])
@@ -321,7 +328,7 @@ def _near(s, k, energy, largest, l1, tol):
 @njit(**KERNEL)
 @no_type_check
 def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps):
-    """Codes of one column, exact but for a gap of ``tol``: (number of active atoms, largest |Y'r|, steps)."""
+    """Codes of one column: (number of active atoms, largest |Y'r|, steps)."""
     k, steps, ill = 0, 0, False
     top, key = _largest(work, m, high)
     largest = np.float64(_number(top))
@@ -390,10 +397,9 @@ def _certify(s, k, energy, l1, largest, eps):
 def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps):
     """Codes one column, left in the system `s`: (error, lower, upper, gap, short), active atoms, steps.
 
-    The search ends at a gap of ``tol``.
-
-    The work space holds Y'x, zero from ``atoms`` to ``m``, then room for two partial results; the Gram matrix begins at
-    place ``start`` and its rows are ``m`` long. ``short`` is the gap without the allowance for rounding.
+    The search ends at a gap of ``tol`` if that is more than ``EXACT``. The work space holds Y'x, zero from ``atoms`` to
+    ``m``, then room for two partial results; the Gram matrix begins at place ``start`` and its rows are ``m`` long.
+    ``short`` is the gap without the allowance for rounding.
     """
     k, largest, steps = _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps)
     widening = ERROR_UNITS * eps * energy

@@ -126,7 +126,7 @@ def distances(
         columns of the result are then the identities, in the order in which they first appear. Any label is a label:
         leave out images of nobody (-1) first.
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
-      tol: largest duality gap of a column; float32 certifies about 1e-6. A larger one (1e-2) saves time, and the
+      tol: largest duality gap of a column; float32 certifies about 1e-6. A large one (1e-2) saves time, and the
         intervals, which hold the exact distance in any case, say what it cost.
       max_bytes: memory ceiling of the tiles of this call, beside the maps and the result.
       progress: whether to show a progress bar.

@@ -19,12 +19,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dsr_jax import active_set, feature_sign, sparse
+from dsr_jax import active_set, feature_sign, proximal, sparse
 
 CODERS: dict[str, Callable[..., sparse.Solution]] = {
     "active_set": active_set.coder,
     "feature_sign": feature_sign.feature_sign,
-    "proximal": sparse.proximal,
+    "proximal": proximal.proximal,
 }
 GRADIENTS = ("envelope", "implicit")
 
@@ -57,7 +57,7 @@ def distance(
       valid: (N,) which probe blocks are real; the mean is over these. Default: all.
       tol: accuracy of the coder.
       coder: "auto" (active_set on CPU, feature_sign elsewhere), "active_set" (exact, compiled, on the host),
-        "feature_sign" (exact, XLA) or "proximal" (FISTA).
+        "feature_sign" (exact, XLA) or "proximal" (batched matrix products).
       gradient: "envelope" (Eq. 7, the paper) or "implicit" (the exact gradient of this function).
 
     Returns:

@@ -1,6 +1,6 @@
-"""Sparse codes and their certificate: Eq. 3 / 6 of the paper.
+"""What sparse codes are, and their certificate: Eq. 3 / 6 of the paper.
 
-For one probe block x and the dictionary Y (atoms as columns here), the coders solve
+For one probe block x and the dictionary Y (atoms as columns here), `active_set`, `feature_sign` and `proximal` solve
 
     minimise over w:  1/2 |x - Y w|^2 + l1 |w|_1                                                   (Eq. 6)
 
@@ -24,9 +24,7 @@ each Y_j'r can do, which grows with |w|_1; at l1 = 0.4 a gap below about 5e-7 ca
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 # Rounding allowance in units of eps: of each Y_j'r per unit of |x| + |w|_1, and of the squared error per unit of x'x.
@@ -92,88 +90,3 @@ def certify(
     lower = jnp.maximum(half * jnp.sqrt(least) - radius, 0) ** 2
     upper = jnp.minimum((half * jnp.sqrt(error + blur) + radius) ** 2, energy + blur)
     return error, jnp.minimum(lower, error), jnp.maximum(upper, error), gap
-
-
-def proximal(
-    gram: Float[Array, "m m"],
-    correlation: Float[Array, "m n"],
-    energy: Float[Array, " n"],
-    *,
-    l1: float,
-    tol: float = 1e-5,
-    max_steps: int = 2000,
-) -> Solution:
-    """Proximal gradient (FISTA) with restart; every column stops by its own duality gap and is then frozen.
-
-    One step is z = soft(v + (Y'x - Y'Y v) / L, l1 / L), with L the exact largest eigenvalue of Y'Y and v the
-    extrapolated point; momentum restarts for a column when it points uphill. Pure: jit, vmap and batching over
-    dictionaries work. For differentiation see `reconstruction`.
-
-    Args:
-      gram: (M, M) Y'Y.
-      correlation: (M, N) Y'X.
-      energy: (N,) x'x, one per column; 1 for unit blocks, 0 for padding.
-      l1: weight of the L1 penalty, > 0.
-      tol: a column is finished when its duality gap is at most ``tol`` (float32 certifies about 1e-6).
-      max_steps: largest number of steps; a column that is not finished then says so by its gap and interval.
-
-    Returns:
-      A `Solution`.
-
-    Source: Beck, Teboulle: FISTA (2009); O'Donoghue, Candes: adaptive restart (2015).
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from dsr_jax import sparse
-      >>> solution = sparse.proximal(jnp.eye(2), jnp.array([[0.8], [0.6]]), jnp.ones(1), l1=0.4)
-      >>> solution.codes.round(3).ravel().tolist(), round(float(solution.error[0]), 3)
-      ([0.4..., 0.2...], 0.32...)
-    """
-    lipschitz = jnp.maximum(jnp.linalg.eigvalsh(gram)[-1], jnp.finfo(gram.dtype).tiny) * (1 + 1e-5)
-
-    class State(NamedTuple):
-        codes: jax.Array
-        image: jax.Array  # Y'Y codes
-        point: jax.Array  # extrapolated
-        point_image: jax.Array
-        momentum: jax.Array
-        finished: jax.Array
-        steps: jax.Array
-        step: jax.Array
-
-    def advance(state: State) -> State:
-        trial = state.point + (correlation - state.point_image) / lipschitz
-        codes = jnp.sign(trial) * jnp.maximum(jnp.abs(trial) - l1 / lipschitz, 0)
-        image = gram @ codes
-        uphill = jnp.sum((state.point - codes) * (codes - state.codes), axis=0) > 0
-        momentum = jnp.where(uphill, 1.0, 0.5 * (1 + jnp.sqrt(1 + 4 * state.momentum**2)))
-        weight = jnp.where(uphill, 0.0, (state.momentum - 1) / momentum)
-        weight, momentum = weight.astype(codes.dtype), momentum.astype(codes.dtype)
-        gap = certify(codes, correlation - image, correlation, energy, l1=l1)[3]
-        new = State(
-            codes,
-            image,
-            codes + weight[None, :] * (codes - state.codes),
-            image + weight[None, :] * (image - state.image),
-            momentum,
-            state.finished | (gap <= tol),
-            state.steps + 1,
-            state.step,
-        )
-        frozen = [jnp.where(state.finished, old, fresh) for old, fresh in zip(state[:-1], new[:-1], strict=True)]
-        return State._make([*frozen, state.step + 1])
-
-    zero = jnp.zeros_like(correlation)
-    start = State(
-        zero,
-        zero,
-        zero,
-        zero,
-        jnp.ones_like(energy),
-        jnp.max(jnp.abs(correlation), axis=0) <= l1,
-        jnp.zeros(energy.shape, jnp.int32),
-        jnp.int32(0),
-    )
-    final = lax.while_loop(lambda s: (s.step < max_steps) & ~jnp.all(s.finished), advance, start)
-    certificate = certify(final.codes, correlation - final.image, correlation, energy, l1=l1)
-    return Solution(final.codes, *certificate, final.steps)

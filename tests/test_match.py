@@ -14,7 +14,6 @@ from . import oracles
 
 D = 6
 CODERS = sorted(set(match.CODERS) - {"ridge"})
-EXACT = sorted(set(CODERS) - {"proximal"})
 # Of two numbers of blocks: a shape of a tile is a compilation, seconds with the coders in XLA.
 SIZES = {"probes": [(3, 2), (2, 3), (3, 2)], "gallery": [(4, 3), (2, 2), (3, 4), (4, 3), (2, 2)]}
 
@@ -57,11 +56,10 @@ def same(first: match.Distances, second: match.Distances, **tolerance: float) ->
 def test_distances_are_exact_and_certified(coder):
     found = distances(coder=coder)
     assert found.distance.shape == (3, 5) and found.distance.dtype == np.float32 and found.coder == coder
-    # A gap of 1e-5, the default, bounds the residual's distance to the exact one by 4.5e-3: proximal comes that near.
-    np.testing.assert_allclose(found.distance, exact(), atol=1e-5 if coder in EXACT else 5e-3)
+    np.testing.assert_allclose(found.distance, exact(), atol=1e-5)
     assert np.all(found.lower <= exact()) and np.all(exact() <= found.upper)
     assert np.all(found.lower <= found.distance) and np.all(found.distance <= found.upper)
-    assert found.gap.max() <= 1e-5
+    assert found.gap.max() <= 2e-6
     assert found.distance[0].argmin() == 0, "a part of the first image is nearest to it"
 
 
@@ -165,7 +163,7 @@ def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
     else:
         assert tiles.limits(*shape, coder=coder, max_bytes=smallest) == (1, 1)
     small, large = distances(coder=coder, max_bytes=smallest), distances(coder=coder)
-    np.testing.assert_allclose(small.distance, large.distance, atol=2e-6 if coder != "proximal" else 1e-3)
+    np.testing.assert_allclose(small.distance, large.distance, atol=2e-6)
     if coder != "ridge":
         assert np.all(small.lower <= large.upper) and np.all(large.lower <= small.upper)
     with pytest.raises(ValueError, match="max_bytes must be at least"):

@@ -64,8 +64,7 @@ def test_distances(maps, exact, coder, scales, capsys):
     with capsys.disabled():
         print(f"\n{coder}, {scales}: largest error of a distance {off:.1e}, largest gap {gap:.1e}", end="")
     assert np.all(found.lower <= exact[scales]) and np.all(exact[scales] <= found.upper)
-    # A gap of 1e-6 allows a residual to be off by 1.4e-3, and where proximal stops it is: 9e-5 in the distance here.
-    assert off <= (2e-4 if coder == "proximal" else 1e-5)
+    assert off <= 1e-5
     assert gap <= 1e-6
 
 

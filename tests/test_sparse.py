@@ -17,7 +17,6 @@ from dsr_jax import reconstruction, sparse
 from . import dictionaries, oracles
 
 CODERS = sorted(reconstruction.CODERS)
-EXACT = sorted(set(CODERS) - {"proximal"})
 L1 = 0.4
 # (problems, atoms, columns, length): usual; N >> M; M >> N; one atom and one column.
 SHAPES = [(150, 12, 10, 8), (40, 3, 40, 16), (40, 40, 3, 6), (30, 1, 1, 4)]
@@ -101,8 +100,8 @@ def test_interval_holds_where_codes_are_many_and_large(coder, l1):
 def test_a_coder_that_is_stopped_says_so(coder, l1):
     stopped = solve(coder, problems(l1=l1), l1, max_steps=3)
     assert_certified(stopped, exact(l1=l1), problems(l1=l1).kinds)
-    assert stopped.steps.max() == 3
-    if coder == "proximal" or l1 < L1:
+    assert stopped.steps.max() == (3 if coder == "feature_sign" else 9)
+    if l1 < L1:
         assert stopped.gap.max() > 1e-3, "three steps cannot be enough for all of these"
 
 
@@ -147,17 +146,12 @@ def test_certificate_by_definition(x64):
 
 @parametrize_coder
 def test_gap_and_agreement(coder):
-    """A gap of g bounds the residual's distance to the exact one by sqrt(2 g).
-
-    2,000 steps of the proximal gradient do not take nearly collinear atoms to 1e-6, and it says so.
-    """
-    tol = 1e-5 if coder == "proximal" else 2e-6
-    solution, truth = solve(coder, problems(), tol=tol), exact()
-    assert solution.gap.max() <= tol
+    """A gap of g bounds the residual's distance to the exact one by sqrt(2 g); the coders are nearer than that."""
+    solution, truth = solve(coder, problems(), tol=2e-6), exact()
+    assert solution.gap.max() <= 2e-6
     lengths = np.abs(np.sqrt(solution.error) - np.sqrt(truth))
     assert np.all(lengths <= np.sqrt(2 * solution.gap) + 1e-3)
-    if coder in EXACT:
-        np.testing.assert_allclose(solution.error, truth, atol=2e-6)
+    np.testing.assert_allclose(solution.error, truth, atol=2e-6)
 
 
 @parametrize_coder
@@ -165,18 +159,14 @@ def test_optimality_conditions(coder, x64):
     """KKT: |Y_j'r| <= l1 everywhere, Y_j'r = l1 sign(w_j) where w_j is not zero."""
     drawn = problems((20, 12, 10, 8))
     wide = dictionaries.Problems(drawn.atoms.astype(np.float64), drawn.columns.astype(np.float64), drawn.kinds)
-    exactly = {"tol": 1e-13, "max_steps": 20000} if coder == "proximal" else {"tol": 1e-12}
-    solution = solve(coder, wide, **exactly)
+    solution = solve(coder, wide, tol=1e-12)
     pull = np.einsum("tmd,tdn->tmn", wide.atoms, np.swapaxes(wide.columns, 1, 2))
     pull -= np.einsum("tmd,tkd,tkn->tmn", wide.atoms, wide.atoms, solution.codes)
-    slack = 1e-9 if coder in EXACT else 2e-6
-    assert np.abs(pull).max() <= L1 + slack
+    assert np.abs(pull).max() <= L1 + 1e-9
     active = solution.codes != 0
-    if coder == "proximal":  # it ends with crumbs on atoms that are about to leave
-        active = np.abs(solution.codes) > 1e-4
-    np.testing.assert_allclose(pull[active], L1 * np.sign(solution.codes[active]), atol=slack)
+    np.testing.assert_allclose(pull[active], L1 * np.sign(solution.codes[active]), atol=1e-9)
     truth = np.stack([oracles.errors(x, y, l1=L1) for x, y in zip(wide.columns, wide.atoms, strict=True)])
-    np.testing.assert_allclose(solution.error, truth, atol=1e-10 if coder in EXACT else 2e-6)
+    np.testing.assert_allclose(solution.error, truth, atol=1e-10)
 
 
 @parametrize_coder
@@ -205,8 +195,7 @@ def test_zero_padding_is_inert(coder):
     assert not padded.codes[:, 12:].any() and not padded.codes[:, :, 10:].any()
     for name in ("error", "lower", "upper", "gap", "steps"):
         assert not getattr(padded, name)[:, 10:].any(), f"{name} of padding is not zero"
-    close = 5e-6 if coder in EXACT else 3e-3  # proximal stops elsewhere: within its gap
-    np.testing.assert_allclose(padded.error[:, :10], alone.error, atol=close)
+    np.testing.assert_allclose(padded.error[:, :10], alone.error, atol=5e-6)
 
 
 @parametrize_coder
@@ -214,13 +203,12 @@ def test_jit_vmap_and_loop_agree(coder):
     drawn = problems()
     together = solve(coder, drawn)
     single = functools.partial(reconstruction.CODERS[coder], l1=L1)
-    tolerance = 2e-6 if coder in EXACT else 1e-3
     compiled = jax.jit(single)
     for t in range(10):
         alone = compiled(*inputs(drawn.columns[t], drawn.atoms[t]))
-        np.testing.assert_allclose(alone.error, together.error[t], atol=tolerance)
+        np.testing.assert_allclose(alone.error, together.error[t], atol=2e-6)
     plain = single(*inputs(drawn.columns[0], drawn.atoms[0]))
-    np.testing.assert_allclose(plain.error, together.error[0], atol=tolerance)
+    np.testing.assert_allclose(plain.error, together.error[0], atol=2e-6)
 
 
 @parametrize_coder
