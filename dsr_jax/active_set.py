@@ -104,6 +104,7 @@ def codes(
     max_active: int | None = None,
     max_steps: int | None = None,
     threads: int | None = None,
+    start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Columns]:
     """Exact codes of every column on one dictionary, with the figures of `errors`.
 
@@ -116,6 +117,8 @@ def codes(
       max_active: see `errors`.
       max_steps: see `errors`.
       threads: see `errors`.
+      start: (M, C) codes to begin with, such as those of another l1 nearby; default: zero. The answer is the same, the
+        steps are fewer.
 
     Returns:
       codes: (M, C) W.
@@ -137,6 +140,10 @@ def codes(
             f"{np.shape(correlation)}; for several use errors, or call it once for each"
         )
     dense = np.zeros(np.shape(correlation), np.asarray(correlation).dtype)
+    if start is not None:
+        if np.shape(start) != dense.shape[::-1] or not np.isfinite(start).all():
+            raise ValueError(f"start must be finite codes of shape {dense.shape[::-1]}, got shape {np.shape(start)}")
+        dense[:] = np.transpose(start)
     columns = _code(gram[None], correlation[None], energy, dense, l1, tol, max_active, max_steps, threads)
     return dense.T, Columns(*(figure[0] for figure in columns))
 

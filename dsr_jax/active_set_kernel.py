@@ -327,10 +327,37 @@ def _near(s, k, energy, largest, l1, tol):
 
 @njit(**KERNEL)
 @no_type_check
-def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps):
-    """Codes of one column: (number of active atoms, largest |Y'r|, steps)."""
-    k, steps, ill = 0, 0, False
-    top, key = _largest(work, m, high)
+def _enter(s, k, j, sign, value, gram, start, work, m, eps):
+    """Makes atom j the active atom number k; returns its Schur complement relative to the diagonal."""
+    for p in range(k):
+        g = np.float64(gram[start + np.uint64(s.atoms[p]) * m + j])
+        s.gram[k, p] = g
+        s.gram[p, k] = g
+    s.atoms[k], s.signs[k], s.values[k], s.targets[k] = j, sign, value, np.float64(work[j])
+    s.gram[k, k] = np.float64(gram[start + j * m + j])
+    return _border(s, k, eps)
+
+
+@njit(**KERNEL)
+@no_type_check
+def _resume(s, gram, start, work, m, atoms, l1, eps, dense, c):
+    """Enters the atoms of given codes, which are cleared, and settles: (number of active atoms, ill-conditioned)."""
+    k, ill = 0, False
+    for j in range(atoms):
+        value = np.float64(dense[c, j])
+        if value != 0 and k < s.atoms.size and gram[start + j * m + j] > 0:
+            ill |= _enter(s, k, j, 1.0 if value > 0 else -1.0, value, gram, start, work, m, eps) < 1e-3
+            k += 1
+        dense[c, j] = 0
+    return _settle(s, k, l1, ill, eps), ill
+
+
+@njit(**KERNEL)
+@no_type_check
+def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k, ill):
+    """Codes of one column, from k active atoms on: (number of active atoms, largest |Y'r|, steps)."""
+    steps = 0
+    top, key = _violation(s, k, gram, start, work, m, high) if k else _largest(work, m, high)
     largest = np.float64(_number(top))
     slack = eps * (l1 + largest)
     while largest > l1 + slack and steps < max_steps and k < s.atoms.size:
@@ -344,21 +371,13 @@ def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_step
                 break
             r, rounding = _residual(s, k, gram, start, work, m, j)
         steps += 1
-        for p in range(k):
-            g = np.float64(gram[start + np.uint64(s.atoms[p]) * m + j])
-            s.gram[k, p] = g
-            s.gram[p, k] = g
-        target = np.float64(work[j])
-        diagonal = np.float64(gram[start + j * m + j])
         sign = 1.0 if r > 0 else -1.0
-        s.atoms[k], s.signs[k], s.values[k], s.targets[k] = j, sign, 0.0, target
-        s.gram[k, k] = diagonal
+        relative = _enter(s, k, j, sign, 0.0, gram, start, work, m, eps)
         if k == 0:
-            s.inverse[0, 0] = 1 / diagonal
-            s.values[0] = (target - l1 * sign) / diagonal
+            s.values[0] = (s.targets[0] - l1 * sign) / s.gram[0, 0]
             k = 1
         else:
-            ill |= _border(s, k, eps) < 1e-3
+            ill |= relative < 1e-3
             k = _settle(s, k + 1, l1, ill, eps)
         top, key = _violation(s, k, gram, start, work, m, high)
         largest = np.float64(_number(top))
@@ -394,14 +413,14 @@ def _certify(s, k, energy, l1, largest, eps):
 
 @njit(**KERNEL)
 @no_type_check
-def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps):
+def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k=0, ill=False):
     """Codes one column, left in the system `s`: (error, lower, upper, gap, short), active atoms, steps.
 
     The search ends at a gap of ``tol`` if that is more than ``EXACT``. The work space holds Y'x, zero from ``atoms`` to
     ``m``, then room for two partial results; the Gram matrix begins at place ``start`` and its rows are ``m`` long.
-    ``short`` is the gap without the allowance for rounding.
+    ``short`` is the gap without the allowance for rounding. The search goes on from the k atoms that `s` holds.
     """
-    k, largest, steps = _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps)
+    k, largest, steps = _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k, ill)
     widening = ERROR_UNITS * eps * energy
     figures = energy, energy - widening, energy + widening, 0.0, 0.0
     if largest > l1 or k:
@@ -417,7 +436,10 @@ def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps
 @njit(nogil=True, **KERNEL)
 @no_type_check
 def solve(space, gram, rows, shape, strides, energy, l1, eps, tol, max_steps, start, stop, figures, steps, dense):
-    """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense."""
+    """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense.
+
+    Where ``dense`` is not empty it holds codes to begin with.
+    """
     atoms = np.uint64(shape[2])
     m = padded(atoms)
     s, work, table = space
@@ -435,8 +457,10 @@ def solve(space, gram, rows, shape, strides, energy, l1, eps, tol, max_steps, st
             row, i = np.uint64(g * strides[0] + c * strides[1]) * atoms, g * shape[1] + c
             for j in range(atoms):
                 work[j] = rows[row + j]
-            x = np.float64(energy[c])
-            found, k, steps[i] = column(s, rows_of, begin, work, m, atoms, high, x, l1, eps, tol, max_steps)
+            x, k, ill = np.float64(energy[c]), 0, False
+            if dense.size:
+                k, ill = _resume(s, rows_of, begin, work, m, atoms, l1, eps, dense, c)
+            found, k, steps[i] = column(s, rows_of, begin, work, m, atoms, high, x, l1, eps, tol, max_steps, k, ill)
             for f in range(5):
                 figures[f, i] = found[f]
             for p in range(k if dense.size else 0):

@@ -231,3 +231,24 @@ def test_codes_take_one_dictionary() -> None:
 def test_nothing_to_code() -> None:
     solved = active_set.errors(np.zeros((2, 3, 3)), np.zeros((2, 0, 3)), np.zeros(0), l1=L1)
     assert solved.error.shape == (2, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_warm_start_changes_the_steps_and_not_the_answer(dtype):
+    drawn = dictionaries.draw(0, count=40, m=30, n=12, d=16, l1=0.2)
+    cold_steps = warm_steps = 0
+    for x, y in zip(drawn.columns, drawn.atoms, strict=True):
+        gram, correlation, energy = products(x, y, dtype)
+        near, _ = active_set.codes(gram, correlation, energy, l1=0.22)
+        cold, expected = active_set.codes(gram, correlation, energy, l1=0.2)
+        given = near.copy()
+        for start in (near, cold, -cold, np.ones_like(cold)):
+            warm, solved = active_set.codes(gram, correlation, energy, l1=0.2, start=start)
+            np.testing.assert_allclose(solved.error, expected.error, atol=3e-6)
+            assert (solved.gap <= np.maximum(1e-5, 2 * expected.gap)).all()
+        np.testing.assert_array_equal(near, given)
+        _, solved = active_set.codes(gram, correlation, energy, l1=0.2, start=near)
+        cold_steps, warm_steps = cold_steps + expected.steps.sum(), warm_steps + solved.steps.sum()
+    assert warm_steps < 0.5 * cold_steps
+    with pytest.raises(ValueError, match="start must be finite codes of shape"):
+        active_set.codes(gram, correlation, energy, l1=0.2, start=near.T)
