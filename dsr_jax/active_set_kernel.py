@@ -16,26 +16,22 @@ spares the atomic reference count of every array that is handed on, which took m
 """
 
 import math
-from typing import Any, NamedTuple, no_type_check
+from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from dsr_jax.compiled import kernel
 
 # Columns are padded to whole multiples of this: four registers of 16 float32.
 LANES = 64
 # Up to this tolerance the search runs to the exact solution.
 EXACT = 1e-5
+# Active atoms up to which their inverse is checked for the second certificate: it costs as many cubed.
+WELL = 16
 # Rounding allowances of the certificate, as in `sparse`.
 UNITS, ERROR_UNITS = 2, 16
-# Numbers are finite (the callers' promise), sums may be regrouped; nothing is allocated.
-KERNEL: dict[str, Any] = {
-    "cache": True,
-    "forceinline": True,
-    "fastmath": {"contract", "reassoc", "nsz", "nnan", "ninf"},
-    "error_model": "numpy",
-    "_nrt": False,
-}
 
 
 class System(NamedTuple):
@@ -102,14 +98,14 @@ def _same(typing_context, value, like):
     return like(value, like), generate
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def padded(m):
     """The length at which columns of m atoms are kept."""
     return (np.uint64(m) + np.uint64(LANES - 1)) // np.uint64(LANES) * np.uint64(LANES)
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def mask(like, m):
     """All bits but those that number m places."""
@@ -119,7 +115,7 @@ def mask(like, m):
     return _same(-low, _bits(like))
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _rank(r, j, top, key, high):
     """Running maximum of |r| as bits, and of the same with its low bits replaced by the place j."""
@@ -127,7 +123,7 @@ def _rank(r, j, top, key, high):
     return max(top, size), max(key, _same((size & high) | np.int64(j), high))
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _largest(y, m, high):
     """Largest magnitude of m numbers (as bits) and the place of one nearly as large."""
@@ -137,7 +133,7 @@ def _largest(y, m, high):
     return top, key
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _scan(y, o, gram, a, v, n, m, high):
     """`_largest` of y - sum of v[p] * gram[a[p] :], over n = 1 ... 4 atoms."""
@@ -160,7 +156,7 @@ def _scan(y, o, gram, a, v, n, m, high):
     return top, key
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _four(s, first, k, start, m, like):
     """Places of the Gram rows and coefficients of up to four active atoms."""
@@ -176,7 +172,7 @@ def _four(s, first, k, start, m, like):
     return rows, (_same(v[first], like), _same(v[p1], like), _same(v[p2], like), _same(v[p3], like))
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _violation(s, k, gram, start, work, m, high):
     """`_largest` of Y'(x - Y w): the work space holds Y'x, then room for two partial results."""
@@ -194,7 +190,7 @@ def _violation(s, k, gram, start, work, m, high):
     return _scan(work, source, gram, a, v, k - first, m, high)
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _border(s, k, eps):
     """Borders the inverse of the first k atoms by atom k; returns its Schur complement relative to the diagonal."""
@@ -217,10 +213,11 @@ def _border(s, k, eps):
     return relative
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
-def _leave(s, who, k):
+def _leave(s, who, k, work):
     """Takes one of k atoms out of the system (the last one takes its place) and out of the inverse."""
+    work[s.atoms[who]] = s.targets[who]
     pivot, last = s.inverse[who, who], k - 1
     for p in range(k):
         if p != who:
@@ -239,9 +236,9 @@ def _leave(s, who, k):
             s.inverse[p, who] = s.inverse[last, p]
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
-def _settle(s, k, l1, ill, eps):
+def _settle(s, k, work, l1, ill, eps):
     """Newton steps on the active system, each to the first sign change, until it holds. Returns k."""
     for _ in range(100 + 4 * k):
         size = 0.0
@@ -267,7 +264,7 @@ def _settle(s, k, l1, ill, eps):
             if not ill:
                 break
         else:
-            _leave(s, who, k)
+            _leave(s, who, k, work)
             k -= 1
             if ill:
                 for p in range(k):
@@ -275,7 +272,7 @@ def _settle(s, k, l1, ill, eps):
     return k
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _residual(s, k, gram, start, work, m, j):
     """Y_j'(x - Y w) in float64, and its rounding error."""
@@ -288,7 +285,7 @@ def _residual(s, k, gram, start, work, m, j):
     return r, 1e-15 * size
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _is_active(s, k, j):
     """Whether atom j is active."""
@@ -298,7 +295,7 @@ def _is_active(s, k, j):
     return found
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _worst(s, k, gram, start, work, m, atoms):
     """The inactive atom with the largest |Y_j'(x - Y w)|, less its rounding error, in float64."""
@@ -310,7 +307,7 @@ def _worst(s, k, gram, start, work, m, atoms):
     return place, worst
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _near(s, k, energy, largest, l1, tol):
     """Whether codes whose active system holds have a gap of at most ``tol`` (see `sparse`, with Y_j'r = l1 there).
@@ -325,20 +322,25 @@ def _near(s, k, energy, largest, l1, tol):
     return 0.5 * short * short * energy + short * l1 * norm1 <= tol
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
-def _enter(s, k, j, sign, value, gram, start, work, m, eps):
-    """Makes atom j the active atom number k; returns its Schur complement relative to the diagonal."""
+def _enter(s, k, j, sign, value, gram, start, work, m, l1, eps):
+    """Makes atom j the active atom number k; returns its Schur complement relative to the diagonal.
+
+    In the work space l1 times its sign is taken off its correlation: what the codes leave of it is then zero, and the
+    largest violation is that of the inactive atoms.
+    """
     for p in range(k):
         g = np.float64(gram[start + np.uint64(s.atoms[p]) * m + j])
         s.gram[k, p] = g
         s.gram[p, k] = g
     s.atoms[k], s.signs[k], s.values[k], s.targets[k] = j, sign, value, np.float64(work[j])
     s.gram[k, k] = np.float64(gram[start + j * m + j])
+    work[j] = s.targets[k] - l1 * sign
     return _border(s, k, eps)
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _resume(s, gram, start, work, m, atoms, l1, eps, dense, c):
     """Enters the atoms of given codes, which are cleared, and settles: (number of active atoms, ill-conditioned)."""
@@ -346,13 +348,13 @@ def _resume(s, gram, start, work, m, atoms, l1, eps, dense, c):
     for j in range(atoms):
         value = np.float64(dense[c, j])
         if value != 0 and k < s.atoms.size and gram[start + j * m + j] > 0:
-            ill |= _enter(s, k, j, 1.0 if value > 0 else -1.0, value, gram, start, work, m, eps) < 1e-3
+            ill |= _enter(s, k, j, 1.0 if value > 0 else -1.0, value, gram, start, work, m, l1, eps) < 1e-3
             k += 1
         dense[c, j] = 0
-    return _settle(s, k, l1, ill, eps), ill
+    return _settle(s, k, work, l1, ill, eps), ill
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k, ill):
     """Codes of one column, from k active atoms on: (number of active atoms, largest |Y'r|, steps)."""
@@ -372,23 +374,26 @@ def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_step
             r, rounding = _residual(s, k, gram, start, work, m, j)
         steps += 1
         sign = 1.0 if r > 0 else -1.0
-        relative = _enter(s, k, j, sign, 0.0, gram, start, work, m, eps)
+        relative = _enter(s, k, j, sign, 0.0, gram, start, work, m, l1, eps)
         if k == 0:
             s.values[0] = (s.targets[0] - l1 * sign) / s.gram[0, 0]
             k = 1
         else:
             ill |= relative < 1e-3
-            k = _settle(s, k + 1, l1, ill, eps)
+            k = _settle(s, k + 1, work, l1, ill, eps)
         top, key = _violation(s, k, gram, start, work, m, high)
         largest = np.float64(_number(top))
     return k, largest, steps
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _certify(s, k, energy, l1, largest, eps):
-    """Error, lower, upper, gap as `sparse.certify` has them, and the gap without the allowance for rounding."""
-    norm1, explained, fitted = 0.0, 0.0, 0.0
+    """Error, lower, upper, gap as `sparse.certify` has them, and the gap without the allowance for rounding.
+
+    The interval is narrower where the active set is proven: a gap bounds the residual only by its square root.
+    """
+    norm1, explained, fitted, inactive, off_system, smallest = 0.0, 0.0, 0.0, largest, 0.0, np.inf
     for p in range(k):
         t = s.targets[p]
         for q in range(k):
@@ -397,6 +402,8 @@ def _certify(s, k, energy, l1, largest, eps):
         explained += t * s.values[p]
         fitted += (s.targets[p] + t) * s.values[p]
         largest = max(largest, abs(t))
+        off_system = max(off_system, abs(t - l1 * s.signs[p]))
+        smallest = min(smallest, abs(s.values[p]))
     error = max(energy - fitted, 0.0)
     doubt = UNITS * eps * (math.sqrt(energy) + norm1)
     blur = ERROR_UNITS * eps * energy + doubt * norm1
@@ -408,10 +415,45 @@ def _certify(s, k, energy, l1, largest, eps):
     radius, half = math.sqrt(max(gap - 0.25 * off * least, 0.0)), 0.5 * (1 + scale)
     lower = max(half * math.sqrt(least) - radius, 0.0) ** 2
     upper = min((half * math.sqrt(error + blur) + radius) ** 2, energy + blur)
+    far = _distance_to_exact(s, k, inactive, off_system + doubt, smallest, doubt, l1, eps)
+    if far < radius:
+        lower = max(lower, max(math.sqrt(least) - far, 0.0) ** 2)
+        upper = min(upper, (math.sqrt(error + blur) + far) ** 2)
     return error, min(lower, error), max(upper, error), gap, short
 
 
-@njit(**KERNEL)
+@kernel()
+@no_type_check
+def _distance_to_exact(s, k, inactive, rho, smallest, doubt, l1, eps):
+    """Bound of |r - r*| if the active set is proven to be the exact one, else 1e300.
+
+    ``rho`` bounds what the active system leaves over, rounding included. Its exact solution is then within |B| rho of
+    the codes, B the inverse, and its residual within (k |B|)^1/2 rho of theirs; if no sign changes and no inactive atom
+    reaches l1 on that way, it satisfies all conditions of optimality.
+    """
+    if k > WELL:
+        return 1e300
+    norm, defect = 0.0, 0.0
+    for p in range(k):
+        row, miss = 0.0, 0.0
+        for q in range(k):
+            row += abs(s.inverse[p, q])
+            t = -1.0 if p == q else 0.0
+            for i in range(k):
+                t += s.inverse[p, i] * s.gram[i, q]
+            miss += abs(t)
+        norm, defect = max(norm, row), max(defect, miss)
+    defect += norm * k * UNITS * eps
+    if not defect < 0.5:
+        return 1e300
+    norm /= 1 - defect
+    far = math.sqrt(k * norm) * rho
+    if inactive + 2 * doubt + far > l1 or smallest <= norm * rho:
+        return 1e300
+    return far
+
+
+@kernel()
 @no_type_check
 def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k=0, ill=False):
     """Codes one column, left in the system `s`: (error, lower, upper, gap, short), active atoms, steps.
@@ -428,12 +470,14 @@ def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps
         # w = 0 has a gap of at most x'x / 2. One beyond x'x, or NaN (whose bits are larger still), says that
         # the system was too singular for so small an l1: the codes are lost, w = 0 is what can be certified.
         if _bits(abs(figures[3])) > _bits(energy):
+            for p in range(k):
+                work[s.atoms[p]] = s.targets[p]
             k, largest = 0, np.float64(_number(_largest(work, m, high)[0]))
             figures = _certify(s, k, energy, l1, largest, eps)
     return figures, k, steps
 
 
-@njit(nogil=True, **KERNEL)
+@kernel(threads=True)
 @no_type_check
 def solve(space, gram, rows, shape, strides, energy, l1, eps, tol, max_steps, start, stop, figures, steps, dense):
     """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense.

@@ -17,10 +17,10 @@ import math
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from numba import njit
 
-from dsr_jax.active_set_kernel import KERNEL, LANES, System, column, mask, padded
+from dsr_jax.active_set_kernel import LANES, System, column, mask, padded
 from dsr_jax.active_set_kernel import space as column_space
+from dsr_jax.compiled import kernel
 
 ROW, HEIGHT, WIDTH, BLOCK, CUT = range(5)
 
@@ -52,14 +52,14 @@ def space(positions: int, columns: int, atoms: int, places: int) -> Space:
     return Space(system, work, zeros(atoms * m), zeros(m), mixed, across, zeros(columns * m), row, square)
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def positions(maps, begin, end):
     """Number of positions of the maps begin ... end."""
     return np.uint64(maps[end - 1, ROW] - maps[begin, ROW] + maps[end - 1, HEIGHT] * maps[end - 1, WIDTH])
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _sum_row(numbers, start, maps, k, scales, row, square, out, o):
     """Window sums of one number per position of map k: out[o ...], all scales stacked."""
@@ -101,7 +101,7 @@ def _sum_row(numbers, start, maps, k, scales, row, square, out, o):
             o += width - s + np.uint64(1)
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _sum_rows(mixed, maps, k, scales, first, m, across, out):
     """Window sums of one vector of m numbers per position of map k: a vector per block, at its place in ``out``."""
@@ -143,7 +143,7 @@ def _sum_rows(mixed, maps, k, scales, first, m, across, out):
                 o += m
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def _mix(numbers, start, stride, rows, maps, begin, end, scales, atoms, m, space):
     """Positions x blocks: the numbers of each row summed over the windows of the maps begin ... end."""
@@ -157,7 +157,7 @@ def _mix(numbers, start, stride, rows, maps, begin, end, scales, atoms, m, space
             space.mixed[i * m + j] = 0
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def gram_of(gram, start, rows, maps, begin, end, scales, atoms, m, space):
     """Gram matrix of the unit blocks into ``space.table``, inverse lengths into ``space.lengths``."""
@@ -176,7 +176,7 @@ def gram_of(gram, start, rows, maps, begin, end, scales, atoms, m, space):
             table[i * m + j] *= factor * lengths[j]
 
 
-@njit(**KERNEL)
+@kernel()
 @no_type_check
 def correlations(correlation, start, stride, probes, p, maps, begin, end, scales, atoms, m, space):
     """Correlations of probe p's blocks, none divided by its length yet, into ``space.columns`` (N, m)."""
@@ -185,7 +185,7 @@ def correlations(correlation, start, stride, probes, p, maps, begin, end, scales
     _sum_rows(space.mixed, probes, p, scales[1], np.uint64(probes[p, ROW]), m, space.across, space.columns)
 
 
-@njit(nogil=True, **KERNEL)
+@kernel(threads=True)
 @no_type_check
 def lengths(space, grams, places, maps, entries, counts, scales, out):
     """Inverse lengths of the blocks of all entries of a tile, one after another, 0 for a block that is zero."""
@@ -199,7 +199,7 @@ def lengths(space, grams, places, maps, entries, counts, scales, out):
             o += 1
 
 
-@njit(nogil=True, **KERNEL)
+@kernel(threads=True)
 @no_type_check
 def pair(space, correlation, gram, probes, maps, scales, inverse, atoms, table, columns):
     """Gram matrix (M, M) and correlations (N, M) of the blocks of one probe and one gallery entry."""
@@ -214,7 +214,7 @@ def pair(space, correlation, gram, probes, maps, scales, inverse, atoms, table, 
             columns[n, j] = space.columns[np.uint64(n) * m + j] * space.lengths[j] * inverse[n]
 
 
-@njit(nogil=True, **KERNEL)
+@kernel(threads=True)
 @no_type_check
 def pairs(
     space,

@@ -8,13 +8,13 @@ another, each replacing that bound by the certified one, and leaves the entry on
 from typing import no_type_check
 
 import numpy as np
-from numba import njit
 
-from dsr_jax.active_set_kernel import KERNEL, column, mask, padded
+from dsr_jax.active_set_kernel import column, mask, padded
+from dsr_jax.compiled import kernel
 from dsr_jax.pooled_kernel import ROW, correlations, gram_of, positions
 
 
-@njit(nogil=True, **KERNEL)
+@kernel(threads=True)
 @no_type_check
 def largest(
     space, correlation, stride, probe, inverse, maps, entries, counts, blocks, lengths, scales, start, stop, out
@@ -37,7 +37,7 @@ def largest(
             out[g, n] = top * inverse[n]
 
 
-@njit(nogil=True, **KERNEL)
+@kernel(threads=True)
 @no_type_check
 def until(
     space,

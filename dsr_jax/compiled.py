@@ -1,0 +1,54 @@
+"""How the kernels are compiled, and where their machine code is kept between runs.
+
+Numba keeps the code of a function until the file of that function changes, and does not look at the files of what it
+calls: with kernels in several files, an edit or an update of one would leave old code in the others. So the code lies
+in a folder named after the contents of all of them.
+"""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+FOLDER = Path(__file__).parent
+# Numbers are finite (the callers' promise), sums may be regrouped; nothing is allocated.
+OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "forceinline": True,
+    "fastmath": {"contract", "reassoc", "nsz", "nnan", "ninf"},
+    "error_model": "numpy",
+    "_nrt": False,
+}
+
+
+def kernel(*, threads: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of a compiled function; ``threads``: other threads run while it does."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        given = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(_cache(given))
+        try:
+            return numba.njit(nogil=threads, **OPTIONS)(function)
+        finally:
+            numba.config.CACHE_DIR = given
+
+    return decorate
+
+
+def _cache(given: str) -> Path:
+    """The folder of this version's code: in NUMBA_CACHE_DIR, else beside the kernels, else (read-only) the user's."""
+    digest = hashlib.sha256()
+    for path in [Path(__file__), *sorted(FOLDER.glob("*_kernel.py"))]:
+        digest.update(path.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    if given:
+        return Path(given) / name
+    beside = FOLDER / "__pycache__"
+    try:
+        beside.mkdir(exist_ok=True)
+        (beside / name).mkdir(exist_ok=True)
+    except OSError:
+        return Path.home() / ".cache" / "dsr_jax" / name
+    return beside / name
