@@ -30,7 +30,7 @@ LANES = 64
 EXACT = 1e-5
 # Active atoms up to which their inverse is checked for the second certificate: it costs as many cubed.
 WELL = 16
-# Rounding allowances of the certificate, as in `sparse`.
+# Rounding allowances of the gap, as in `sparse`; the interval's are those of products of the blocks' length.
 UNITS, ERROR_UNITS = 2, 16
 
 
@@ -381,14 +381,24 @@ def _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_step
         else:
             ill |= relative < 1e-3
             k = _settle(s, k + 1, work, l1, ill, eps)
-        top, key = _violation(s, k, gram, start, work, m, high)
+        top, key = _violation(s, k, gram, start, work, m, high) if k else _largest(work, m, high)
         largest = np.float64(_number(top))
     return k, largest, steps
 
 
 @kernel()
 @no_type_check
-def _certify(s, k, energy, l1, largest, eps):
+def _gap(error, explained, norm1, largest, doubt, blur, l1):
+    """Duality gap with and without its allowance for rounding, and the scale of its dual point."""
+    scale = max(0.0, min((error + explained) / max(error, 1e-300), l1 / (largest + doubt), 2.0))
+    off = (1 - scale) ** 2
+    short = max(0.5 * off * error + l1 * norm1 - scale * explained, 0.0)
+    return short + doubt * norm1 + 0.5 * off * blur, short, scale
+
+
+@kernel()
+@no_type_check
+def _certify(s, k, energy, l1, largest, eps, units):
     """Error, lower, upper, gap as `sparse.certify` has them, and the gap without the allowance for rounding.
 
     The interval is narrower where the active set is proven: a gap bounds the residual only by its square root.
@@ -405,26 +415,26 @@ def _certify(s, k, energy, l1, largest, eps):
         off_system = max(off_system, abs(t - l1 * s.signs[p]))
         smallest = min(smallest, abs(s.values[p]))
     error = max(energy - fitted, 0.0)
-    doubt = UNITS * eps * (math.sqrt(energy) + norm1)
-    blur = ERROR_UNITS * eps * energy + doubt * norm1
-    scale = max(0.0, min((error + explained) / max(error, 1e-300), l1 / (largest + doubt), 2.0))
-    off = (1 - scale) ** 2
-    short = max(0.5 * off * error + l1 * norm1 - scale * explained, 0.0)
-    gap = short + doubt * norm1 + 0.5 * off * blur
-    least = max(error - blur, 0.0)
-    radius, half = math.sqrt(max(gap - 0.25 * off * least, 0.0)), 0.5 * (1 + scale)
+    size = math.sqrt(energy) + norm1
+    doubt, wide = UNITS * eps * size, units * eps * size
+    blur, broad = ERROR_UNITS * eps * energy + doubt * norm1, max(ERROR_UNITS, units) * eps * energy + 2 * wide * norm1
+    least = max(error - broad, 0.0)
+    gap, short, scale = _gap(error, explained, norm1, largest, doubt, blur, l1)
+    ball, _, scale = _gap(error, explained, norm1, largest, wide, broad, l1)
+    radius, half = math.sqrt(max(ball - 0.25 * (1 - scale) ** 2 * least, 0.0)), 0.5 * (1 + scale)
     lower = max(half * math.sqrt(least) - radius, 0.0) ** 2
-    upper = min((half * math.sqrt(error + blur) + radius) ** 2, energy + blur)
-    far = _distance_to_exact(s, k, inactive, off_system + doubt, smallest, doubt, l1, eps)
+    upper = (half * math.sqrt(error + broad) + radius) ** 2
+    far = _distance_to_exact(s, k, inactive, off_system + wide, smallest, wide, l1, units * eps)
     if far < radius:
         lower = max(lower, max(math.sqrt(least) - far, 0.0) ** 2)
-        upper = min(upper, (math.sqrt(error + blur) + far) ** 2)
+        upper = min(upper, (math.sqrt(error + broad) + far) ** 2)
+    upper = min(upper, energy * (1 + max(ERROR_UNITS, units) * eps))
     return error, min(lower, error), max(upper, error), gap, short
 
 
 @kernel()
 @no_type_check
-def _distance_to_exact(s, k, inactive, rho, smallest, doubt, l1, eps):
+def _distance_to_exact(s, k, inactive, rho, smallest, doubt, l1, rounding):
     """Bound of |r - r*| if the active set is proven to be the exact one, else 1e300.
 
     ``rho`` bounds what the active system leaves over, rounding included. Its exact solution is then within |B| rho of
@@ -443,7 +453,7 @@ def _distance_to_exact(s, k, inactive, rho, smallest, doubt, l1, eps):
                 t += s.inverse[p, i] * s.gram[i, q]
             miss += abs(t)
         norm, defect = max(norm, row), max(defect, miss)
-    defect += norm * k * UNITS * eps
+    defect += norm * k * rounding
     if not defect < 0.5:
         return 1e300
     norm /= 1 - defect
@@ -455,31 +465,34 @@ def _distance_to_exact(s, k, inactive, rho, smallest, doubt, l1, eps):
 
 @kernel()
 @no_type_check
-def column(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k=0, ill=False):
+def column(s, gram, start, work, m, atoms, high, energy, l1, eps, units, tol, max_steps, k=0, ill=False):
     """Codes one column, left in the system `s`: (error, lower, upper, gap, short), active atoms, steps.
 
     The search ends at a gap of ``tol`` if that is more than ``EXACT``. The work space holds Y'x, zero from ``atoms`` to
     ``m``, then room for two partial results; the Gram matrix begins at place ``start`` and its rows are ``m`` long.
-    ``short`` is the gap without the allowance for rounding. The search goes on from the k atoms that `s` holds.
+    ``units`` is the error of a product in units of ``eps``, ``short`` the gap without the allowance for rounding. The
+    search goes on from the k atoms that `s` holds.
     """
     k, largest, steps = _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k, ill)
-    widening = ERROR_UNITS * eps * energy
+    widening = max(ERROR_UNITS, units) * eps * energy
     figures = energy, energy - widening, energy + widening, 0.0, 0.0
     if largest > l1 or k:
-        figures = _certify(s, k, energy, l1, largest, eps)
+        figures = _certify(s, k, energy, l1, largest, eps, units)
         # w = 0 has a gap of at most x'x / 2. One beyond x'x, or NaN (whose bits are larger still), says that
         # the system was too singular for so small an l1: the codes are lost, w = 0 is what can be certified.
         if _bits(abs(figures[3])) > _bits(energy):
             for p in range(k):
                 work[s.atoms[p]] = s.targets[p]
             k, largest = 0, np.float64(_number(_largest(work, m, high)[0]))
-            figures = _certify(s, k, energy, l1, largest, eps)
+            figures = _certify(s, k, energy, l1, largest, eps, units)
     return figures, k, steps
 
 
 @kernel(threads=True)
 @no_type_check
-def solve(space, gram, rows, shape, strides, energy, l1, eps, tol, max_steps, start, stop, figures, steps, dense):
+def solve(
+    space, gram, rows, shape, strides, energy, l1, eps, units, tol, max_steps, start, stop, figures, steps, dense
+):
     """Codes the columns start ... stop of all (gallery image, column) pairs into figures, steps and dense.
 
     Where ``dense`` is not empty it holds codes to begin with.
@@ -504,7 +517,9 @@ def solve(space, gram, rows, shape, strides, energy, l1, eps, tol, max_steps, st
             x, k, ill = np.float64(energy[c]), 0, False
             if dense.size:
                 k, ill = _resume(s, rows_of, begin, work, m, atoms, l1, eps, dense, c)
-            found, k, steps[i] = column(s, rows_of, begin, work, m, atoms, high, x, l1, eps, tol, max_steps, k, ill)
+            found, k, steps[i] = column(
+                s, rows_of, begin, work, m, atoms, high, x, l1, eps, units, tol, max_steps, k, ill
+            )
             for f in range(5):
                 figures[f, i] = found[f]
             for p in range(k if dense.size else 0):

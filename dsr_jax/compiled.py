@@ -5,7 +5,10 @@ calls: with kernels in several files, an edit or an update of one would leave ol
 in a folder named after the contents of all of them.
 """
 
+import functools
 import hashlib
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,18 +40,19 @@ def kernel(*, threads: bool = False) -> Callable[[Callable[..., Any]], Callable[
     return decorate
 
 
+@functools.cache
 def _cache(given: str) -> Path:
-    """The folder of this version's code: in NUMBA_CACHE_DIR, else beside the kernels, else (read-only) the user's."""
+    """The folder of this version's code: in NUMBA_CACHE_DIR, else beside the kernels, the user's, a new one."""
     digest = hashlib.sha256()
     for path in [Path(__file__), *sorted(FOLDER.glob("*_kernel.py"))]:
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    if given:
-        return Path(given) / name
-    beside = FOLDER / "__pycache__"
-    try:
-        beside.mkdir(exist_ok=True)
-        (beside / name).mkdir(exist_ok=True)
-    except OSError:
-        return Path.home() / ".cache" / "dsr_jax" / name
-    return beside / name
+    own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    for parent in [Path(given)] if given else [FOLDER / "__pycache__", Path(own) / "dsr_jax"]:
+        try:
+            (parent / name).mkdir(parents=True, exist_ok=True)
+        except OSError:
+            continue
+        if os.access(parent / name, os.W_OK):
+            return parent / name
+    return Path(tempfile.mkdtemp(prefix="dsr_jax-"))

@@ -191,7 +191,9 @@ def _float32(values: np.ndarray) -> np.ndarray:
     """As float32; values near or beyond the ends of its range are scaled first, which changes no block."""
     if values.dtype in (np.float32, np.float64):
         largest = max(values.max(), -values.min())
-        if np.isfinite(largest) and not 1e-30 < largest < 1e30 and largest > 0:
+        if np.isfinite(largest) and largest > 1e30:
+            values = values * (1e30 / largest)  # not to 1: small positions of the same map would be lost
+        elif 0 < largest < 1e-30:
             values = values / largest
     return np.ascontiguousarray(values, np.float32)
 

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from dsr_jax.entries import Entries, as_labels, as_maps, as_scales, gather
-from dsr_jax.positions import Positions, join
+from dsr_jax.positions import Positions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gallery:
     """Gallery maps, checked and put in order once; saved and loaded.
 
     An entry is what a probe is compared with: one map, or all maps of one identity stacked into one dictionary. Only
-    the maps are kept: blocks are cut tile by tile, whatever the scales.
+    the maps are kept, copied, whatever the scales (and the blocks of maps that cannot be pooled: see `positions`).
 
     Attributes:
       maps: the (h, w, d) float32 maps.
@@ -140,8 +140,8 @@ class Gallery:
 
 
 def _together(maps: Sequence[np.ndarray], order: Sequence[int]) -> list[np.ndarray]:
-    """The same maps, in memory one after another in the given order, so that they are multiplied without a copy."""
-    rows = join([maps[i].reshape(-1, maps[i].shape[2]) for i in order])
+    """The same maps, copied and in memory one after another in the given order, as they will be multiplied."""
+    rows = np.concatenate([maps[i].reshape(-1, maps[i].shape[2]) for i in order])
     ends = np.cumsum([maps[i].shape[0] * maps[i].shape[1] for i in order])
     placed = dict(zip(order, np.split(rows, ends[:-1]), strict=True))
     return [placed[i].reshape(m.shape) for i, m in enumerate(maps)]

@@ -30,6 +30,7 @@ from dsr_jax.positions import Positions
 __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "distances", "explain", "search"]
 
 CODERS = ("active_set", *tiles.CODERS)
+MUTE = 4.0  # beyond 1 all codes of unit blocks are zero; larger numbers would only overflow
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,12 @@ def distances(
     """
     problem = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder, l1=l1, tol=tol)
     probes, gallery, chosen = problem
-    options: dict[str, Any] = {"l1": float(l1), "tol": float(tol), "max_bytes": int(max_bytes), "progress": progress}
+    options: dict[str, Any] = {
+        "l1": min(float(l1), MUTE),
+        "tol": float(tol),
+        "max_bytes": int(max_bytes),
+        "progress": progress,
+    }
     if chosen == "active_set":
         figures = pooled.solve(Positions.of(probes), gallery.positions, **options)
     else:
@@ -196,7 +202,7 @@ def search(
     probes, gallery, chosen = problem
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
-    options: dict[str, Any] = {"l1": float(l1), "tol": float(tol), "max_bytes": int(max_bytes)}
+    options: dict[str, Any] = {"l1": min(float(l1), MUTE), "tol": float(tol), "max_bytes": int(max_bytes)}
     if chosen == "active_set":
         found = searching.nearest(Positions.of(probes), gallery.positions, min(k, gallery.entries), **options)
     else:
@@ -223,9 +229,9 @@ def explain(
     gallery_map: Any,
     *,
     l1: float = 0.4,
-    scales: Sequence[int] = (1, 2, 3),
+    scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
-    pooling: str = "average",
+    pooling: str | None = None,
 ) -> Explanation:
     """The codes of one pair, as probe position x gallery position: which part was rebuilt from which.
 
@@ -254,10 +260,10 @@ def explain(
     probes, gallery, _ = _problem(
         probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set", l1=l1, tol=1e-6
     )
-    for argument, count in (("probe_map", len(probes)), ("gallery_map", gallery.entries)):
+    for argument, count in (("probe_map", len(probes)), ("gallery_map", len(gallery.maps))):
         if count != 1:
             raise ValueError(f"{argument} must be one (h, w, d) array, got {count} maps: explain one pair at a time")
-    return explanation.of(probes, gallery, l1=float(l1))
+    return explanation.of(probes, gallery, l1=min(float(l1), MUTE))
 
 
 def choose_coder(coder: str) -> str:

@@ -47,10 +47,12 @@ def solve(
     """
     shape = len(probes), len(gallery)
     figures = np.empty((4, *shape), np.float32)
-    probe_limit, gallery_limit = limits(probes, gallery, max_bytes=max_bytes, threads=threads or active_set.cores())
+    probe_limit, gallery_limit, crew = limits(
+        probes, gallery, max_bytes=max_bytes, threads=threads or active_set.cores()
+    )
     kept = [probes.tile(0, shape[0])] if probe_limit >= shape[0] else None
     bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
-    with bar, Workers(probes, gallery, threads) as workers:
+    with bar, Workers(probes, gallery, crew) as workers:
         inverse = probes.inverse
         for entries in gallery.tiles(gallery_limit):
             grams = entries.grams()
@@ -58,7 +60,7 @@ def solve(
                 sums = _sums(workers, images, inverse, entries, grams, l1=l1, tol=tol)
                 for g, p in np.argwhere(~(sums[4] <= tol)).tolist():
                     pair = problem(probes, gallery, images.members.start + p, entries.members.start + g)
-                    sums[:4, g, p] = again(*pair, l1=l1, tol=tol)
+                    sums[:4, g, p] = again(*pair, l1=l1, tol=tol, length=probes.rows.shape[1])
                 sums[:3] /= images.counts
                 figures[:, images.members, entries.members] = sums[:4].transpose(0, 2, 1)
                 bar.update(sums[0].size)
@@ -66,35 +68,38 @@ def solve(
     return distance, lower, upper, gap
 
 
-def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int) -> tuple[int, int]:
-    """Largest number of probes and of gallery entries per tile within ``max_bytes``.
+def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int) -> tuple[int, int, int]:
+    """Largest number of probes and of gallery entries per tile, and of threads, within ``max_bytes``.
 
     Raises:
-      ValueError: if not even one pair fits.
+      ValueError: if not even one pair on one thread fits.
     """
     columns, atoms = int(probes.heights.max()), int(gallery.heights.max())
     blocks = -(-int(gallery.counts.max()) // pooled_kernel.LANES) * pooled_kernel.LANES
     places = 2 * max(columns, atoms) + int(gallery.counts.max()) + int(probes.counts.max())
-    fixed = 4 * threads * blocks * places
+    each = 4 * blocks * places
     probe, entry = 4 * columns * probes.rows.shape[1], 4 * atoms * (atoms + gallery.rows.shape[1])
     pair = 4 * columns * atoms + 40
-    if fixed + pair + probe + entry > max_bytes:
+    least = each + pair + probe + entry
+    if least > max_bytes:
+        sizes = f"{columns} x {atoms} positions, {int(probes.counts.max())} x {int(gallery.counts.max())} blocks"
         raise ValueError(
-            f"max_bytes must be at least {fixed + pair + probe + entry} for one pair of {columns} x {atoms} positions "
-            f"on {threads} threads, got {max_bytes}"
+            f"max_bytes must be at least {least} for one pair of {sizes} (all maps of an identity are one dictionary), "
+            f"got {max_bytes}"
         )
-    room = max_bytes - fixed
+    crew = max(1, min(threads, (max_bytes - least) // (2 * each)))
+    room = max_bytes - crew * each
     images = max(1, min(len(probes), (room - entry) // (2 * (probe + pair)), COMFORT // pair))
     within = (room - images * probe) // (entry + images * pair)
-    return images, max(1, min(len(gallery), within, WIDE // entry, COMFORT // (images * pair)))
+    return images, max(1, min(len(gallery), within, WIDE // entry, COMFORT // (images * pair))), crew
 
 
 class Workers:
     """Threads with working memory for pairs of these entries."""
 
-    def __init__(self, probes: Positions, gallery: Positions, threads: int | None):
-        """Starts as many, or one per core."""
-        self.count = threads or active_set.cores()
+    def __init__(self, probes: Positions, gallery: Positions, threads: int):
+        """Starts as many."""
+        self.count = threads
         self._pool = ThreadPoolExecutor(self.count)
         self._spaces: SimpleQueue[pooled_kernel.Space] = SimpleQueue()
         positions, atoms = int(max(probes.heights.max(), gallery.heights.max())), int(gallery.counts.max())
@@ -144,6 +149,7 @@ def _sums(
         (entries.scales, images.scales),
         l1,
         EPS,
+        active_set.rounding(images.rows.shape[1]),
         tol,
     )
     workers.each(
@@ -174,8 +180,9 @@ def problem(probes: Positions, gallery: Positions, p: int, g: int) -> tuple[np.n
 
 
 def again(
-    gram: np.ndarray, correlation: np.ndarray, energy: np.ndarray, *, l1: float, tol: float
+    gram: np.ndarray, correlation: np.ndarray, energy: np.ndarray, *, l1: float, tol: float, length: int
 ) -> tuple[float, float, float, float]:
     """The sums of one pair, its difficult columns coded in float64 with room for every atom."""
-    error, lower, upper, gap, _ = active_set.errors(gram[None], correlation[None], energy, l1=l1, tol=tol)
+    columns = active_set.errors(gram[None], correlation[None], energy, l1=l1, tol=tol, length=length)
+    error, lower, upper, gap, _ = columns
     return float(error.sum()), float(lower.sum()), float(upper.sum()), float(gap.max())

@@ -231,6 +231,7 @@ def pairs(
     scales,
     l1,
     eps,
+    units,
     tol,
     start,
     stop,
@@ -267,7 +268,7 @@ def pairs(
             o = np.uint64(n - probe_blocks[p]) * m
             for j in range(m):
                 work[j] = space.columns[o + j] * space.lengths[j] * factor
-            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, tol, limit)
+            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, units, tol, limit)
             error += found[0]
             lower += found[1]
             upper += found[2]

@@ -18,6 +18,7 @@ from dsr_jax.pooled_kernel import BLOCK, CUT, HEIGHT, ROW, WIDTH
 
 # The largest number of a position must lie between these, or be 0, for products of positions to be safe.
 SMALLEST, LARGEST = 1e-12, 1e12
+SMALL = 1 << 23  # bytes of Gram matrices while lengths are computed
 
 
 class Tile(NamedTuple):
@@ -110,12 +111,23 @@ class Positions:
     @functools.cached_property
     def inverse(self) -> np.ndarray:
         """One over the length of every block, 0 where it is zero, all entries one after another."""
-        space = pooled_kernel.space(int(self.heights.max()), 1, int(self.counts.max()), 1)
-        found = np.empty(int(self.counts.sum()), np.float32)
-        for tile in self.tiles(64):
+        each = self.maps()
+        space = pooled_kernel.space(int(each.heights.max()), 1, int(each.counts.max()), 1)
+        found = np.empty(int(each.counts.sum()), np.float32)
+        for tile in each.tiles(max(1, SMALL // (4 * int(each.heights.max()) ** 2))):
             grams = *tile.grams(), tile.table, tile.firsts, tile.counts
             pooled_kernel.lengths(space, *grams, tile.scales, found[tile.blocks])
         return found
+
+    def maps(self) -> "Positions":
+        """The same with every map an entry of its own."""
+        table = self.table.copy()
+        heights = table[:, HEIGHT] * table[:, WIDTH]
+        total = np.repeat(self.counts, np.diff(self.firsts))
+        ends = np.append(table[1:, BLOCK], 0)
+        counts = np.where(ends > 0, ends, total) - table[:, BLOCK]
+        table[:, [ROW, BLOCK]] = 0
+        return Positions(self.rows, table, np.arange(len(table) + 1), counts, heights, self.scales)
 
     @functools.cached_property
     def grams(self) -> Grams:

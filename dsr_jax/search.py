@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsr_jax import pooled, search_kernel
+from dsr_jax import active_set, pooled, search_kernel
 from dsr_jax.pooled import EPS, Workers
 from dsr_jax.positions import Grams, Positions, Tile
 
@@ -57,23 +57,29 @@ def nearest(
       max_bytes: memory ceiling, beside the maps.
       threads: number of threads; default: the cores that this process may use.
 
+    Raises:
+      ValueError: if not even one pair fits into ``max_bytes``.
+
     Returns:
       What was `Found`. Equal distances are in the order of the entries.
     """
+    crew = pooled.limits(probe, gallery, max_bytes=max_bytes, threads=threads or active_set.cores())[2]
+    tallest = int(gallery.heights.max())
     kept = gallery.grams if 4 * int(np.sum(gallery.heights**2)) <= max_bytes // 2 else None
-    at_once = max(1, max_bytes // (8 * len(probe.rows) * int(gallery.heights.max())))
+    at_once = max(1, max_bytes // (8 * len(probe.rows) * tallest + 64 * int(probe.counts[0])))
+    most = 16 * ROUND if kept is not None else max(1, min(16 * ROUND, max_bytes // (16 * tallest**2)))
     columns, beyond, coded = int(probe.counts[0]), np.inf, 0
     entries, figures = np.zeros(0, np.int64), np.zeros((4, 0))
-    with Workers(probe, gallery, threads) as workers:
+    with Workers(probe, gallery, crew) as workers:
         for tile in gallery.tiles(at_once):
             pairs = _bounds(workers, probe, gallery, tile, l1=l1)
-            left, size, floors = np.argsort(pairs.guess, kind="stable"), ROUND, pairs.floors.mean(axis=1)
+            left, size, floors = np.argsort(pairs.guess, kind="stable"), min(ROUND, most), pairs.floors.mean(axis=1)
             while left.size:
                 bar = np.partition(figures[2], k - 1)[k - 1] if entries.size >= k else np.inf
                 out = floors[left] > bar
                 beyond = min(beyond, floors[left[out]].min(initial=np.inf))
                 left = left[~out]
-                who, left, size = left[:size], left[size:], min(2 * size, 16 * ROUND)
+                who, left, size = left[:size], left[size:], min(2 * size, most)
                 grams = tile.grams(who) if kept is None else Grams(kept.flat, kept.places[tile.members][who])
                 sums, done = _until(workers, probe, gallery, pairs, grams, who, bar=bar, l1=l1, tol=tol)
                 coded += int(done.sum())
@@ -113,7 +119,8 @@ def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, 
         (tile.scales, probe.scales),
     )
     workers.each(lambda space, start, stop: search_kernel.largest(space, *arguments, start, stop, top), len(top))
-    floors = np.where(top <= l1, 1, np.square(l1 / (top + 16 * EPS))) * (1 - 16 * EPS)
+    doubt = max(16, 2 * active_set.rounding(probe.rows.shape[1])) * EPS
+    floors = np.where(top <= l1, 1, np.square(l1 / (top + doubt))) * (1 - doubt)
     guess = np.where(top <= l1, 1, 1 - np.square(top) + l1**2)
     floors[:, probe.inverse == 0] = guess[:, probe.inverse == 0] = 0
     order = np.argsort((floors - guess).mean(axis=0), kind="stable")
@@ -150,11 +157,12 @@ def _until(
         bar * columns,
         l1,
         EPS,
+        active_set.rounding(probe.rows.shape[1]),
         tol,
         who,
     )
     workers.each(lambda space, start, stop: search_kernel.until(space, *arguments, start, stop, sums, done), who.size)
     for i in np.flatnonzero((done == columns) & ~(sums[4] <= tol)).tolist():
         pair = pooled.problem(probe, gallery, 0, tile.members.start + int(who[i]))
-        sums[:4, i] = pooled.again(*pair, l1=l1, tol=tol)
+        sums[:4, i] = pooled.again(*pair, l1=l1, tol=tol, length=probe.rows.shape[1])
     return np.concatenate([sums[:3] / columns, sums[3:4]]), done

@@ -56,6 +56,7 @@ def until(
     bar,
     l1,
     eps,
+    units,
     tol,
     who,
     start,
@@ -93,7 +94,7 @@ def until(
                 continue
             for j in range(m):
                 work[j] = space.columns[o + j] * space.lengths[j] * factor
-            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, tol, limit)
+            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, units, tol, limit)
             error += found[0]
             lower += max(found[1], 0.0) - floors[g, n]
             upper += found[2]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import reconstruction
+from dsr_jax import active_set, reconstruction
 from dsr_jax.entries import Entries, Tile, grid
 
 RIDGE = 1e-3  # kappa of the later PyTorch ports
@@ -44,6 +44,8 @@ def solve(
     distance, lower, upper, gap = (np.empty(shape, np.float32) for _ in range(4))
     gallery_limit, probe_limit = limits(probes, gallery, coder=coder, max_bytes=max_bytes)
     probe_tiles = list(probes.tiles(probe_limit)) if _resident(probes, max_bytes) else None
+    # What rounding of the products themselves, which grows with d, can do to an error beside the coder's allowance.
+    slack = 4 * active_set.rounding(probes.maps[0].shape[2]) * float(np.finfo(np.float32).eps)
     bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
     # On accelerators the default precision of a matrix product is too coarse for the certificate.
     with bar, jax.default_matmul_precision("highest"):
@@ -54,8 +56,8 @@ def solve(
                 columns = CODERS[coder](gram, dictionary, images, l1=l1, tol=tol)
                 square = np.ix_(images.members, entries.members)
                 distance[square] = _mean(columns.error, images, entries)
-                lower[square] = _mean(columns.lower, images, entries)
-                upper[square] = _mean(columns.upper, images, entries)
+                lower[square] = np.maximum(_mean(columns.lower, images, entries) - slack, 0)
+                upper[square] = _mean(columns.upper, images, entries) + slack
                 gap[square] = _split(columns.gap, images, entries).max(axis=2).T
                 bar.update(len(images.members) * len(entries.members))
     return distance, lower, upper, gap

@@ -21,7 +21,7 @@ from absl import app, flags, logging
 import data
 
 # Flags that may differ between two starts in one workdir: they change no result.
-FREE_FLAGS = frozenset({"workdir", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
+FREE_FLAGS = frozenset({"workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
 HELP = frozenset({"--help", "-help", "-h", "-?"})
 
 

@@ -250,5 +250,7 @@ def test_a_warm_start_changes_the_steps_and_not_the_answer(dtype):
         _, solved = active_set.codes(gram, correlation, energy, l1=0.2, start=near)
         cold_steps, warm_steps = cold_steps + expected.steps.sum(), warm_steps + solved.steps.sum()
     assert warm_steps < 0.5 * cold_steps
+    absurd, _ = active_set.codes(gram, correlation, energy, l1=0.2, start=np.full_like(near, 1e30))
+    assert np.isfinite(absurd).all()
     with pytest.raises(ValueError, match="start must be finite codes of shape"):
         active_set.codes(gram, correlation, energy, l1=0.2, start=near.T)

@@ -92,3 +92,30 @@ def test_difficult_columns_are_coded_again():
 def one_pair(probe: np.ndarray, image: np.ndarray, *, scales: tuple[int, ...]):
     sides = [Positions.of(Entries.single([m], scales=scales, pooling="average")) for m in (probe, image)]
     return sides
+
+
+@pytest.mark.parametrize("length", [64, 512, 2048])
+def test_intervals_allow_for_the_rounding_of_long_products(length):
+    """Equal terms round alike: their sum is off by tens of units, and the interval must know."""
+    rng = np.random.default_rng(length)
+    for _ in range(40):
+        probe = np.full((1, 1, length), rng.uniform(0.5, 2), np.float32)
+        image = np.repeat(probe, 3, axis=1)
+        image[0, 1] *= rng.integers(1, 3, length)
+        image[0, 2] *= rng.random(length, np.float32)
+        exact = oracles.distance(probe, [image], l1=0.4)
+        found = match.distances(probe, image, scales=(1,))
+        assert found.lower <= exact <= found.upper
+        hits = match.search(probe, [image, image[:, :2]], 1, scales=(1,))
+        assert (hits.lower <= found.upper).all() and (found.lower <= hits.upper).all()
+
+
+def test_memory_decides_the_number_of_threads():
+    maps = [np.random.default_rng(i).random((8, 6, D)).astype(np.float32) for i in range(12)]
+    entries = Entries(maps, [list(range(12))], (1, 2, 3), "average")
+    both = Positions.of(Entries.single(maps[:2], scales=(1,), pooling="average")), Positions.of(entries)
+    with pytest.raises(ValueError, match="all maps of an identity are one dictionary") as least:
+        pooled.limits(*both, max_bytes=1, threads=64)
+    smallest = int(str(least.value).split("at least ")[1].split()[0])
+    assert pooled.limits(*both, max_bytes=smallest, threads=64) == (1, 1, 1)
+    assert pooled.limits(*both, max_bytes=1 << 40, threads=64)[2] == 64

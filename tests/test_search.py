@@ -128,6 +128,7 @@ def test_a_loose_tolerance_is_honest():
         ({"probe_map": np.ones((2, 3, 2, D))}, "probe_map must be one .* got 2 maps"),
         ({"gallery_maps": []}, "gallery_maps is empty"),
         ({"l1": 0}, "l1 must be positive"),
+        ({"max_bytes": 1}, "max_bytes must be at least"),
     ],
 )
 def test_bad_searches(arguments, message):
@@ -168,5 +169,6 @@ def test_nothing_to_rebuild():
     probe[0, 0] = 0
     found = match.explain(probe, np.ones((3, 3, D)), scales=(1,))
     assert np.isnan(found.rebuilt[0, 0]) and not found.codes[0, 0].any() and np.isfinite(found.rebuilt[1]).all()
-    with pytest.raises(ValueError, match="gallery_map must be one .* got 2 maps"):
-        match.explain(probe, [probe, probe])
+    for two in ([probe, probe], match.Gallery.build([probe, probe], identities=[1, 1])):
+        with pytest.raises(ValueError, match="gallery_map must be one .* got 2 maps"):
+            match.explain(probe, two)

@@ -1,0 +1,150 @@
+"""Part `identification`: seconds to find one probe among some people (the paper's Table 3), one after another.
+
+The gallery's maps are extracted and its `match.Gallery` is built before. Each probe is identified by itself: its
+picture becomes a map in a batch of one, is matched with N images per person, and the nearest person is named; or its
+map is given and only matched. The resizing model compares the whole last layer of the probe stretched to the gallery's
+size.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dsr_jax import extract, match
+from experiments.comparison import Network
+from experiments.speed import outcome
+from experiments.speed.alternating import Contender, Timed, alternate, ratio
+from experiments.speed.outcome import Figures, Part, Table, number
+
+SCALES = {"dsr_single": (1,), "dsr_multi": (1, 2, 3)}
+HEADER = ("method", "time / DSR single", "range", "of medians", "s / probe", "s, matching only", "its ratio", "range ")
+
+
+class Probes(NamedTuple):
+    """Pictures at their own size for DSR, and stretched to the gallery's for the resizing model."""
+
+    partial: list[np.ndarray]
+    stretched: list[np.ndarray]
+
+
+class People(NamedTuple):
+    """Gallery maps (h, w, d), all of one size, and whom each shows, the first shot of everybody first."""
+
+    maps: list[np.ndarray]
+    names: list[int]
+
+    def shots(self, count: int, people: int) -> "People":
+        """At most ``count`` maps of each of the first ``people``."""
+        who = list(dict.fromkeys(self.names))[:people]
+        seen: dict[int, int] = dict.fromkeys(who, 0)
+        kept = []
+        for i, name in enumerate(self.names):
+            if name in seen and seen[name] < count:
+                seen[name] += 1
+                kept.append(i)
+        return People([self.maps[i] for i in kept], [self.names[i] for i in kept])
+
+
+def run(
+    network: Network,
+    probes: Probes,
+    gallery: People,
+    *,
+    shots: Sequence[int],
+    people: int,
+    l1: float,
+    rounds: int,
+    progress: bool,
+    source: str,
+) -> Part:
+    """Times the three methods, with and without extraction, for each number of images per person."""
+    tables, figures = [], Figures()
+    for count in shots:
+        table, found = _measure(
+            network, probes, gallery.shots(count, people), count, l1=l1, rounds=rounds, progress=progress, source=source
+        )
+        tables.append(table)
+        figures |= {f"identification/shots{count}/{key}": value for key, value in found.items()}
+    return Part(tables, figures)
+
+
+def _measure(
+    network: Network,
+    probes: Probes,
+    gallery: People,
+    count: int,
+    *,
+    l1: float,
+    rounds: int,
+    progress: bool,
+    source: str,
+) -> tuple[Table, Figures]:
+    def maps(picture: np.ndarray) -> np.ndarray:
+        options: dict[str, Any] = {
+            "convention": network.convention,
+            "output_stride": network.output_stride,
+            "dtype": network.dtype,
+        }
+        return extract.maps(network.params, [picture], batch_size=1, **options)[0]
+
+    methods = {name: _dsr(gallery, scales, l1) for name, scales in SCALES.items()} | {"resizing": _resizing(gallery)}
+    contenders = []
+    for name, nearest in methods.items():
+        shown = probes.stretched if name == "resizing" else probes.partial
+        known = [maps(picture) for picture in shown]
+        contenders.append(Contender(name, _each(nearest, shown, maps), len(shown)))
+        contenders.append(Contender(f"{name}_matching", _each(nearest, known, lambda values: values), len(known)))
+    times = alternate(contenders, rounds=rounds, label=f"identification, {count} shots", progress=progress)
+    figures: Figures = {"people": len(set(gallery.names)), "images": len(gallery.maps)}
+    rows: list[tuple[str, ...]] = []
+    for name in methods:
+        whole, part = _ratios(times, name)
+        figures |= {f"{name}/seconds": times[name].median, f"{name}/seconds_matching": _part(times, name).median}
+        if name != "dsr_single":
+            figures |= outcome.ratio_figures(name, whole) | outcome.ratio_figures(f"{name}_matching", part)
+        cells = outcome.ratio_cells(whole), outcome.ratio_cells(part)
+        seconds = number(times[name].median), number(_part(times, name).median)
+        rows.append((name, *cells[0], *seconds, *cells[1][:2]))
+    notes = [
+        f"{source}",
+        f"{len(probes.partial)} probes, one at a time, among {figures['people']} people with {figures['images']} "
+        "images; the gallery is built before",
+        "s / probe: from its picture, extraction included (a batch of one). Matching only: from its map.",
+    ]
+    return Table(f"Identification (Table 3), N = {count}", HEADER, rows, notes), figures
+
+
+def _ratios(times: dict[str, Timed], name: str) -> tuple[Any, Any]:
+    return ratio(times[name], times["dsr_single"]), ratio(_part(times, name), _part(times, "dsr_single"))
+
+
+def _part(times: dict[str, Timed], name: str) -> Timed:
+    return times[f"{name}_matching"]
+
+
+def _each(
+    nearest: Callable[[np.ndarray], int], probes: Sequence[np.ndarray], maps: Callable[[np.ndarray], np.ndarray]
+) -> Callable[[], list[int]]:
+    return lambda: [nearest(maps(probe)) for probe in probes]
+
+
+def _dsr(gallery: People, scales: tuple[int, ...], l1: float) -> Callable[[np.ndarray], int]:
+    built = match.Gallery.build(gallery.maps, identities=gallery.names, scales=scales)
+    labels = list(dict.fromkeys(gallery.names))
+    return lambda values: labels[int(match.distances(values, built, l1=l1).distance[0].argmin())]
+
+
+def _resizing(gallery: People) -> Callable[[np.ndarray], int]:
+    """Nearest person by the mean Euclidean distance to their images, whose norms are kept."""
+    rows = np.stack([values.ravel() for values in gallery.maps])
+    squared = np.sum(rows * rows, axis=1)
+    labels, place = np.unique(gallery.names, return_inverse=True)
+    share = (place[None, :] == np.arange(len(labels))[:, None]) / np.bincount(place)[:, None]
+
+    def nearest(values: np.ndarray) -> int:
+        x = values.ravel()
+        each = np.sqrt(np.maximum(squared + x @ x - 2 * rows @ x, 0))
+        return int(labels[(share @ each).argmin()])
+
+    return nearest

@@ -1,0 +1,56 @@
+"""The peers of `experiments.benchmark_speed`, live: each is given the right problem, in every way that it is called."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+from experiments.speed import network, peers, problem, stand_ins
+
+
+@pytest.fixture(scope="module", params=[(1,), (1, 2, 3)], ids=["single", "multi"])
+def pairs(request) -> problem.Problem:
+    gallery = stand_ins.drawn(3, shape=(5, 3, 24), seed=0)
+    probes = stand_ins.cropped(stand_ins.drawn(3, shape=(5, 3, 24), seed=0, view=1), seed=0)
+    return problem.Problem.of(probes, gallery, scales=request.param, l1=0.4)
+
+
+@pytest.mark.parametrize("name", [name for name, peer in peers.PEERS.items() if peer.codes])
+def test_codes_are_of_our_problem(pairs, name):
+    pytest.importorskip(peers.PEERS[name].module)
+    codes = [peers.dense(found) for found in peers.PEERS[name].make(pairs)()]
+    assert [found.shape for found in codes] == [(len(y), len(pairs.columns)) for y in pairs.gallery]
+    distances, gap = problem.judge(codes, pairs)
+    np.testing.assert_allclose(distances, problem.oracle(pairs), atol=1e-5)
+    assert gap < 1e-4
+
+
+def test_ridge_is_the_ports_in_numpy_and_torch(pairs):
+    pytest.importorskip("torch")
+    both = [pairs.distances(job(pairs)()) for job in (peers.ridge_numpy, peers.ridge_torch)]
+    np.testing.assert_allclose(*both, atol=2e-3)
+
+
+def test_network_and_torch_compute_the_same():
+    pytest.importorskip("torch")
+    cases = network.cases(["64x32/16", "64x32/32"], [2])
+    found = network.run(cases, width=1 / 16, seed=0, rounds=1, progress=False).figures
+    for case in cases:
+        assert found[f"network/{case.name}/difference"] < 1e-4
+        assert found[f"network/{case.name}/step/ratio"] > 0
+
+
+def test_the_gradients_of_the_train_steps_are_the_same():
+    pytest.importorskip("torch")
+    jax = importlib.import_module("jax")
+    from dsr_jax import fcn
+
+    params = fcn.init(jax.random.key(0), width=1 / 16)
+    images = np.random.default_rng(0).normal(0, 50, (2, 64, 32, 3)).astype(np.float32)
+    (case,) = network.cases(["64x32/16"], [2])
+    loss, gradient = network._ours(params, images, case)[1].call()
+    torch_loss, torch_gradient = network._torchs(params, images, case)[1].call()
+    np.testing.assert_allclose(float(loss), float(torch_loss), rtol=1e-4)
+    for i, layer in enumerate(gradient.values()):
+        kernel = torch_gradient[2 * i].permute(2, 3, 1, 0).numpy()
+        np.testing.assert_allclose(layer["kernel"], kernel, atol=1e-3 * float(np.abs(kernel).max()))
