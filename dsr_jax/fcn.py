@@ -21,8 +21,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dsr_jax.convolution import convolve
-
 Params = dict[str, dict[str, Any]]
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -41,8 +39,9 @@ class VGG16(nnx.Module):
         width_in = 3
         for block, (count, width_out) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
             for number in range(1, count + 1):
-                layer = nnx.Conv(width_in, width_out, (3, 3), dtype=dtype, conv_general_dilated=convolve, rngs=rngs)
-                setattr(self, f"block{block}_conv{number}", layer)
+                setattr(
+                    self, f"block{block}_conv{number}", nnx.Conv(width_in, width_out, (3, 3), dtype=dtype, rngs=rngs)
+                )
                 width_in = width_out
 
 
