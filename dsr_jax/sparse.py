@@ -18,8 +18,8 @@ and since primal and dual are 1-strongly convex / concave in the residual, the e
 |c - r*|^2 <= gap - 1/4 |r - theta|^2 with c = (r + theta) / 2. So every squared error comes with an interval that holds
 the exact one, whether the coder finished or not. Where |Y'x|_inf <= l1, w = 0 is exact and the interval is a point.
 
-`active_set` has a second one, 20 to 30 times narrower on real maps: where the exact active set is proven (no sign and no
-inactive atom is near enough to its bound for rounding to matter), the exact codes are those of its linear system.
+`active_set` has a second one, 20 to 30 times narrower on real maps: where the exact active set is proven (no sign and
+no inactive atom is near enough to its bound for rounding to matter), the exact codes are those of its linear system.
 
 Rounding is part of the certificate: gap and interval are widened by what a few units of the arithmetic's precision in
 each Y_j'r can do, which grows with |w|_1; at l1 = 0.4 a gap below about 5e-7 cannot be certified in float32.
