@@ -474,7 +474,7 @@ def column(s, gram, start, work, m, atoms, high, energy, l1, eps, units, tol, ma
     search goes on from the k atoms that `s` holds.
     """
     k, largest, steps = _search(s, gram, start, work, m, atoms, high, energy, l1, eps, tol, max_steps, k, ill)
-    widening = max(ERROR_UNITS, units) * eps * energy
+    widening = max(ERROR_UNITS, 2 * units) * eps * energy  # as if |Y'x| were above l1 by its rounding
     figures = energy, energy - widening, energy + widening, 0.0, 0.0
     if largest > l1 or k:
         figures = _certify(s, k, energy, l1, largest, eps, units)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
+from numpy.typing import NDArray
 
 POOLINGS = ("average", "max")
 
@@ -87,6 +88,47 @@ def cut(
         valid.append(inside.reshape(-1))
     stacked, mask = jnp.concatenate(values), jnp.concatenate(valid)
     return unit(jnp.where(mask[:, None], stacked, jnp.zeros((), stacked.dtype))), mask
+
+
+def cut_exactly(
+    feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling: str = "average"
+) -> NDArray[np.float64]:
+    """The blocks of `cut` in NumPy and float64: nothing is lost where the positions of a window cancel.
+
+    Args:
+      feature_map: (h, w, d), no padding.
+      scales: as for `cut`.
+      pooling: as for `cut`.
+
+    Returns:
+      (n, d) unit-length or zero rows.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import blocks
+      >>> blocks.cut_exactly(np.ones((2, 2, 4)), scales=(1, 2, 3)).shape
+      (5, 4)
+    """
+    pool, found = np.max if pooling == "max" else np.sum, []
+    for s in scales:
+        pooled = pool(windows(np.asarray(feature_map, np.float64), s), axis=(-1, -2)).reshape(-1, feature_map.shape[2])
+        lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
+        found.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
+    return np.concatenate(found)
+
+
+def windows(feature_map: np.ndarray, s: int) -> np.ndarray:
+    """Every s x s window of an (h, w, d) map, (h - s + 1, w - s + 1, d, s, s); none if the map is smaller.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import blocks
+      >>> blocks.windows(np.ones((4, 3, 8)), 2).shape, blocks.windows(np.ones((4, 3, 8)), 4).size
+      ((3, 2, 8, 2, 2), 0)
+    """
+    if s > min(feature_map.shape[:2]):
+        return np.empty((0, 0, feature_map.shape[2], s, s), feature_map.dtype)
+    return np.lib.stride_tricks.sliding_window_view(feature_map, (s, s), axis=(0, 1))
 
 
 def unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:

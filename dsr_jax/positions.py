@@ -94,7 +94,7 @@ class Positions:
         amounts = np.array([blocks.count(*m.shape[:2], scales=scales) for m in maps])
         table[:, CUT] = [not _poolable(m, scales, entries.pooling) for m in maps]
         for i in np.flatnonzero(table[:, CUT]):
-            rows[i] = _cut(maps[i], scales, entries.pooling)
+            rows[i] = blocks.cut_exactly(maps[i], scales=scales, pooling=entries.pooling).astype(np.float32)
             table[i, HEIGHT], table[i, WIDTH] = len(rows[i]), 1
         firsts = np.cumsum([0, *map(len, entries.groups)])
         totals = []
@@ -187,25 +187,7 @@ def _cancels(feature_map: np.ndarray, scales: tuple[int, ...]) -> bool:
     """Whether some block is shorter, against its positions' lengths, than one of non-negative positions can be."""
     lengths = np.linalg.norm(feature_map, axis=2, keepdims=True)
     for s in scales:
-        total = np.linalg.norm(_windows(feature_map, s).sum(axis=(-1, -2)), axis=-1)
-        if (_windows(lengths, s).sum(axis=(-1, -2))[..., 0] > 1.001 * s * total).any():
+        total = np.linalg.norm(blocks.windows(feature_map, s).sum(axis=(-1, -2)), axis=-1)
+        if (blocks.windows(lengths, s).sum(axis=(-1, -2))[..., 0] > 1.001 * s * total).any():
             return True
     return False
-
-
-def _cut(feature_map: np.ndarray, scales: tuple[int, ...], pooling: str) -> np.ndarray:
-    """Unit blocks (n, d) float32 as `blocks.cut` has them, averaged in float64: cancelling loses nothing."""
-    pool = np.max if pooling == "max" else np.sum
-    found = []
-    for s in scales:
-        pooled = pool(_windows(feature_map.astype(np.float64), s), axis=(-1, -2)).reshape(-1, feature_map.shape[2])
-        lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
-        found.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
-    return np.concatenate(found).astype(np.float32)
-
-
-def _windows(feature_map: np.ndarray, s: int) -> np.ndarray:
-    """Every s x s window, (h - s + 1, w - s + 1, d, s, s); none if the map is smaller."""
-    if s > min(feature_map.shape[:2]):
-        return np.empty((0, 0, feature_map.shape[2], s, s), feature_map.dtype)
-    return np.lib.stride_tricks.sliding_window_view(feature_map, (s, s), axis=(0, 1))

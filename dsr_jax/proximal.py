@@ -37,9 +37,10 @@ def proximal(
       correlation: (M, N) Y'X.
       energy: (N,) x'x, one per column; 1 for unit blocks, 0 for padding.
       l1: weight of the L1 penalty, > 0.
-      tol: a column is finished when its duality gap is at most ``tol`` (float32 certifies about 1e-6).
-      max_steps: largest number of steps of each of the three stages; a column that is not finished then says so by its
-        gap and interval.
+      tol: gap at which a column is finished that its active set did not finish: one with too many atoms. The others
+        are exact but for rounding, whatever gap that allows to certify (about 1e-6 in float32 at l1 = 0.4).
+      max_steps: largest number of steps of each of the three stages (200 at most of the second); a column that is not
+        finished then says so by its gap and interval.
 
     Returns:
       A `Solution`; its steps are those of all stages.

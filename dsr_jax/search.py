@@ -6,7 +6,7 @@ the bar, and every other entry is coded column by column only until its lower bo
 proven to be farther than the k-th: the answer is that of coding everything.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,9 +34,9 @@ class Found(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """The probe and some entries: their correlations and what these say."""
+    """The probe and some entries: what their correlations say."""
 
-    correlation: np.ndarray
+    given: tuple[Any, ...]  # what both kernels are given of them
     tile: Tile
     floors: np.ndarray  # (G, N) certified lower bounds of the squared errors
     guess: np.ndarray  # (G,) of the distance
@@ -104,27 +104,25 @@ def first(figures: tuple[np.ndarray, ...], k: int) -> Found:
 
 def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, *, l1: float) -> _Pairs:
     """What correlations alone say: a column's error is at least (l1 / c)^2, c its largest, and about 1 - c^2 + l1^2."""
-    correlation = (probe.rows @ tile.rows.T).reshape(-1)
-    top = np.empty((len(tile.counts), int(probe.counts[0])), np.float32)
-    arguments = (
-        correlation,
+    given = (
+        (probe.rows @ tile.rows.T).reshape(-1),
         len(tile.rows),
         probe.table,
         probe.inverse,
         tile.table,
         tile.firsts,
         tile.counts,
-        np.cumsum([0, *tile.counts]),
-        gallery.inverse[tile.blocks],
         (tile.scales, probe.scales),
     )
-    workers.each(lambda space, start, stop: search_kernel.largest(space, *arguments, start, stop, top), len(top))
+    top = np.empty((len(tile.counts), int(probe.counts[0])), np.float32)
+    own = np.cumsum([0, *tile.counts]), gallery.inverse[tile.blocks]
+    workers.each(lambda space, start, stop: search_kernel.largest(space, *given, *own, start, stop, top), len(top))
     doubt = max(16, 2 * active_set.rounding(probe.rows.shape[1])) * EPS
     floors = np.where(top <= l1, 1, np.square(l1 / (top + doubt))) * (1 - doubt)
     guess = np.where(top <= l1, 1, 1 - np.square(top) + l1**2)
     floors[:, probe.inverse == 0] = guess[:, probe.inverse == 0] = 0
     order = np.argsort((floors - guess).mean(axis=0), kind="stable")
-    return _Pairs(correlation, tile, floors, guess.mean(axis=1), order)
+    return _Pairs(given, tile, floors, guess.mean(axis=1), order)
 
 
 def _until(
@@ -142,25 +140,8 @@ def _until(
     """Figures (4, G) of the entries ``who``, means over the columns, and how many columns were coded of each."""
     tile, columns = pairs.tile, int(probe.counts[0])
     sums, done = np.empty((5, who.size)), np.zeros(who.size, np.int64)
-    arguments = (
-        pairs.correlation,
-        len(tile.rows),
-        *grams,
-        probe.table,
-        probe.inverse,
-        tile.table,
-        tile.firsts,
-        tile.counts,
-        (tile.scales, probe.scales),
-        pairs.order,
-        pairs.floors,
-        bar * columns,
-        l1,
-        EPS,
-        active_set.rounding(probe.rows.shape[1]),
-        tol,
-        who,
-    )
+    units = active_set.rounding(probe.rows.shape[1])
+    arguments = *pairs.given, *grams, pairs.order, pairs.floors, bar * columns, l1, EPS, units, tol, who
     workers.each(lambda space, start, stop: search_kernel.until(space, *arguments, start, stop, sums, done), who.size)
     for i in np.flatnonzero((done == columns) & ~(sums[4] <= tol)).tolist():
         pair = pooled.problem(probe, gallery, 0, tile.members.start + int(who[i]))

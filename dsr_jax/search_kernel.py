@@ -17,7 +17,7 @@ from dsr_jax.pooled_kernel import ROW, correlations, gram_of, positions
 @kernel(threads=True)
 @no_type_check
 def largest(
-    space, correlation, stride, probe, inverse, maps, entries, counts, blocks, lengths, scales, start, stop, out
+    space, correlation, stride, probe, inverse, maps, entries, counts, scales, blocks, lengths, start, stop, out
 ):
     """(G, N) largest |Y_j'x_n| of each probe column on the entries start ... stop.
 
@@ -43,14 +43,14 @@ def until(
     space,
     correlation,
     stride,
-    grams,
-    places,
     probe,
     inverse,
     maps,
     entries,
     counts,
     scales,
+    grams,
+    places,
     order,
     floors,
     bar,

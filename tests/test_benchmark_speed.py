@@ -309,8 +309,12 @@ def test_bad_input_writes_nothing(people, tmp_path, capsys, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_of_something_else_is_no_file_of_maps(people, tmp_path, capsys):
+@pytest.mark.parametrize("truncated", [False, True])
+def test_a_file_of_something_else_is_no_file_of_maps(people, tmp_path, capsys, truncated):
     (tmp_path / "maps.npz").write_text("maps")
+    if truncated:
+        np.savez(tmp_path / "maps.npz", values=np.zeros(1000))
+        (tmp_path / "maps.npz").write_bytes((tmp_path / "maps.npz").read_bytes()[:3000])
     assert benchmark(people, tmp_path / "out", "--quick", f"--maps={tmp_path / 'maps.npz'}") == 1
     assert "is not a file of maps: give another --maps" in capsys.readouterr().err
 

@@ -119,7 +119,7 @@ def _table(kind: str, title: str, asked: dict[str, Spec], done: dict[str, dict[s
     notes = [
         "drawn maps, multi-scale, each line in a process of its own, which compiles before; 1 MB = 2^20 bytes resident",
         "peak = imported (Python, JAX, compiled code) + maps that the caller holds + what building and matching add;",
-        "a gallery of separate arrays is copied into one; of one array, such as a loaded `Gallery`, it is not",
+        "the gallery is copied once, so that what the caller does to its arrays is nothing to it",
     ]
     return Table(title, HEADER, rows, notes)
 

@@ -8,6 +8,7 @@ kept in a file that knows what they are of.
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,9 +81,9 @@ class Store:
         self._path, self._content = None if path is None else Path(path), {}
         if self._path is not None and self._path.exists():
             try:
-                with np.load(self._path, allow_pickle=False) as file:
+                with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                     self._content = {name: file[name] for name in file.files}
-            except (OSError, ValueError, EOFError, AttributeError) as error:
+            except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
                 raise ValueError(f"maps {self._path} is not a file of maps: give another --maps=FILE.npz") from error
 
     def get(self, key: str, about: dict[str, Any], make: Callable[[], Maps]) -> Maps:

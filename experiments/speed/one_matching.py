@@ -58,7 +58,7 @@ def run(
       rounds: how often the matching is timed.
       l1: weight of the L1 penalty.
       seed: of the maps.
-      together: the gallery's maps lie in one array, as a loaded gallery's do, and are not copied; else in many.
+      together: the gallery's maps lie in one array; else in many.
     """
     few = stand_ins.drawn(2, shape=shape, seed=seed)
     match.distances(few[:1], few, l1=l1)  # compiles

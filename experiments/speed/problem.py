@@ -1,6 +1,6 @@
 """The coding problems of all pairs of some maps, in float64: what every contender is given, and what is true.
 
-Blocks are cut here in NumPy float64 (Eq. 1, 2, Sec. 3.4) and handed to each peer in the type and memory order that it
+Blocks are cut in float64 (Eq. 1, 2, Sec. 3.4) and handed to each peer in the type and memory order that it
 likes. `oracle` is the distance of the exact coder in float64; `judge` says how far codes of any origin are from it, and
 their duality gap (see `dsr_jax.sparse`).
 """
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from dsr_jax import active_set, sparse
+from dsr_jax import active_set, blocks, sparse
 
 Floats = NDArray[np.float64]
 
@@ -30,7 +30,8 @@ class Problem(NamedTuple):
         cls, probes: Sequence[np.ndarray], gallery: Sequence[np.ndarray], *, scales: tuple[int, ...], l1: float
     ) -> "Problem":
         """Of (h, w, d) maps."""
-        return cls([cut(m, scales) for m in probes], [cut(m, scales) for m in gallery], l1)
+        x, y = ([blocks.cut_exactly(m, scales=scales) for m in side] for side in (probes, gallery))
+        return cls(x, y, l1)
 
     def first(self, count: int) -> "Problem":
         """The first so many probes with the first so many gallery images."""
@@ -50,26 +51,6 @@ class Problem(NamedTuple):
         counts = np.array([len(x) for x in self.probes])
         starts = np.cumsum([0, *counts[:-1]])
         return np.stack([np.add.reduceat(np.asarray(e, np.float64), starts) / counts for e in errors], axis=1)
-
-
-def cut(feature_map: np.ndarray, scales: tuple[int, ...]) -> Floats:
-    """Unit-length float64 blocks (n, d) of one map, the scales that fit stacked; zero blocks stay zero.
-
-    Example:
-      >>> import numpy as np
-      >>> cut(np.ones((2, 2, 4)), (1, 2, 3)).shape
-      (5, 4)
-    """
-    values = np.asarray(feature_map, np.float64)
-    height, width, channels = values.shape
-    windows = [
-        np.lib.stride_tricks.sliding_window_view(values, (s, s), axis=(0, 1)).mean(axis=(-2, -1)).reshape(-1, channels)
-        for s in scales
-        if s <= min(height, width)
-    ]
-    stacked = np.concatenate(windows)
-    lengths = np.linalg.norm(stacked, axis=1, keepdims=True)
-    return np.divide(stacked, lengths, out=np.zeros_like(stacked), where=lengths > 0)
 
 
 def oracle(problem: Problem) -> Floats:
