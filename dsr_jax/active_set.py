@@ -13,15 +13,14 @@ callback to the host), for training on CPU; on a GPU or TPU use `proximal` or `f
 """
 
 import functools
-import os
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsr_jax import active_set_kernel
+from dsr_jax import active_set_kernel, cores
+from dsr_jax.compiled import flat
 from dsr_jax.sparse import Solution
 
 # Active atoms of a column at the first attempt; real maps need at most 20. And columns that are worth a thread.
@@ -261,21 +260,14 @@ def _attempt(
     rows, strides = _rows(correlation)
     figures, steps = np.empty((5, shape[0] * shape[1]), dtype), np.zeros(shape[0] * shape[1], np.int32)
     codes_out = np.empty((0, 0), dtype) if dense is None else dense
-    arguments: tuple[Any, ...] = (_flat(gram), rows, shape, strides, energy.astype(dtype))
+    arguments: tuple[Any, ...] = (flat(gram), rows, shape, strides, energy.astype(dtype))
 
     def part(start: int, stop: int) -> None:
         space = active_set_kernel.space(shape[2], places, dtype)
         options = float(l1), eps, units, tol, limit
         active_set_kernel.solve(space, *arguments, *options, start, stop, figures, steps, codes_out)
 
-    count = threads or cores()
-    parts = min(4 * count, steps.size // PART)
-    if count == 1 or parts < 2:
-        part(0, steps.size)
-    else:
-        edges = np.linspace(0, steps.size, parts + 1).astype(int).tolist()
-        with ThreadPoolExecutor(count) as pool:
-            list(pool.map(part, edges[:-1], edges[1:]))
+    cores.each(part, steps.size, threads=threads, least=PART)
     error, lower, upper, gap, short = figures.reshape(5, *shape[:2])
     return Columns(error, lower, upper, gap, steps.reshape(shape[:2])), short
 
@@ -289,24 +281,12 @@ def rounding(length: int) -> float:
     return max(float(active_set_kernel.UNITS), float(np.sqrt(length)))
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _rows(correlation: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The correlations as one flat array, and how many rows further the next dictionary and the next column are."""
     swapped = correlation.transpose(1, 0, 2)
     if swapped.flags.c_contiguous:
-        return _flat(swapped), (1, correlation.shape[0])
-    return _flat(correlation), (correlation.shape[1], 1)
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    """All numbers in a row, not to be written to: arrays of JAX are not, and one type is compiled once."""
-    flat = np.ascontiguousarray(array).reshape(-1).view()
-    flat.flags.writeable = False
-    return flat
+        return flat(swapped), (1, correlation.shape[0])
+    return flat(correlation), (correlation.shape[1], 1)
 
 
 def _check(

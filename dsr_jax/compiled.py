@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numba
+import numpy as np
 
 FOLDER = Path(__file__).parent
 # Numbers are finite (the callers' promise), sums may be regrouped; nothing is allocated.
@@ -38,6 +39,13 @@ def kernel(*, threads: bool = False) -> Callable[[Callable[..., Any]], Callable[
             numba.config.CACHE_DIR = given
 
     return decorate
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """All numbers in a row, not to be written to: arrays of JAX are not, and one type is compiled once."""
+    row = np.ascontiguousarray(array).reshape(-1).view()
+    row.flags.writeable = False
+    return row
 
 
 @functools.cache

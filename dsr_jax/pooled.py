@@ -7,14 +7,14 @@ without padding, and nothing larger than a tile's products is ever kept.
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import active_set, pooled_kernel
+from dsr_jax import active_set, cores, pooled_kernel
 from dsr_jax.positions import Grams, Positions, Tile
+from dsr_jax.product_kernel import product
 
 # Bytes of a tile's correlations, and of its gallery positions, beyond which a larger one no longer helps.
 COMFORT, WIDE = 1 << 23, 1 << 25
@@ -47,12 +47,11 @@ def solve(
     """
     shape = len(probes), len(gallery)
     figures = np.empty((4, *shape), np.float32)
-    probe_limit, gallery_limit, crew = limits(
-        probes, gallery, max_bytes=max_bytes, threads=threads or active_set.cores()
-    )
+    probe_limit, gallery_limit, crew = limits(probes, gallery, max_bytes=max_bytes, threads=threads or cores.count())
     kept = [probes.tile(0, shape[0])] if probe_limit >= shape[0] else None
     bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
-    with bar, Workers(probes, gallery, crew) as workers:
+    workers = Workers(probes, gallery, crew)
+    with bar:
         inverse = probes.inverse
         for entries in gallery.tiles(gallery_limit):
             grams = entries.grams()
@@ -95,25 +94,16 @@ def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: in
 
 
 class Workers:
-    """Threads with working memory for pairs of these entries."""
+    """Working memory for pairs of these entries, one per thread."""
 
     def __init__(self, probes: Positions, gallery: Positions, threads: int):
-        """Starts as many."""
+        """For as many threads."""
         self.count = threads
-        self._pool = ThreadPoolExecutor(self.count)
         self._spaces: SimpleQueue[pooled_kernel.Space] = SimpleQueue()
         positions, atoms = int(max(probes.heights.max(), gallery.heights.max())), int(gallery.counts.max())
         for _ in range(self.count):
             places = min(atoms, active_set.PLACES)
             self._spaces.put(pooled_kernel.space(positions, int(probes.counts.max()), atoms, places))
-
-    def __enter__(self) -> "Workers":
-        """For use with ``with``."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ends the threads."""
-        self._pool.shutdown()
 
     def each(self, call: Callable[[pooled_kernel.Space, int, int], None], total: int) -> None:
         """Calls ``call(space, start, stop)`` for parts of 0 ... total, in parallel."""
@@ -125,16 +115,14 @@ class Workers:
             finally:
                 self._spaces.put(space)
 
-        parts = min(total, 4 * self.count) if self.count > 1 else min(total, 1)
-        edges = np.linspace(0, total, parts + 1).astype(int).tolist()
-        list(self._pool.map(part, edges[:-1], edges[1:]))
+        cores.each(part, total, threads=self.count)
 
 
 def _sums(
     workers: Workers, images: Tile, inverse: np.ndarray, entries: Tile, grams: Grams, *, l1: float, tol: float
 ) -> np.ndarray:
     """Per pair (5, G, P): error, lower, upper summed over the blocks, largest gap with and without rounding."""
-    correlation = images.rows @ entries.rows.T
+    correlation = product(images.rows, entries.rows, threads=workers.count)
     figures = np.empty((5, entries.counts.size, images.counts.size))
     arguments = (
         correlation.reshape(-1),

@@ -111,12 +111,13 @@ class Positions:
     @functools.cached_property
     def inverse(self) -> np.ndarray:
         """One over the length of every block, 0 where it is zero, all entries one after another."""
-        each = self.maps()
+        kept = "grams" in vars(self)
+        each = self if kept else self.maps()  # products across the maps of an entry are not needed
         space = pooled_kernel.space(int(each.heights.max()), 1, int(each.counts.max()), 1)
         found = np.empty(int(each.counts.sum()), np.float32)
-        for tile in each.tiles(max(1, SMALL // (4 * int(each.heights.max()) ** 2))):
-            grams = *tile.grams(), tile.table, tile.firsts, tile.counts
-            pooled_kernel.lengths(space, *grams, tile.scales, found[tile.blocks])
+        for tile in each.tiles(len(each) if kept else max(1, SMALL // (4 * int(each.heights.max()) ** 2))):
+            grams = self.grams if kept else tile.grams()
+            pooled_kernel.lengths(space, *grams, tile.table, tile.firsts, tile.counts, tile.scales, found[tile.blocks])
         return found
 
     def maps(self) -> "Positions":

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import active_set, pooled, search_kernel
+from dsr_jax import active_set, cores, pooled, search_kernel
 from dsr_jax.pooled import EPS, Workers
 from dsr_jax.positions import Grams, Positions, Tile
+from dsr_jax.product_kernel import product
 
 ROUND = 64  # entries coded before the bar is looked at again, at first; doubled every round, to this many times 16
 
@@ -63,30 +64,30 @@ def nearest(
     Returns:
       What was `Found`. Equal distances are in the order of the entries.
     """
-    crew = pooled.limits(probe, gallery, max_bytes=max_bytes, threads=threads or active_set.cores())[2]
+    crew = pooled.limits(probe, gallery, max_bytes=max_bytes, threads=threads or cores.count())[2]
     tallest = int(gallery.heights.max())
     kept = gallery.grams if 4 * int(np.sum(gallery.heights**2)) <= max_bytes // 2 else None
     at_once = max(1, max_bytes // (8 * len(probe.rows) * tallest + 64 * int(probe.counts[0])))
     most = 16 * ROUND if kept is not None else max(1, min(16 * ROUND, max_bytes // (16 * tallest**2)))
     columns, beyond, coded = int(probe.counts[0]), np.inf, 0
     entries, figures = np.zeros(0, np.int64), np.zeros((4, 0))
-    with Workers(probe, gallery, crew) as workers:
-        for tile in gallery.tiles(at_once):
-            pairs = _bounds(workers, probe, gallery, tile, l1=l1)
-            left, size, floors = np.argsort(pairs.guess, kind="stable"), min(ROUND, most), pairs.floors.mean(axis=1)
-            while left.size:
-                bar = np.partition(figures[2], k - 1)[k - 1] if entries.size >= k else np.inf
-                out = floors[left] > bar
-                beyond = min(beyond, floors[left[out]].min(initial=np.inf))
-                left = left[~out]
-                who, left, size = left[:size], left[size:], min(2 * size, most)
-                grams = tile.grams(who) if kept is None else Grams(kept.flat, kept.places[tile.members][who])
-                sums, done = _until(workers, probe, gallery, pairs, grams, who, bar=bar, l1=l1, tol=tol)
-                coded += int(done.sum())
-                inside = done == columns
-                beyond = min(beyond, sums[1, ~inside].min(initial=np.inf))
-                entries = np.append(entries, who[inside] + tile.members.start)
-                figures = np.append(figures, sums[:, inside], axis=1)
+    workers = Workers(probe, gallery, crew)
+    for tile in gallery.tiles(at_once):
+        pairs = _bounds(workers, probe, gallery, tile, l1=l1)
+        left, size, floors = np.argsort(pairs.guess, kind="stable"), min(ROUND, most), pairs.floors.mean(axis=1)
+        while left.size:
+            bar = np.partition(figures[2], k - 1)[k - 1] if entries.size >= k else np.inf
+            out = floors[left] > bar
+            beyond = min(beyond, floors[left[out]].min(initial=np.inf))
+            left = left[~out]
+            who, left, size = left[:size], left[size:], min(2 * size, most)
+            grams = tile.grams(who) if kept is None else Grams(kept.flat, kept.places[tile.members][who])
+            sums, done = _until(workers, probe, gallery, pairs, grams, who, bar=bar, l1=l1, tol=tol)
+            coded += int(done.sum())
+            inside = done == columns
+            beyond = min(beyond, sums[1, ~inside].min(initial=np.inf))
+            entries = np.append(entries, who[inside] + tile.members.start)
+            figures = np.append(figures, sums[:, inside], axis=1)
     figures = figures.astype(np.float32)
     ranked = np.lexsort((entries, figures[0]))
     best, rest = ranked[:k], ranked[k:]
@@ -105,7 +106,7 @@ def first(figures: tuple[np.ndarray, ...], k: int) -> Found:
 def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, *, l1: float) -> _Pairs:
     """What correlations alone say: a column's error is at least (l1 / c)^2, c its largest, and about 1 - c^2 + l1^2."""
     given = (
-        (probe.rows @ tile.rows.T).reshape(-1),
+        product(probe.rows, tile.rows, threads=workers.count).reshape(-1),
         len(tile.rows),
         probe.table,
         probe.inverse,

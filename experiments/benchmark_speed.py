@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from absl import flags
 
-from dsr_jax import active_set
+from dsr_jax import cores
 from experiments import any_network, run, settings
 from experiments.speed import asked, coder, drawing, growth, identification, network, searching
 from experiments.speed.inputs import Inputs
@@ -115,7 +115,7 @@ def main() -> None:
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("benchmark_speed"))
     inputs = Inputs()
     workdir.begin()
-    machine = f"{active_set.cores()} cores, {jax.devices()[0].device_kind}, {FLAGS.rounds} rounds, seed {FLAGS.seed}"
+    machine = f"{cores.count()} cores, {jax.devices()[0].device_kind}, {FLAGS.rounds} rounds, seed {FLAGS.seed}"
     machine = "Quick run, not a measurement: " * FLAGS.quick + machine
     print(f"\n{machine}", flush=True)
     tables: list[Table] = []

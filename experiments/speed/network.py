@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsr_jax import active_set, fcn
+from dsr_jax import cores, fcn
 from experiments.speed import outcome
 from experiments.speed.alternating import Contender, alternate, ratio
 from experiments.speed.outcome import Figures, Part, Table, number
@@ -90,7 +90,7 @@ def run(wanted: Sequence[Case], *, width: float, seed: int, rounds: int, progres
         shown = ["" if math.isnan(value) else number(value) for value in seconds]
         rows.append((case.name.replace("_", " "), *cells, *shown, difference))
     notes = [
-        f"VGG-16 of {width:g} of its width, random weights, {active_set.cores()} cores; torch: channels_last, a thread "
+        f"VGG-16 of {width:g} of its width, random weights, {cores.count()} cores; torch: channels_last, a thread "
         "per core",
         "step: value and gradient of the mean square of the maps in all parameters; difference: of the maps, relative",
     ]
@@ -120,7 +120,7 @@ def _ours(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]
 
 def _torchs(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]:
     torch = importlib.import_module("torch")
-    torch.set_num_threads(active_set.cores())
+    torch.set_num_threads(cores.count())
     leaves = [_tensor(torch, layer[name]) for layer in params.values() for name in ("kernel", "bias")]
     x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
     apply = functools.partial(_apply, torch, leaves, x, case.output_stride)

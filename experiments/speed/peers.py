@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from dsr_jax import active_set, tiles
+from dsr_jax import cores, tiles
 from experiments.speed.problem import Problem
 
 Job = Callable[[], list[Any]]
@@ -126,7 +126,7 @@ def ridge_numpy(problem: Problem) -> Job:
 def ridge_torch(problem: Problem) -> Job:
     """The same in torch, by Cholesky."""
     torch = importlib.import_module("torch")
-    torch.set_num_threads(active_set.cores())
+    torch.set_num_threads(cores.count())
     x = torch.from_numpy(problem.columns.astype(np.float32))
     atoms = [torch.from_numpy(y.astype(np.float32)) for y in problem.gallery]
 
