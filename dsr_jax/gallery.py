@@ -43,6 +43,7 @@ class Gallery:
         names: Sequence[str] | None = None,
         scales: Sequence[int] = (1, 2, 3),
         pooling: str = "average",
+        copy: bool = True,
     ) -> "Gallery":
         """Checks the maps and keeps them.
 
@@ -52,6 +53,8 @@ class Gallery:
           names: a name per map, for people.
           scales: sides of the windows whose averages are blocks.
           pooling: "average" or "max".
+          copy: whether to copy the maps, so that what becomes of the arrays is nothing to the gallery. Without, the
+            memory is that of the arrays, which must stay as they are.
 
         Returns:
           The gallery.
@@ -71,7 +74,8 @@ class Gallery:
         maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
         labels = as_labels("identities", identities, len(maps))
         called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
-        maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
+        if copy:
+            maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
         return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
 
     @property

@@ -130,8 +130,8 @@ def distances(
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
     """
-    problem = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder, l1=l1, tol=tol)
-    probes, gallery, chosen = problem
+    given: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol, "max_bytes": max_bytes}
+    probes, gallery, chosen = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, **given)
     options: dict[str, Any] = {
         "l1": min(float(l1), MUTE),
         "tol": float(tol),
@@ -198,8 +198,8 @@ def search(
         raise ValueError(f"k must be a whole number >= 1, got {k!r}")
     if coder == "ridge":
         raise ValueError("coder must not be 'ridge' here: it has no certificate; sort match.distances(coder='ridge')")
-    problem = _problem(probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder, l1=l1, tol=tol)
-    probes, gallery, chosen = problem
+    given: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol, "max_bytes": max_bytes}
+    probes, gallery, chosen = _problem(probe_map, gallery_maps, scales, probe_scales, pooling, identities, **given)
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
     options: dict[str, Any] = {"l1": min(float(l1), MUTE), "tol": float(tol), "max_bytes": int(max_bytes)}
@@ -286,6 +286,7 @@ def _problem(
     coder: str,
     l1: float,
     tol: float,
+    max_bytes: int = 1,
 ) -> tuple[Entries, Gallery, str]:
     """What a call compares, checked: probes, gallery, and the coder that it stands for.
 
@@ -301,11 +302,11 @@ def _problem(
             identities=identities,
             scales=(1, 2, 3) if scales is None else scales,
             pooling="average" if pooling is None else pooling,
+            copy=False,
         )
-    if not l1 > 0 or not np.isfinite(l1):
-        raise ValueError(f"l1 must be positive, got {l1}; the paper uses 0.4")
-    if not tol > 0:
-        raise ValueError(f"tol must be positive, got {tol}; float32 certifies about 1e-6")
+    _check_positive("l1", l1, "the paper uses 0.4")
+    _check_positive("tol", tol, "float32 certifies about 1e-6")
+    _check_positive("max_bytes", max_bytes, "half a gigabyte, 1 << 29, is the default")
     chosen = choose_coder(coder)
     probes_at = gallery.scales if probe_scales is None else as_scales("probe_scales", probe_scales)
     given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
@@ -316,6 +317,12 @@ def _problem(
             f"{gallery.maps[0].shape[2]}"
         )
     return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
+
+
+def _check_positive(argument: str, value: Any, advice: str) -> None:
+    """Raises ValueError for anything but a finite number above zero."""
+    if np.ndim(value) or not hasattr(value, "__float__") or not 0 < float(value) < np.inf:
+        raise ValueError(f"{argument} must be a positive number, got {value!r}; {advice}")
 
 
 def _check_own(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:

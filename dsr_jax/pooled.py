@@ -59,7 +59,7 @@ def solve(
                 sums = _sums(workers, images, inverse, entries, grams, l1=l1, tol=tol)
                 for g, p in np.argwhere(~(sums[4] <= tol)).tolist():
                     pair = problem(probes, gallery, images.members.start + p, entries.members.start + g)
-                    sums[:4, g, p] = again(*pair, l1=l1, tol=tol, length=probes.rows.shape[1])
+                    sums[:4, g, p] = again(*pair, l1=l1, tol=tol, length=probes.channels)
                 sums[:3] /= images.counts
                 figures[:, images.members, entries.members] = sums[:4].transpose(0, 2, 1)
                 bar.update(sums[0].size)
@@ -77,7 +77,7 @@ def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: in
     blocks = -(-int(gallery.counts.max()) // pooled_kernel.LANES) * pooled_kernel.LANES
     places = 2 * max(columns, atoms) + int(gallery.counts.max()) + int(probes.counts.max())
     each = 4 * blocks * places
-    probe, entry = 4 * columns * probes.rows.shape[1], 4 * atoms * (atoms + gallery.rows.shape[1])
+    probe, entry = 4 * columns * probes.channels, 4 * atoms * (atoms + gallery.channels)
     pair = 4 * columns * atoms + 40
     least = each + pair + probe + entry
     if least > max_bytes:

@@ -18,7 +18,7 @@ from dsr_jax.pooled_kernel import BLOCK, CUT, HEIGHT, ROW, WIDTH
 
 # The largest number of a position must lie between these, or be 0, for products of positions to be safe.
 SMALLEST, LARGEST = 1e-12, 1e12
-SMALL = 1 << 23  # bytes of Gram matrices while lengths are computed
+SMALL = 1 << 23  # bytes of Gram matrices and positions while lengths are computed
 
 
 class Tile(NamedTuple):
@@ -68,7 +68,8 @@ class Positions:
     """All entries of one side.
 
     Attributes:
-      rows: (R, d) positions of all maps in the entries' order, or unit blocks of maps that had to be cut.
+      rows: (R, d) positions of all maps in the entries' order, or unit blocks of maps that had to be cut; copied tile
+        by tile where the maps lie apart.
       table: as in `Tile`, rows counted within the entry.
       firsts: (E + 1,) first map of each entry.
       counts: (E,) blocks of each entry.
@@ -76,7 +77,7 @@ class Positions:
       scales: sides of the windows, ascending.
     """
 
-    rows: np.ndarray
+    rows: "Rows"
     table: np.ndarray
     firsts: np.ndarray
     counts: np.ndarray
@@ -102,11 +103,17 @@ class Positions:
             before = np.cumsum([0, *each])
             table[:, column] = before[:-1] - np.repeat(before[firsts[:-1]], np.diff(firsts))
             totals.append(np.diff(before[firsts]))
-        return cls(join(rows), table, firsts, totals[1], totals[0], np.array(scales))
+        together = Rows.of([np.concatenate(rows)] if table[:, CUT].any() else rows)
+        return cls(together, table, firsts, totals[1], totals[0], np.array(scales))
 
     def __len__(self) -> int:
         """Number of entries."""
         return len(self.counts)
+
+    @property
+    def channels(self) -> int:
+        """Length d of a position."""
+        return self.rows.parts[0].shape[1]
 
     @functools.cached_property
     def inverse(self) -> np.ndarray:
@@ -115,7 +122,8 @@ class Positions:
         each = self if kept else self.maps()  # products across the maps of an entry are not needed
         space = pooled_kernel.space(int(each.heights.max()), 1, int(each.counts.max()), 1)
         found = np.empty(int(each.counts.sum()), np.float32)
-        for tile in each.tiles(len(each) if kept else max(1, SMALL // (4 * int(each.heights.max()) ** 2))):
+        tallest = int(each.heights.max())
+        for tile in each.tiles(len(each) if kept else max(1, SMALL // (4 * tallest * (tallest + self.channels)))):
             grams = self.grams if kept else tile.grams()
             pooled_kernel.lengths(space, *grams, tile.table, tile.firsts, tile.counts, tile.scales, found[tile.blocks])
         return found
@@ -147,7 +155,7 @@ class Positions:
         table = self.table[firsts[0] : firsts[-1]].copy()
         table[:, ROW] += np.repeat(offsets[:-1], np.diff(firsts))
         above = int(self.heights[:start].sum())
-        rows = self.rows[above : above + offsets[-1]]
+        rows = self.rows.between(above, above + int(offsets[-1]))
         before = int(self.counts[:start].sum())
         own = slice(before, before + int(self.counts[start:stop].sum()))
         return Tile(
@@ -155,23 +163,41 @@ class Positions:
         )
 
 
-def join(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays (n_i, d) below each other; no copy where they follow each other in memory already.
+class Rows(NamedTuple):
+    """Arrays (n_i, d) as if below each other.
 
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax.positions import join
-      >>> whole = np.arange(8.0).reshape(4, 2)
-      >>> np.shares_memory(join([whole[:3], whole[3:]]), whole), join([whole[3:], whole[:3]]).shape
-      (True, (4, 2))
+    Attributes:
+      parts: the arrays, or one that holds them all where they follow each other in memory.
+      starts: where each begins.
     """
-    ends = [array.ctypes.data + array.nbytes for array in arrays]
-    follow = all(end == after.ctypes.data for end, after in zip(ends, arrays[1:], strict=False))
-    owner = arrays[0].base
-    if not follow or owner is None or any(a.base is not owner or not a.flags.c_contiguous for a in arrays):
-        return np.concatenate(arrays)
-    total, (first, *_) = sum(map(len, arrays)), arrays
-    return np.lib.stride_tricks.as_strided(first, (total, first.shape[1]), first.strides)
+
+    parts: Sequence[np.ndarray]
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, arrays: Sequence[np.ndarray]) -> "Rows":
+        """Nothing is copied.
+
+        Example:
+          >>> import numpy as np
+          >>> from dsr_jax.positions import Rows
+          >>> whole = np.arange(8.0).reshape(4, 2)
+          >>> len(Rows.of([whole[:3], whole[3:]]).parts), len(Rows.of([whole[3:], whole[:3]]).parts)
+          (1, 2)
+        """
+        ends = [array.ctypes.data + array.nbytes for array in arrays]
+        follow = all(end == after.ctypes.data for end, after in zip(ends, arrays[1:], strict=False))
+        owner = arrays[0].base
+        if follow and owner is not None and all(a.base is owner and a.flags.c_contiguous for a in arrays):
+            shape = sum(map(len, arrays)), arrays[0].shape[1]
+            arrays = [np.lib.stride_tricks.as_strided(arrays[0], shape, arrays[0].strides)]
+        return cls(arrays, np.cumsum([0, *map(len, arrays)]))
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """The rows start ... stop; a copy if they lie apart."""
+        first, last = (np.searchsorted(self.starts, [start, stop - 1], side="right") - 1).tolist()
+        parts, offset = self.parts[first : last + 1], int(self.starts[first])
+        return (parts[0] if first == last else np.concatenate(parts))[start - offset : stop - offset]
 
 
 def _poolable(feature_map: np.ndarray, scales: tuple[int, ...], pooling: str) -> bool:

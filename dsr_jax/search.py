@@ -67,7 +67,8 @@ def nearest(
     crew = pooled.limits(probe, gallery, max_bytes=max_bytes, threads=threads or cores.count())[2]
     tallest = int(gallery.heights.max())
     kept = gallery.grams if 4 * int(np.sum(gallery.heights**2)) <= max_bytes // 2 else None
-    at_once = max(1, max_bytes // (8 * len(probe.rows) * tallest + 64 * int(probe.counts[0])))
+    copied = 4 * gallery.channels * tallest if len(gallery.rows.parts) > 1 else 0
+    at_once = max(1, max_bytes // (8 * int(probe.heights[0]) * tallest + 64 * int(probe.counts[0]) + copied))
     most = 16 * ROUND if kept is not None else max(1, min(16 * ROUND, max_bytes // (16 * tallest**2)))
     columns, beyond, coded = int(probe.counts[0]), np.inf, 0
     entries, figures = np.zeros(0, np.int64), np.zeros((4, 0))
@@ -106,7 +107,7 @@ def first(figures: tuple[np.ndarray, ...], k: int) -> Found:
 def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, *, l1: float) -> _Pairs:
     """What correlations alone say: a column's error is at least (l1 / c)^2, c its largest, and about 1 - c^2 + l1^2."""
     given = (
-        product(probe.rows, tile.rows, threads=workers.count).reshape(-1),
+        product(probe.tile(0, 1).rows, tile.rows, threads=workers.count).reshape(-1),
         len(tile.rows),
         probe.table,
         probe.inverse,
@@ -118,7 +119,7 @@ def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, 
     top = np.empty((len(tile.counts), int(probe.counts[0])), np.float32)
     own = np.cumsum([0, *tile.counts]), gallery.inverse[tile.blocks]
     workers.each(lambda space, start, stop: search_kernel.largest(space, *given, *own, start, stop, top), len(top))
-    doubt = max(16, 2 * active_set.rounding(probe.rows.shape[1])) * EPS
+    doubt = max(16, 2 * active_set.rounding(probe.channels)) * EPS
     floors = np.where(top <= l1, 1, np.square(l1 / (top + doubt))) * (1 - doubt)
     guess = np.where(top <= l1, 1, 1 - np.square(top) + l1**2)
     floors[:, probe.inverse == 0] = guess[:, probe.inverse == 0] = 0
@@ -141,10 +142,10 @@ def _until(
     """Figures (4, G) of the entries ``who``, means over the columns, and how many columns were coded of each."""
     tile, columns = pairs.tile, int(probe.counts[0])
     sums, done = np.empty((5, who.size)), np.zeros(who.size, np.int64)
-    units = active_set.rounding(probe.rows.shape[1])
+    units = active_set.rounding(probe.channels)
     arguments = *pairs.given, *grams, pairs.order, pairs.floors, bar * columns, l1, EPS, units, tol, who
     workers.each(lambda space, start, stop: search_kernel.until(space, *arguments, start, stop, sums, done), who.size)
     for i in np.flatnonzero((done == columns) & ~(sums[4] <= tol)).tolist():
         pair = pooled.problem(probe, gallery, 0, tile.members.start + int(who[i]))
-        sums[:4, i] = pooled.again(*pair, l1=l1, tol=tol, length=probe.rows.shape[1])
+        sums[:4, i] = pooled.again(*pair, l1=l1, tol=tol, length=probe.channels)
     return np.concatenate([sums[:3] / columns, sums[3:4]]), done

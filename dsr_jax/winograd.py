@@ -6,7 +6,7 @@ units of float32's precision, relative to the largest.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,40 +43,36 @@ def image_gradient(gradient: np.ndarray, kernel: np.ndarray, out: np.ndarray) ->
 def kernel_gradient(images: np.ndarray, gradient: np.ndarray, out: np.ndarray) -> None:
     """Writes to ``out`` (3, 3, C, D) the gradient in the kernel, given that in the outputs (batch, H, W, D)."""
     channels = out.shape[2:]
-    total, whole = _matrices(*channels)
+    total = _matrices(*channels)
     for number, (start, stop) in enumerate(_chunks(images.shape, sum(channels))):
-        spread = _spread(winograd_kernel.inputs, images, start, stop)
-        gradients = _spread(winograd_kernel.gradients, gradient, start, stop)
+        spread = _spread(winograd_kernel.inputs, images, start, stop).each.transpose(0, 2, 1)
+        gradients = _spread(winograd_kernel.gradients, gradient, start, stop).each
         if number:
-            total += spread.transpose(0, 2, 1) @ gradients
+            np.add(total.each, spread @ gradients, out=total.each)
         else:
-            np.matmul(spread.transpose(0, 2, 1), gradients, out=total)
-    pairs, scratch = channels[0] * channels[1], 18 * winograd_kernel.RUN
+            np.matmul(spread, gradients, out=total.each)
+    _pairs(winograd_kernel.kernel_gradients, flat(total.whole), out.reshape(-1), channels, total.stride)
 
-    def part(start: int, stop: int) -> None:
-        winograd_kernel.kernel_gradients(
-            flat(whole), pairs, _room(scratch), out.reshape(-1), _stride(total), start, stop
-        )
 
-    cores.each(part, pairs, parts=1)
+class _Matrices(NamedTuple):
+    """Room for 36 matrices that lie a little apart."""
+
+    each: np.ndarray  # (36, rows, columns)
+    whole: np.ndarray  # the same and the gaps, in one row
+    stride: int  # from one to the next, in places
 
 
 def _convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray, *, back: bool) -> None:
     """With the kernel as it is, or, for ``back``, turned by half a circle and with its channels exchanged."""
     channels = kernel.shape[2:]
-    factors, whole = _matrices(*channels)
-    pairs, stride, scratch = channels[0] * channels[1], _stride(factors), 18 * winograd_kernel.RUN
-
-    def part(start: int, stop: int) -> None:
-        winograd_kernel.kernels(flat(kernel), pairs, back, _room(scratch), whole, stride, start, stop)
-
-    cores.each(part, pairs, parts=1)
-    factors = factors.transpose(0, 2, 1) if back else factors
+    transformed = _matrices(*channels)
+    _pairs(winograd_kernel.kernels, flat(kernel), transformed.whole, channels, transformed.stride, back)
+    factors = transformed.each.transpose(0, 2, 1) if back else transformed.each
     for start, stop in _chunks(images.shape, sum(channels)):
-        spread = _spread(winograd_kernel.inputs, images, start, stop)
-        products, whole = _matrices(spread.shape[1], factors.shape[2])
-        np.matmul(spread, factors, out=products)
-        _lines(winograd_kernel.outputs, flat(whole), out, out, start, stop, _stride(products))
+        spread = _spread(winograd_kernel.inputs, images, start, stop).each
+        products = _matrices(spread.shape[1], factors.shape[2])
+        np.matmul(spread, factors, out=products.each)
+        _lines(winograd_kernel.outputs, flat(products.whole), out.reshape(-1), out.shape, start, stop, products.stride)
 
 
 def _chunks(shape: tuple[int, ...], channels: int) -> list[tuple[int, int]]:
@@ -89,45 +85,57 @@ def _chunks(shape: tuple[int, ...], channels: int) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def _spread(transform: Callable[..., None], images: np.ndarray, start: int, stop: int) -> np.ndarray:
+def _spread(transform: Callable[..., None], images: np.ndarray, start: int, stop: int) -> _Matrices:
     """The transform (36, tiles, C) of some lines."""
-    matrices, whole = _matrices((stop - start) * -(-images.shape[2] // TILE), images.shape[3])
-    _lines(transform, flat(images), whole, images, start, stop, _stride(matrices))
-    return matrices
+    found = _matrices((stop - start) * -(-images.shape[2] // TILE), images.shape[3])
+    _lines(transform, flat(images), found.whole, images.shape, start, stop, found.stride)
+    return found
 
 
 def _lines(
     transform: Callable[..., None],
     source: np.ndarray,
     out: np.ndarray,
-    images: np.ndarray,
+    shape: tuple[int, ...],
     start: int,
     stop: int,
     stride: int,
 ) -> None:
-    """Transforms the lines start ... stop of ``images``, on all threads."""
-    shape, rows = images.shape[1:], images.shape[2] * images.shape[3]
-    lines = -(-shape[0] // TILE), start
-    across = TILE * -(-shape[1] // TILE) + 2
+    """Transforms the lines start ... stop of images (batch, H, W, C), on all threads."""
+    _, height, width, channels = shape
+    across = TILE * -(-width // TILE) + 2
 
     def part(begin: int, end: int) -> None:
-        room: Any = _room(28 * shape[2])
-        if transform is not winograd_kernel.outputs:
-            room = _room(6 * across * shape[2]), _room(6 * rows)
-        transform(source, shape, lines, room, out.reshape(-1), stride, start + begin, start + end)
+        scratch = _room(6 * across * channels), _room(6 * width * channels)
+        lines = -(-height // TILE), start
+        transform(source, (height, width, channels), lines, scratch, out, stride, start + begin, start + end)
 
     cores.each(part, stop - start, parts=2)
 
 
-def _matrices(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Room for 36 matrices that lie a little apart, and the same in one row."""
+def _pairs(
+    transform: Callable[..., None],
+    source: np.ndarray,
+    out: np.ndarray,
+    channels: tuple[int, ...],
+    stride: int,
+    *options: bool,
+) -> None:
+    """Transforms the kernels of all pairs of channels, on all threads."""
+    pairs = channels[0] * channels[1]
+
+    def part(start: int, stop: int) -> None:
+        transform(source, pairs, *options, _room(18 * winograd_kernel.RUN), out, stride, start, stop)
+
+    cores.each(part, pairs, parts=1)
+
+
+def _matrices(rows: int, columns: int) -> _Matrices:
     stride = rows * columns + APART
     whole = _room(PRODUCTS * stride)
-    return whole.reshape(PRODUCTS, stride)[:, : rows * columns].reshape(PRODUCTS, rows, columns), whole
-
-
-def _stride(matrices: np.ndarray) -> int:
-    return matrices.strides[0] // matrices.itemsize
+    return _Matrices(
+        whole.reshape(PRODUCTS, stride)[:, : rows * columns].reshape(PRODUCTS, rows, columns), whole, stride
+    )
 
 
 def _room(size: int) -> np.ndarray:

@@ -185,7 +185,8 @@ def outputs(products, shape, lines, scratch, out, stride, start, stop):
     height, width, c = np.uint64(shape[0]), np.uint64(shape[1]), np.uint64(shape[2])
     first, stride = np.uint64(lines[1]), np.uint64(stride)
     across = (width + np.uint64(3)) // np.uint64(4)
-    row, six, edge = width * c, np.uint64(6) * c, np.uint64(24) * c
+    row, six = width * c, np.uint64(6) * c
+    columns, edge = scratch
     for line in range(start, stop):
         image, y = np.uint64(line) // np.uint64(lines[0]), np.uint64(line) % np.uint64(lines[0]) * np.uint64(4)
         at = (image * height + y) * row
@@ -193,16 +194,16 @@ def outputs(products, shape, lines, scratch, out, stride, start, stop):
         for t in range(across):
             for k in range(6):
                 o = tile + t * c + np.uint64(k) * stride
-                _outputs(products, o, np.uint64(6) * stride, c, scratch, np.uint64(k) * c, six)
-            columns = min(np.uint64(4), width - np.uint64(4) * t)
+                _outputs(products, o, np.uint64(6) * stride, c, columns, np.uint64(k) * c, six)
+            inside = min(np.uint64(4), width - np.uint64(4) * t)
             for i in range(min(np.uint64(4), height - y)):
                 to = at + np.uint64(i) * row + np.uint64(4) * t * c
-                if columns == 4:
-                    _outputs(scratch, np.uint64(i) * six, c, c, out, to, c)
+                if inside == 4:
+                    _outputs(columns, np.uint64(i) * six, c, c, out, to, c)
                 else:
-                    _outputs(scratch, np.uint64(i) * six, c, c, scratch, edge, c)
-                    for j in range(columns * c):
-                        out[to + j] = scratch[edge + j]
+                    _outputs(columns, np.uint64(i) * six, c, c, edge, np.uint64(0), c)
+                    for j in range(inside * c):
+                        out[to + j] = edge[j]
 
 
 @kernel(threads=True)

@@ -298,11 +298,11 @@ BAD = [
     (np.ones((2, 2, D)), {"probe_scales": (3,)}, "smaller than one block of scales"),
     (np.ones((2, 2, D), complex), {}, "real numbers"),
     (np.full((2, 2, D), "a"), {}, "real numbers"),
-    (np.ones((2, 2, D)), {"l1": 0}, "l1 must be positive, got 0"),
-    (np.ones((2, 2, D)), {"l1": -1.0}, "l1 must be positive"),
-    (np.ones((2, 2, D)), {"l1": np.nan}, "l1 must be positive"),
-    (np.ones((2, 2, D)), {"l1": np.inf}, "l1 must be positive"),
-    (np.ones((2, 2, D)), {"tol": 0.0}, "tol must be positive"),
+    (np.ones((2, 2, D)), {"l1": 0}, "l1 must be a positive number, got 0"),
+    (np.ones((2, 2, D)), {"l1": -1.0}, "l1 must be a positive number"),
+    (np.ones((2, 2, D)), {"l1": np.nan}, "l1 must be a positive number"),
+    (np.ones((2, 2, D)), {"l1": np.inf}, "l1 must be a positive number"),
+    (np.ones((2, 2, D)), {"tol": 0.0}, "tol must be a positive number"),
     (np.ones((2, 2, D)), {"coder": "lars"}, "coder must be 'auto' or one of"),
     (np.ones((2, 2, D)), {"scales": ()}, "scales must be whole numbers"),
     (np.ones((2, 2, D)), {"scales": (0,)}, "scales must be whole numbers"),
@@ -319,6 +319,17 @@ BAD = [
 def test_errors_name_the_argument(probes, options, words):
     with pytest.raises(ValueError, match=words):
         match.distances(probes, list(maps("gallery")), **options)
+
+
+@pytest.mark.parametrize("value", ["0.4", None, [0.4], np.ones(2), 0, -1, np.nan, np.inf, 1j, {}])
+def test_numbers_that_are_none(value):
+    with pytest.raises(ValueError, match="l1 must be a positive number, got .*; the paper uses 0.4"):
+        match._check_positive("l1", value, "the paper uses 0.4")
+
+
+@pytest.mark.parametrize("value", [0.4, 1, np.float32(0.4), jnp.float32(0.4), np.array(0.4)])
+def test_numbers_of_every_kind(value):
+    match._check_positive("l1", value, "")
 
 
 def test_errors_of_the_gallery():
@@ -342,6 +353,15 @@ def test_auto_is_the_coder_of_this_machine():
     expected = "active_set" if jax.default_backend() == "cpu" else "proximal"
     assert match.choose_coder("auto") == expected
     assert distances(coder="auto").coder == expected
+
+
+@pytest.mark.parametrize("coder", CODERS)
+def test_a_tolerance_below_precision_gives_what_is_reachable(coder):
+    """Nothing certifies 1e-12 in float32: the distances are as good as ever, and the interval says how good."""
+    found, usual = distances(coder=coder, tol=1e-12), distances(coder=coder)
+    np.testing.assert_allclose(found.distance, usual.distance, atol=1e-6)
+    assert (found.lower <= found.distance).all() and (found.distance <= found.upper).all()
+    assert (found.gap > 1e-12).any() and (found.upper - found.lower > 0).any()
 
 
 def test_a_dead_probe_block_costs_nothing_and_counts():

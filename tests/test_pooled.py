@@ -119,3 +119,28 @@ def test_memory_decides_the_number_of_threads():
     smallest = int(str(least.value).split("at least ")[1].split()[0])
     assert pooled.limits(*both, max_bytes=smallest, threads=64) == (1, 1, 1)
     assert pooled.limits(*both, max_bytes=1 << 40, threads=64)[2] == 64
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])  # the latter cuts
+@pytest.mark.parametrize("identities", [None, [0, 1, 0, 1, 1, 2, 2]])
+def test_a_gallery_that_is_not_copied_gives_the_same(pooling, identities):
+    maps = [feature_map("non-negative", 2 + i % 3, 3, i) for i in range(7)]
+    options = {"pooling": pooling, "identities": identities}
+    own, borrowed = (match.Gallery.build(maps, copy=copy, **options) for copy in (True, False))
+    assert borrowed.maps[4] is maps[4] and not np.shares_memory(own.maps[4], maps[4])
+    assert len(own.positions.rows.parts) == 1
+    assert len(borrowed.positions.rows.parts) == (7 if pooling == "average" else 1)
+    for one, other in zip(own.positions.tiles(2), borrowed.positions.tiles(2), strict=True):
+        np.testing.assert_array_equal(one.rows, other.rows)
+    right, found = (match.distances(maps[:3], gallery) for gallery in (own, borrowed))
+    np.testing.assert_array_equal(found.distance, right.distance)
+    right, found = (match.search(maps[1], gallery, 3) for gallery in (own, borrowed))
+    np.testing.assert_array_equal(found.entries, right.entries)
+
+
+def test_lengths_are_those_of_kept_gram_matrices_too():
+    maps = [feature_map("signed", 3, 4, i) for i in range(4)]
+    entries = Entries(maps, [[0, 3], [1], [2]], (1, 2), "average")
+    alone, kept = Positions.of(entries), Positions.of(entries)
+    assert kept.grams.flat.size == 24**2 + 2 * 12**2
+    np.testing.assert_allclose(kept.inverse, alone.inverse, rtol=1e-6)
