@@ -139,7 +139,7 @@ def test_a_gallery_that_is_not_copied_gives_the_same(pooling, identities):
 
 
 def test_lengths_are_those_of_kept_gram_matrices_too():
-    maps = [feature_map("signed", 3, 4, i) for i in range(4)]
+    maps = [feature_map("non-negative", 3, 4, i) for i in range(4)]
     entries = Entries(maps, [[0, 3], [1], [2]], (1, 2), "average")
     alone, kept = Positions.of(entries), Positions.of(entries)
     assert kept.grams.flat.size == 24**2 + 2 * 12**2
