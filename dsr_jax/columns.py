@@ -6,6 +6,8 @@ Where a batch is too small for `winograd`, whose transformed kernels are four ti
 
 import numpy as np
 
+from dsr_jax import cores
+
 
 def convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
     """Writes the convolution (SAME, stride 1) of images (batch, H, W, C) with a kernel (3, 3, C, D) to ``out``.
@@ -18,14 +20,15 @@ def convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
       >>> out[0, :, :, 0].tolist()
       [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
     """
-    np.matmul(_windows(images), kernel.reshape(-1, kernel.shape[3]), out=out.reshape(-1, out.shape[3]))
+    cores.matmul(_windows(images), kernel.reshape(-1, kernel.shape[3]), out.reshape(-1, out.shape[3]))
 
 
 def image_gradient(gradient: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
     """Writes to ``out`` (batch, H, W, C) the gradient in the images, given that in the outputs (batch, H, W, D)."""
     batch, height, width, outputs = gradient.shape
-    windows = gradient.reshape(-1, outputs) @ kernel.reshape(-1, outputs).T
-    windows = windows.reshape(batch, height, width, *kernel.shape[:3])
+    windows = np.empty((batch, height, width, *kernel.shape[:3]), np.float32)
+    rows = windows.reshape(batch * height * width, -1)
+    cores.matmul(gradient.reshape(-1, outputs), kernel.reshape(-1, outputs).T, rows)
     padded = np.zeros((batch, height + 2, width + 2, kernel.shape[2]), np.float32)
     for down in range(3):
         for right in range(3):
@@ -36,7 +39,7 @@ def image_gradient(gradient: np.ndarray, kernel: np.ndarray, out: np.ndarray) ->
 def kernel_gradient(images: np.ndarray, gradient: np.ndarray, out: np.ndarray) -> None:
     """Writes to ``out`` (3, 3, C, D) the gradient in the kernel, given that in the outputs (batch, H, W, D)."""
     outputs = gradient.shape[3]
-    np.matmul(_windows(images).T, gradient.reshape(-1, outputs), out=out.reshape(-1, outputs))
+    cores.matmul(_windows(images).T, gradient.reshape(-1, outputs), out.reshape(-1, outputs))
 
 
 def _windows(images: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ kernel runs at a sixth of what the processor can do, its forward pass at two thi
 `columns` (few) write straight into XLA's buffers.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from types import ModuleType
@@ -34,7 +35,8 @@ def convolve(
       kernel: (3, 3, C, D).
 
     Returns:
-      (B, H, W, D). Differentiable once, in both arguments.
+      (B, H, W, D). Differentiable once, backwards, in both arguments. For several devices use `jax.shard_map`: a batch
+      that the compiler shares out by itself is gathered for operations that it does not know.
 
     Example:
       >>> import jax.numpy as jnp
@@ -42,7 +44,10 @@ def convolve(
       >>> convolution.convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
       [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    return _fast(images, kernel) if pays(images, kernel) else _xla(images, kernel)
+    if not pays(images, kernel):
+        return _xla(images, kernel)
+    over = _varying(images, kernel)
+    return _fast(_vary(images, over), _vary(kernel, over))
 
 
 def pays(images: Any, kernel: Any) -> bool:
@@ -50,6 +55,7 @@ def pays(images: Any, kernel: Any) -> bool:
     return (
         jax.default_backend() == "cpu"
         and images.dtype == kernel.dtype == jnp.float32
+        and kernel.shape[:3] == (3, 3, images.shape[3])
         and min(kernel.shape[2:]) >= CHANNELS
         and math.prod(images.shape) * kernel.shape[3] >= WORK
     )
@@ -89,9 +95,25 @@ def _way(images: jax.Array) -> ModuleType:
 
 def _call(function: Callable[..., None], shape: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
     """A function that writes into its last argument, as an operation of XLA."""
+    call = buffer_callback(_host(function), jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
+    return _vary(call(*arrays), _varying(*arrays))
 
+
+@functools.cache  # for JAX a new function would be another program
+def _host(function: Callable[..., None]) -> Callable[..., None]:
     def host(_: Any, out: Any, *given: Any) -> None:
-        function(*map(np.asarray, given), np.asarray(out))
+        with np.errstate(all="ignore"):  # a network that diverges gives infinities, as XLA's does
+            function(*map(np.asarray, given), np.asarray(out))
 
-    call = buffer_callback(host, jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
-    return call(*arrays)
+    return host
+
+
+def _varying(*arrays: jax.Array) -> frozenset[str]:
+    """The axes of a `jax.shard_map` over which any of the arrays differs."""
+    return frozenset().union(*(jax.typeof(array).manual_axis_type.varying for array in arrays))
+
+
+def _vary(array: jax.Array, over: frozenset[str]) -> jax.Array:
+    """The same array, said to differ over these axes."""
+    missing = tuple(sorted(over - _varying(array)))
+    return jax.lax.pcast(array, missing, to="varying") if missing else array

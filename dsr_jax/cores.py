@@ -1,9 +1,18 @@
-"""The cores that this process may use, and the threads that compiled loops run on, which are started once and kept."""
+"""The cores that this process may use, and the threads that compiled loops and matrix products run on.
 
+Threads are started once and kept. Matrix products are shared out among them, each on one thread of BLAS: BLAS's own
+threads wait for each other at every product, which is nothing alone and most of the time where cores are shared.
+"""
+
+import concurrent.futures
+import contextlib
 import functools
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import threadpoolctl
 
 
 def count() -> int:
@@ -14,10 +23,10 @@ def count() -> int:
 def each(
     call: Callable[[int, int], None], total: int, *, threads: int | None = None, parts: int = 4, least: int = 1
 ) -> None:
-    """Calls ``call(start, stop)`` for parts of 0 ... total, in parallel.
+    """Calls ``call(start, stop)`` for parts of 0 ... total, in parallel, and returns when none of them runs any more.
 
     Args:
-      call: lets other threads run while it works, and writes to places of its own.
+      call: lets other threads run while it works, and writes to places of its own. Within it, `each` uses no threads.
       total: how much there is to do.
       threads: how many; default: the cores that this process may use. With one, or one part, none is used.
       parts: parts per thread: several even out that some take longer.
@@ -31,18 +40,85 @@ def each(
       [(0, 10)]
     """
     crew = threads or count()
-    pieces = min(total // least, parts * crew) if crew > 1 else 1
-    if pieces < 2:
+    pieces = min(total // least, parts * crew)
+    if pieces < 2 or crew < 2 or getattr(_THREAD, "busy", False):
         call(0, total)
-    else:
-        edges = [total * i // pieces for i in range(pieces + 1)]
-        list(_pool(crew).map(call, edges[:-1], edges[1:]))
+        return
+    edges = [total * i // pieces for i in range(pieces + 1)]
+    pool = _pool(crew)
+    futures = [pool.submit(call, start, stop) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+    try:
+        for future in futures:
+            future.result()
+    finally:  # what has begun still writes
+        for future in futures:
+            future.cancel()
+        concurrent.futures.wait(futures)
+
+
+def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """Writes the product ``a @ b`` to ``out``, on all cores: of matrices, or of two stacks of as many matrices.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import cores
+      >>> out = np.empty((2, 1))
+      >>> cores.matmul(np.eye(2), np.ones((2, 1)), out)
+      >>> out.tolist()
+      [[1.0], [1.0]]
+    """
+
+    def part(start: int, stop: int) -> None:
+        np.matmul(a[start:stop], b if b.ndim == 2 else b[start:stop], out=out[start:stop])
+
+    with _blas().alone():
+        each(part, len(a), parts=1)
+
+
+_THREAD = threading.local()  # whether it is one of the pool's
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="dsr_jax")
+def _pool(threads: int) -> concurrent.futures.ThreadPoolExecutor:
+    def begin() -> None:
+        _THREAD.busy = True
+
+    return concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix="dsr_jax", initializer=begin)
 
 
-if hasattr(os, "register_at_fork"):  # a child gets the pool, but not its threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
+class _Blas:
+    """Holds BLAS, whose threads are the whole process's, at one of them for as long as anybody asks for it."""
+
+    def __init__(self) -> None:
+        self._controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+        self._lock, self._users = threading.Lock(), 0
+        self._before = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before.enter_context(self._controller.limit(limits=1))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._before.close()
+
+
+@functools.cache
+def _blas() -> _Blas:
+    return _Blas()
+
+
+def _forget() -> None:
+    """A child has the pool but not its threads, and locks as they were."""
+    _pool.cache_clear()
+    _blas.cache_clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

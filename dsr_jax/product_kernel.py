@@ -18,18 +18,24 @@ FEW = 32  # up to which this is faster than BLAS
 def product(few: np.ndarray, many: np.ndarray, *, threads: int | None = None) -> np.ndarray:
     """All products of rows (n, d) and (m, d): (n, m).
 
+    Raises:
+      ValueError: for rows of different lengths.
+
     Example:
       >>> import numpy as np
       >>> from dsr_jax import product_kernel
       >>> product_kernel.product(np.ones((1, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3))
       array([[ 3., 12.]], dtype=float32)
     """
+    if few.shape[1] != many.shape[1]:
+        raise ValueError(f"few and many must have rows of one length d, got {few.shape[1]} and {many.shape[1]}")
     if len(few) > FEW or few.dtype != np.float32 or many.dtype != np.float32:
         return few @ many.T
     out = np.empty((len(few), len(many)), np.float32)
+    sides = flat(few), flat(many)
 
     def part(start: int, stop: int) -> None:
-        _products(flat(few), flat(many), len(few), len(many), few.shape[1], out.reshape(-1), start, stop)
+        _products(*sides, len(few), len(many), few.shape[1], out.reshape(-1), start, stop)
 
     cores.each(part, -(-len(many) // SIDE), threads=threads, least=64)
     return out

@@ -2,7 +2,8 @@
 
 `winograd_kernel` has the mathematics. Lines of tiles are worked off in chunks whose transforms (36 numbers per 16
 pixels) stay in cache; a chunk costs one batch of 36 matrix products. The results are those of the direct sum to a few
-units of float32's precision, relative to the largest.
+units of float32's precision, relative to the largest of the 4 x 4 tile: where the direct sum is exactly zero beside
+others that are not, a rest of that size remains.
 """
 
 from collections.abc import Callable
@@ -47,10 +48,10 @@ def kernel_gradient(images: np.ndarray, gradient: np.ndarray, out: np.ndarray) -
     for number, (start, stop) in enumerate(_chunks(images.shape, sum(channels))):
         spread = _spread(winograd_kernel.inputs, images, start, stop).each.transpose(0, 2, 1)
         gradients = _spread(winograd_kernel.gradients, gradient, start, stop).each
+        chunk = _matrices(*channels).each if number else total.each
+        cores.matmul(spread, gradients, chunk)
         if number:
-            np.add(total.each, spread @ gradients, out=total.each)
-        else:
-            np.matmul(spread, gradients, out=total.each)
+            total.each[...] += chunk
     _pairs(winograd_kernel.kernel_gradients, flat(total.whole), out.reshape(-1), channels, total.stride)
 
 
@@ -71,7 +72,7 @@ def _convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray, *, back: 
     for start, stop in _chunks(images.shape, sum(channels)):
         spread = _spread(winograd_kernel.inputs, images, start, stop).each
         products = _matrices(spread.shape[1], factors.shape[2])
-        np.matmul(spread, factors, out=products.each)
+        cores.matmul(spread, factors, products.each)
         _lines(winograd_kernel.outputs, flat(products.whole), out.reshape(-1), out.shape, start, stop, products.stride)
 
 

@@ -123,10 +123,11 @@ def attempt(job: Callable[[], None], arguments: Sequence[str] = ()) -> int:
         if arguments:
             raise ValueError(f"what is {arguments[0]!r}? Every argument is a --flag=value; see --help")
         job()
-    except KeyboardInterrupt:
-        print("\nstopped: start again with the same flags to go on from the last checkpoint", file=sys.stderr)
-        return 130
-    except (ValueError, OSError) as error:
+    except (KeyboardInterrupt, ValueError, OSError) as error:
+        # One that comes while XLA waits for a function of ours is reported by XLA, as an error of its own.
+        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
+            print("\nstopped: start again with the same flags to go on from the last checkpoint", file=sys.stderr)
+            return 130
         if os.environ.get("DSR_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

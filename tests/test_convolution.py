@@ -1,5 +1,7 @@
 """The convolutions beside XLA's: against float64 sums, their gradients, and inside JAX's transformations."""
 
+import logging
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,10 +117,44 @@ def test_devices_share_a_batch(everywhere):
 
     specs = {"in_specs": (jax.sharding.PartitionSpec(), rows), "out_specs": jax.sharding.PartitionSpec()}
     right = jax.grad(loss)(kernel, images)
-    mapped = jax.jit(jax.grad(jax.shard_map(shared, mesh=mesh, check_vma=False, **specs)))
+    mapped = jax.jit(jax.grad(jax.shard_map(shared, mesh=mesh, **specs)))
     spread = jax.device_put(images, jax.sharding.NamedSharding(mesh, rows))
     np.testing.assert_allclose(mapped(kernel, spread), right, atol=2e-3)
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(kernel, spread), right, atol=2e-3)
+
+
+def test_results_that_differ_by_device_are_not_taken_for_one(everywhere):
+    images, kernel, _ = map(jnp.asarray, problem(16, 8, 8, 4, 4))
+    mesh = jax.make_mesh((8,), ("batch",), axis_types=(jax.sharding.AxisType.Auto,))
+    whole, rows = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("batch")
+    with pytest.raises(ValueError, match="out_specs"):
+        jax.shard_map(convolution.convolve, mesh=mesh, in_specs=(rows, whole), out_specs=whole)(images, kernel)
+
+
+def test_calls_outside_jit_compile_once(everywhere):
+    images, kernel, _ = map(jnp.asarray, problem(1, 5, 6, 3, 3))
+    jax.grad(lambda k: convolution.convolve(images, k).sum())(kernel)
+    with jax.log_compiles(), pytest.MonkeyPatch.context() as patch:
+        compiled = []
+        patch.setattr(logging.getLogger("jax._src.interpreters.pxla"), "log", lambda *about: compiled.append(about))
+        jax.grad(lambda k: convolution.convolve(images, k).sum())(kernel)
+        assert not compiled
+        jax.grad(lambda k: convolution.convolve(images[:, 1:], k).sum())(kernel)
+        assert compiled, "this test can't fail"
+
+
+def test_a_network_that_diverges_gives_what_it_gives(everywhere):
+    images, kernel, _ = map(jnp.asarray, problem(4, 8, 8, 4, 4))
+    found = convolution.convolve(images.at[0, 0, 0, 0].set(1e38).at[1, 0, 0, 0].set(jnp.nan), kernel)
+    assert not np.isfinite(found[:2]).all()
+    np.testing.assert_allclose(found[2:], convolution._xla(images, kernel)[2:], atol=2e-5)
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_other_kernels_are_left_to_xla(everywhere, size):
+    images, kernel = jnp.ones((1, 6, 6, 2)), jnp.ones((size, size, 2, 2))
+    assert not convolution.pays(images, kernel)
+    assert not convolution.pays(images, jnp.ones((3, 3, 5, 2)))
 
 
 def test_choice_is_by_size_and_type():

@@ -438,3 +438,12 @@ def test_the_first_identities_alone(people, network, tmp_path):
     everyone, two = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "two"))
     assert 0 < two["probes"] < everyone["probes"] and 0 < two["gallery"] < everyone["gallery"]
     assert two["resizing/shots1/rank3"] == 100
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("INTERNAL: ...callback: KeyboardInterrupt:")])
+def test_an_interrupt_is_one_whoever_reports_it(error, capsys):
+    def job():
+        raise error
+
+    assert run.attempt(job) == 130
+    assert "start again with the same flags" in capsys.readouterr().err

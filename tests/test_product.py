@@ -28,7 +28,12 @@ def test_many_rows_are_left_to_blas(n, monkeypatch):
     assert bool(asked) == (n <= product_kernel.FEW)
 
 
-def test_rows_of_a_larger_array_are_read_where_they_lie():
+def test_rows_of_a_larger_array():
     whole = np.random.default_rng(0).standard_normal((6, 8), np.float32)
     found = product_kernel.product(whole[::2], whole[:, :8])
     np.testing.assert_allclose(found, whole[::2] @ whole.T, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_of_different_lengths():
+    with pytest.raises(ValueError, match="one length d, got 3 and 4"):
+        product_kernel.product(np.ones((2, 3), np.float32), np.ones((2, 4), np.float32))
