@@ -118,10 +118,15 @@ class Positions:
     @functools.cached_property
     def inverse(self) -> np.ndarray:
         """One over the length of every block, 0 where it is zero, all entries one after another."""
+        found = np.empty(int(self.counts.sum()), np.float32)
+        if self.scales.tolist() == [1]:  # a block is a position
+            for tile in self.tiles(max(1, SMALL // (4 * int(self.heights.max()) * self.channels))):
+                squares = np.einsum("rd,rd->r", tile.rows, tile.rows)
+                found[tile.blocks] = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1)), 0)
+            return found
         kept = "grams" in vars(self)
         each = self if kept else self.maps()  # products across the maps of an entry are not needed
         space = pooled_kernel.space(int(each.heights.max()), 1, int(each.counts.max()), 1)
-        found = np.empty(int(each.counts.sum()), np.float32)
         tallest = int(each.heights.max())
         for tile in each.tiles(len(each) if kept else max(1, SMALL // (4 * tallest * (tallest + self.channels)))):
             grams = self.grams if kept else tile.grams()

@@ -46,8 +46,8 @@ def kernel_gradient(images: np.ndarray, gradient: np.ndarray, out: np.ndarray) -
     channels = out.shape[2:]
     total = _matrices(*channels)
     for number, (start, stop) in enumerate(_chunks(images.shape, sum(channels))):
-        spread = _spread(winograd_kernel.inputs, images, start, stop).each.transpose(0, 2, 1)
-        gradients = _spread(winograd_kernel.gradients, gradient, start, stop).each
+        spread = _spread(images, start, stop, margin=1).transpose(0, 2, 1)
+        gradients = _spread(gradient, start, stop, margin=0)
         chunk = _matrices(*channels).each if number else total.each
         cores.matmul(spread, gradients, chunk)
         if number:
@@ -70,7 +70,7 @@ def _convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray, *, back: 
     _pairs(winograd_kernel.kernels, flat(kernel), transformed.whole, channels, transformed.stride, back)
     factors = transformed.each.transpose(0, 2, 1) if back else transformed.each
     for start, stop in _chunks(images.shape, sum(channels)):
-        spread = _spread(winograd_kernel.inputs, images, start, stop).each
+        spread = _spread(images, start, stop, margin=1)
         products = _matrices(spread.shape[1], factors.shape[2])
         cores.matmul(spread, factors, products.each)
         _lines(winograd_kernel.outputs, flat(products.whole), out.reshape(-1), out.shape, start, stop, products.stride)
@@ -86,11 +86,11 @@ def _chunks(shape: tuple[int, ...], channels: int) -> list[tuple[int, int]]:
     return list(zip(edges[:-1], edges[1:], strict=True))
 
 
-def _spread(transform: Callable[..., None], images: np.ndarray, start: int, stop: int) -> _Matrices:
+def _spread(images: np.ndarray, start: int, stop: int, *, margin: int) -> np.ndarray:
     """The transform (36, tiles, C) of some lines."""
     found = _matrices((stop - start) * -(-images.shape[2] // TILE), images.shape[3])
-    _lines(transform, flat(images), found.whole, images.shape, start, stop, found.stride)
-    return found
+    _lines(winograd_kernel.tiles, flat(images), found.whole, images.shape, start, stop, found.stride, margin)
+    return found.each
 
 
 def _lines(
@@ -101,6 +101,7 @@ def _lines(
     start: int,
     stop: int,
     stride: int,
+    *options: int,
 ) -> None:
     """Transforms the lines start ... stop of images (batch, H, W, C), on all threads."""
     _, height, width, channels = shape
@@ -109,7 +110,7 @@ def _lines(
     def part(begin: int, end: int) -> None:
         scratch = _room(6 * across * channels), _room(6 * width * channels)
         lines = -(-height // TILE), start
-        transform(source, (height, width, channels), lines, scratch, out, stride, start + begin, start + end)
+        transform(source, shape[1:], lines, *options, scratch, out, stride, start + begin, start + end)
 
     cores.each(part, stop - start, parts=2)
 

@@ -115,67 +115,48 @@ def _kernel_gradients(u, at, step, n, out, to, stride):
         out[o + stride + stride] = A2 * p + B2 * r + u5
 
 
+@kernel()
+@no_type_check
+def _side(x, at, step, n, out, to, stride, margin):
+    """One of the two transforms of a side of tiles: inputs have a margin of 1, gradients none."""
+    if margin:
+        _inputs(x, at, step, n, out, to, stride)
+    else:
+        _gradients(x, at, step, n, out, to, stride)
+
+
 @kernel(threads=True)
 @no_type_check
-def inputs(x, shape, lines, scratch, out, stride, start, stop):
-    """B'xB of the tiles of some lines: (36, tiles, C), the 36 ``stride`` apart, from images (batch, H, W, C).
+def tiles(x, shape, lines, margin, scratch, out, stride, start, stop):
+    """B'xB of the tiles of some lines and a margin of 1 around each, or without one A x A': (36, tiles, C).
 
-    A line is a row of tiles; those of all images are counted through. Args are those of `gradients` and `outputs` too:
-    ``shape`` (H, W, C), ``lines`` how many an image has and the first that is in ``out``, ``scratch`` working memory;
-    the lines ``start`` ... ``stop`` are worked off.
+    A line is a row of tiles of images (batch, H, W, C); those of all images are counted through. Args are those of
+    `outputs` too: ``shape`` (H, W, C), ``lines`` how many an image has and the first that is in ``out``, ``scratch``
+    working memory, ``stride`` from one of the 36 to the next; the lines ``start`` ... ``stop`` are worked off.
     """
     height, width, c = np.uint64(shape[0]), np.uint64(shape[1]), np.uint64(shape[2])
-    first, stride = np.uint64(lines[1]), np.uint64(stride)
-    across = (width + np.uint64(3)) // np.uint64(4)
-    row, span = width * c, (np.uint64(4) * across + np.uint64(2)) * c
+    first, stride, margin = np.uint64(lines[1]), np.uint64(stride), np.uint64(margin)
+    across, both = (width + np.uint64(3)) // np.uint64(4), margin + margin
+    row, span = width * c, (np.uint64(4) * across + both) * c
     padded, tall = scratch
     for j in range(padded.size):
         padded[j] = 0
     for line in range(start, stop):
         image, y = np.uint64(line) // np.uint64(lines[0]), np.uint64(line) % np.uint64(lines[0]) * np.uint64(4)
         at = (image * height + y) * row
-        if y > 0 and y + np.uint64(5) <= height:
-            _inputs(x, at - row, row, row, padded, c, span)
+        if y >= margin and y + np.uint64(4) + margin <= height:
+            _side(x, at - margin * row, row, row, padded, margin * c, span, margin)
         else:
-            for k in range(6):
-                o, inside = np.uint64(k) * row, 1 <= y + np.uint64(k) <= height
+            for k in range(np.uint64(4) + both):
+                o, inside = np.uint64(k) * row, margin <= y + np.uint64(k) < height + margin
                 for j in range(row):
-                    tall[o + j] = x[at + o + j - row] if inside else 0
-            _inputs(tall, np.uint64(0), row, row, padded, c, span)
+                    tall[o + j] = x[at + o + j - margin * row] if inside else 0
+            _side(tall, np.uint64(0), row, row, padded, margin * c, span, margin)
         tile = (np.uint64(line) - first) * across * c
         for k in range(6):
             for t in range(across):
                 to = np.uint64(6 * k) * stride + tile + t * c
-                _inputs(padded, np.uint64(k) * span + np.uint64(4) * t * c, c, c, out, to, stride)
-
-
-@kernel(threads=True)
-@no_type_check
-def gradients(g, shape, lines, scratch, out, stride, start, stop):
-    """A g A' of the tiles of some lines, (36, tiles, C), from gradients in the outputs (batch, H, W, C)."""
-    height, width, c = np.uint64(shape[0]), np.uint64(shape[1]), np.uint64(shape[2])
-    first, stride = np.uint64(lines[1]), np.uint64(stride)
-    across = (width + np.uint64(3)) // np.uint64(4)
-    row, span = width * c, np.uint64(4) * across * c
-    padded, tall = scratch
-    for j in range(padded.size):
-        padded[j] = 0
-    for line in range(start, stop):
-        image, y = np.uint64(line) // np.uint64(lines[0]), np.uint64(line) % np.uint64(lines[0]) * np.uint64(4)
-        at = (image * height + y) * row
-        if y + np.uint64(4) <= height:
-            _gradients(g, at, row, row, padded, np.uint64(0), span)
-        else:
-            for k in range(4):
-                o, inside = np.uint64(k) * row, y + np.uint64(k) < height
-                for j in range(row):
-                    tall[o + j] = g[at + o + j] if inside else 0
-            _gradients(tall, np.uint64(0), row, row, padded, np.uint64(0), span)
-        tile = (np.uint64(line) - first) * across * c
-        for k in range(6):
-            for t in range(across):
-                to = np.uint64(6 * k) * stride + tile + t * c
-                _gradients(padded, np.uint64(k) * span + np.uint64(4) * t * c, c, c, out, to, stride)
+                _side(padded, np.uint64(k) * span + np.uint64(4) * t * c, c, c, out, to, stride, margin)
 
 
 @kernel(threads=True)
