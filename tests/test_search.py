@@ -127,7 +127,7 @@ def test_a_loose_tolerance_is_honest():
         ({"coder": "ridge"}, "coder must not be 'ridge'"),
         ({"probe_map": np.ones((2, 3, 2, D))}, "probe_map must be one .* got 2 maps"),
         ({"gallery_maps": []}, "gallery_maps is empty"),
-        ({"l1": 0}, "l1 must be positive"),
+        ({"l1": 0}, "l1 must be a positive number"),
         ({"max_bytes": 1}, "max_bytes must be at least"),
     ],
 )
