@@ -1,4 +1,4 @@
-# make demo        fine-tune a small network on synthetic people and compare before and after (five minutes, two cores)
+# make demo        fine-tune a small network on synthetic people and compare before and after (four to six minutes, two cores)
 # make test        lint, types, tests and the documentation's examples
 # make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, run live
 # make setup       only the set-up that each of the others does by itself: .venv with the versions of constraints.txt

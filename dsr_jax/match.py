@@ -130,18 +130,12 @@ def distances(
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
     """
-    given: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol, "max_bytes": max_bytes}
-    probes, gallery, chosen = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, **given)
-    options: dict[str, Any] = {
-        "l1": min(float(l1), MUTE),
-        "tol": float(tol),
-        "max_bytes": int(max_bytes),
-        "progress": progress,
-    }
+    options = _options(l1, tol, max_bytes)
+    probes, gallery, chosen = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder)
     if chosen == "active_set":
-        figures = pooled.solve(Positions.of(probes), gallery.positions, **options)
+        figures = pooled.solve(Positions.of(probes), gallery.positions, progress=progress, **options)
     else:
-        figures = tiles.solve(probes, gallery.as_entries, coder=chosen, **options)
+        figures = tiles.solve(probes, gallery.as_entries, coder=chosen, progress=progress, **options)
     return Distances(*figures, identities=gallery.labels, coder=chosen)
 
 
@@ -198,11 +192,10 @@ def search(
         raise ValueError(f"k must be a whole number >= 1, got {k!r}")
     if coder == "ridge":
         raise ValueError("coder must not be 'ridge' here: it has no certificate; sort match.distances(coder='ridge')")
-    given: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol, "max_bytes": max_bytes}
-    probes, gallery, chosen = _problem(probe_map, gallery_maps, scales, probe_scales, pooling, identities, **given)
+    options = _options(l1, tol, max_bytes)
+    probes, gallery, chosen = _problem(probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder)
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
-    options: dict[str, Any] = {"l1": min(float(l1), MUTE), "tol": float(tol), "max_bytes": int(max_bytes)}
     if chosen == "active_set":
         found = searching.nearest(Positions.of(probes), gallery.positions, min(k, gallery.entries), **options)
     else:
@@ -257,13 +250,11 @@ def explain(
       >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
       [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
     """
-    probes, gallery, _ = _problem(
-        probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set", l1=l1, tol=1e-6
-    )
+    probes, gallery, _ = _problem(probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set")
     for argument, count in (("probe_map", len(probes)), ("gallery_map", len(gallery.maps))):
         if count != 1:
             raise ValueError(f"{argument} must be one (h, w, d) array, got {count} maps: explain one pair at a time")
-    return explanation.of(probes, gallery, l1=min(float(l1), MUTE))
+    return explanation.of(probes, gallery, l1=_weight(l1))
 
 
 def choose_coder(coder: str) -> str:
@@ -284,9 +275,6 @@ def _problem(
     identities: Sequence[Any] | None,
     *,
     coder: str,
-    l1: float,
-    tol: float,
-    max_bytes: int = 1,
 ) -> tuple[Entries, Gallery, str]:
     """What a call compares, checked: probes, gallery, and the coder that it stands for.
 
@@ -304,9 +292,6 @@ def _problem(
             pooling="average" if pooling is None else pooling,
             copy=False,
         )
-    _check_positive("l1", l1, "the paper uses 0.4")
-    _check_positive("tol", tol, "float32 certifies about 1e-6")
-    _check_positive("max_bytes", max_bytes, "half a gigabyte, 1 << 29, is the default")
     chosen = choose_coder(coder)
     probes_at = gallery.scales if probe_scales is None else as_scales("probe_scales", probe_scales)
     given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
@@ -317,6 +302,18 @@ def _problem(
             f"{gallery.maps[0].shape[2]}"
         )
     return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
+
+
+def _options(l1: float, tol: float, max_bytes: int) -> dict[str, Any]:
+    """What both ways of coding are given, checked."""
+    _check_positive("tol", tol, "float32 certifies about 1e-6")
+    _check_positive("max_bytes", max_bytes, "half a gigabyte, 1 << 29, is the default")
+    return {"l1": _weight(l1), "tol": float(tol), "max_bytes": int(max_bytes)}
+
+
+def _weight(l1: float) -> float:
+    _check_positive("l1", l1, "the paper uses 0.4")
+    return min(float(l1), MUTE)
 
 
 def _check_positive(argument: str, value: Any, advice: str) -> None:

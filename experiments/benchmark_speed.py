@@ -128,7 +128,7 @@ def main() -> None:
             run.write_json(workdir.path / "speed.json", figures)
     summary = asked.table(figures)
     _print([summary])
-    (workdir.path / "speed.txt").write_text("\n\n".join([machine, *(table.text() for table in [*tables, summary])]))
+    run.write_text(workdir.path / "speed.txt", "\n\n".join([machine, *(t.text() for t in [*tables, summary])]))
     print(f"plot: {drawing.write(workdir.path / 'speed.png', figures, title=machine)}")
 
 

@@ -62,7 +62,7 @@ class Workdir:
         lines = log.read_text().splitlines() if log.exists() else []
         kept = [line for line in lines if _before(line, phase, after)]
         if len(kept) < len(lines):
-            _write(log, "".join(f"{line}\n" for line in kept))
+            write_text(log, "".join(f"{line}\n" for line in kept))
 
     def write_metrics(self, metrics: dict[str, Any]) -> Path:
         """Writes `metrics.json`, one flat object, whole or not at all."""
@@ -89,7 +89,7 @@ def environment() -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> Path:
     """Writes a JSON file whole or not at all."""
-    return _write(path, json.dumps(content, indent=2, default=str) + "\n")
+    return write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
 def flag_values(module: str) -> dict[str, Any]:
@@ -180,7 +180,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is not the JSON that a run writes ({error}): give another --workdir") from error
 
 
-def _write(path: Path, text: str) -> Path:
+def write_text(path: Path, text: str) -> Path:
+    """Writes a file whole or not at all."""
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     os.replace(partial, path)

@@ -1,5 +1,6 @@
 """The plot of a run, from its flat figures: how many times longer others take, and how time and memory grow."""
 
+import os
 import re
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def write(path: Path, figures: Figures, *, title: str) -> Path:
         if sizes:
             _curve(figure.add_subplot(grid[0, 2]), figures, sizes, "seconds_per_probe", "seconds per probe", "log")
             _curve(figure.add_subplot(grid[1, 2]), figures, sizes, "peak_mb", "peak memory, MB", "linear")
-        figure.savefig(path, dpi=120)
+        partial = path.with_name(path.name + ".partial")
+        figure.savefig(partial, dpi=120, format="png")
+        os.replace(partial, path)
     return path
 
 
