@@ -55,6 +55,12 @@ class Entries:
         each = [blocks.count(*m.shape[:2], scales=self.scales) for m in self.maps]
         return np.array([sum(each[i] for i in group) for group in self.groups])
 
+    def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
+        numbers = [i for group in self.groups[first:last] for i in group]
+        cut = [blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers]
+        return np.concatenate(cut, dtype=np.float32, casting="same_kind")
+
     def tiles(self, limit: int) -> Iterator[Tile]:
         """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile."""
         counts = self.counts

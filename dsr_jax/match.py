@@ -10,7 +10,10 @@ by the size of the gallery.
 
 Coders: "active_set" (exact, compiled, for the CPU, where `pooled` gives it the correlations of all scales for the
 price of one), "proximal" (batched matrix products, the natural one on GPU and TPU) and "feature_sign" (exact, XLA)
-compute the same distance; "ridge" is the closed form of the later PyTorch ports, another one, kept for comparison.
+compute the same distance. Two others are kept for comparison: "ridge" is the closed form of the later PyTorch ports,
+and ``dictionary="joint"`` (see `joint`) the authors' released code:
+
+    distances(P, G, dictionary="joint", pooling="max", scales=(1, 2, 3, 4), probe_scales=(1,), boost=1.2)
 """
 
 from collections.abc import Sequence
@@ -20,7 +23,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsr_jax import explanation, pooled, tiles
+from dsr_jax import explanation, joint, pooled, tiles
 from dsr_jax import search as searching
 from dsr_jax.entries import Entries, as_maps, as_scales
 from dsr_jax.explanation import Explanation
@@ -30,6 +33,7 @@ from dsr_jax.positions import Positions
 __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "distances", "explain", "search"]
 
 CODERS = ("active_set", *tiles.CODERS)
+DICTIONARIES = ("image", "joint")
 MUTE = 4.0  # beyond 1 all codes of unit blocks are zero; larger numbers would only overflow
 
 
@@ -39,7 +43,8 @@ class Distances:
 
     Attributes:
       distance: (P, G) float32, mean squared reconstruction error of the probe's blocks, in [0, 1].
-      lower: (P, G) certified lower bound of the exact distance (NaN for ridge, which has no certificate).
+      lower: (P, G) certified lower bound of the exact distance (NaN for ridge and for the joint dictionary, which have
+        no certificate).
       upper: (P, G) certified upper bound of the exact distance.
       gap: (P, G) largest duality gap of the pair's columns.
       identities: G labels of the entries, or None where none were given.
@@ -90,6 +95,8 @@ def distances(
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
     identities: Sequence[Any] | None = None,
+    dictionary: str = "image",
+    boost: float = 0.0,
     coder: str = "auto",
     tol: float = 1e-6,
     max_bytes: int = 1 << 29,
@@ -109,6 +116,11 @@ def distances(
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
         columns of the result are then the identities, in the order in which they first appear. Any label is a label:
         leave out images of nobody (-1) first.
+      dictionary: "image" (each entry codes the probe by itself: the paper's text) or "joint" (each probe block is
+        coded once over the blocks of all entries, and an entry is as near as its own coefficients rebuild the probe:
+        the authors' released code). Then the distance of an entry depends on the others, entries without a part in
+        the codes are all equally far, and no interval is certified.
+      boost: the authors' alpha, 1.2 in their code, by which "joint" adds to the correlations; >= 0.
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
       tol: largest duality gap of a column; float32 certifies about 1e-6. A large one (1e-2) saves time, and the
         intervals, which hold the exact distance in any case, say what it cost.
@@ -132,7 +144,12 @@ def distances(
     """
     options = _options(l1, tol, max_bytes)
     probes, gallery, chosen = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder)
-    if chosen == "active_set":
+    _check_dictionary(dictionary, boost, coder)
+    if dictionary == "joint":
+        chosen = "active_set"
+        del options["tol"]
+        figures = joint.solve(probes, gallery.as_entries, boost=float(boost), progress=progress, **options)
+    elif chosen == "active_set":
         figures = pooled.solve(Positions.of(probes), gallery.positions, progress=progress, **options)
     else:
         figures = tiles.solve(probes, gallery.as_entries, coder=chosen, progress=progress, **options)
@@ -320,6 +337,18 @@ def _check_positive(argument: str, value: Any, advice: str) -> None:
     """Raises ValueError for anything but a finite number above zero."""
     if np.ndim(value) or not hasattr(value, "__float__") or not 0 < float(value) < np.inf:
         raise ValueError(f"{argument} must be a positive number, got {value!r}; {advice}")
+
+
+def _check_dictionary(dictionary: str, boost: float, coder: str) -> None:
+    """Raises ValueError for options that say nothing, or contradict each other."""
+    if dictionary not in DICTIONARIES:
+        raise ValueError(f"dictionary must be one of {DICTIONARIES}, got {dictionary!r}")
+    if np.ndim(boost) or not hasattr(boost, "__float__") or not 0 <= float(boost) < np.inf:
+        raise ValueError(f"boost must be a number >= 0, got {boost!r}; the authors use 1.2")
+    if boost and dictionary != "joint":
+        raise ValueError(f"boost belongs to dictionary='joint', got boost={boost} with dictionary={dictionary!r}")
+    if dictionary == "joint" and coder not in ("auto", "active_set"):
+        raise ValueError(f"coder must be 'auto' or 'active_set' with dictionary='joint', got {coder!r}")
 
 
 def _check_own(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:

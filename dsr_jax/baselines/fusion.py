@@ -1,0 +1,41 @@
+"""AMC + SWM (Sec. 4.4): two methods' scores brought to one scale and added."""
+
+import numpy as np
+
+
+def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.ndarray:
+    """``weight`` of the one and ``1 - weight`` of the other, each probe's distances stretched to [0, 1] before.
+
+        s(d) = (d - min d) / (max d - min d) over the gallery of one probe
+
+    The paper gives the weights, 0.7 for AMC and 0.3 for SWM, and leaves the scale open. A probe that is equally far
+    from everybody by one of them (all distances equal) is left to the other.
+
+    Args:
+      amc: (P, G) distances by the first.
+      swm: (P, G) distances by the second.
+      weight: share of the first, in [0, 1].
+
+    Returns:
+      (P, G) in [0, 1].
+
+    Raises:
+      ValueError: if the shapes differ or the weight is out of range.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.baselines import fusion
+      >>> fusion.distances(np.array([[0.2, 0.4, 0.3]]), np.array([[9.0, 5.0, 7.0]])).round(2).tolist()
+      [[0.3, 0.7, 0.5]]
+    """
+    if amc.shape != swm.shape or amc.ndim != 2:
+        raise ValueError(f"amc and swm must both be (P, G), got shapes {amc.shape} and {swm.shape}")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"weight must be in [0, 1], got {weight}; the paper uses 0.7")
+    return weight * _stretched(amc) + (1 - weight) * _stretched(swm)
+
+
+def _stretched(distances: np.ndarray) -> np.ndarray:
+    low = distances.min(axis=1, keepdims=True)
+    spread = distances.max(axis=1, keepdims=True) - low
+    return np.divide(distances - low, spread, where=spread > 0, out=np.zeros(distances.shape))

@@ -1,0 +1,35 @@
+"""Euclidean distance on pooled features (Sec. 4.7, the baseline of Market-1501): one vector per image, of any size."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dsr_jax.baselines import euclidean
+
+
+def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarray]) -> np.ndarray:
+    """Euclidean distance of the maps' averages over their positions, each of unit length.
+
+    Unit length, which the paper does not mention, makes this the ranking of the cosine, as re-id networks use it.
+
+    Args:
+      probe_maps: P maps (h, w, d) of any sizes.
+      gallery_maps: G maps (h, w, d).
+
+    Returns:
+      (P, G) float32 in [0, 2].
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.baselines import global_average
+      >>> x = np.array([[[3.0, 0.0]]])
+      >>> global_average.distances([x], [np.tile(x, (4, 2, 1)), x[..., ::-1]]).round(3).tolist()
+      [[0.0, 1.414...]]
+    """
+    return euclidean.distances(_averages(probe_maps), _averages(gallery_maps))
+
+
+def _averages(maps: Sequence[np.ndarray]) -> np.ndarray:
+    found = np.stack([np.mean(m, axis=(0, 1), dtype=np.float32) for m in maps])
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    return np.divide(found, lengths, where=lengths > 0, out=np.zeros_like(found))
