@@ -1,5 +1,6 @@
 """The page: read back with a parser and held to what a reader, a keyboard and a screen reader need."""
 
+import dataclasses
 import html.parser
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import pytest
 from PIL import Image
 
 from dsr_jax import report
-from dsr_jax.curves import Curve, Plot
-from dsr_jax.metrics import Interval
+from dsr_jax.intervals import Interval
+from dsr_jax.page.curves import Curve, Plot
 
-VOID = {"meta", "link", "img", "br", "path", "use"}
+VOID = {"meta", "link", "img", "br", "input", "path", "use"}
 NAN = float("nan")
 
 
@@ -71,6 +72,7 @@ def evaluation(**change):
         "tables": [table],
         "curves": [Plot("CMC", (Curve("DSR", (24.0, 30.0, 33.0)),))],
         "ranked": [report.RankedList("Probe 7", coloured(9, 40, 24), 2, hits, 2)],
+        "distances": [report.DistancePlot("Distances", (0.0, 0.5, 1.0), (3, 1), (1, 9), (("equal error", 0.5),))],
         "config": {"l1": 0.4, "scales": (1, 2, 3), "weights": Path("vgg16.npz")},
         "summary": "Two methods.",
     }
@@ -91,8 +93,9 @@ def test_page_has_the_structure_a_screen_reader_needs(tmp_path):
     assert page.all("caption")[0][1].startswith("Rank-k Per cent.")
     regions = [attrs for attrs, _ in page.all("div") if attrs.get("role") == "region"]
     assert all(attrs["tabindex"] == "0" for attrs in regions) and regions
-    drawing = next(attrs for attrs, _ in page.all("div") if attrs.get("role") == "img")
-    assert drawing["aria-label"] == "DSR: 24.0 % at rank 1, 33.0 % at rank 3."
+    drawings = [attrs["aria-label"] for attrs, _ in page.all("div") if attrs.get("role") == "img"]
+    assert drawings[0] == "DSR: 24.0 % at rank 1, 33.0 % at rank 3."
+    assert drawings[1].startswith("same person: half of the pairs below") and len(drawings) == 2
 
 
 def test_ids_are_unique_and_every_reference_to_one_is_met(tmp_path):
@@ -110,7 +113,7 @@ def test_page_needs_nothing_from_outside_its_folder(tmp_path):
         attrs[key] for tag, attrs, _ in page.elements for key in ("src", "href", "xlink:href", "srcset") if key in attrs
     ]
     files = [name for name in references if not name.startswith(("#", "data:,"))]
-    assert len(files) == 6 and all((tmp_path / name).is_file() for name in files)
+    assert len(files) == 7 and all((tmp_path / name).is_file() for name in files)
     assert {path.name for path in tmp_path.iterdir()} == {*files, "index.html"}
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert not page.all("script") and "@import" not in text and "url(http" not in text
@@ -129,6 +132,24 @@ def test_table_shows_values_intervals_groups_and_the_best(tmp_path):
     ]
     assert [text for attrs, text in page.all("th") if attrs.get("scope") == "rowgroup"] == ["before", "after"]
     assert [text for _, text in page.all("strong")] == ["11.0", "33.0"]
+
+
+def test_numbers_of_the_paper_stand_beside_ours(tmp_path):
+    cells = (
+        report.Compared(Interval(24.2, 17.0, 32.0), 19.33),
+        report.Compared(None, "43.00"),
+        report.Compared(3, None),
+    )
+    table = report.Table("T", "method", ("r", "s", "t"), (report.Row("DSR", cells), report.Row("x", (1.0, 2.0, 3))))
+    page = written(tmp_path, tables=[table])
+    assert [text for _, text in page.all("td")][:3] == [
+        "24.2 17.0\N{EN DASH}32.0 paper 19.33",
+        "\N{EN DASH} paper 43.00",
+        "3",
+    ]
+    assert "the number that the paper prints" in page.all("caption")[0][1]
+    marked = written(tmp_path, tables=[dataclasses.replace(table, mark_best=True)])
+    assert [text for _, text in marked.all("strong")] == ["24.2", "3", "2.0", "3"]  # the paper's take no part
 
 
 def test_best_is_marked_only_where_asked_and_where_it_can_be_compared(tmp_path):
@@ -185,7 +206,7 @@ def test_configuration_is_complete_and_names_are_escaped(tmp_path):
 
 
 def test_an_evaluation_with_nothing_to_show_has_no_empty_sections(tmp_path):
-    page = written(tmp_path, tables=[], curves=[], ranked=[], summary="")
+    page = written(tmp_path, tables=[], curves=[], ranked=[], distances=[], summary="")
     assert [text for _, text in page.all("h2")] == ["Configuration"]
 
 
@@ -196,7 +217,7 @@ def test_writing_again_is_identical_and_removes_what_is_no_longer_shown(tmp_path
     (folder / "notes.txt").write_text("mine")
     written(folder)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "notes.txt"} == first
-    written(folder, curves=[], ranked=[])
+    written(folder, curves=[], ranked=[], distances=[])
     assert {path.name for path in folder.iterdir()} == {"index.html", "notes.txt"}
 
 
@@ -209,6 +230,7 @@ def test_a_failed_write_leaves_the_old_page_whole(tmp_path):
         ({"tables": [short]}, "'DSR' of 'T' has 1 cells for 2 columns"),
         ({"ranked": [grey]}, r"a picture is \(4, 4\) uint8"),
         ({"curves": [Plot("empty", ())]}, "'empty' has no curves"),
+        ({"distances": [report.DistancePlot("empty", (0.0, 1.0), (0,), (1,))]}, "'empty': same is"),
     ):
         with pytest.raises(ValueError, match=message):
             report.write_evaluation(tmp_path, **evaluation(**change))
@@ -222,6 +244,14 @@ def test_text_table_aligns_numbers_right_and_text_left():
         "--------  ---  ------  --------------",
         "resizing  9.2     120  9.0 (5.0-13.5)",
         "DSR         -       7            24.2",
+    ]
+
+
+def test_text_table_has_the_papers_number_behind_ours():
+    rows = [["DSR", report.Compared(Interval(24.2, 17.0, 32.0), 43.0)], ["SWM", report.Compared(None, 24.33)]]
+    assert report.text_table(rows, ["method", "rank-1"]).splitlines()[2:] == [
+        "DSR     24.2 (17.0-32.0) [43.0]",
+        "SWM                   - [24.33]",
     ]
 
 

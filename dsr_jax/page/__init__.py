@@ -1,0 +1,1 @@
+"""What `report` puts on the page: tables, drawings, ranked lists and reconstruction maps, and the files they become."""
