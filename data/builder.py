@@ -31,13 +31,15 @@ SHARD_SIZE = 2048  # images per array_record file
 class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
     """Base of the data sets: features, shards in the listing's order, metadata.
 
-    A data set derives from it, names its `VERSION`, `ABOUT` (one sentence), `EXPECTED` (the tree that it reads) and
-    `CITATION`, and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored differently.
+    A data set derives from it, names its `VERSION`, `ABOUT` (one sentence), `EXPECTED` (the tree that it reads),
+    `CITATION` and `CAMERA_RULE` (how it is evaluated, see `protocols`), and gives `listing(source)`. Raise `VERSION`
+    whenever the same source would be stored differently.
     """
 
     ABOUT: ClassVar[str] = ""
     EXPECTED: ClassVar[str] = ""
     CITATION: ClassVar[str] = ""
+    CAMERA_RULE: ClassVar[str] = "cross"
     content: Listing | None = None
     bar: tqdm = tqdm(disable=True)
     url_infos: ClassVar[Mapping[str, Any]] = {}  # checksums of downloads: none, so TFDS need not look for them

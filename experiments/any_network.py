@@ -18,8 +18,7 @@ from absl import flags
 from tqdm import tqdm
 
 from data import views
-from dsr_jax import report
-from experiments import comparison, difference, evaluate, page, run, settings
+from experiments import comparison, difference, evaluate, features, methods, page, run, selection, settings
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("onnx", None, "The network: one image input (n, 3, H, W), one vector output (n, c).")
@@ -109,15 +108,15 @@ def _trunk(model: Any, map_tensor: str) -> Any:
     return trunk
 
 
-def own_vector(gallery_vectors: list[np.ndarray]) -> comparison.Method:
+def own_vector(gallery_vectors: list[np.ndarray]) -> methods.Method:
     """Cosine distance of the network's own vectors; several shots: their average. Probe vectors are `resized`."""
 
-    def method(sides: comparison.Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+    def compare(sides: features.Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
         x = np.stack([sides.resized[p] for p in probes])
         y = np.stack([np.mean([gallery_vectors[g] for g in entry], axis=0) for entry in entries])
         return 1 - x @ y.T
 
-    return method
+    return methods.Method(compare)
 
 
 def main() -> None:
@@ -125,41 +124,36 @@ def main() -> None:
     for name in ("onnx", "map_tensor"):
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: see --help")
-    for name in ("shots", "methods", "weights", "output_stride", "compute", "ranked_lists"):
-        if FLAGS[name].value != FLAGS[name].default:
-            raise ValueError(f"{name} has no effect here: this runner has one shot, four methods and the ONNX network")
+    settings.refuse((*evaluate.OWN, "weights", "output_stride", "compute"))
     evaluate.check()
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("any_network"))
     size = settings.size()
     network = OnnxNetwork(FLAGS.onnx, FLAGS.map_tensor, size=size)
-    found = evaluate.Data(size)
-    protocol = comparison.Protocol(1, FLAGS.trials, FLAGS.camera_rule, FLAGS.seed)
-    drawn = comparison.used(comparison.draws(found.probes, found.gallery, protocol))
+    found = selection.Selection(size)
+    protocol = comparison.Protocol(1, FLAGS.trials, selection.camera_rule(), FLAGS.seed)
+    trials = comparison.draws(found.probes, found.gallery, protocol)
+    drawn = comparison.used(trials)
     searched, count = [found.gallery.pictures[i] for i in drawn], len(found.gallery.names)
-    maps = comparison.Sides(
+    sides = features.Given(
         network.maps(found.probes.pictures, what="probe maps"),
-        comparison.spread(network.maps(searched, what="gallery maps"), drawn, count),
+        features.spread(network.maps(searched, what="gallery maps"), drawn, count),
         network.vectors(found.probes.pictures, what="probe vectors"),
     )
-    vectors = comparison.spread(network.vectors(searched, what="gallery vectors"), drawn, count)
-    methods: dict[str, Any] = {"own_vector": own_vector(vectors)}
+    vectors = features.spread(network.vectors(searched, what="gallery vectors"), drawn, count)
+    chosen = {"own_vector": own_vector(vectors)}
     for name in ("ridge_single", "dsr_single", "dsr_multi"):
-        methods[name] = comparison.METHODS[name](coder=FLAGS.coder, l1=FLAGS.match_l1)
-    probed = {}
-    for name, method in methods.items():
-        scores = comparison.score(
-            method, maps, found.probes, found.gallery, protocol, label=name, progress=FLAGS.progress
-        )
-        probed[f"{name}/shots1"] = comparison.per_probe(scores)
+        chosen[name] = methods.METHODS[name](methods.Options(FLAGS.coder, FLAGS.match_l1))
+    results = []
+    for name, method in chosen.items():
+        matrices = comparison.distances(method, sides, trials, label=name, progress=FLAGS.progress)
+        results.append(comparison.Result("", name, 1, trials, matrices, found.probes.identities))
+    probed = {result.key: result.per_probe for result in results}
+    figures = page.flat(results)
     workdir.begin()
     difference.write(workdir.path / difference.FILE, probed, found.probes.identities)
-    results = {key: comparison.summarise(values, found.probes.identities) for key, values in probed.items()}
-    rows: list[tuple[report.Cell, ...]] = [(name, *figures.values()) for name, figures in results.items()]
-    print(report.text_table(rows, ["method", *next(iter(results.values()))]), flush=True)
-    others = {f"{key} - own_vector": values for key, values in probed.items() if not key.startswith("own_vector")}
-    own = dict.fromkeys(others, probed["own_vector/shots1"])
-    print(difference.table(others, own, found.probes.identities, title="minus own_vector"))
-    workdir.write_metrics(page.flat(results))
+    print(page.text(figures), flush=True)
+    print(f"\n{page.paired_text(results, 'dsr_multi')}", flush=True)
+    workdir.write_metrics(figures)
 
 
 if __name__ == "__main__":

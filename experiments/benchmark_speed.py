@@ -18,7 +18,7 @@ import jax
 from absl import flags
 
 from dsr_jax import cores
-from experiments import any_network, run, settings
+from experiments import any_network, evaluate, run, settings
 from experiments.speed import asked, coder, drawing, growth, identification, network, searching
 from experiments.speed.inputs import Inputs
 from experiments.speed.maps import MapSet
@@ -58,6 +58,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("people", 60, "identification: people in the gallery.", lower_bound=1)
 flags.DEFINE_list("people_shots", ["1", "3"], "identification: gallery images per person; each number is timed.")
 flags.DEFINE_integer("identified", 5, "identification: probes per timing, one after another.", lower_bound=1)
+flags.DEFINE_integer(
+    "windowed", 2, "identification: gallery images that SWM is timed on; its time is multiplied.", lower_bound=1
+)
 flags.DEFINE_list(
     "network_sizes", ["320x120/32", "160x64/16"], "network: image sizes, HEIGHTxWIDTH/STRIDE, stride 16 or 32."
 )
@@ -94,16 +97,10 @@ QUICK: dict[str, Any] = {
     **{"memory_probes": 4, "memory_gallery": 30},
     **{"crop_height": ["0.6", "0.6"], "crop_width": ["1.0", "1.0"]},  # one shape: less to compile
 }
-WITHOUT_EFFECT: tuple[str, ...] = (
-    "methods",
-    "shots",
-    "trials",
-    "camera_rule",
-    "subset",
-    "holdout",
-    "probes_per_identity",
+WITHOUT_EFFECT = (
+    *evaluate.OWN,
+    *("trials", "camera_rule", "subset", "holdout", "probes_per_identity", "identities", "coder", "probe_factor"),
 )
-WITHOUT_EFFECT += ("identities", "coder", "ranked_lists")
 
 
 def main() -> None:
@@ -143,7 +140,7 @@ def _coder(inputs: Inputs) -> Part:
 
 
 def _identification(inputs: Inputs) -> Part:
-    gallery = identification.People(inputs.vgg()[1], inputs.chosen.people)
+    gallery = identification.People(inputs.vgg()[1], inputs.chosen.people, inputs.read[1].pictures)
     return identification.run(
         inputs.network,
         identification.Probes(*inputs.shown(FLAGS.identified)),
@@ -151,6 +148,7 @@ def _identification(inputs: Inputs) -> Part:
         shots=settings.integers("people_shots"),
         people=FLAGS.people,
         l1=FLAGS.match_l1,
+        windowed=FLAGS.windowed,
         rounds=FLAGS.rounds,
         progress=FLAGS.progress,
         source=inputs.source,
@@ -207,9 +205,7 @@ def _check() -> None:
         settings.shares(name)
     growth.shapes(FLAGS.growth_maps, CHANNELS)
     _cases()
-    for name in WITHOUT_EFFECT:
-        if FLAGS[name].value != FLAGS[name].default:
-            raise ValueError(f"{name} has no effect here; see --help for what has")
+    settings.refuse(WITHOUT_EFFECT)
 
 
 def _print(tables: Sequence[Table]) -> None:

@@ -1,35 +1,23 @@
 """Methods compared on the same probes, gallery draws and network (Sec. 4.2 to 4.4).
 
-Images become maps once; each method turns probe maps and gallery maps into distances; trials of random gallery draws
-turn distances into scores. Results are means over trials with 95 % intervals by bootstrap over identities.
+Trials of random gallery draws are turned into distances by each method, distances into scores. Results are means over
+trials with 95 % intervals by bootstrap over identities.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import extract, fcn, match, metrics, protocols
-from experiments.pictures import Images, fit_gallery, some
+from dsr_jax import intervals, metrics, protocols, verification, verification_intervals
+from experiments.features import Sides
+from experiments.methods import Method
+from experiments.pictures import Images, some
 
-
-class Network(NamedTuple):
-    """A network and how it wants its images."""
-
-    params: fcn.Params
-    convention: str
-    output_stride: int
-    size: tuple[int, int]
-    dtype: str = "float32"
-
-
-class Sides(NamedTuple):
-    """Maps of both sides: at their own size, and of whatever is resized to one size for the resizing model."""
-
-    probe: list[np.ndarray]
-    gallery: list[np.ndarray]
-    resized: list[np.ndarray]
+FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is told
 
 
 class Protocol(NamedTuple):
@@ -39,105 +27,6 @@ class Protocol(NamedTuple):
     trials: int
     camera_rule: str
     seed: int
-
-
-# A method: distances of probes (by number) to dictionaries (tuples of gallery image numbers), (P, entries).
-Method = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
-
-
-def resizing(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-    """The resizing model (Sec. 4.2): Euclidean distance of the whole last layer; several shots: their average."""
-    x = np.stack([sides.resized[p].ravel() for p in probes])
-    used = sorted({g for entry in entries for g in entry})
-    y = np.stack([sides.gallery[g].ravel() for g in used])
-    squared = (x * x).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * x @ y.T
-    each = np.sqrt(np.maximum(squared, 0))
-    at = {g: column for column, g in enumerate(used)}
-    return np.stack([each[:, [at[g] for g in entry]].mean(axis=1) for entry in entries], axis=1)
-
-
-def dsr(scales: tuple[int, ...], **options: Any) -> Method:
-    """DSR with blocks of these scales; the maps of an entry are stacked into one dictionary."""
-
-    def method(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        found = match.distances(
-            [sides.probe[p] for p in probes],
-            [sides.gallery[g] for entry in entries for g in entry],
-            identities=[number for number, entry in enumerate(entries) for _ in entry],
-            scales=scales,
-            **options,
-        )
-        return found.distance
-
-    return method
-
-
-METHODS: dict[str, Callable[..., Method]] = {
-    "resizing": lambda **_: resizing,
-    "dsr_single": lambda **options: dsr((1,), **options),
-    "dsr_multi": lambda **options: dsr((1, 2, 3), **options),
-    "ridge_single": lambda **options: dsr((1,), **{**options, "coder": "ridge"}),
-}
-
-
-def sides(
-    network: Network, probes: Images, gallery: Images, drawn: Sequence[int], *, resized: bool, progress: bool
-) -> Sides:
-    """Maps of probes and gallery, and of the probes resized to the gallery's size where a method needs them.
-
-    Of the gallery only the images ``drawn`` (see `used`) have maps; the others' places are empty.
-
-    Raises:
-      ValueError: if a picture is smaller than one output cell, or a map holds NaN or infinity; it names the pictures.
-    """
-    stretched = fit_gallery(probes, network.size) if resized else Images([], *probes[1:])
-    searched = gallery.only(np.isin(np.arange(len(gallery.names)), drawn))
-    parts = {"probe": probes, "gallery": searched, "resized probe": stretched}
-    for what, images in parts.items():
-        _check_large_enough(what, images, network.output_stride)
-    found = Sides(*(_maps(network, images, what, progress) for what, images in parts.items()))
-    return found._replace(gallery=spread(found.gallery, drawn, len(gallery.names)))
-
-
-def used(trials: Sequence[protocols.Trial]) -> list[int]:
-    """The gallery images that some trial draws, ascending."""
-    return sorted({int(i) for trial in trials for images in trial.draw.images for i in images})
-
-
-def spread(maps: Sequence[np.ndarray], positions: Sequence[int], count: int) -> list[np.ndarray]:
-    """``maps`` at their ``positions`` in a list of ``count``; empty arrays elsewhere."""
-    places = [np.empty(0, np.float32)] * count
-    for i, values in zip(positions, maps, strict=True):
-        places[i] = values
-    return places
-
-
-def _maps(network: Network, images: Images, what: str, progress: bool) -> list[np.ndarray]:
-    maps = extract.maps(
-        network.params,
-        images.pictures,
-        convention=network.convention,
-        output_stride=network.output_stride,
-        dtype=network.dtype,
-        progress=f"{what} maps" if progress else "",
-    )
-    bad = [name for name, values in zip(images.names, maps, strict=False) if not np.isfinite(values).all()]
-    if bad:
-        raise ValueError(f"the maps of {some(bad)} ({what}) hold NaN or infinity: the weights or their scale are wrong")
-    return maps
-
-
-def _check_large_enough(what: str, images: Images, stride: int) -> None:
-    small = [
-        f"{name} of {picture.shape[0]} x {picture.shape[1]}"
-        for name, picture in zip(images.names, images.pictures, strict=False)
-        if min(picture.shape[:2]) < stride
-    ]
-    if small:
-        raise ValueError(
-            f"{len(small)} {what} pictures, as they are matched, are smaller than one output cell: {some(small)}; the "
-            f"smallest legal size is {stride} x {stride}: enlarge --size, use --output_stride=16, or leave them out"
-        )
 
 
 def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols.Trial]:
@@ -155,6 +44,11 @@ def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols
     )
 
 
+def used(trials: Sequence[protocols.Trial]) -> list[int]:
+    """The gallery images that some trial draws, ascending."""
+    return sorted({int(i) for trial in trials for images in trial.draw.images for i in images})
+
+
 def shortages(trials: Sequence[protocols.Trial], *, shots: int) -> list[str]:
     """What a user should know about the draws: identities with too few images, or with none for some camera."""
     lines = []
@@ -169,46 +63,127 @@ def shortages(trials: Sequence[protocols.Trial], *, shots: int) -> list[str]:
     return lines
 
 
-def score(
-    method: Method, maps: Sides, probes: Images, gallery: Images, protocol: Protocol, *, label: str, progress: bool
-) -> list[metrics.Scores]:
-    """Scores of every trial of one method.
+def distances(
+    method: Method, sides: Sides, trials: Sequence[protocols.Trial], *, label: str, progress: bool
+) -> list[np.ndarray]:
+    """(probes, entries) distances of every trial.
 
-    With one shot, each pair of probe and gallery image is matched once however many trials draw it.
+    With one shot, each pair of probe and gallery image is matched once however many trials draw it, unless the method
+    looks at all entries together.
     """
-    drawn = draws(probes, gallery, protocol)
-    groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
-    with tqdm(total=len(drawn), desc=label, unit="draw", disable=not progress) as bar:
-        for camera in sorted({trial.camera for trial in drawn}):
-            of_camera = [trial for trial in drawn if trial.camera == camera]
-            lookup = _distances(method, maps, of_camera)
-            for trial in of_camera:
-                found = metrics.ranks(
-                    lookup(trial), probes.identities[trial.probes], trial.draw.identities, camera_rule="any"
-                )
-                groups.setdefault(trial.number, []).append((trial.probes, found))
+    found: list[np.ndarray] = [np.empty(0)] * len(trials)
+    with tqdm(total=len(trials), desc=label, unit="draw", disable=not progress) as bar:
+        for camera in sorted({trial.camera for trial in trials}):
+            numbers = [i for i, trial in enumerate(trials) if trial.camera == camera]
+            of = _lookup(method, sides, [trials[i] for i in numbers])
+            for i in numbers:
+                found[i] = of(trials[i])
                 bar.update()
-    return [metrics.regroup(groups[number]) for number in sorted(groups)]
+    return found
 
 
-def per_probe(scores: Sequence[metrics.Scores]) -> dict[str, np.ndarray]:
-    """ "rank1" ... "rank20" and "mAP" of every probe in per cent, (P,) each: means over trials."""
-    values = {f"rank{k}": np.mean([s.hits(k) for s in scores], axis=0) for k in metrics.RANKS}
-    values["mAP"] = np.mean([s.average_precision for s in scores], axis=0)
-    return {name: 100 * value for name, value in values.items()}
+@dataclass(frozen=True)
+class Result:
+    """What one method comes to on one network.
+
+    Attributes:
+      label: the network's condition, "before" or "after"; empty for the only one.
+      method: its name.
+      shots: gallery images per identity.
+      trials: the draws.
+      distances: (probes, entries) of each.
+      identities: (P,) of all probes.
+    """
+
+    label: str
+    method: str
+    shots: int
+    trials: Sequence[protocols.Trial]
+    distances: Sequence[np.ndarray]
+    identities: np.ndarray
+
+    @property
+    def key(self) -> str:
+        """Its name in `metrics.json`: "<label>/<method>/shots<N>"."""
+        return "/".join(part for part in (self.label, self.method, f"shots{self.shots}") if part)
+
+    @functools.cached_property
+    def scores(self) -> list[metrics.Scores]:
+        """Scores of all probes for every trial number."""
+        groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
+        for trial, matrix in self._groups:
+            found = metrics.ranks(matrix, self.identities[trial.probes], trial.draw.identities, camera_rule="any")
+            groups.setdefault(trial.number, []).append((trial.probes, found))
+        return [metrics.regroup(groups[number]) for number in sorted(groups)]
+
+    @functools.cached_property
+    def pairs(self) -> verification.Pairs:
+        """All pairs of probe and entry, of all trials."""
+        return verification.concatenate(
+            [
+                (
+                    trial.probes,
+                    verification.pairs(matrix, self.identities[trial.probes], trial.draw.identities, camera_rule="any"),
+                )
+                for trial, matrix in self._groups
+            ]
+        )
+
+    @functools.cached_property
+    def per_probe(self) -> dict[str, np.ndarray]:
+        """ "rank1" ... "rank20", "mAP" and "mINP" of every probe in per cent, (P,) each: means over trials."""
+        values = {f"rank{k}": np.mean([s.hits(k) for s in self.scores], axis=0) for k in metrics.RANKS}
+        values["mAP"] = np.mean([s.average_precision for s in self.scores], axis=0)
+        values["mINP"] = np.mean([s.inverse_negative_penalty for s in self.scores], axis=0)
+        return {name: 100 * value for name, value in values.items()}
+
+    @functools.cached_property
+    def figures(self) -> dict[str, intervals.Interval]:
+        """Means over the probes, and the figures of verification, in per cent with their 95 % intervals.
+
+        Without pairs of one person, or of two people, there is no verification: its figures are NaN.
+        """
+        found = {name: intervals.bootstrap_interval(value, self.identities) for name, value in self.per_probe.items()}
+        nothing = intervals.Interval(np.nan, np.nan, np.nan)
+        if not self.verifiable:
+            return found | dict.fromkeys(("EER", *(f"TPR@{fpr:g}" for fpr in FPRS)), nothing)
+        rates = verification_intervals.bootstrap_intervals(self.pairs, self.identities, fprs=FPRS)
+        return found | {name: intervals.Interval(*(100 * end for end in rate)) for name, rate in rates.items()}
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether there are both pairs of one person and pairs of two people."""
+        return bool(len(self.pairs.same) and len(self.pairs.different))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the averages do not show: no right answer, ties, constant distances, only one person."""
+        alone = [] if self.verifiable else ["no verification: it needs pairs of one person and pairs of two people"]
+        return metrics.remarks(self.scores) + alone
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Probes with ties at their first right answer, and probes equally far from everybody, in any trial."""
+        return {
+            "ties": int(np.any([s.tied > 0 for s in self.scores], axis=0).sum()),
+            "equally_far": int(np.any([s.constant for s in self.scores], axis=0).sum()),
+        }
+
+    def rivals(self, results: Sequence["Result"]) -> list["Result"]:
+        """The other methods under the same condition, with as many shots."""
+        alike = (self.label, self.shots)
+        return [one for one in results if (one.label, one.shots) == alike and one.method != self.method]
+
+    @property
+    def _groups(self) -> list[tuple[protocols.Trial, np.ndarray]]:
+        return list(zip(self.trials, self.distances, strict=True))
 
 
-def summarise(values: dict[str, np.ndarray], identities: np.ndarray) -> dict[str, metrics.Interval]:
-    """Means over the probes with their 95 % intervals by bootstrap over identities."""
-    return {name: metrics.bootstrap_interval(value, identities) for name, value in values.items()}
-
-
-def _distances(
-    method: Method, maps: Sides, trials: Sequence[protocols.Trial]
-) -> Callable[[protocols.Trial], np.ndarray]:
+def _lookup(method: Method, sides: Sides, trials: Sequence[protocols.Trial]) -> Callable[[protocols.Trial], np.ndarray]:
     """Distances of the trials of one camera; the union of single images is matched once."""
-    if any(len(images) > 1 for trial in trials for images in trial.draw.images):
-        return lambda trial: method(maps, trial.probes, [images.tolist() for images in trial.draw.images])
-    used = np.unique(np.concatenate([np.concatenate(trial.draw.images) for trial in trials]))
-    matrix = method(maps, trials[0].probes, [[g] for g in used.tolist()])
-    return lambda trial: matrix[:, np.searchsorted(used, np.concatenate(trial.draw.images))]
+    several = any(len(images) > 1 for trial in trials for images in trial.draw.images)
+    if several or method.together:
+        return lambda trial: method.compare(sides, trial.probes, [images.tolist() for images in trial.draw.images])
+    union = np.unique(np.concatenate([np.concatenate(trial.draw.images) for trial in trials]))
+    matrix = method.compare(sides, trials[0].probes, [[g] for g in union.tolist()])
+    return lambda trial: matrix[:, np.searchsorted(union, np.concatenate(trial.draw.images))]

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from dsr_jax import metrics, report
+from dsr_jax import intervals, report
 from experiments import run
 
 FLAGS = flags.FLAGS
@@ -34,9 +34,11 @@ SAME = (
         "crop_width",
         "crop_seed",
     ),
-    *("probe_scale", "camera_rule", "trials", "seed"),
+    *("probe_scale", "probe_factor", "camera_rule", "trials", "seed"),
 )
-Probed = dict[str, dict[str, np.ndarray]]
+COLUMNS = (*FIGURES, "p rank1", "p rank10")
+Figures = dict[str, np.ndarray]  # of every probe, (P,) each
+Probed = dict[str, Figures]
 
 
 def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
@@ -68,14 +70,17 @@ def read(workdir: str) -> tuple[Probed, np.ndarray]:
         return probed, file["identities"]
 
 
+def cells(first: Figures, second: Figures, identities: np.ndarray) -> tuple[report.Cell, ...]:
+    """First minus second for each of `COLUMNS`: differences with intervals, then two p-values."""
+    found = {name: intervals.paired_difference(first[name], second[name], identities) for name in FIGURES}
+    differences = (intervals.Interval(d.value, d.low, d.high) for d in found.values())
+    return (*differences, f"{found['rank1'].p_value:.3f}", f"{found['rank10'].p_value:.3f}")
+
+
 def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) -> str:
-    """First minus second for every key that both have, as text: difference, interval, p-value of rank-1."""
-    rows: list[tuple[report.Cell, ...]] = []
-    for key in (key for key in first if key in second):
-        differences = [metrics.paired_difference(first[key][n], second[key][n], identities) for n in FIGURES]
-        cells = [metrics.Interval(d.value, d.low, d.high) for d in differences]
-        rows.append((key, *cells, f"{differences[0].p_value:.3f}", f"{differences[2].p_value:.3f}"))
-    return report.text_table(rows, [title, *FIGURES, "p rank1", "p rank10"])
+    """First minus second for every key that both have, as text."""
+    rows = [(key, *cells(first[key], second[key], identities)) for key in first if key in second]
+    return report.text_table(rows, [title, *COLUMNS])
 
 
 def _check_same_probes(first: str, second: str) -> None:

@@ -1,78 +1,46 @@
 """Evaluation: partial probes against a gallery, method by method (Sec. 4.1 to 4.4).
 
     python -m experiments.evaluate --dataset=folder --data_dir=DATA --weights=vgg16.npz \\
-        --methods=resizing,dsr_single,dsr_multi --shots=1 --trials=1 --partial=none --probe_scale=keep --workdir=OUT
+        --methods=resizing,swm,amc,amc_swm,dsr_single,dsr_multi --shots=1,3 --partial=none --workdir=OUT
 
-Prints a table and writes `metrics.json` with keys "<method>/shots<N>/rank<k>" (k = 1, 3, 5, 10, 20) and
-"<method>/shots<N>/mAP", in per cent, means over trials, each with `_low` and `_high`, the 95 % interval by bootstrap
-over identities; and `report/index.html` with CMC curves and ranked lists.
+Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure>": rank1, 3, 5, 10, 20, mAP, mINP, EER
+(equal error rate) and TPR@F (true-positive rate at the false-positive rate F), in per cent, means over trials, each
+with `_low` and `_high`, the 95 % interval by bootstrap over identities; and `report/index.html` with curves,
+histograms, ranked lists and reconstruction maps. The distances themselves stay in `distances/`: a stopped run goes on,
+and a later one with more --methods or --shots computes only what is new.
 """
 
+import functools
+from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from absl import flags
 
-import data
 from dsr_jax import fcn, match, protocols, report, weights
-from dsr_jax.curves import Curve
-from experiments import comparison, difference, page, pictures, run, settings
+from experiments import comparison, difference, features, kept, methods, page, paper, run, selection, settings, showing
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(comparison.METHODS)}.")
+flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(methods.METHODS)}.")
 flags.DEFINE_list("shots", ["1"], "Gallery images per identity; several numbers: each is evaluated.")
 flags.DEFINE_integer("trials", 10, "Random gallery draws averaged.", lower_bound=1)
-flags.DEFINE_enum(
-    "camera_rule", "cross", ["cross", "any"], "Gallery images from other cameras than the probe's, or any."
-)
-flags.DEFINE_enum(
-    "partial", "crop", ["crop", "none"], "Cut a random part out of each probe, or take probes as they are."
-)
-flags.DEFINE_list("crop_height", ["0.5", "0.75"], "Smallest and largest visible share of the height.")
-flags.DEFINE_list("crop_width", ["0.7", "1.0"], "Smallest and largest visible share of the width.")
-flags.DEFINE_integer("crop_seed", 0, "Seed of the crops.", lower_bound=0)
-flags.DEFINE_enum(
-    "probe_scale", "keep", ["keep", "width"], "Probes keep the gallery's scale, or are brought to its width."
-)
-flags.DEFINE_enum("subset", "test", ["test", "heldout"], "Test identities, or the --holdout training identities.")
-flags.DEFINE_integer("probes_per_identity", 0, "First so many probes per identity and camera; 0: all.", lower_bound=0)
-flags.DEFINE_integer("identities", 0, "Only the first so many identities of the subset; 0: all.", lower_bound=0)
 flags.DEFINE_string("coder", "auto", "Coder of match.distances.")
 flags.DEFINE_float("match_l1", 0.4, "Weight of the L1 penalty in matching.")
+flags.DEFINE_enum(
+    "multi_shot", "stack", methods.MULTI_SHOT, "DSR on several shots: one dictionary of all, the nearest, their mean."
+)
+flags.DEFINE_integer("window_stride", 0, "Pixels between the windows of swm; 0: one output cell.", lower_bound=0)
 flags.DEFINE_integer("ranked_lists", 5, "Ranked lists in the report.", lower_bound=0)
+flags.DEFINE_integer("reconstructions", 3, "Probes in the report shown as they were rebuilt.", lower_bound=0)
+flags.DEFINE_enum(
+    "paper", None, ["none", *paper.DATASETS], "Whose figures of the paper stand beside ours; default: the data set's."
+)
+# Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
+ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
+# Flags without effect on a runner that shares the others but compares by methods of its own.
+OWN = (*sorted(ADDED), "multi_shot", "window_stride")
 
 
-class Data:
-    """Probes and gallery, checked, cropped and scaled, before any map is extracted."""
-
-    def __init__(self, size: tuple[int, int]):
-        """Reads the split that the flags name and prints what is compared."""
-        ranges = {"height_range": settings.shares("crop_height"), "width_range": settings.shares("crop_width")}
-        probes, gallery = _first_identities(*_images(), count=FLAGS.identities)
-        check = protocols.check_identities(
-            probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule=FLAGS.camera_rule
-        )
-        print(check, flush=True)
-        shapes = np.array([picture.shape[:2] for picture in gallery.pictures])
-        self.size = size
-        self.gallery = pictures.fit_gallery(gallery, size)
-        fitted = pictures.fit_probes(
-            probes,
-            size=size,
-            gallery_shape=tuple(np.median(shapes, axis=0).tolist()),
-            partial=FLAGS.partial,
-            probe_scale=FLAGS.probe_scale,
-            seed=FLAGS.crop_seed,
-            **ranges,
-        )
-        kept = pictures.answered(fitted, gallery, camera_rule=FLAGS.camera_rule)
-        if not kept.all():
-            without = [name for name, good in zip(probes.names, kept, strict=True) if not good]
-            print(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}", flush=True)
-        self.probes, self.without_answer = fitted.only(kept), int(np.sum(~kept))
-
-
-def check() -> dict[str, comparison.Method]:
+def check() -> dict[str, methods.Method]:
     """The methods that the flags name; errors here come before any long work.
 
     Raises:
@@ -81,21 +49,15 @@ def check() -> dict[str, comparison.Method]:
     if not FLAGS.match_l1 > 0:
         raise ValueError(f"match_l1 must be positive, got {FLAGS.match_l1}; the paper uses 0.4")
     match.choose_coder(FLAGS.coder)
-    for flag in ("crop_height", "crop_width"):
-        settings.shares(flag)
     settings.integers("shots")
     if not FLAGS.methods:
-        raise ValueError(f"methods is empty: give one or several of {', '.join(comparison.METHODS)}")
-    if FLAGS.subset == "heldout":
-        _heldout(data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir))
-    else:
-        for split in ("probe", "gallery"):
-            data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir)
+        raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
+    selection.check()
     return {name: _method(name) for name in FLAGS.methods}
 
 
-def compare(workdir: run.Workdir, networks: dict[str, comparison.Network]) -> dict[str, Any]:
-    """Evaluates each network by every method, prints the table, writes the report, returns the metrics.
+def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict[str, Any]:
+    """Evaluates each network by every method, prints the tables, writes the report, returns the metrics.
 
     Args:
       workdir: where the report goes; begun here if it was not.
@@ -104,38 +66,26 @@ def compare(workdir: run.Workdir, networks: dict[str, comparison.Network]) -> di
     Returns:
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
-    methods = check()
-    protocol = {n: comparison.Protocol(n, FLAGS.trials, FLAGS.camera_rule, FLAGS.seed) for n in _shots()}
-    found = Data(next(iter(networks.values())).size)
-    trials = {shots: comparison.draws(found.probes, found.gallery, how) for shots, how in protocol.items()}
-    for shots, drawn in trials.items():
-        _print(comparison.shortages(drawn, shots=shots))
-    first = comparison.draws(found.probes, found.gallery, comparison.Protocol(1, 1, FLAGS.camera_rule, FLAGS.seed))
-    used = comparison.used([*first, *(trial for drawn in trials.values() for trial in drawn)])
-    probed: difference.Probed = {}
-    curves: dict[str, list[Curve]] = {}
-    ranked: list[report.RankedList] = []
+    chosen = check()
+    found = selection.Selection(next(iter(networks.values())).size)
+    trials = draws(found)
+    told = [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
+    _print(told)
+    results = []
     for label, network in networks.items():
-        maps = comparison.sides(
-            network, found.probes, found.gallery, used, resized="resizing" in methods, progress=FLAGS.progress
-        )
-        for shots, how in protocol.items():
-            for name, method in methods.items():
-                key = "/".join(part for part in (label, name, f"shots{shots}") if part)
-                scores = comparison.score(
-                    method, maps, found.probes, found.gallery, how, label=key, progress=FLAGS.progress
-                )
-                probed[key] = comparison.per_probe(scores)
-                curves.setdefault(f"{shots} shot", []).append(page.curve(name, label, scores))
-        ranked = _ranked(methods, maps, found, first[0])
-    identities = found.probes.identities
-    figures = page.flat({key: comparison.summarise(values, identities) for key, values in probed.items()})
+        sides = prepared(network, found, trials)
+        results += compared(workdir, label, network, sides, found, trials, chosen)
     workdir.begin()
-    difference.write(workdir.path / difference.FILE, probed, identities)
-    _publish(workdir, figures, curves, ranked, found)
+    difference.write(
+        workdir.path / difference.FILE, {result.key: result.per_probe for result in results}, found.probes.identities
+    )
+    figures = page.flat(results)
+    print(page.text(figures, dataset=_paper()), flush=True)
+    print(f"\n{page.paired_text(results, champion(chosen))}".rstrip(), flush=True)
+    _print([f"{result.key}: {remark}" for result in results for remark in result.remarks])
+    print(f"report: {_write_page(workdir, results, networks, chosen, found, told)}")
     if len(networks) == 2:
-        before, after = ({k.removeprefix(f"{n}/"): v for k, v in probed.items() if k.startswith(n)} for n in networks)
-        print(difference.table(after, before, identities, title=" minus ".join(reversed(list(networks)))))
+        _print_difference(results, list(networks))
     return figures | {
         "probes": len(found.probes.names),
         "probes_without_answer": found.without_answer,
@@ -144,21 +94,70 @@ def compare(workdir: run.Workdir, networks: dict[str, comparison.Network]) -> di
     }
 
 
-def network(path: str) -> comparison.Network:
+def champion(chosen: Iterable[str]) -> str:
+    """The method that the others are compared with: DSR multi-scale, or else the last one named."""
+    names = list(chosen)
+    return "dsr_multi" if "dsr_multi" in names else names[-1]
+
+
+def draws(found: selection.Selection) -> dict[int, list[protocols.Trial]]:
+    """The gallery draws of all trials, for every number of --shots."""
+    return {
+        shots: comparison.draws(
+            found.probes, found.gallery, comparison.Protocol(shots, FLAGS.trials, selection.camera_rule(), FLAGS.seed)
+        )
+        for shots in dict.fromkeys(settings.integers("shots"))
+    }
+
+
+def prepared(
+    network: features.Network, found: selection.Selection, trials: dict[int, list[protocols.Trial]]
+) -> features.Features:
+    """What the network makes of the probes and of the gallery images that are drawn."""
+    used = comparison.used([trial for drawn in trials.values() for trial in drawn])
+    return features.Features(
+        network, found.probes, found.gallery, used, window_stride=FLAGS.window_stride, progress=FLAGS.progress
+    )
+
+
+def compared(
+    workdir: run.Workdir,
+    label: str,
+    network: features.Network,
+    sides: features.Features,
+    found: selection.Selection,
+    trials: dict[int, list[protocols.Trial]],
+    chosen: dict[str, methods.Method],
+) -> list[comparison.Result]:
+    """Every method on one network, for every number of shots; what the workdir keeps is not computed again."""
+    if {"swm", "amc_swm"} & set(chosen) and sides.larger:
+        print(f"swm: {len(sides.larger)} probes are larger than the gallery's size and are scaled to fit", flush=True)
+    files = kept.Kept(workdir, kept.digest(network, found.probes, found.gallery, _options(), FLAGS.window_stride))
+    results = []
+    for shots, drawn in trials.items():
+        for name, method in chosen.items():
+            key = "/".join(part for part in (label, name, f"shots{shots}") if part)
+            compute = functools.partial(comparison.distances, method, sides, drawn, label=key, progress=FLAGS.progress)
+            distances = files.get(key, drawn, compute)
+            results.append(comparison.Result(label, name, shots, drawn, distances, found.probes.identities))
+    return results
+
+
+def network(path: str) -> features.Network:
     """The network of a weights file or a training run's workdir, at the size of the flags or its own."""
     card = weights.read_card(path)
     return describe(weights.load(path), card)
 
 
-def describe(params: fcn.Params, card: weights.Card) -> comparison.Network:
+def describe(params: fcn.Params, card: weights.Card) -> features.Network:
     """The network with the size and stride that the flags or its card say."""
     stride, size = settings.output_stride(card.output_stride), settings.size(card.extra.get("size"))
-    return comparison.Network(params, card.preprocessing, stride, size, FLAGS.compute)
+    return features.Network(params, card.preprocessing, stride, size, FLAGS.compute)
 
 
 def main() -> None:
     """The runner."""
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("evaluate"))
+    workdir = run.Workdir(settings.workdir_given(), run.flag_values("evaluate"), free=ADDED)
     if not FLAGS.weights:
         raise ValueError(
             "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
@@ -167,84 +166,71 @@ def main() -> None:
     print(f"metrics: {workdir.path / 'metrics.json'}")
 
 
-def _images() -> tuple[pictures.Images, pictures.Images]:
-    limit = FLAGS.probes_per_identity
-    if FLAGS.subset == "test":
-        probe, gallery = (data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir) for split in ("probe", "gallery"))
-        return pictures.read(probe, limit_per_identity=limit), pictures.read(gallery)
-    source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
-    held = _heldout(source)
-    return pictures.read(source, held, limit_per_identity=limit), pictures.read(source, held)
+def _write_page(
+    workdir: run.Workdir,
+    results: list[comparison.Result],
+    networks: dict[str, features.Network],
+    chosen: dict[str, methods.Method],
+    found: selection.Selection,
+    told: list[str],
+) -> Any:
+    """The page: ranked lists by the last method, reconstructions by the last of DSR's, both of the last network."""
+    label, network = list(networks.items())[-1]
+    probes, gallery = found.probes, found.gallery
+    last = next(result for result in reversed(results) if result.shots == results[0].shots)
+    ranked = [
+        showing.ranked_list(last, probe, probes, gallery)
+        for probe in showing.chosen(last, count=FLAGS.ranked_lists, seed=FLAGS.seed)
+    ]
+    rebuilt: list[report.Reconstruction] = []
+    scales = [method.scales for method in chosen.values() if method.scales and not method.together]
+    if scales:
+        for probe in showing.chosen(last, count=FLAGS.reconstructions, seed=FLAGS.seed):
+            rebuilt += showing.reconstructions(
+                last, network, probe, probes, gallery, l1=FLAGS.match_l1, scales=scales[-1]
+            )
+    return page.write(
+        workdir.path / "report",
+        results,
+        ranked=ranked,
+        reconstructions=rebuilt,
+        title=f"Partial re-identification: {FLAGS.dataset}",
+        caption=selection.caption(),
+        summary=" ".join(
+            [f"{len(probes.names)} probes against {len(gallery.names)} gallery images.", *(f"{line}." for line in told)]
+        ),
+        config=workdir.flags,
+        champion=champion(chosen),
+        dataset=_paper(),
+    )
 
 
-def _first_identities(
-    probes: pictures.Images, gallery: pictures.Images, *, count: int
-) -> tuple[pictures.Images, pictures.Images]:
-    """Probes and gallery images of the first ``count`` probe identities; 0: of all."""
-    if not count:
-        return probes, gallery
-    chosen = np.unique(probes.identities[probes.identities != protocols.UNKNOWN])[:count]
-    return probes.only(np.isin(probes.identities, chosen)), gallery.only(np.isin(gallery.identities, chosen))
+def _print_difference(results: list[comparison.Result], labels: list[str]) -> None:
+    """The second network minus the first, probe by probe."""
+    before, after = (
+        {f"{result.method}/shots{result.shots}": result.per_probe for result in results if result.label == label}
+        for label in labels
+    )
+    print(difference.table(after, before, results[0].identities, title=" minus ".join(reversed(labels))))
 
 
-def _heldout(source: data.Source) -> list[int]:
-    """The images of the held-out identities: probes and gallery at once, told apart by their cameras alone."""
-    labels = np.unique(source.identities[source.identities >= 0])
-    if not 0 < FLAGS.holdout < len(labels):
-        raise ValueError(f"holdout must be between 1 and {len(labels) - 1} for --subset=heldout, got {FLAGS.holdout}")
-    held = np.flatnonzero(np.isin(source.identities, labels[-FLAGS.holdout :]))
-    if FLAGS.camera_rule == "any" or (source.cameras[held] == data.UNKNOWN_CAMERA).any():
-        raise ValueError(
-            "subset=heldout would find each probe's own image in the gallery: it needs training images of known "
-            "cameras and --camera_rule=cross"
-        )
-    return held.tolist()
+def _method(name: str) -> methods.Method:
+    if name not in methods.METHODS:
+        raise ValueError(f"methods knows {', '.join(methods.METHODS)}; got {name!r}")
+    return methods.METHODS[name](_options())
 
 
-def _method(name: str) -> comparison.Method:
-    if name not in comparison.METHODS:
-        raise ValueError(f"methods knows {', '.join(comparison.METHODS)}; got {name!r}")
-    return comparison.METHODS[name](coder=FLAGS.coder, l1=FLAGS.match_l1)
+def _options() -> methods.Options:
+    return methods.Options(FLAGS.coder, FLAGS.match_l1, FLAGS.multi_shot)
 
 
-def _shots() -> tuple[int, ...]:
-    return tuple(dict.fromkeys(settings.integers("shots")))
+def _paper() -> str:
+    return FLAGS.paper or FLAGS.dataset
 
 
 def _print(lines: list[str]) -> None:
     for line in lines:
         print(line, flush=True)
-
-
-def _ranked(
-    methods: dict[str, comparison.Method], maps: comparison.Sides, found: Data, first: protocols.Trial
-) -> list[report.RankedList]:
-    """Some probes with their nearest gallery images of the first draw, by the last method."""
-    name, method = list(methods.items())[-1]
-    return page.ranked_lists(
-        name, method, maps, found.probes, found.gallery, first, count=FLAGS.ranked_lists, seed=FLAGS.seed
-    )
-
-
-def _publish(
-    workdir: run.Workdir,
-    figures: dict[str, Any],
-    curves: dict[str, list[Curve]],
-    ranked: list[report.RankedList],
-    found: Data,
-) -> None:
-    print(page.text(figures), flush=True)
-    written = page.write(
-        workdir.path / "report",
-        figures,
-        curves,
-        ranked,
-        title=f"Partial re-identification: {FLAGS.dataset}",
-        caption=f"{FLAGS.dataset}, {FLAGS.subset} identities: rank-k and mAP in per cent, mean of {FLAGS.trials} draws",
-        summary=f"{len(found.probes.names)} probes against {len(found.gallery.names)} gallery images.",
-        config=workdir.flags,
-    )
-    print(f"report: {written}")
 
 
 if __name__ == "__main__":

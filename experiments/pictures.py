@@ -60,6 +60,7 @@ def fit_probes(
     height_range: tuple[float, float],
     width_range: tuple[float, float],
     seed: int,
+    factor: float = 1.0,
 ) -> Images:
     """Partial probes at the scale at which they are matched.
 
@@ -72,6 +73,7 @@ def fit_probes(
       height_range: visible share of the height, for "crop".
       width_range: visible share of the width, for "crop".
       seed: key of the boxes; the box of a probe depends on it and the probe's number alone.
+      factor: by which probes are enlarged in the end, to mismatch the scales of both sides on purpose.
 
     Returns:
       The probes, of any sizes.
@@ -90,6 +92,7 @@ def fit_probes(
         if probe_scale == "width":
             scale = size[1] / picture.shape[1]
             picture = views.resize(picture, _scaled(picture, scale, scale))
+        picture = views.resize(picture, _scaled(picture, factor, factor))
         fitted.append(picture)
     return probes._replace(pictures=fitted)
 

@@ -33,18 +33,21 @@ class Workdir:
     Args:
       path: the folder.
       flag_values: name to value of every flag that defines the run.
+      free: further flags than `FREE_FLAGS` that a later start may change.
 
     Raises:
       ValueError: if the folder belongs to another configuration; the message names the flags that differ.
     """
 
-    def __init__(self, path: str | os.PathLike[str], flag_values: dict[str, Any]):
+    def __init__(
+        self, path: str | os.PathLike[str], flag_values: dict[str, Any], *, free: frozenset[str] = frozenset()
+    ):
         """Checks the folder; see the class."""
         self.path, self.flags = Path(path), flag_values
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
         if (self.path / "config.json").exists():
-            _check_same(_read_json(self.path / "config.json").get("flags", {}), flag_values, self.path)
+            _check_same(_read_json(self.path / "config.json").get("flags", {}), flag_values, self.path, free)
 
     def begin(self) -> None:
         """Makes the folder, and writes `config.json` with flags, versions, revision and device."""
@@ -150,12 +153,12 @@ def _own_flags() -> dict[str, list[flags.Flag]]:
     return {name: by_module[name] for name in [sys.argv[0], *names] if name in by_module}
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path, free: frozenset[str]) -> None:
     now = json.loads(json.dumps(now, default=str))
     changed = [
         f"--{name}: {before.get(name)!r} before, {now.get(name)!r} now"
         for name in sorted(set(before) | set(now))
-        if before.get(name) != now.get(name) and name not in FREE_FLAGS
+        if before.get(name) != now.get(name) and name not in FREE_FLAGS | free
     ]
     if changed:
         raise ValueError(

@@ -1,5 +1,7 @@
 """Flags that every runner has: where things are, which network, at which size."""
 
+from collections.abc import Iterable
+
 from absl import flags
 
 FLAGS = flags.FLAGS
@@ -71,6 +73,13 @@ def shares(flag: str) -> tuple[float, float]:
     if not 0 < low <= high <= 1:
         raise ValueError(f"{flag} must be two shares in (0, 1] such as 0.5,0.75, got {','.join(given) or 'nothing'}")
     return low, high
+
+
+def refuse(names: Iterable[str]) -> None:
+    """Raises ValueError if one of the flags, which this runner only has because it shares others, was given."""
+    for name in names:
+        if FLAGS[name].value != FLAGS[name].default:
+            raise ValueError(f"{name} has no effect here; see --help for what has")
 
 
 def output_stride(card_stride: int | None = None) -> int:

@@ -60,3 +60,19 @@ def shared() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """--data_dir of a prepared folder of drawn people: four to train on, five to test on."""
+    from tests import runners  # after the hook
+
+    return runners.people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="session")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random network as a Keras file."""
+    from tests import runners
+
+    return runners.network(tmp_path_factory.mktemp("weights"))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from experiments import benchmark_speed, comparison
+from dsr_jax.baselines import resizing
+from experiments import benchmark_speed
 from experiments.speed import (
     alternating,
     asked,
@@ -25,7 +26,7 @@ from experiments.speed import (
 )
 
 from . import oracles
-from .test_experiments import call, prepared, test_rows
+from .runners import call, listing, prepared
 
 FLAGS = flags.FLAGS
 SETS = ("vgg_single", "vgg_multi", "osnet_single", "osnet_multi")
@@ -41,7 +42,7 @@ ABSENT = (
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """--data_dir with five people, two gallery images each."""
-    return prepared(tmp_path_factory.mktemp("people"), test_rows(shots=2))
+    return prepared(tmp_path_factory.mktemp("people"), listing(shots=2))
 
 
 def benchmark(people, workdir, *arguments):
@@ -216,10 +217,11 @@ def test_codes_are_judged_by_distance_and_gap(pairs):
 
 def test_the_resizing_model_names_whom_the_evaluation_does():
     rng = np.random.default_rng(0)
-    gallery = identification.People([rng.random((3, 2, 5), np.float32) for _ in range(7)], [4, 2, 9, 4, 2, 9, 4])
+    maps = [rng.random((3, 2, 5), np.float32) for _ in range(7)]
+    gallery = identification.People(maps, [4, 2, 9, 4, 2, 9, 4], maps)
     probes = [rng.random((3, 2, 5), np.float32) for _ in range(20)]
-    entries = [[i for i, name in enumerate(gallery.names) if name == who] for who in (2, 4, 9)]
-    expected = comparison.resizing(comparison.Sides(probes, gallery.maps, probes), np.arange(20), entries)
+    each = resizing.distances(probes, gallery.maps)
+    expected = np.stack([each[:, np.array(gallery.names) == who].mean(axis=1) for who in (2, 4, 9)], axis=1)
     nearest = identification._resizing(gallery)
     assert [nearest(probe) for probe in probes] == [(2, 4, 9)[i] for i in expected.argmin(axis=1)]
     assert gallery.shots(1, 2).names == [4, 2] and gallery.shots(2, 3).names == [4, 2, 9, 4, 2, 9]

@@ -19,7 +19,7 @@ import jax
 import pytest
 from absl import flags
 
-from experiments import any_network, evaluate, finetune, pretrain  # for their flags: # noqa: F401
+from experiments import any_network, evaluate, finetune, pretrain, sweep  # for their flags: # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "README.md", ROOT / "WORKSPACE.md", *sorted((ROOT / "docs").glob("*.md"))]

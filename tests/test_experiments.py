@@ -1,110 +1,37 @@
 """Runners end to end on drawn people: the numbers by another path, resuming bit for bit, and bad input."""
 
-import csv
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
-import data.prepare
-from data import synthetic
 from dsr_jax import fcn, match, weights
-from experiments import evaluate, finetune, pretrain, run
+from experiments import finetune, pretrain, run
+from tests.runners import (
+    COMPARE,
+    HEIGHT,
+    METHODS,
+    PARAMS,
+    SMALL,
+    WIDTH,
+    call,
+    contents,
+    evaluated,
+    finished,
+    listing,
+    metrics_of,
+    prepared,
+    start,
+    write_people,
+)
 
-ROOT = Path(__file__).resolve().parent.parent
-FLAGS = flags.FLAGS
-HEIGHT, WIDTH = 64, 32
-PARAMS = fcn.init(jax.random.key(0), width=1 / 32)
 RANKS = (1, 3, 5, 10, 20)
-SMALL = ("--size=64,32", "--output_stride=16", "--noprogress")
-METHODS = ("resizing", "dsr_single", "dsr_multi")
-COMPARE = ("--methods=resizing,dsr_single,dsr_multi", "--trials=1", "--partial=none", "--ranked_lists=1")
-
-
-def call(runner, *arguments):
-    """Runs a runner in this process: the exit code."""
-    with flagsaver.flagsaver(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        FLAGS.unparse_flags()
-        rest = FLAGS([runner.__name__, *arguments])
-        return run.attempt(runner.main, rest[1:])
-
-
-def start(module, *arguments, **options):
-    """Starts a runner in a process of its own (whose one device rounds otherwise than the eight of the tests)."""
-    command = [sys.executable, "-m", module, *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, **pipes, **options)
-
-
-def finished(process):
-    """Output and errors of a process that must succeed."""
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    return output, errors
-
-
-def write_people(folder, rows, *, cameras=True):
-    """Draws a picture per row (path, identity, camera, role, share of the height that is seen) and the CSV."""
-    crowd = {who.identity: who for who in synthetic.people(12)}
-    lines = [("path", "identity", "camera", "role") if cameras else ("path", "identity", "role")]
-    for number, (path, identity, camera, role, seen) in enumerate(rows):
-        picture = synthetic.draw(crowd[identity], camera, number, height=HEIGHT, width=WIDTH)
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture[: round(seen * HEIGHT)]).save(folder / path)
-        lines.append((path, identity, camera, role) if cameras else (path, identity, role))
-    with (folder / "people.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(lines)
-    return folder / "people.csv"
-
-
-def prepared(folder, rows, **options):
-    """A prepared data set of those pictures: its --data_dir."""
-    data.prepare.prepare("folder", write_people(folder, rows, **options), data_dir=folder / "data")
-    return folder / "data"
-
-
-def test_rows(probes=(0, 1, 2, 3, 4), gallery=(0, 1, 2, 3, 4), *, cameras=(0, 1), shots=1):
-    found = [(f"probe/{i}.png", i, cameras[0], "probe", 0.6 + 0.05 * i) for i in probes]
-    return found + [(f"gallery/{i}_{s}.png", i, cameras[1], "gallery", 1.0) for i in gallery for s in range(shots)]
-
-
-test_rows.__test__ = False
-
-
-@pytest.fixture(scope="module")
-def people(tmp_path_factory):
-    """--data_dir with four people to train on and five to test on."""
-    train = [(f"train/{i}_{c}.png", i, c, "train", 1.0) for i in (8, 9, 10, 11) for c in (0, 1)]
-    return prepared(tmp_path_factory.mktemp("people"), test_rows() + train)
-
-
-@pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    """A tiny random network as a Keras file."""
-    path = tmp_path_factory.mktemp("weights") / "vgg16.npz"
-    np.savez(path, **{f"{layer}/{name}": values for layer, leaf in PARAMS.items() for name, values in leaf.items()})
-    return path
-
-
-def metrics_of(workdir):
-    return json.loads((Path(workdir) / "metrics.json").read_text())
-
-
-def contents(folder):
-    return {str(f.relative_to(folder)): f.read_bytes() for f in Path(folder).rglob("*") if f.is_file()}
 
 
 # The folder, from CSV to metrics
@@ -139,7 +66,7 @@ def by_hand(folder, rows, size):
 
 def test_the_two_commands_of_the_readme(tmp_path, network):
     """Run from the folder of the CSV; one probe's person is not in the gallery."""
-    rows = test_rows(probes=(0, 1, 2, 3, 4, 7))
+    rows = listing(probes=(0, 1, 2, 3, 4, 7))
     write_people(tmp_path, rows)
     (tmp_path / "vgg16.npz").write_bytes(network.read_bytes())
     arguments = "--dataset=folder --source=people.csv --data_dir=DATA".split()
@@ -159,18 +86,20 @@ def test_the_two_commands_of_the_readme(tmp_path, network):
             key = f"{method}/shots1/{name}"
             assert found.pop(key) == pytest.approx(value), key
             assert found.pop(f"{key}_low") <= value + 1e-9 and value - 1e-9 <= found.pop(f"{key}_high")
-    assert found == {"probes": 5, "probes_without_answer": 1, "gallery": 5, "trials": 1}
+    assert {key.split("/")[2].removesuffix("_low").removesuffix("_high") for key in found if "/" in key} == {
+        *("mINP", "EER", "TPR@0.001", "TPR@0.01", "TPR@0.1", "ties", "equally_far")
+    }
+    assert {key: value for key, value in found.items() if "/" not in key} == {
+        "probes": 5,
+        "probes_without_answer": 1,
+        "gallery": 5,
+        "trials": 1,
+    }
     assert (tmp_path / "OUT" / "report" / "index.html").exists()
 
 
-def evaluated(data_dir, network, workdir, *arguments, code=0):
-    common = ("--dataset=folder", f"--data_dir={data_dir}", f"--weights={network}", f"--workdir={workdir}")
-    assert call(evaluate, *common, *SMALL, *COMPARE, *arguments) == code
-    return metrics_of(workdir) if code == 0 else {}
-
-
 def test_without_cameras_every_gallery_image_counts(tmp_path, network, capsys):
-    folder = prepared(tmp_path, test_rows(shots=2), cameras=False)
+    folder = prepared(tmp_path, listing(shots=2), cameras=False)
     found = evaluated(folder, network, tmp_path / "out", "--shots=1,3", "--methods=resizing,dsr_single")
     assert {key.rpartition("/")[0] for key in found if "rank5" in key} == {
         f"{method}/shots{n}" for method in ("resizing", "dsr_single") for n in (1, 3)
@@ -179,7 +108,7 @@ def test_without_cameras_every_gallery_image_counts(tmp_path, network, capsys):
 
 
 def test_one_camera_only_needs_the_other_rule(tmp_path, network, capsys):
-    folder = prepared(tmp_path, test_rows(cameras=(1, 1)))
+    folder = prepared(tmp_path, listing(cameras=(1, 1)))
     evaluated(folder, network, tmp_path / "out", code=1)
     assert "No probe has a right answer" in capsys.readouterr().err and not (tmp_path / "out").exists()
     found = evaluated(folder, network, tmp_path / "out", "--camera_rule=any", "--methods=resizing")
@@ -187,7 +116,7 @@ def test_one_camera_only_needs_the_other_rule(tmp_path, network, capsys):
 
 
 def test_a_single_identity_is_found_without_an_interval(tmp_path, network):
-    folder = prepared(tmp_path, test_rows(probes=(2,), gallery=(2,)))
+    folder = prepared(tmp_path, listing(probes=(2,), gallery=(2,)))
     found = evaluated(folder, network, tmp_path / "out", "--methods=dsr_single")
     assert found["dsr_single/shots1/rank1"] == 100.0 and found["dsr_single/shots1/rank1_low"] is None
 
@@ -428,7 +357,7 @@ def test_unknown_flags_and_help():
     assert wrong.returncode == 1 and "Unknown command line flag 'probe_scal'" in errors + output
     assert "Did you mean: probe_scale" in errors + output and "Traceback" not in errors
     output, _ = finished(taught)
-    own, shared = output.index("--probe_scale"), output.index("--workdir:")
+    own, shared = output.index("--shots"), output.index("--workdir:")
     assert output.startswith("Evaluation: partial probes") and own < shared
 
 

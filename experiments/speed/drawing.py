@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dsr_jax.curves import LIGHT
+from dsr_jax.page.curves import LIGHT
 from experiments.speed.outcome import Figures
 
 COLOURS = dict(zip(("coder", "identification", "network", "growth"), LIGHT, strict=False))

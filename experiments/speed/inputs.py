@@ -11,7 +11,7 @@ from absl import flags
 import data
 from data import views
 from dsr_jax import extract, fcn, weights
-from experiments import any_network, comparison, evaluate, pictures, settings
+from experiments import any_network, evaluate, features, pictures, settings
 from experiments.speed import maps as mapping
 from experiments.speed import stand_ins
 
@@ -49,12 +49,12 @@ class Inputs:
         )
 
     @functools.cached_property
-    def network(self) -> comparison.Network:
+    def network(self) -> features.Network:
         """The network of --weights, or one with random weights."""
         if FLAGS.weights:
             return evaluate.network(FLAGS.weights)
         params = fcn.init(jax.random.key(FLAGS.seed), width=FLAGS.vgg_width)
-        return comparison.Network(params, "caffe", settings.output_stride(), settings.size(), FLAGS.compute)
+        return features.Network(params, "caffe", settings.output_stride(), settings.size(), FLAGS.compute)
 
     @functools.cached_property
     def read(self) -> tuple[pictures.Images, pictures.Images]:

@@ -1,0 +1,135 @@
+"""The methods of a comparison, by name: DSR and its variants, and the rivals of Sec. 4.1.
+
+resizing        whole last layer of images brought to one size, Euclidean; several shots: their average
+global_average  pooled features, Euclidean; several shots: their average
+swm             sliding window matching; several shots: the nearest window
+amc             ambiguity-sensitive matching by patches; several shots: all their patches
+amc_swm         0.7 AMC + 0.3 SWM
+dsr_single      DSR with 1 x 1 blocks
+dsr_double      with 1 x 1 and 2 x 2 blocks
+dsr_multi       with 1 x 1, 2 x 2 and 3 x 3 blocks
+joint_single    one dictionary of all entries, 1 x 1 blocks, not boosted
+joint_authors   the authors' released code: joint, boosted by 1.2, gallery blocks of 4 scales by maxima
+ridge_single    the later ports: ridge regression, 1 x 1 blocks
+ridge_multi     the same with three scales
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dsr_jax import match
+from dsr_jax.baselines import amc, fusion, global_average, resizing
+from experiments.features import Sides
+
+MULTI_SHOT = ("stack", "minimum", "mean")
+JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
+# Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
+Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
+
+
+class Options(NamedTuple):
+    """How DSR codes: coder, weight of the penalty, and what becomes of several shots."""
+
+    coder: str = "auto"
+    l1: float = 0.4
+    multi_shot: str = "stack"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compare probes with entries.
+
+    Attributes:
+      compare: see `Compare`.
+      together: whether an entry's distance depends on which other entries there are.
+      scales: the scales of DSR's blocks, for the picture of what was rebuilt; empty for other methods.
+    """
+
+    compare: Compare
+    together: bool = False
+    scales: tuple[int, ...] = ()
+
+
+def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
+    """A method that compares probes with images, (P, images), and takes a person's as ``over_shots`` (axis=1) says."""
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        used = sorted({int(g) for entry in entries for g in entry})
+        at = {g: column for column, g in enumerate(used)}
+        matrix = each(sides, probes, used)
+        return np.stack([over_shots(matrix[:, [at[int(g)] for g in entry]], axis=1) for entry in entries], axis=1)
+
+    return compare
+
+
+def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
+    """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
+    arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder} | how
+
+    def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        return match.distances(
+            [sides.probe[p] for p in probes],
+            [sides.gallery[g] for entry in entries for g in entry],
+            identities=[number for number, entry in enumerate(entries) for _ in entry],
+            scales=scales,
+            **arguments,
+        ).distance
+
+    together = arguments.get("dictionary") == "joint"
+    if options.multi_shot == "stack" or together:
+        return Method(stacked, together, scales)
+    each = single_images(
+        lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
+        np.min if options.multi_shot == "minimum" else np.mean,
+    )
+    return Method(each, together, scales)
+
+
+def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
+    """DSR over one dictionary of all entries; always exact, always stacked."""
+    return dsr(scales, options._replace(coder="auto"), dictionary="joint", max_bytes=JOINT_BYTES, **how)
+
+
+def _resizing(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+    return resizing.distances([sides.resized[p] for p in probes], [sides.gallery[g] for g in used])
+
+
+def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+    return global_average.distances([sides.probe[p] for p in probes], [sides.gallery[g] for g in used])
+
+
+def _swm(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+    return sides.windows[probes][:, used]
+
+
+def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+    own, others = sides.patches
+    return amc.distances(
+        [own[p] for p in probes],
+        [others[g] for entry in entries for g in entry],
+        identities=[number for number, entry in enumerate(entries) for _ in entry],
+    )
+
+
+def _amc_swm(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+    return fusion.distances(_amc(sides, probes, entries), SWM(sides, probes, entries))
+
+
+SWM = single_images(_swm, np.min)
+METHODS: dict[str, Callable[[Options], Method]] = {
+    "resizing": lambda _: Method(single_images(_resizing, np.mean)),
+    "global_average": lambda _: Method(single_images(_global_average, np.mean)),
+    "swm": lambda _: Method(SWM),
+    "amc": lambda _: Method(_amc, together=True),
+    "amc_swm": lambda _: Method(_amc_swm, together=True),
+    "dsr_single": lambda options: dsr((1,), options),
+    "dsr_double": lambda options: dsr((1, 2), options),
+    "dsr_multi": lambda options: dsr((1, 2, 3), options),
+    "joint_single": lambda options: joint((1,), options),
+    "joint_authors": lambda options: joint((1, 2, 3, 4), options, probe_scales=(1,), pooling="max", boost=1.2),
+    "ridge_single": lambda options: dsr((1,), options, coder="ridge"),
+    "ridge_multi": lambda options: dsr((1, 2, 3), options, coder="ridge"),
+}

@@ -1,0 +1,91 @@
+"""Some probes to look at: ranked lists (Fig. 12), and what was rebuilt from what.
+
+Both show the first draw: the entry of a person is her image there, or the first of several.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dsr_jax import match, report
+from experiments import comparison, features, pictures
+
+SHOWN = 10  # gallery images of a ranked list
+
+
+def chosen(result: comparison.Result, *, count: int, seed: int) -> list[int]:
+    """Some probes, drawn by ``seed``."""
+    return np.random.default_rng(seed).permutation(len(result.identities))[:count].tolist()
+
+
+def ranked_list(
+    result: comparison.Result, probe: int, probes: pictures.Images, gallery: pictures.Images
+) -> report.RankedList:
+    """A probe with its nearest gallery images."""
+    row, images = _first_draw(result, probe)
+    identity = int(probes.identities[probe])
+    order = np.argsort(row, kind="stable")
+    right = gallery.identities[images[order]] == identity
+    hits = tuple(
+        report.Hit(gallery.pictures[g], int(gallery.identities[g]), float(row[column]), bool(mark))
+        for column, g, mark in zip(order[:SHOWN], images[order[:SHOWN]], right[:SHOWN], strict=True)
+    )
+    first = int(np.argmax(right)) if right.any() else -1
+    title = f"{probes.names[probe]} by {result.key}"
+    return report.RankedList(title, probes.pictures[probe], identity, hits, first)
+
+
+def reconstructions(
+    result: comparison.Result,
+    network: features.Network,
+    probe: int,
+    probes: pictures.Images,
+    gallery: pictures.Images,
+    *,
+    l1: float,
+    scales: Sequence[int],
+) -> list[report.Reconstruction]:
+    """A probe rebuilt from its nearest right image and from its nearest wrong one."""
+    row, images = _first_draw(result, probe)
+    order = np.argsort(row, kind="stable")
+    right = gallery.identities[images[order]] == probes.identities[probe]
+    shown = [int(images[order[np.argmax(side)]]) for side in (right, ~right) if side.any()]
+    own, *maps = network.maps([probes.pictures[probe], *(gallery.pictures[g] for g in shown)])
+    return [
+        _reconstruction(own, values, probe, g, probes, gallery, stride=network.output_stride, l1=l1, scales=scales)
+        for g, values in zip(shown, maps, strict=True)
+    ]
+
+
+def _reconstruction(
+    probe_map: np.ndarray,
+    gallery_map: np.ndarray,
+    probe: int,
+    image: int,
+    probes: pictures.Images,
+    gallery: pictures.Images,
+    *,
+    stride: int,
+    l1: float,
+    scales: Sequence[int],
+) -> report.Reconstruction:
+    found = match.explain(probe_map, gallery_map, l1=l1, scales=scales)
+    return report.Reconstruction(
+        f"{probes.names[probe]} from {gallery.names[image]}",
+        probes.pictures[probe],
+        gallery.pictures[image],
+        found.codes,
+        found.rebuilt,
+        found.distance,
+        stride,
+        bool(probes.identities[probe] == gallery.identities[image]),
+    )
+
+
+def _first_draw(result: comparison.Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
+    """(entries,) distances of a probe in the first trial, and the entries' (first) images."""
+    for trial, matrix in zip(result.trials, result.distances, strict=True):
+        at = np.flatnonzero(trial.probes == probe)
+        if trial.number == 0 and at.size:
+            return matrix[at[0]], np.array([images[0] for images in trial.draw.images])
+    raise ValueError(f"probe {probe} is in no group of the first trial")

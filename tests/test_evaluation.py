@@ -1,0 +1,258 @@
+"""Every method side by side: what an evaluation keeps, says, draws and shows; sweeps of one setting."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from dsr_jax import intervals, metrics
+from experiments import comparison, evaluate, methods, page, paper, run, showing, sweep
+from tests.runners import PARAMS, call, contents, evaluated, listing, metrics_of, prepared
+
+ROOT = Path(__file__).resolve().parent.parent
+EVERY = f"--methods={','.join(methods.METHODS)}"
+
+
+def swept(data_dir, network, workdir, *arguments, code=0):
+    common = ("--dataset=folder", f"--data_dir={data_dir}", f"--weights={network}", f"--workdir={workdir}")
+    small = ("--size=64,32", "--output_stride=16", "--noprogress", "--trials=1", "--methods=resizing,dsr_single")
+    assert call(sweep, *common, *small, *arguments) == code
+    return metrics_of(workdir) if code == 0 else {}
+
+
+# Every method
+
+
+def test_every_method_is_scored_and_its_distances_are_kept(tmp_path, network):
+    folder = prepared(tmp_path, listing(shots=3))
+    found = evaluated(folder, network, tmp_path / "out", EVERY, "--shots=1,3", "--trials=2", "--partial=crop")
+    keys = {f"{name}/shots{n}" for name in methods.METHODS for n in (1, 3)}
+    assert {key.rpartition("/")[0] for key in found if "/" in key} == keys
+    assert {path.stem for path in (tmp_path / "out" / "distances").iterdir()} == {key.replace("/", "-") for key in keys}
+    with np.load(tmp_path / "out" / "distances" / "dsr_multi-shots1.npz") as file:
+        identities = np.arange(5)  # of the probes, in their order
+        each = [
+            metrics.ranks(file[f"distances_{i}"], identities[file[f"probes_{i}"]], file[f"identities_{i}"])
+            for i in range(2)
+        ]
+    expected = np.mean([scores.cmc()[1] for scores in each])
+    assert found["dsr_multi/shots1/rank1"] == pytest.approx(expected)
+
+
+def test_another_method_is_added_without_computing_the_first_again(people, network, tmp_path, monkeypatch):
+    first = evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
+    before = contents(tmp_path / "out" / "distances")
+    computed = []
+    original = comparison.distances
+
+    def counted(*arguments, label, **options):
+        computed.append(label)
+        return original(*arguments, label=label, **options)
+
+    monkeypatch.setattr(comparison, "distances", counted)
+    both = evaluated(people, network, tmp_path / "out", "--methods=dsr_single,resizing", "--ranked_lists=0")
+    assert computed == ["resizing/shots1"]
+    assert both | first == both and "resizing/shots1/rank1" in both
+    after = contents(tmp_path / "out" / "distances")
+    assert {name: after[name] for name in before} == before
+
+
+def test_another_weight_of_the_penalty_needs_another_workdir(people, network, tmp_path, capsys):
+    evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
+    evaluated(people, network, tmp_path / "out", "--methods=dsr_single", "--match_l1=0.2", code=1)
+    assert "--match_l1: 0.4 before, 0.2 now" in capsys.readouterr().err
+
+
+def test_probes_larger_than_the_gallery_are_counted(tmp_path, network, capsys):
+    folder = prepared(tmp_path, [(*row[:4], 1.0) for row in listing()])
+    evaluated(folder, network, tmp_path / "out", "--methods=swm", "--probe_factor=1.5")
+    assert "swm: 5 probes are larger than the gallery's size and are scaled to fit" in capsys.readouterr().out
+
+
+# Bad input
+
+
+def test_equal_distances_are_told_and_not_averaged_away(people, tmp_path, capsys):
+    """A network of zeros: all maps are zero, everybody is equally far."""
+    nothing = {f"{name}/{part}": 0 * values for name, leaf in PARAMS.items() for part, values in leaf.items()}
+    np.savez(tmp_path / "zeros.npz", **nothing)
+    found = evaluated(people, tmp_path / "zeros.npz", tmp_path / "out", "--methods=dsr_multi,resizing")
+    assert found["dsr_multi/shots1/ties"] == 5 and found["resizing/shots1/equally_far"] == 5
+    said = capsys.readouterr().out
+    assert "5 of 5 probes have ties at their first right answer: rank-1 is between 0.0 and 100.0" in said
+    assert "5 of 5 probes are equally far from everybody" in said
+    assert "equally far from everybody" in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+def test_a_single_identity_has_no_verification(tmp_path, network, capsys):
+    folder = prepared(tmp_path, listing(probes=(2,), gallery=(2,)))
+    found = evaluated(folder, network, tmp_path / "out", "--methods=dsr_single")
+    assert found["dsr_single/shots1/EER"] is None and found["dsr_single/shots1/rank1"] == 100.0
+    assert "no verification: it needs pairs of one person and pairs of two people" in capsys.readouterr().out
+
+
+def test_shortages_are_on_the_page(tmp_path, network):
+    folder = prepared(tmp_path, listing(shots=2))
+    evaluated(folder, network, tmp_path / "out", "--shots=3", "--methods=dsr_single")
+    assert "5 identities have fewer images" in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+def test_without_the_flag_the_data_set_says_which_cameras_count(tmp_path, network, monkeypatch):
+    import data
+
+    folder = prepared(tmp_path, listing(cameras=(1, 1)))
+    evaluated(folder, network, tmp_path / "out", "--methods=resizing", code=1)
+    monkeypatch.setattr(data.DATASETS["folder"], "CAMERA_RULE", "any")
+    assert evaluated(folder, network, tmp_path / "out", "--methods=resizing")["probes"] == 5
+
+
+# Figures and the page
+
+
+def result(distances, identities=(1, 2, 3), *, label="", method="dsr_multi", shots=1):
+    """A result of one trial, everybody's entry in the order of the identities."""
+    from dsr_jax import protocols
+
+    known = np.array(sorted(set(identities)))
+    images = tuple(np.array([i]) for i in range(len(known)))
+    trial = protocols.Trial(0, -1, np.arange(len(identities)), protocols.Draw(known, images, (), ()))
+    return comparison.Result(label, method, shots, [trial], [np.asarray(distances)], np.array(identities))
+
+
+CLEAR = result([[0.1, 0.5, 0.6], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]])
+
+
+def test_figures_are_ranking_and_verification_in_per_cent():
+    figures = CLEAR.figures
+    assert figures["rank1"].value == pytest.approx(200 / 3) and figures["rank3"].value == 100.0
+    assert figures["TPR@0.1"].value == pytest.approx(200 / 3)  # 0.3 is a wrong pair, nearer than 0.35
+    assert set(figures) == {*page.RANKING, *page.VERIFICATION}
+
+
+def test_flat_metrics_are_undone_by_rows():
+    flat = page.flat([CLEAR])
+    assert page.rows(flat)["dsr_multi/shots1"][0] == CLEAR.figures["rank1"]
+    assert flat["dsr_multi/shots1/ties"] == 0
+
+
+def test_the_papers_figures_stand_beside_ours_only_on_its_data_sets():
+    text = page.text(page.flat([CLEAR]), dataset="partial_reid")
+    assert "[43.0]" in text and "[" not in page.text(page.flat([CLEAR]), dataset="cuhk03")
+    assert paper.figure("partial_ilids", "dsr_multi", 3, "rank1") == 55.46
+    assert paper.figure("partial_reid", "ridge_single", 1, "rank1") is None
+
+
+def test_the_tables_of_the_paper_are_as_printed(shared):
+    assert all(set(rows) <= set(methods.METHODS) for rows in paper.TABLES.values())
+    names = {"Resizing": "resizing", "SWM": "swm", "AMC": "amc", "AMC+SWM": "amc_swm"}
+    scales = {"single": "dsr_single", "multi": "dsr_multi"}
+    text = shared("paper/dsr_paper.md").read_text().replace("<b>", "").replace("</b>", "")
+    for shots, table in ((1, "Table 1."), (3, "Table 2.")):
+        lines = [line.split("\t") for line in text[text.index(table) :].splitlines()[2:] if line.count("\t") == 8][2:8]
+        printed = {}
+        for name, *values in lines:
+            method = names.get(name.split()[0]) or scales[name.split("(")[1].split("-")[0]]
+            printed[method] = tuple(float(value) for value in values)
+        for at, dataset in enumerate(("partial_reid", "partial_ilids")):
+            expected = {method: values[4 * at : 4 * at + 4] for method, values in printed.items()}
+            assert paper.TABLES[dataset, shots] == expected
+
+
+def test_the_champion_is_compared_with_every_rival_of_its_condition():
+    other = result([[0.6, 0.5, 0.1], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]], method="swm")
+    later = result([[0.6, 0.5, 0.1], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]], method="swm", label="after")
+    table = page.paired([CLEAR, other, later], "dsr_multi")
+    assert [row.label for row in table.rows] == ["dsr_multi - swm"]
+    expected = intervals.paired_difference(CLEAR.per_probe["rank1"], other.per_probe["rank1"], [1, 2, 3])
+    assert table.rows[0].cells[0] == intervals.Interval(*expected[:3])
+    assert table.rows[0].cells[-2] == f"{expected.p_value:.3f}"
+    assert evaluate.champion(["resizing", "dsr_multi", "amc"]) == "dsr_multi"
+    assert evaluate.champion(["resizing", "amc"]) == "amc" and page.paired_text([later], "swm") == ""
+
+
+def test_a_ranked_list_is_the_row_of_the_probe():
+    from experiments import pictures
+
+    grey = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
+    images = pictures.Images(grey, np.array([1, 2, 3]), np.zeros(3, int), ["a", "b", "c"])
+    listed = showing.ranked_list(CLEAR, 2, images, images)
+    assert [hit.identity for hit in listed.hits] == [2, 3, 1] and listed.first_hit == 1
+    assert [hit.right for hit in listed.hits] == [False, True, False]
+
+
+def test_reconstructions_are_of_a_right_and_a_wrong_image(people, network, tmp_path):
+    evaluated(people, network, tmp_path / "out", "--methods=dsr_single,dsr_multi", "--reconstructions=2")
+    text = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert text.count("right</") + text.count("other</") >= 4 and "reconstruction" in text
+    evaluated(people, network, tmp_path / "none", "--methods=resizing")
+    assert "Reconstruction maps" not in (tmp_path / "none" / "report" / "index.html").read_text()
+
+
+def test_intervals_of_a_missing_figure_are_nan():
+    assert np.isnan(page.rows({"dsr/shots1/rank1": None})["dsr/shots1"][0].value)
+    assert isinstance(CLEAR.figures["EER"], intervals.Interval)
+
+
+# Sweeps
+
+
+def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path):
+    found = swept(people, network, tmp_path / "sweep", "--vary=match_l1", "--values=0.2;0.4")
+    alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
+    for key in ("dsr_single/shots1/mAP", "resizing/shots1/mAP"):
+        assert found[f"match_l1=0.4/{key}"] == alone[key]
+    page_text = (tmp_path / "sweep" / "report" / "index.html").read_text()
+    assert "rank1, N = 1" in page_text and "Distances" not in page_text
+    config = json.loads((tmp_path / "sweep" / "config.json").read_text())["flags"]
+    assert config["vary"] == "match_l1" and config["values"] == "0.2;0.4"
+
+
+def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
+    found = swept(people, network, tmp_path / "out", "--vary=crop_height", "--values=0.4,0.4;1,1", "--crop_width=1,1")
+    whole = evaluated(people, network, tmp_path / "whole", "--methods=dsr_single", "--partial=none")
+    with np.load(tmp_path / "out" / "distances" / "crop_height=1,1-dsr_single-shots1.npz") as one:
+        with np.load(tmp_path / "out" / "distances" / "crop_height=0.4,0.4-dsr_single-shots1.npz") as other:
+            assert not np.array_equal(one["distances_0"], other["distances_0"])
+    assert "crop_height=1,1/dsr_single/shots1/mAP" in found and whole
+
+
+def test_a_sweep_goes_on_with_more_values(people, network, tmp_path):
+    swept(people, network, tmp_path / "out", "--vary=probe_factor", "--values=0.8;1")
+    before = contents(tmp_path / "out" / "distances")
+    found = swept(people, network, tmp_path / "out", "--vary=probe_factor", "--values=0.8;1;1.2")
+    assert "probe_factor=1.2/dsr_single/shots1/rank1" in found
+    after = contents(tmp_path / "out" / "distances")
+    assert {name: after[name] for name in before} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "vary and values are needed"),
+        (("--vary=match_l1", "--values=0.4"), "two or more"),
+        (("--vary=match_l1", "--values=0.4;0.2"), "must rise"),
+        (("--vary=match_l1", "--values=-1;0.2"), "match_l1 must be positive"),
+        (("--vary=match_l1", "--values=0.2;much"), "must rise|cannot be"),
+        (("--vary=crop_height", "--values=0.5,0.6;0.9,2"), "crop_height must be two shares"),
+        (("--vary=multi_shot", "--values=stack;nearest"), "multi_shot cannot be 'nearest'"),
+    ],
+)
+def test_sweeps_that_make_no_sense_are_refused_before_anything_is_computed(
+    people, network, tmp_path, capsys, arguments, message
+):
+    swept(people, network, tmp_path / "out", *arguments, code=1)
+    error = capsys.readouterr().err
+    assert any(part in error for part in message.split("|")), error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_path):
+    """Stopped after the first method: what is left of it is enough to go on."""
+    whole = evaluated(people, network, tmp_path / "whole", "--methods=resizing,dsr_single", "--shots=1")
+    evaluated(people, network, tmp_path / "parts", "--methods=resizing")
+    (tmp_path / "parts" / "metrics.json").unlink()
+    again = evaluated(people, network, tmp_path / "parts", "--methods=resizing,dsr_single")
+    assert again == whole
+    assert run.FREE_FLAGS.isdisjoint(evaluate.ADDED) and jax.default_backend() == "cpu"

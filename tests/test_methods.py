@@ -1,0 +1,119 @@
+"""Every method against the library called by hand, entry by entry."""
+
+import numpy as np
+import pytest
+
+from dsr_jax import match
+from dsr_jax.baselines import amc, fusion, global_average, resizing
+from experiments import features, methods
+from tests.people import maps
+
+
+def patches(count, seed):
+    rng = np.random.default_rng(seed)
+    return [amc.vectors(list(rng.random((3, 2, 2, 5)))) for _ in range(count)]
+
+
+SIDES = features.Given(
+    maps(3, 0, (2, 3)),
+    maps(6, 1),
+    maps(3, 2),
+    np.random.default_rng(4).random((3, 6)).astype(np.float32),
+    (patches(3, 5), patches(6, 6)),
+)
+PROBES = np.array([2, 0, 1])
+ENTRIES = [[0, 1], [4], [2, 3, 5]]
+SINGLE = [[3], [0], [5], [1]]
+
+
+def compare(name, entries=ENTRIES, **options):
+    return methods.METHODS[name](methods.Options(**options)).compare(SIDES, PROBES, entries)
+
+
+def over_shots(each, reduce, entries=ENTRIES):
+    return np.stack([reduce(each[:, entry], axis=1) for entry in entries], axis=1)
+
+
+def pair_by_pair(entries=ENTRIES, **options):
+    """DSR of every probe with every entry's maps alone."""
+    return np.array(
+        [
+            [
+                match.distances(
+                    SIDES.probe[p], [SIDES.gallery[g] for g in entry], identities=[0] * len(entry), **options
+                ).distance[0, 0]
+                for entry in entries
+            ]
+            for p in PROBES
+        ]
+    )
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_method_has_a_distance_for_everybody(name):
+    for entries in (ENTRIES, SINGLE):
+        found = compare(name, entries)
+        assert found.shape == (3, len(entries)) and np.isfinite(found).all()
+
+
+def test_rivals_of_single_images_take_their_average_or_the_nearest():
+    each = resizing.distances([SIDES.resized[p] for p in PROBES], SIDES.gallery)
+    np.testing.assert_allclose(compare("resizing"), over_shots(each, np.mean), rtol=1e-5)
+    each = global_average.distances([SIDES.probe[p] for p in PROBES], SIDES.gallery)
+    np.testing.assert_allclose(compare("global_average"), over_shots(each, np.mean), rtol=1e-5)
+    np.testing.assert_allclose(compare("swm"), over_shots(SIDES.windows[PROBES], np.min))
+
+
+def test_amc_codes_over_everybody_and_the_fusion_has_both():
+    own, others = SIDES.patches
+    shots = [others[g] for entry in ENTRIES for g in entry]
+    expected = amc.distances([own[p] for p in PROBES], shots, identities=[0, 0, 1, 2, 2, 2])
+    np.testing.assert_allclose(compare("amc"), expected)
+    np.testing.assert_allclose(compare("amc_swm"), fusion.distances(expected, compare("swm")))
+    assert methods.METHODS["amc"](methods.Options()).together
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dsr_single", {"scales": (1,)}),
+        ("dsr_double", {"scales": (1, 2)}),
+        ("dsr_multi", {"scales": (1, 2, 3)}),
+        ("ridge_single", {"scales": (1,), "coder": "ridge"}),
+        ("ridge_multi", {"scales": (1, 2, 3), "coder": "ridge"}),
+    ],
+)
+def test_dsr_stacks_the_shots_into_one_dictionary(name, options):
+    np.testing.assert_allclose(compare(name), pair_by_pair(**options), atol=2e-5)
+    assert methods.METHODS[name](methods.Options()).scales == options["scales"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("joint_single", {"scales": (1,)}),
+        ("joint_authors", {"scales": (1, 2, 3, 4), "probe_scales": (1,), "pooling": "max", "boost": 1.2}),
+    ],
+)
+def test_the_joint_dictionary_is_that_of_all_entries(name, options):
+    expected = match.distances(
+        [SIDES.probe[p] for p in PROBES],
+        [SIDES.gallery[g] for entry in ENTRIES for g in entry],
+        identities=[0, 0, 1, 2, 2, 2],
+        dictionary="joint",
+        **options,
+    )
+    np.testing.assert_allclose(compare(name), expected.distance)
+    assert methods.METHODS[name](methods.Options()).together
+
+
+@pytest.mark.parametrize(("rule", "reduce"), [("minimum", np.min), ("mean", np.mean)])
+def test_several_shots_one_by_one(rule, reduce):
+    each = pair_by_pair([[g] for g in range(6)], scales=(1, 2, 3))
+    np.testing.assert_allclose(compare("dsr_multi", multi_shot=rule), over_shots(each, reduce), atol=2e-5)
+
+
+def test_the_weight_of_the_penalty_reaches_the_coder():
+    found = compare("dsr_single", l1=0.1)
+    np.testing.assert_allclose(found, pair_by_pair(scales=(1,), l1=0.1), atol=2e-5)
+    assert not np.allclose(found, compare("dsr_single"))
