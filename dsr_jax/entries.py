@@ -58,8 +58,8 @@ class Entries:
     def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
         numbers = [i for group in self.groups[first:last] for i in group]
-        cut = [blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers]
-        return np.concatenate(cut, dtype=np.float32, casting="same_kind")
+        cut = (blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers)
+        return np.concatenate([part.astype(np.float32) for part in cut])
 
     def tiles(self, limit: int) -> Iterator[Tile]:
         """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile."""

@@ -35,6 +35,7 @@ __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "distances",
 CODERS = ("active_set", *tiles.CODERS)
 DICTIONARIES = ("image", "joint")
 MUTE = 4.0  # beyond 1 all codes of unit blocks are zero; larger numbers would only overflow
+LOUDEST = 1e3  # a boost beyond it says nothing but the boost
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Distances:
     """Distances of P probes to G gallery entries.
 
     Attributes:
-      distance: (P, G) float32, mean squared reconstruction error of the probe's blocks, in [0, 1].
+      distance: (P, G) float32, mean squared reconstruction error of the probe's blocks, in [0, 1]. Of the joint
+        dictionary it may exceed 1: an entry's coefficients count on those of others.
       lower: (P, G) certified lower bound of the exact distance (NaN for ridge and for the joint dictionary, which have
         no certificate).
       upper: (P, G) certified upper bound of the exact distance.
@@ -122,7 +124,8 @@ def distances(
         the codes are all equally far, and no interval is certified.
       boost: the authors' alpha, 1.2 in their code, by which "joint" adds to the correlations; >= 0.
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
-      tol: largest duality gap of a column; float32 certifies about 1e-6. A large one (1e-2) saves time, and the
+      tol: largest duality gap of a column (of no effect on "joint", which is always exact); float32 certifies about
+        1e-6. A large one (1e-2) saves time, and the
         intervals, which hold the exact distance in any case, say what it cost.
       max_bytes: memory ceiling of the tiles of this call, beside the maps and the result.
       progress: whether to show a progress bar.
@@ -147,8 +150,10 @@ def distances(
     _check_dictionary(dictionary, boost, coder)
     if dictionary == "joint":
         chosen = "active_set"
-        del options["tol"]
-        figures = joint.solve(probes, gallery.as_entries, boost=float(boost), progress=progress, **options)
+        weight = _weight(l1, most=MUTE * (1 + float(boost)))
+        figures = joint.solve(
+            probes, gallery.as_entries, l1=weight, boost=float(boost), max_bytes=int(max_bytes), progress=progress
+        )
     elif chosen == "active_set":
         figures = pooled.solve(Positions.of(probes), gallery.positions, progress=progress, **options)
     else:
@@ -328,9 +333,9 @@ def _options(l1: float, tol: float, max_bytes: int) -> dict[str, Any]:
     return {"l1": _weight(l1), "tol": float(tol), "max_bytes": int(max_bytes)}
 
 
-def _weight(l1: float) -> float:
+def _weight(l1: float, *, most: float = MUTE) -> float:
     _check_positive("l1", l1, "the paper uses 0.4")
-    return min(float(l1), MUTE)
+    return min(float(l1), most)
 
 
 def _check_positive(argument: str, value: Any, advice: str) -> None:
@@ -343,8 +348,8 @@ def _check_dictionary(dictionary: str, boost: float, coder: str) -> None:
     """Raises ValueError for options that say nothing, or contradict each other."""
     if dictionary not in DICTIONARIES:
         raise ValueError(f"dictionary must be one of {DICTIONARIES}, got {dictionary!r}")
-    if np.ndim(boost) or not hasattr(boost, "__float__") or not 0 <= float(boost) < np.inf:
-        raise ValueError(f"boost must be a number >= 0, got {boost!r}; the authors use 1.2")
+    if np.ndim(boost) or not hasattr(boost, "__float__") or not 0 <= float(boost) <= LOUDEST:
+        raise ValueError(f"boost must be a number from 0 to {LOUDEST:g}, got {boost!r}; the authors use 1.2")
     if boost and dictionary != "joint":
         raise ValueError(f"boost belongs to dictionary='joint', got boost={boost} with dictionary={dictionary!r}")
     if dictionary == "joint" and coder not in ("auto", "active_set"):

@@ -3,6 +3,7 @@
 Each kind is computed when a method first asks for it, once.
 """
 
+import copy
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -97,6 +98,15 @@ class Features:
         self._searched = gallery.only(np.isin(np.arange(self._count), self._drawn))
         for what, images in (("probe", probes), ("gallery", self._searched)):
             _check_large_enough(what, images, network.output_stride)
+
+    def with_probes(self, probes: Images) -> "Features":
+        """Other probes against the same gallery, whose maps, if they are there, stay."""
+        other = copy.copy(self)
+        for name in ("probe", "resized", "windows", "larger", "patches"):
+            other.__dict__.pop(name, None)
+        other._probes = probes
+        _check_large_enough("probe", probes, self._network.output_stride)
+        return other
 
     @functools.cached_property
     def probe(self) -> list[np.ndarray]:

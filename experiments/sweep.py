@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from dsr_jax.page import curves
-from experiments import comparison, evaluate, page, run, selection, settings
+from experiments import comparison, evaluate, features, page, run, selection, settings
 
 FLAGS = flags.FLAGS
 # Flags that change what is done with maps, or which pictures there are; they need no other network.
@@ -60,13 +60,16 @@ def main() -> None:
         evaluate.check()
     network = evaluate.network(FLAGS.weights)
     results: list[comparison.Result] = []
+    sides: features.Features | None = None
     for number, value in enumerate(values, start=1):
         _set(value)
         print(f"{number} of {len(values)}: {FLAGS.vary} = {value}", flush=True)
-        if number == 1 or FLAGS.vary not in MATCHING:
+        if sides is None or FLAGS.vary not in MATCHING:
             found = selection.Selection(network.size)
             trials = evaluate.draws(found)
-            sides = evaluate.prepared(network, found, trials)
+            # The gallery's pictures are the same for all values, unless more of them are drawn.
+            known = sides if FLAGS.vary != "trials" else None
+            sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
         label = f"{FLAGS.vary}={value}"
         results += evaluate.compared(workdir, label, network, sides, found, trials, evaluate.check())
     workdir.begin()

@@ -157,6 +157,11 @@ def test_clarity_is_a_share(weight):
     assert ((found >= 0) & (found <= 1 + 1e-12)).all()
 
 
+def test_patches_of_more_cells_are_refused():
+    with pytest.raises(ValueError, match="at most 2 x 2 positions"):
+        amc.vectors([np.ones((2, 3, 4))])
+
+
 def test_amc_is_the_weighted_mean_of_each_persons_own_errors():
     """Coding by scikit-learn over all patches, weights by the formula."""
     from sklearn.linear_model import Lasso

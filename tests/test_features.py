@@ -74,6 +74,20 @@ def test_a_probe_larger_than_the_gallery_is_scaled_to_fit_and_counted():
     assert [m.shape[:2] for m in sides.probe] == [(2, 2), (5, 3), (4, 6)]  # what others are shown stays as it is
 
 
+def test_other_probes_find_the_gallery_as_it_is():
+    first = prepared(drawn([(40, 33)], [0], [0]), drawn([SIZE] * 2, [0, 1], [1, 1]), [0, 1])
+    known, _ = first.gallery, (first.probe, first.resized, first.windows, first.patches, first.larger)
+    probes = drawn([(33, 48), (80, 48)], [0, 1], [0, 0])
+    other, alone = first.with_probes(probes), prepared(probes, drawn([SIZE] * 2, [0, 1], [1, 1]), [0, 1])
+    assert other.gallery is known and other.larger == [1] and first.larger == []
+    for mine, expected in ((other.probe, alone.probe), (other.resized, alone.resized), (other.windows, alone.windows)):
+        for a, b in zip(mine, expected, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert len(other.patches[0]) == 2 and len(first.probe) == 1
+    with pytest.raises(ValueError, match="smaller than one output cell"):
+        first.with_probes(drawn([(8, 8)], [0], [0]))
+
+
 def test_pictures_below_one_cell_are_named():
     probes, gallery = drawn([(40, 33), (15, 48)], [0, 1], [0, 0]), drawn([SIZE], [0], [1])
     with pytest.raises(ValueError, match=r"1 probe pictures.*1\.png of 15 x 48.*smallest legal size is 16 x 16"):

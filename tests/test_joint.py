@@ -216,6 +216,11 @@ def test_nearly_equal_atoms_of_many_entries_share():
     np.testing.assert_allclose(found.weight, s**2 * (1 / s - l1) / (count + noise**2), rtol=1e-3)
 
 
+def test_a_large_weight_stays_large_however_loud_the_boost():
+    found = distances(l1=100.0, boost=30.0).distance
+    np.testing.assert_allclose(found, 1, atol=1e-6)
+
+
 def test_no_codes_leave_ties():
     """Everybody at a distance of 1, exactly as far."""
     found = distances(l1=3.0, boost=1.2).distance
@@ -330,9 +335,9 @@ def test_blocks_of_entries():
     [
         ({"dictionary": "both"}, r"dictionary must be one of \('image', 'joint'\), got 'both'"),
         ({"dictionary": "image", "boost": 1.2}, r"boost belongs to dictionary='joint', got boost=1\.2"),
-        ({"boost": -0.1}, r"boost must be a number >= 0, got -0\.1; the authors use 1\.2"),
-        ({"boost": np.nan}, "boost must be a number >= 0, got nan"),
-        ({"boost": np.inf}, "boost must be a number >= 0, got inf"),
+        ({"boost": -0.1}, r"boost must be a number from 0 to 1000, got -0\.1; the authors use 1\.2"),
+        ({"boost": np.nan}, "boost must be a number from 0 to 1000, got nan"),
+        ({"boost": np.inf}, "boost must be a number from 0 to 1000, got inf"),
         ({"coder": "ridge"}, "coder must be 'auto' or 'active_set' with dictionary='joint', got 'ridge'"),
         ({"coder": "proximal"}, "coder must be 'auto' or 'active_set'.*got 'proximal'"),
         ({"l1": 0}, "l1 must be a positive number, got 0"),
