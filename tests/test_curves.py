@@ -178,3 +178,16 @@ def test_names_are_moved_apart_in_their_order(ends):
         lines = 1 + (names[lower].count("\n") + names[upper].count("\n")) / 2
         assert centres[upper] - centres[lower] >= lines * svg.LINE_HEIGHT / svg.AXES_HEIGHT
     assert svg.apart([], []) == []
+
+
+def test_a_dozen_methods_are_told_apart_by_colour_and_marker():
+    styles = curves._styles([curves.Curve(f"method {i}", (1.0,)) for i in range(12)])
+    assert len({(colour, marker) for colour, marker, _ in styles}) == 12
+
+
+def test_heights_are_marked_in_whole_per_cents():
+    """Longer labels would push the name of the axis out of the drawing."""
+    svg_text = curves.draw(
+        curves.Plot("l1", (curves.Curve("DSR", (17.9, 12.0), places=(0.1, 0.7)),), curves.sweep("l1"))
+    )
+    assert "17.5" not in svg_text

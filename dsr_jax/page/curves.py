@@ -10,13 +10,14 @@ from typing import Any
 
 import matplotlib.axes
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from dsr_jax.page import svg
 from dsr_jax.page.svg import LIGHT
 
 __all__ = ["CMC", "LIGHT", "ROC", "Axes", "Curve", "Plot", "describe", "draw", "sweep"]
 
-_MARKERS = ("o", "s", "^", "D", "v", "P")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colours: no two methods share both
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _MARKER = 0.025  # size of a marker, of the axes' height
 _DIGIT = 0.03  # width of a digit in a tick's label, of the axes' width
@@ -208,6 +209,7 @@ def _paint_scales(axes: matplotlib.axes.Axes, plot: Plot) -> None:
         axes.set_xscale("log")
     axes.set_xlim(first, last)
     axes.set_ylim(0, min(100.0, max(5.0, 10 * np.ceil(top * 1.05 / 10))))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     ticks = _ticks([place for place in plot.axes.marks or sorted(set(points[0])) if first <= place <= last], axes)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
