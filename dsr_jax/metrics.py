@@ -216,12 +216,12 @@ def regroup(groups: Sequence[tuple[ArrayLike, Scores]]) -> Scores:
     return Scores(**{name: np.concatenate([getattr(scores, name) for _, scores in groups])[order] for name in names})
 
 
-def remarks(trials: Sequence[Scores], k: int = 1) -> list[str]:
+def remarks(trials: Sequence[Scores], ks: Sequence[int] = RANKS) -> list[str]:
     """What the averages do not show, one sentence each: no right answer, ties, constant distances; often none.
 
     Args:
         trials: `Scores` of the same probes, one per trial.
-        k: the rank whose range over all orders of ties is told, a mean over trials.
+        ks: the ranks whose range over all orders of ties is told where it is wider than 0.05, means over trials.
 
     Returns:
         Sentences to print; a probe is counted where it holds for her in any trial.
@@ -237,11 +237,18 @@ def remarks(trials: Sequence[Scores], k: int = 1) -> list[str]:
     constant = np.any([scores.constant for scores in trials], axis=0)
     told = [(unanswered, "have no right answer in the gallery and are in no average")]
     if tied.any():
-        worst, best = np.mean([scores.cmc_range(k) for scores in trials if scores.valid.any()], axis=0)
-        span = f"rank-{k} is between {worst:.1f} and {best:.1f} whatever their order"
-        told.append((tied, f"have ties at their first right answer: {span}"))
+        told.append((tied, f"have ties at their first right answer: {_open(trials, ks)}"))
     told.append((constant, "are equally far from everybody"))
     return [f"{which.sum():,} of {len(which):,} probes {what}" for which, what in told if which.any()]
+
+
+def _open(trials: Sequence[Scores], ks: Sequence[int]) -> str:
+    """What the order of ties leaves open."""
+    ranges = {k: np.mean([scores.cmc_range(k) for scores in trials if scores.valid.any()], axis=0) for k in ks}
+    wide = {k: (worst, best) for k, (worst, best) in ranges.items() if best - worst > 0.05}
+    spans = [f"rank-{k} is between {worst:.1f} and {best:.1f}" for k, (worst, best) in wide.items()]
+    names = ", ".join(str(k) for k in ks)
+    return f"{', '.join(spans)} whatever their order" if spans else f"rank-{names} do not depend on their order"
 
 
 def _figures(row: NDArray, right: NDArray[np.bool_]) -> tuple[int, float, float, int, int, bool]:

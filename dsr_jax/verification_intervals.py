@@ -4,7 +4,9 @@ A resampled identity brings all pairs of all her probes; the gallery stays as it
 sample would be slow, so each identity's pairs are counted once up to each threshold of a grid, and a sample's curve
 is (how often each identity is drawn) @ (these counts). The grid is made of distances of same pairs, where alone TPR
 moves: all of them if there are at most `grid`, and then TPR at an FPR is exact in every sample; else every n-th, and
-it is low by at most one cell, about 1 / grid. EER lies on a straight line inside its cell: off by at most as much.
+it is low by at most one cell, about 1 / grid. EER is taken on a straight line inside a cell, where the curve itself is
+flat and then steps up: low by at most the resampled share of the cell's same pairs, which is much where these are few
+(with some twenty, the upper end may lie below the figure itself), and nothing to speak of with a thousand.
 """
 
 from collections.abc import Sequence

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from dsr_jax import intervals, metrics, protocols, verification, verification_intervals
 from experiments.features import Sides
-from experiments.methods import Method
+from experiments.methods import STRETCHED, Method
 from experiments.pictures import Images, some
 
 FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is told
@@ -158,8 +158,13 @@ class Result:
     @property
     def remarks(self) -> list[str]:
         """What the averages do not show: no right answer, ties, constant distances, only one person."""
-        alone = [] if self.verifiable else ["no verification: it needs pairs of one person and pairs of two people"]
-        return metrics.remarks(self.scores) + alone
+        few = min(len(trial.draw.identities) for trial in self.trials)
+        told = [
+            (not self.verifiable, "no verification: it needs pairs of one person and pairs of two people"),
+            (few <= max(metrics.RANKS), f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves"),
+            (self.method in STRETCHED, "every probe has a scale of its own: verification says little"),
+        ]
+        return metrics.remarks(self.scores) + [remark for holds, remark in told if holds]
 
     @property
     def counts(self) -> dict[str, int]:

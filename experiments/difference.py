@@ -74,7 +74,8 @@ def cells(first: Figures, second: Figures, identities: np.ndarray) -> tuple[repo
     """First minus second for each of `COLUMNS`: differences with intervals, then two p-values."""
     found = {name: intervals.paired_difference(first[name], second[name], identities) for name in FIGURES}
     differences = (intervals.Interval(d.value, d.low, d.high) for d in found.values())
-    return (*differences, f"{found['rank1'].p_value:.3f}", f"{found['rank10'].p_value:.3f}")
+    p_values = (found[name].p_value for name in ("rank1", "rank10"))
+    return (*differences, *(None if np.isnan(p) else f"{p:.3f}" for p in p_values))
 
 
 def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) -> str:
@@ -101,6 +102,10 @@ def main() -> None:
     _check_same_probes(FLAGS.first, FLAGS.second)
     if not np.array_equal(identities, others):
         raise ValueError(f"{FLAGS.first} and {FLAGS.second} evaluated different probes: use the same data and flags")
+    if not set(first) & set(second):
+        raise ValueError(
+            f"nothing is in both: {FLAGS.first} has {', '.join(first)}, {FLAGS.second} {', '.join(second)}"
+        )
     print(table(first, second, identities, title=f"{Path(FLAGS.first).name} - {Path(FLAGS.second).name}"))
 
 

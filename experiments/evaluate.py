@@ -4,10 +4,11 @@
         --methods=resizing,swm,amc,amc_swm,dsr_single,dsr_multi --shots=1,3 --partial=none --workdir=OUT
 
 Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure>": rank1, 3, 5, 10, 20, mAP, mINP, EER
-(equal error rate) and TPR@F (true-positive rate at the false-positive rate F), in per cent, means over trials, each
-with `_low` and `_high`, the 95 % interval by bootstrap over identities; and `report/index.html` with curves,
-histograms, ranked lists and reconstruction maps. The distances themselves stay in `distances/`: a stopped run goes on,
-and a later one with more --methods or --shots computes only what is new.
+(equal error rate) and TPR@F (true-positive rate at the false-positive rate F), in per cent, each with `_low` and
+`_high`, the 95 % interval by bootstrap over identities. Rank-k, mAP and mINP (here that of mAP: everybody is one entry)
+are means over trials, the figures of verification are of the pairs of all trials. `report/index.html` has curves,
+histograms, ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later
+one that names further --methods or --shots beside the earlier ones computes only what is new.
 """
 
 import functools
@@ -175,7 +176,7 @@ def _write_page(
     told: list[str],
 ) -> Any:
     """The page: ranked lists by the last method, reconstructions by the last of DSR's, both of the last network."""
-    label, network = list(networks.items())[-1]
+    _, network = list(networks.items())[-1]
     probes, gallery = found.probes, found.gallery
     last = next(result for result in reversed(results) if result.shots == results[0].shots)
     ranked = [
@@ -183,11 +184,12 @@ def _write_page(
         for probe in showing.chosen(last, count=FLAGS.ranked_lists, seed=FLAGS.seed)
     ]
     rebuilt: list[report.Reconstruction] = []
-    scales = [method.scales for method in chosen.values() if method.scales and not method.together]
-    if scales:
-        for probe in showing.chosen(last, count=FLAGS.reconstructions, seed=FLAGS.seed):
+    explained = [one for one in results if one.shots == last.shots and chosen[one.method].scales]
+    if explained:
+        coded = explained[-1]
+        for probe in showing.chosen(coded, count=FLAGS.reconstructions, seed=FLAGS.seed):
             rebuilt += showing.reconstructions(
-                last, network, probe, probes, gallery, l1=FLAGS.match_l1, scales=scales[-1]
+                coded, network, probe, probes, gallery, l1=FLAGS.match_l1, scales=chosen[coded.method].scales
             )
     return page.write(
         workdir.path / "report",

@@ -42,19 +42,19 @@ class Kept:
     ) -> list[np.ndarray]:
         """The distances of every trial: those in the file, or else computed and written."""
         path = self._folder / f"{key.replace('/', '-')}.npz"
-        found = self._read(path, trials)
+        found = self._read(path, key, trials)
         if found is None:
             found = compute()
-            self._write(path, trials, found)
+            self._write(path, key, trials, found)
         return found
 
-    def _read(self, path: Path, trials: Sequence[protocols.Trial]) -> list[np.ndarray] | None:
+    def _read(self, path: Path, key: str, trials: Sequence[protocols.Trial]) -> list[np.ndarray] | None:
         """The distances in a file, if they are of these inputs and draws; one that is damaged has none, and is told."""
         if not path.is_file():
             return None
         try:
             with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-                if str(file["inputs"]) != self._inputs or int(file["trials"]) != len(trials):
+                if [str(file["key"]), str(file["inputs"])] != [key, self._inputs] or int(file["trials"]) != len(trials):
                     return None
                 for i, trial in enumerate(trials):
                     if not all(np.array_equal(file[f"{name}_{i}"], own) for name, own in _described(trial).items()):
@@ -64,8 +64,8 @@ class Kept:
             print(f"{path} is not what an evaluation writes ({error!r}): its distances are computed anew", flush=True)
             return None
 
-    def _write(self, path: Path, trials: Sequence[protocols.Trial], found: Sequence[np.ndarray]) -> None:
-        arrays: dict[str, Any] = {"inputs": self._inputs, "trials": len(trials)}
+    def _write(self, path: Path, key: str, trials: Sequence[protocols.Trial], found: Sequence[np.ndarray]) -> None:
+        arrays: dict[str, Any] = {"key": key, "inputs": self._inputs, "trials": len(trials)}
         for i, (trial, matrix) in enumerate(zip(trials, found, strict=True)):
             arrays |= {f"{name}_{i}": value for name, value in _described(trial).items()} | {f"distances_{i}": matrix}
         self._workdir.begin()

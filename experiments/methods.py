@@ -24,6 +24,7 @@ from dsr_jax import match
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from experiments.features import Sides
 
+STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 MULTI_SHOT = ("stack", "minimum", "mean")
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
@@ -45,7 +46,7 @@ class Method:
     Attributes:
       compare: see `Compare`.
       together: whether an entry's distance depends on which other entries there are.
-      scales: the scales of DSR's blocks, for the picture of what was rebuilt; empty for other methods.
+      scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
     """
 
     compare: Compare
@@ -79,13 +80,14 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
         ).distance
 
     together = arguments.get("dictionary") == "joint"
+    drawn = () if together or arguments["coder"] == "ridge" else scales
     if options.multi_shot == "stack" or together:
-        return Method(stacked, together, scales)
+        return Method(stacked, together, drawn)
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together, scales)
+    return Method(each, together, drawn)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:

@@ -16,7 +16,7 @@ from experiments import comparison, difference, paper
 
 RANKING = (*(f"rank{k}" for k in metrics.RANKS), "mAP")
 VERIFICATION = ("mINP", "EER", *(f"TPR@{fpr:g}" for fpr in comparison.FPRS))
-NOTE = "In brackets the 95 % interval by bootstrap over identities."
+NOTE = "Under each number its 95 % interval by bootstrap over identities."
 PAPER = " The paper's network and training are others."
 
 

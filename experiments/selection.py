@@ -87,6 +87,8 @@ def check() -> None:
     """
     for flag in ("crop_height", "crop_width"):
         settings.shares(flag)
+    if not np.isfinite(FLAGS.probe_factor):
+        raise ValueError(f"probe_factor must be a number, got {FLAGS.probe_factor}; 1 keeps the scale")
     if FLAGS.subset == "heldout":
         _heldout(data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir))
     else:

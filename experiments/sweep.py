@@ -61,6 +61,7 @@ def main() -> None:
     network = evaluate.network(FLAGS.weights)
     results: list[comparison.Result] = []
     sides: features.Features | None = None
+    told: list[str] = []
     for number, value in enumerate(values, start=1):
         _set(value)
         print(f"{number} of {len(values)}: {FLAGS.vary} = {value}", flush=True)
@@ -68,6 +69,7 @@ def main() -> None:
             found = selection.Selection(network.size)
             trials = evaluate.draws(found)
             # The gallery's pictures are the same for all values, unless more of them are drawn.
+            told += [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
             known = sides if FLAGS.vary != "trials" else None
             sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
         label = f"{FLAGS.vary}={value}"
@@ -75,12 +77,15 @@ def main() -> None:
     workdir.begin()
     figures = page.flat(results)
     print(page.text(figures))
+    told = list(dict.fromkeys(told))
+    for line in [*told, *(f"{result.key}: {remark}" for result in results for remark in result.remarks)]:
+        print(line)
     written = page.write(
         workdir.path / "report",
         results,
         title=f"{FLAGS.setting or FLAGS.vary}: {FLAGS.dataset}",
         caption=selection.caption(),
-        summary=f"One flag varied, --{FLAGS.vary}, everything else alike.",
+        summary=" ".join([f"One flag varied, --{FLAGS.vary}, everything else alike.", *(f"{line}." for line in told)]),
         config=workdir.flags,
         plots=_plots(results, values, at),
     )

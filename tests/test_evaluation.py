@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dsr_jax import intervals, metrics
-from experiments import comparison, evaluate, methods, page, paper, run, showing, sweep
-from tests.runners import PARAMS, call, contents, evaluated, listing, metrics_of, prepared
+from experiments import comparison, difference, evaluate, methods, page, paper, run, showing, sweep
+from tests.runners import PARAMS, call, contents, evaluated, finished, listing, metrics_of, prepared, start
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY = f"--methods={','.join(methods.METHODS)}"
@@ -195,15 +195,28 @@ def test_intervals_of_a_missing_figure_are_nan():
     assert isinstance(CLEAR.figures["EER"], intervals.Interval)
 
 
+def test_what_the_figures_hide_is_told():
+    few = result([[0.1, 0.5, 0.6]] * 3, method="amc_swm").remarks
+    assert "the gallery has 3 people: rank-3 and beyond are 100 by themselves" in few
+    assert "every probe has a scale of its own: verification says little" in few
+    assert not any("scale of its own" in remark for remark in CLEAR.remarks)
+
+
+def test_a_missing_p_value_is_no_number_on_the_page():
+    alone = {"rank1": np.ones(2), "rank5": np.ones(2), "rank10": np.ones(2), "mAP": np.ones(2)}
+    assert difference.cells(alone, alone, np.array([1, 1]))[-2:] == (None, None)
+
+
 # Sweeps
 
 
-def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path):
+def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path, capsys):
     found = swept(people, network, tmp_path / "sweep", "--vary=match_l1", "--values=0.2;0.4")
     alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
     for key in ("dsr_single/shots1/mAP", "resizing/shots1/mAP"):
         assert found[f"match_l1=0.4/{key}"] == alone[key]
     page_text = (tmp_path / "sweep" / "report" / "index.html").read_text()
+    assert "the gallery has 5 people" in page_text and "the gallery has 5 people" in capsys.readouterr().out
     assert "rank1, N = 1" in page_text and "Distances" not in page_text
     config = json.loads((tmp_path / "sweep" / "config.json").read_text())["flags"]
     assert config["vary"] == "match_l1" and config["values"] == "0.2;0.4"
@@ -256,3 +269,13 @@ def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_
     again = evaluated(people, network, tmp_path / "parts", "--methods=resizing,dsr_single")
     assert again == whole
     assert run.FREE_FLAGS.isdisjoint(evaluate.ADDED) and jax.default_backend() == "cpu"
+
+
+def test_two_evaluations_are_compared_probe_by_probe_or_refused(people, network, tmp_path):
+    for name, method in (("a", "resizing"), ("b", "resizing"), ("c", "dsr_single")):
+        evaluated(people, network, tmp_path / name, f"--methods={method}")
+    output, _ = finished(start("experiments.difference", f"--first={tmp_path / 'a'}", f"--second={tmp_path / 'b'}"))
+    assert "resizing/shots1  0.0 (0.0-0.0)" in " ".join(output.split(" ")) and "a - b" in output
+    apart = start("experiments.difference", f"--first={tmp_path / 'a'}", f"--second={tmp_path / 'c'}")
+    _, errors = apart.communicate(timeout=300)
+    assert apart.returncode == 1 and "nothing is in both" in errors and "dsr_single/shots1" in errors

@@ -102,6 +102,15 @@ def test_what_was_there_stays_until_all_is_computed(workdir):
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_of_another_method_is_not_believed(workdir):
+    compute, files = Computer(), kept.Kept(workdir, "inputs")
+    files.get("dsr", TRIALS, compute)
+    folder = workdir.path / "distances"
+    (folder / "resizing.npz").write_bytes((folder / "dsr.npz").read_bytes())
+    files.get("resizing", TRIALS, compute)
+    assert compute.calls == 2
+
+
 def test_nothing_is_written_when_nothing_was_computed(workdir):
     def broken():
         raise ValueError("a map holds NaN")

@@ -85,7 +85,8 @@ def test_amc_codes_over_everybody_and_the_fusion_has_both():
 )
 def test_dsr_stacks_the_shots_into_one_dictionary(name, options):
     np.testing.assert_allclose(compare(name), pair_by_pair(**options), atol=2e-5)
-    assert methods.METHODS[name](methods.Options()).scales == options["scales"]
+    drawn = () if "coder" in options else options["scales"]  # only a lasso can be drawn as it rebuilt
+    assert methods.METHODS[name](methods.Options()).scales == drawn
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,17 @@ def test_ties_and_constant_distances_are_counted_and_told():
     assert metrics.remarks([metrics.ranks([[0.1, 0.2]], [5], [5, 6])]) == []
 
 
+def test_ties_are_told_for_every_rank_that_they_move():
+    """The right one is among five that are all second."""
+    row = [0.1, *[0.5] * 5]
+    assert metrics.remarks([metrics.ranks([row], [6], range(1, 7))]) == [
+        "1 of 1 probes have ties at their first right answer: rank-3 is between 0.0 and 100.0, rank-5 is between 0.0 "
+        "and 100.0 whatever their order"
+    ]
+    (told,) = metrics.remarks([metrics.ranks([row], [6], range(1, 7))], ks=(1, 6))
+    assert told.endswith("rank-1, 6 do not depend on their order")
+
+
 def test_a_tie_between_right_answers_is_none():
     scores = metrics.ranks([[1.0, 1.0, 2.0]], [5], [5, 5, 6])
     assert scores.ties == 0 and scores.inverse_negative_penalty[0] == 1.0
