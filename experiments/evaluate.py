@@ -33,7 +33,7 @@ flags.DEFINE_integer("window_stride", 0, "Pixels between the windows of swm; 0: 
 flags.DEFINE_integer("ranked_lists", 5, "Ranked lists in the report.", lower_bound=0)
 flags.DEFINE_integer("reconstructions", 3, "Probes in the report shown as they were rebuilt.", lower_bound=0)
 flags.DEFINE_enum(
-    "paper", None, ["none", *paper.DATASETS], "Whose figures of the paper stand beside ours; default: the data set's."
+    "paper", "none", ["none", *paper.DATASETS], "The data set for which the paper's figures stand beside ours."
 )
 # Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
 ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
@@ -81,7 +81,7 @@ def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict
         workdir.path / difference.FILE, {result.key: result.per_probe for result in results}, found.probes.identities
     )
     figures = page.flat(results)
-    print(page.text(figures, dataset=_paper()), flush=True)
+    print(page.text(figures, dataset=FLAGS.paper), flush=True)
     print(f"\n{page.paired_text(results, champion(chosen))}".rstrip(), flush=True)
     _print([f"{result.key}: {remark}" for result in results for remark in result.remarks])
     print(f"report: {_write_page(workdir, results, networks, chosen, found, told)}")
@@ -203,7 +203,7 @@ def _write_page(
         ),
         config=workdir.flags,
         champion=champion(chosen),
-        dataset=_paper(),
+        dataset=FLAGS.paper,
     )
 
 
@@ -224,10 +224,6 @@ def _method(name: str) -> methods.Method:
 
 def _options() -> methods.Options:
     return methods.Options(FLAGS.coder, FLAGS.match_l1, FLAGS.multi_shot)
-
-
-def _paper() -> str:
-    return FLAGS.paper or FLAGS.dataset
 
 
 def _print(lines: list[str]) -> None:

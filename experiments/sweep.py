@@ -68,8 +68,8 @@ def main() -> None:
         if sides is None or FLAGS.vary not in MATCHING:
             found = selection.Selection(network.size)
             trials = evaluate.draws(found)
-            # The gallery's pictures are the same for all values, unless more of them are drawn.
             told += [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
+            # The gallery's pictures are the same for all values, unless more of them are drawn.
             known = sides if FLAGS.vary != "trials" else None
             sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
         label = f"{FLAGS.vary}={value}"
