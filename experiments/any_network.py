@@ -132,6 +132,8 @@ def main() -> None:
     found = selection.Selection(size)
     protocol = comparison.Protocol(1, FLAGS.trials, selection.camera_rule(), FLAGS.seed)
     trials = comparison.draws(found.probes, found.gallery, protocol)
+    for line in evaluate.remarks(found, {1: trials}, (), size):
+        print(line, flush=True)
     drawn = comparison.used(trials)
     searched, count = [found.gallery.pictures[i] for i in drawn], len(found.gallery.names)
     sides = features.Given(

@@ -15,6 +15,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from dsr_jax import fcn, match, protocols, report, weights
@@ -68,9 +69,10 @@ def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
     chosen = check()
-    found = selection.Selection(next(iter(networks.values())).size)
+    size = next(iter(networks.values())).size
+    found = selection.Selection(size)
     trials = draws(found)
-    told = [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
+    told = remarks(found, trials, chosen, size)
     _print(told)
     results = []
     for label, network in networks.items():
@@ -111,6 +113,18 @@ def draws(found: selection.Selection) -> dict[int, list[protocols.Trial]]:
     }
 
 
+def remarks(
+    found: selection.Selection, trials: dict[int, list[protocols.Trial]], chosen: Iterable[str], size: tuple[int, int]
+) -> list[str]:
+    """What is to be told of probes, gallery and draws before the first number."""
+    told = [*found.remarks]
+    for shots, drawn in trials.items():
+        told += comparison.shortages(drawn, shots=shots)
+    if {"swm", "amc_swm"} & set(chosen) and (scaled := features.larger(found.probes, size)):
+        told.append(f"swm: {len(scaled)} probes are larger than the gallery's size and are scaled to fit")
+    return told
+
+
 def prepared(
     network: features.Network, found: selection.Selection, trials: dict[int, list[protocols.Trial]]
 ) -> features.Features:
@@ -131,17 +145,24 @@ def compared(
     chosen: dict[str, methods.Method],
 ) -> list[comparison.Result]:
     """Every method on one network, for every number of shots; what the workdir keeps is not computed again."""
-    if {"swm", "amc_swm"} & set(chosen) and sides.larger:
-        print(f"swm: {len(sides.larger)} probes are larger than the gallery's size and are scaled to fit", flush=True)
     files = kept.Kept(workdir, kept.digest(network, found.probes, found.gallery, _options(), FLAGS.window_stride))
-    results = []
-    for shots, drawn in trials.items():
-        for name, method in chosen.items():
-            key = "/".join(part for part in (label, name, f"shots{shots}") if part)
-            compute = functools.partial(comparison.distances, method, sides, drawn, label=key, progress=FLAGS.progress)
-            distances = files.get(key, drawn, compute)
-            results.append(comparison.Result(label, name, shots, drawn, distances, found.probes.identities))
-    return results
+
+    def distances(name: str, shots: int) -> list[np.ndarray]:
+        key = "/".join(part for part in (label, name, f"shots{shots}") if part)
+        return files.get(key, trials[shots], functools.partial(compute, name, shots, key))
+
+    def compute(name: str, shots: int, key: str) -> list[np.ndarray]:
+        method = chosen.get(name) or _method(name)
+        if method.fuse:
+            parts = [distances(part, shots) for part in method.parts]
+            return [method.fuse(*of_trial) for of_trial in zip(*parts, strict=True)]
+        return comparison.distances(method, sides, trials[shots], label=key, progress=FLAGS.progress)
+
+    return [
+        comparison.Result(label, name, shots, trials[shots], distances(name, shots), found.probes.identities)
+        for shots in trials
+        for name in chosen
+    ]
 
 
 def network(path: str) -> features.Network:

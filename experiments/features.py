@@ -102,7 +102,7 @@ class Features:
     def with_probes(self, probes: Images) -> "Features":
         """Other probes against the same gallery, whose maps, if they are there, stay."""
         other = copy.copy(self)
-        for name in ("probe", "resized", "windows", "larger", "patches"):
+        for name in ("probe", "resized", "windows", "patches"):
             other.__dict__.pop(name, None)
         other._probes = probes
         _check_large_enough("probe", probes, self._network.output_stride)
@@ -126,9 +126,9 @@ class Features:
     @functools.cached_property
     def windows(self) -> np.ndarray:
         """See `Sides`."""
-        fitting, larger = self._fitted()
+        fitting, too_large = self._fitted()
         maps = list(self.probe)
-        for p, values in zip(larger, self._maps(fitting, "scaled probe"), strict=True):
+        for p, values in zip(too_large, self._maps(fitting, "scaled probe"), strict=True):
             maps[p] = values
         found = np.full((len(maps), self._count), np.inf, np.float32)
         found[:, self._drawn] = swm.distances(
@@ -142,11 +142,6 @@ class Features:
         return found
 
     @functools.cached_property
-    def larger(self) -> list[int]:
-        """The probes that are larger than a gallery image, which `windows` scales to fit."""
-        return self._fitted()[1]
-
-    @functools.cached_property
     def patches(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """See `Sides`."""
         return self._patches(self._probes, "probe"), self._spread(self._patches(self._searched, "gallery"))
@@ -154,15 +149,14 @@ class Features:
     def _fitted(self) -> tuple[Images, list[int]]:
         """The probes larger than the gallery's size, brought down to it in their own shape, and their numbers."""
         height, width = self._network.size
-        shapes = [picture.shape[:2] for picture in self._probes.pictures]
-        larger = [p for p, (h, w) in enumerate(shapes) if h > height or w > width]
-        images = self._probes.only(np.isin(np.arange(len(shapes)), larger))
+        too_large = larger(self._probes, self._network.size)
+        images = self._probes.only(np.isin(np.arange(len(self._probes.names)), too_large))
         fitted = []
         for picture in images.pictures:
             factor = min(height / picture.shape[0], width / picture.shape[1])
             size = tuple(max(self._network.output_stride, int(side * factor)) for side in picture.shape[:2])
             fitted.append(views.resize(picture, (size[0], size[1])))
-        return images._replace(pictures=fitted), larger
+        return images._replace(pictures=fitted), too_large
 
     def _patches(self, images: Images, what: str) -> list[np.ndarray]:
         cut = [amc.patches(picture, output_stride=self._network.output_stride) for picture in images.pictures]
@@ -183,6 +177,13 @@ class Features:
 
     def _spread(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         return spread(values, self._drawn, self._count)
+
+
+def larger(probes: Images, size: tuple[int, int]) -> list[int]:
+    """The probes that are larger than a gallery image, which sliding window matching scales to fit."""
+    return [
+        p for p, (h, w) in enumerate(picture.shape[:2] for picture in probes.pictures) if h > size[0] or w > size[1]
+    ]
 
 
 def spread(values: Sequence[np.ndarray], positions: Sequence[int], count: int) -> list[np.ndarray]:

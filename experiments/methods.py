@@ -47,11 +47,15 @@ class Method:
       compare: see `Compare`.
       together: whether an entry's distance depends on which other entries there are.
       scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
+      parts: names of the methods whose distances are all that it looks at; else empty.
+      fuse: the parts' distances, (P, entries) each, to its own.
     """
 
     compare: Compare
     together: bool = False
     scales: tuple[int, ...] = ()
+    parts: tuple[str, ...] = ()
+    fuse: Callable[..., np.ndarray] | None = None
 
 
 def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
@@ -116,17 +120,21 @@ def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> 
     )
 
 
-def _amc_swm(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-    return fusion.distances(_amc(sides, probes, entries), SWM(sides, probes, entries))
+def fused(parts: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Options) -> Method:
+    """A method that looks at the distances of others only."""
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        return fuse(*(METHODS[name](options).compare(sides, probes, entries) for name in parts))
+
+    return Method(compare, together=True, parts=parts, fuse=fuse)
 
 
-SWM = single_images(_swm, np.min)
 METHODS: dict[str, Callable[[Options], Method]] = {
     "resizing": lambda _: Method(single_images(_resizing, np.mean)),
     "global_average": lambda _: Method(single_images(_global_average, np.mean)),
-    "swm": lambda _: Method(SWM),
+    "swm": lambda _: Method(single_images(_swm, np.min)),
     "amc": lambda _: Method(_amc, together=True),
-    "amc_swm": lambda _: Method(_amc_swm, together=True),
+    "amc_swm": lambda options: fused(("amc", "swm"), fusion.distances, options),
     "dsr_single": lambda options: dsr((1,), options),
     "dsr_double": lambda options: dsr((1, 2), options),
     "dsr_multi": lambda options: dsr((1, 2, 3), options),

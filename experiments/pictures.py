@@ -4,6 +4,7 @@ Partial probes are cut out of whole ones, or are partial already; their scale is
 then brought to its width.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -107,6 +108,27 @@ def answered(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray
             for who, camera in zip(probes.identities, probes.cameras, strict=True)
         ]
     ) & (probes.identities != protocols.UNKNOWN)
+
+
+def searching_themselves(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
+    """(P,) whether the very picture of a probe, pixel by pixel, is among the gallery images that may answer it."""
+    cameras: dict[tuple[int, bytes], list[int]] = {}
+    for picture, identity, camera in zip(*gallery[:3], strict=True):
+        cameras.setdefault((int(identity), _digest(picture)), []).append(int(camera))
+    return np.array(
+        [
+            any(
+                camera_rule == "any" or other != camera or camera == protocols.UNKNOWN
+                for other in cameras.get((int(identity), _digest(picture)), ())
+            )
+            for picture, identity, camera in zip(*probes[:3], strict=True)
+        ],
+        bool,
+    )
+
+
+def _digest(picture: np.ndarray) -> bytes:
+    return hashlib.sha256(repr(picture.shape).encode() + picture.tobytes()).digest()
 
 
 def some(names: Sequence[Any], *, count: int = 5) -> str:

@@ -38,7 +38,14 @@ flags.DEFINE_integer("identities", 0, "Only the first so many identities of the 
 
 
 class Selection:
-    """Probes and gallery, checked, cropped and scaled, before any map is extracted."""
+    """Probes and gallery, checked, cropped and scaled, before any map is extracted.
+
+    Attributes:
+      probes: the probes as they are matched.
+      gallery: the gallery images, brought to the size.
+      without_answer: how many probes were left out because nobody in the gallery is their right answer.
+      remarks: what averages over the probes would hide.
+    """
 
     def __init__(self, size: tuple[int, int]):
         """Reads the split that the flags name and prints what is compared."""
@@ -49,7 +56,7 @@ class Selection:
         )
         print(check, flush=True)
         shapes = np.array([picture.shape[:2] for picture in gallery.pictures])
-        self.size = size
+        own = pictures.searching_themselves(probes, gallery, camera_rule=camera_rule())
         self.gallery = pictures.fit_gallery(gallery, size)
         fitted = pictures.fit_probes(
             probes,
@@ -62,9 +69,16 @@ class Selection:
             **ranges,
         )
         kept = pictures.answered(fitted, gallery, camera_rule=camera_rule())
+        self.remarks: list[str] = []
         if not kept.all():
             without = [name for name, good in zip(probes.names, kept, strict=True) if not good]
-            print(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}", flush=True)
+            self.remarks.append(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}")
+        if own.any():
+            found = [name for name, twice in zip(probes.names, own, strict=True) if twice]
+            self.remarks.append(
+                f"{len(found)} probes search a gallery that holds their own picture, which no method can miss: "
+                f"{pictures.some(found)}"
+            )
         self.probes, self.without_answer = fitted.only(kept), int(np.sum(~kept))
 
 

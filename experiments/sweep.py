@@ -68,7 +68,7 @@ def main() -> None:
         if sides is None or FLAGS.vary not in MATCHING:
             found = selection.Selection(network.size)
             trials = evaluate.draws(found)
-            told += [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
+            told += evaluate.remarks(found, trials, FLAGS.methods, network.size)
             # The gallery's pictures are the same for all values, unless more of them are drawn.
             known = sides if FLAGS.vary != "trials" else None
             sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
@@ -80,6 +80,7 @@ def main() -> None:
     told = list(dict.fromkeys(told))
     for line in [*told, *(f"{result.key}: {remark}" for result in results for remark in result.remarks)]:
         print(line)
+    counts = {"probes": len(found.probes.names), "gallery": len(found.gallery.names), "trials": FLAGS.trials}
     written = page.write(
         workdir.path / "report",
         results,
@@ -90,7 +91,7 @@ def main() -> None:
         plots=_plots(results, values, at),
     )
     print(f"report: {written}")
-    workdir.write_metrics(figures)
+    workdir.write_metrics(figures | counts)
 
 
 def _plots(results: Sequence[comparison.Result], values: Sequence[str], at: Sequence[float]) -> list[curves.Plot]:

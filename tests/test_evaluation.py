@@ -7,9 +7,22 @@ import jax
 import numpy as np
 import pytest
 
+import data.prepare
 from dsr_jax import intervals, metrics
+from dsr_jax.baselines import fusion
 from experiments import comparison, difference, evaluate, methods, page, paper, run, showing, sweep
-from tests.runners import PARAMS, call, contents, evaluated, finished, listing, metrics_of, prepared, start
+from tests.runners import (
+    PARAMS,
+    call,
+    contents,
+    evaluated,
+    finished,
+    listing,
+    metrics_of,
+    prepared,
+    start,
+    write_people,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 EVERY = f"--methods={','.join(methods.METHODS)}"
@@ -59,6 +72,24 @@ def test_another_method_is_added_without_computing_the_first_again(people, netwo
     assert {name: after[name] for name in before} == before
 
 
+def test_a_fused_method_takes_the_distances_of_its_parts(people, network, tmp_path, monkeypatch):
+    computed = []
+    original = comparison.distances
+
+    def counted(*arguments, label, **options):
+        computed.append(label)
+        return original(*arguments, label=label, **options)
+
+    monkeypatch.setattr(comparison, "distances", counted)
+    evaluated(people, network, tmp_path / "out", "--methods=amc_swm,amc")
+    assert computed == ["amc/shots1", "swm/shots1"]
+    kept = {}
+    for name in ("amc", "swm", "amc_swm"):
+        with np.load(tmp_path / "out" / "distances" / f"{name}-shots1.npz") as file:
+            kept[name] = file["distances_0"]
+    np.testing.assert_array_equal(kept["amc_swm"], fusion.distances(kept["amc"], kept["swm"]))
+
+
 def test_another_weight_of_the_penalty_needs_another_workdir(people, network, tmp_path, capsys):
     evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
     evaluated(people, network, tmp_path / "out", "--methods=dsr_single", "--match_l1=0.2", code=1)
@@ -68,7 +99,20 @@ def test_another_weight_of_the_penalty_needs_another_workdir(people, network, tm
 def test_probes_larger_than_the_gallery_are_counted(tmp_path, network, capsys):
     folder = prepared(tmp_path, [(*row[:4], 1.0) for row in listing()])
     evaluated(folder, network, tmp_path / "out", "--methods=swm", "--probe_factor=1.5")
-    assert "swm: 5 probes are larger than the gallery's size and are scaled to fit" in capsys.readouterr().out
+    told = "swm: 5 probes are larger than the gallery&#39;s size and are scaled to fit"
+    assert told.replace("&#39;", "'") in capsys.readouterr().out
+    assert told in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+def test_probes_that_search_their_own_picture_are_told(tmp_path, network, capsys):
+    listed = listing()
+    write_people(tmp_path, listed)
+    rows = (tmp_path / "people.csv").read_text().splitlines()
+    (tmp_path / "people.csv").write_text("\n".join([*rows, "probe/3.png,3,1,gallery"]) + "\n")
+    data.prepare.prepare("folder", tmp_path / "people.csv", data_dir=tmp_path / "data")
+    evaluated(tmp_path / "data", network, tmp_path / "out", "--methods=dsr_single")
+    told = "1 probes search a gallery that holds their own picture, which no method can miss: probe/3.png"
+    assert told in capsys.readouterr().out and told in (tmp_path / "out" / "report" / "index.html").read_text()
 
 
 # Bad input
@@ -100,8 +144,6 @@ def test_shortages_are_on_the_page(tmp_path, network):
 
 
 def test_without_the_flag_the_data_set_says_which_cameras_count(tmp_path, network, monkeypatch):
-    import data
-
     folder = prepared(tmp_path, listing(cameras=(1, 1)))
     evaluated(folder, network, tmp_path / "out", "--methods=resizing", code=1)
     monkeypatch.setattr(data.DATASETS["folder"], "CAMERA_RULE", "any")

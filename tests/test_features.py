@@ -70,16 +70,16 @@ def test_windows_and_patches_are_the_baselines():
 def test_a_probe_larger_than_the_gallery_is_scaled_to_fit_and_counted():
     probes = drawn([(40, 33), (80, 48), (64, 96)], [0, 1, 2], [0] * 3)
     sides = prepared(probes, drawn([SIZE], [0], [1]), [0])
-    assert sides.larger == [1, 2] and np.isfinite(sides.windows).all()
+    assert features.larger(probes, SIZE) == [1, 2] and np.isfinite(sides.windows).all()
     assert [m.shape[:2] for m in sides.probe] == [(2, 2), (5, 3), (4, 6)]  # what others are shown stays as it is
 
 
 def test_other_probes_find_the_gallery_as_it_is():
     first = prepared(drawn([(40, 33)], [0], [0]), drawn([SIZE] * 2, [0, 1], [1, 1]), [0, 1])
-    known, _ = first.gallery, (first.probe, first.resized, first.windows, first.patches, first.larger)
+    known, _ = first.gallery, (first.probe, first.resized, first.windows, first.patches)
     probes = drawn([(33, 48), (80, 48)], [0, 1], [0, 0])
     other, alone = first.with_probes(probes), prepared(probes, drawn([SIZE] * 2, [0, 1], [1, 1]), [0, 1])
-    assert other.gallery is known and other.larger == [1] and first.larger == []
+    assert other.gallery is known
     for mine, expected in ((other.probe, alone.probe), (other.resized, alone.resized), (other.windows, alone.windows)):
         for a, b in zip(mine, expected, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)

@@ -60,3 +60,13 @@ def test_answered_probes_have_their_person_under_another_camera():
     probes = drawn([(4, 4)] * 6, [1, 1, 2, 4, -1, 3], [0, 1, 1, 0, 0, -1])
     assert pictures.answered(probes, GALLERY, camera_rule="cross").tolist() == [True, False, True, False, False, True]
     assert pictures.answered(probes, GALLERY, camera_rule="any").tolist() == [True, True, True, False, False, True]
+
+
+def test_a_probe_whose_own_picture_may_answer_it_is_known():
+    probes = drawn([(4, 4)] * 4, [1, 1, 2, 3], [0, 1, 0, -1])
+    gallery = probes._replace(cameras=np.array([1, 1, 0, -1]))
+    found = pictures.searching_themselves(probes, gallery, camera_rule="cross")
+    assert found.tolist() == [True, False, False, True]  # by another camera, or by cameras unknown
+    assert pictures.searching_themselves(probes, gallery, camera_rule="any").all()
+    others = probes._replace(pictures=[picture[::-1] for picture in probes.pictures])
+    assert not pictures.searching_themselves(probes, others, camera_rule="any").any()
