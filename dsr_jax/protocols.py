@@ -21,19 +21,21 @@ CAMERA_RULES = ("cross", "any")
 
 @dataclass(frozen=True)
 class Draw:
-    """The gallery of one trial: one entry per person.
+    """The gallery of one trial: one entry per person, or, in the whole gallery, one per image.
 
     Attributes:
-        identities: (I,) sorted identity labels of those who have an image.
+        identities: (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
         images: I index arrays into the gallery, each of length at most `shots`.
         short: identities with fewer images than shots; they take what they have.
         absent: identities of the gallery with no image left after the camera rule; not in `identities`.
+        cameras: (I,) cameras of the entries, where the camera rule is left to the ranking; else None.
     """
 
     identities: NDArray[np.int64]
     images: tuple[NDArray[np.int64], ...]
-    short: tuple[int, ...]
-    absent: tuple[int, ...]
+    short: tuple[int, ...] = ()
+    absent: tuple[int, ...] = ()
+    cameras: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,49 @@ def trials(
                 gallery_identities, gallery_cameras, shots=shots, trial=number, seed=seed, exclude_camera=camera
             )
             yield Trial(number, camera, np.flatnonzero(groups == camera), draw)
+
+
+def whole_gallery(
+    probe_cameras: ArrayLike,
+    gallery_identities: ArrayLike,
+    gallery_cameras: ArrayLike,
+    *,
+    camera_rule: str = "cross",
+) -> list[Trial]:
+    """Every gallery image by itself, nothing drawn: single query, as Market-1501 and CUHK03's 767/700 are evaluated.
+
+    The camera rule is applied pair by pair when entries are ranked (`candidates`): a probe does not meet the images of
+    her own identity and camera, and meets those of others whatever their camera.
+
+    Args:
+        probe_cameras: (P,) camera of each probe.
+        gallery_identities: (n,) identity of each gallery image; -1 is nobody, and left out when entries are ranked.
+        gallery_cameras: (n,) camera of each gallery image.
+        camera_rule: "cross" as said, or "any": nothing is removed.
+
+    Returns:
+        One `Trial` per probe camera, all of number 0; under "any" one, of camera -1.
+
+    Raises:
+        ValueError: for an unknown `camera_rule`, no probes, no gallery, or lengths that differ.
+
+    References:
+        Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
+
+    Example:
+        >>> for t in whole_gallery([0, 1], [5, 5, 6], [0, 1, 1]):
+        ...     print(t.camera, t.probes.tolist(), t.draw.identities.tolist(), t.draw.cameras.tolist())
+        0 [0] [5, 5, 6] [0, 1, 1]
+        1 [1] [5, 5, 6] [0, 1, 1]
+    """
+    check_camera_rule(camera_rule)
+    probes, (ids, cams) = integers(probe_cameras, "probe_cameras"), _labels(gallery_identities, gallery_cameras)
+    if not probes.size or not ids.size:
+        raise ValueError(f"{probes.size} probes and {ids.size} gallery images: both must be at least 1.")
+    if camera_rule == "any":
+        probes, cams = np.full_like(probes, UNKNOWN), np.full_like(cams, UNKNOWN)
+    draw = Draw(ids, tuple(np.arange(len(ids))[:, None]), cameras=cams)
+    return [Trial(0, camera, np.flatnonzero(probes == camera), draw) for camera in np.unique(probes).tolist()]
 
 
 def check_identities(

@@ -17,11 +17,12 @@ from experiments.features import Sides
 from experiments.methods import STRETCHED, Method
 from experiments.pictures import Images, some
 
+WHOLE = 0  # shots, where every gallery image is an entry of its own
 FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is told
 
 
 class Protocol(NamedTuple):
-    """Gallery draws: shots per identity, number of trials, camera rule, seed."""
+    """Gallery draws: shots per identity (`WHOLE`: nothing is drawn), number of trials, camera rule, seed."""
 
     shots: int
     trials: int
@@ -30,7 +31,11 @@ class Protocol(NamedTuple):
 
 
 def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols.Trial]:
-    """The gallery draws of all trials."""
+    """The gallery draws of all trials, or the whole gallery."""
+    if protocol.shots == WHOLE:
+        return protocols.whole_gallery(
+            probes.cameras, gallery.identities, gallery.cameras, camera_rule=protocol.camera_rule
+        )
     return list(
         protocols.trials(
             probes.cameras,
@@ -42,6 +47,22 @@ def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols
             camera_rule=protocol.camera_rule,
         )
     )
+
+
+def condition(shots: int) -> str:
+    """What shots are called in keys: "shots<N>" or "whole".
+
+    Example:
+      >>> from experiments import comparison
+      >>> comparison.condition(3), comparison.condition(comparison.WHOLE)
+      ('shots3', 'whole')
+    """
+    return "whole" if shots == WHOLE else f"shots{shots}"
+
+
+def described(shots: int) -> str:
+    """The same for people."""
+    return "whole gallery" if shots == WHOLE else f"N = {shots}"
 
 
 def used(trials: Sequence[protocols.Trial]) -> list[int]:
@@ -89,7 +110,7 @@ class Result:
     Attributes:
       label: the network's condition, "before" or "after"; empty for the only one.
       method: its name.
-      shots: gallery images per identity.
+      shots: gallery images per identity, or `WHOLE`.
       trials: the draws.
       distances: (probes, entries) of each.
       identities: (P,) of all probes.
@@ -104,15 +125,15 @@ class Result:
 
     @property
     def key(self) -> str:
-        """Its name in `metrics.json`: "<label>/<method>/shots<N>"."""
-        return "/".join(part for part in (self.label, self.method, f"shots{self.shots}") if part)
+        """Its name in `metrics.json`: "<label>/<method>/shots<N>", or ".../whole"."""
+        return "/".join(part for part in (self.label, self.method, condition(self.shots)) if part)
 
     @functools.cached_property
     def scores(self) -> list[metrics.Scores]:
         """Scores of all probes for every trial number."""
         groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
         for trial, matrix in self._groups:
-            found = metrics.ranks(matrix, self.identities[trial.probes], trial.draw.identities, camera_rule="any")
+            found = metrics.ranks(matrix, self.identities[trial.probes], *_entries(trial))
             groups.setdefault(trial.number, []).append((trial.probes, found))
         return [metrics.regroup(groups[number]) for number in sorted(groups)]
 
@@ -121,10 +142,7 @@ class Result:
         """All pairs of probe and entry, of all trials."""
         return verification.concatenate(
             [
-                (
-                    trial.probes,
-                    verification.pairs(matrix, self.identities[trial.probes], trial.draw.identities, camera_rule="any"),
-                )
+                (trial.probes, verification.pairs(matrix, self.identities[trial.probes], *_entries(trial)))
                 for trial, matrix in self._groups
             ]
         )
@@ -158,7 +176,7 @@ class Result:
     @property
     def remarks(self) -> list[str]:
         """What the averages do not show: no right answer, ties, constant distances, only one person."""
-        few = min(len(trial.draw.identities) for trial in self.trials)
+        few = min(len(np.unique(trial.draw.identities)) for trial in self.trials)
         told = [
             (not self.verifiable, "no verification: it needs pairs of one person and pairs of two people"),
             (few <= max(metrics.RANKS), f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves"),
@@ -182,6 +200,14 @@ class Result:
     @property
     def _groups(self) -> list[tuple[protocols.Trial, np.ndarray]]:
         return list(zip(self.trials, self.distances, strict=True))
+
+
+def _entries(trial: protocols.Trial) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Identities of the entries, then the cameras of probes and entries where the rule is not in the draw already."""
+    draw = trial.draw
+    if draw.cameras is None:
+        return draw.identities, None, None
+    return draw.identities, np.full(len(trial.probes), trial.camera), draw.cameras
 
 
 def _lookup(method: Method, sides: Sides, trials: Sequence[protocols.Trial]) -> Callable[[protocols.Trial], np.ndarray]:

@@ -3,12 +3,13 @@
     python -m experiments.evaluate --dataset=folder --data_dir=DATA --weights=vgg16.npz \\
         --methods=resizing,swm,amc,amc_swm,dsr_single,dsr_multi --shots=1,3 --partial=none --workdir=OUT
 
-Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure>": rank1, 3, 5, 10, 20, mAP, mINP, EER
-(equal error rate) and TPR@F (true-positive rate at the false-positive rate F), in per cent, each with `_low` and
-`_high`, the 95 % interval by bootstrap over identities. Rank-k, mAP and mINP (here that of mAP: everybody is one entry)
-are means over trials, the figures of verification are of the pairs of all trials. `report/index.html` has curves,
-histograms, ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later
-one that names further --methods or --shots beside the earlier ones computes only what is new.
+Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure>", or "<method>/whole/<figure>" where
+nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR@F (true-positive rate at the
+false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
+Rank-k, mAP and mINP (equal to mAP where everybody is one entry) are means over trials, the figures of verification
+are of the pairs of all trials. `report/index.html` has curves, histograms, ranked lists and reconstruction maps. The
+distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods or --shots beside
+the earlier ones computes only what is new.
 """
 
 import functools
@@ -23,7 +24,12 @@ from experiments import comparison, difference, features, kept, methods, page, p
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(methods.METHODS)}.")
-flags.DEFINE_list("shots", ["1"], "Gallery images per identity; several numbers: each is evaluated.")
+flags.DEFINE_list(
+    "shots",
+    ["1"],
+    "Gallery images per identity; several numbers: each is evaluated. 'whole': nothing is drawn, every gallery image "
+    "is an entry of its own (single query, as Market-1501 and CUHK03's 767/700 are evaluated).",
+)
 flags.DEFINE_integer("trials", 10, "Random gallery draws averaged.", lower_bound=1)
 flags.DEFINE_string("coder", "auto", "Coder of match.distances.")
 flags.DEFINE_float("match_l1", 0.4, "Weight of the L1 penalty in matching.")
@@ -51,7 +57,7 @@ def check() -> dict[str, methods.Method]:
     if not FLAGS.match_l1 > 0:
         raise ValueError(f"match_l1 must be positive, got {FLAGS.match_l1}; the paper uses 0.4")
     match.choose_coder(FLAGS.coder)
-    settings.integers("shots")
+    shots()
     if not FLAGS.methods:
         raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
     selection.check()
@@ -97,6 +103,26 @@ def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict
     }
 
 
+def shots() -> tuple[int, ...]:
+    """The conditions that --shots names.
+
+    Raises:
+      ValueError: if they are no numbers of at least 1 or "whole".
+    """
+    given = [str(value).strip() for value in FLAGS.shots]
+    if not given or not all(value == "whole" or (value.isdecimal() and int(value) > 0) for value in given):
+        raise ValueError(
+            f"shots must be numbers of at least 1, or 'whole', such as 1,3, got {','.join(given) or 'nothing'}"
+        )
+    return tuple(dict.fromkeys(comparison.WHOLE if value == "whole" else int(value) for value in given))
+
+
+def caption() -> str:
+    """What was compared, for the head of a table."""
+    drawn = any(number != comparison.WHOLE for number in shots())
+    return selection.caption() + (f", mean of {FLAGS.trials} draws" if drawn else "")
+
+
 def champion(chosen: Iterable[str]) -> str:
     """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     names = list(chosen)
@@ -106,10 +132,10 @@ def champion(chosen: Iterable[str]) -> str:
 def draws(found: selection.Selection) -> dict[int, list[protocols.Trial]]:
     """The gallery draws of all trials, for every number of --shots."""
     return {
-        shots: comparison.draws(
-            found.probes, found.gallery, comparison.Protocol(shots, FLAGS.trials, selection.camera_rule(), FLAGS.seed)
+        number: comparison.draws(
+            found.probes, found.gallery, comparison.Protocol(number, FLAGS.trials, selection.camera_rule(), FLAGS.seed)
         )
-        for shots in dict.fromkeys(settings.integers("shots"))
+        for number in shots()
     }
 
 
@@ -148,7 +174,7 @@ def compared(
     files = kept.Kept(workdir, kept.digest(network, found.probes, found.gallery, _options(), FLAGS.window_stride))
 
     def distances(name: str, shots: int) -> list[np.ndarray]:
-        key = "/".join(part for part in (label, name, f"shots{shots}") if part)
+        key = "/".join(part for part in (label, name, comparison.condition(shots)) if part)
         return files.get(key, trials[shots], functools.partial(compute, name, shots, key))
 
     def compute(name: str, shots: int, key: str) -> list[np.ndarray]:
@@ -218,7 +244,7 @@ def _write_page(
         ranked=ranked,
         reconstructions=rebuilt,
         title=f"Partial re-identification: {FLAGS.dataset}",
-        caption=selection.caption(),
+        caption=caption(),
         summary=" ".join(
             [f"{len(probes.names)} probes against {len(gallery.names)} gallery images.", *(f"{line}." for line in told)]
         ),
@@ -231,7 +257,11 @@ def _write_page(
 def _print_difference(results: list[comparison.Result], labels: list[str]) -> None:
     """The second network minus the first, probe by probe."""
     before, after = (
-        {f"{result.method}/shots{result.shots}": result.per_probe for result in results if result.label == label}
+        {
+            f"{result.method}/{comparison.condition(result.shots)}": result.per_probe
+            for result in results
+            if result.label == label
+        }
         for label in labels
     )
     print(difference.table(after, before, results[0].identities, title=" minus ".join(reversed(labels))))

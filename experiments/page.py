@@ -135,7 +135,12 @@ def _table(figures: Mapping[str, Any], columns: Sequence[str], caption: str, dat
 def _condition(key: str) -> str:
     """What a row of the page stands under: the network's condition and the shots."""
     *label, _, shots = key.split("/")
-    return ", ".join([*label, f"N = {shots.removeprefix('shots')}"])
+    return ", ".join([*label, comparison.described(_shots(shots))])
+
+
+def _shots(condition: str) -> int:
+    """`comparison.condition` undone."""
+    return comparison.WHOLE if condition == "whole" else int(condition.removeprefix("shots"))
 
 
 def _beside(
@@ -143,7 +148,7 @@ def _beside(
 ) -> tuple[report.Cell, ...]:
     """The cells of a row, with what the paper prints where it prints something."""
     *_, method, shots = key.split("/")
-    printed = [paper.figure(dataset, method, int(shots.removeprefix("shots")), column) for column in columns]
+    printed = [paper.figure(dataset, method, _shots(shots), column) for column in columns]
     return tuple(
         cell if number is None else report.Compared(cell, number) for cell, number in zip(cells, printed, strict=True)
     )
@@ -154,10 +159,10 @@ def _curves(results: Sequence[comparison.Result]) -> list[curves.Plot]:
     plots = []
     for shots in dict.fromkeys(result.shots for result in results):
         chosen = [result for result in results if result.shots == shots]
-        plots.append(curves.Plot(f"CMC, {shots} shot", tuple(_cmc(result) for result in chosen)))
+        plots.append(curves.Plot(f"CMC, {comparison.described(shots)}", tuple(_cmc(result) for result in chosen)))
         plotted = tuple(_roc(result) for result in chosen if result.verifiable)
         if plotted:
-            plots.append(curves.Plot(f"ROC, {shots} shot", plotted, curves.ROC))
+            plots.append(curves.Plot(f"ROC, {comparison.described(shots)}", plotted, curves.ROC))
     return plots
 
 

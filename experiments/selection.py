@@ -90,7 +90,7 @@ def camera_rule() -> str:
 def caption() -> str:
     """What was compared, for the head of a table."""
     galleries = "of other cameras" if camera_rule() == "cross" else "of any camera"
-    return f"{FLAGS.dataset}, {FLAGS.subset} identities, gallery images {galleries}, mean of {FLAGS.trials} draws"
+    return f"{FLAGS.dataset}, {FLAGS.subset} identities, gallery images {galleries}"
 
 
 def check() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dsr_jax import match, report
+from dsr_jax import match, protocols, report
 from experiments import comparison, features, pictures
 
 SHOWN = 10  # gallery images of a ranked list
@@ -83,9 +83,13 @@ def _reconstruction(
 
 
 def _first_draw(result: comparison.Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
-    """(entries,) distances of a probe in the first trial, and the entries' (first) images."""
+    """(entries,) distances of a probe in the first trial, and the (first) images of the entries that may answer it."""
     for trial, matrix in zip(result.trials, result.distances, strict=True):
         at = np.flatnonzero(trial.probes == probe)
         if trial.number == 0 and at.size:
-            return matrix[at[0]], np.array([images[0] for images in trial.draw.images])
+            draw, images = trial.draw, np.array([images[0] for images in trial.draw.images])
+            kept = draw.identities != protocols.UNKNOWN
+            if draw.cameras is not None and trial.camera != protocols.UNKNOWN:
+                kept &= (draw.identities != result.identities[probe]) | (draw.cameras != trial.camera)
+            return matrix[at[0]][kept], images[kept]
     raise ValueError(f"probe {probe} is in no group of the first trial")

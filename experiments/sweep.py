@@ -85,7 +85,7 @@ def main() -> None:
         workdir.path / "report",
         results,
         title=f"{FLAGS.setting or FLAGS.vary}: {FLAGS.dataset}",
-        caption=selection.caption(),
+        caption=evaluate.caption(),
         summary=" ".join([f"One flag varied, --{FLAGS.vary}, everything else alike.", *(f"{line}." for line in told)]),
         config=workdir.flags,
         plots=_plots(results, values, at),
@@ -105,7 +105,7 @@ def _plots(results: Sequence[comparison.Result], values: Sequence[str], at: Sequ
                 _curve(method, [result for result in of_shots if result.method == method], name, at)
                 for method in dict.fromkeys(result.method for result in of_shots)
             )
-            plots.append(curves.Plot(f"{name}, N = {shots}", lines, axes[name]))
+            plots.append(curves.Plot(f"{name}, {comparison.described(shots)}", lines, axes[name]))
     return plots
 
 

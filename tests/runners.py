@@ -57,7 +57,7 @@ def write_people(folder, listed, *, cameras=True):
     crowd = {who.identity: who for who in synthetic.people(12)}
     lines = [("path", "identity", "camera", "role") if cameras else ("path", "identity", "role")]
     for number, (path, identity, camera, role, seen) in enumerate(listed):
-        picture = synthetic.draw(crowd[identity], camera, number, height=HEIGHT, width=WIDTH)
+        picture = synthetic.draw(crowd[max(identity, 0)], camera, number, height=HEIGHT, width=WIDTH)  # -1 is nobody
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture[: round(seen * HEIGHT)]).save(folder / path)
         lines.append((path, identity, camera, role) if cameras else (path, identity, role))

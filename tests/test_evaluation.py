@@ -54,6 +54,40 @@ def test_every_method_is_scored_and_its_distances_are_kept(tmp_path, network):
     assert found["dsr_multi/shots1/rank1"] == pytest.approx(expected)
 
 
+def test_the_whole_gallery_is_ranked_image_by_image_by_the_benchmarks_rule(tmp_path, network, capsys):
+    listed = listing(gallery=(0, 1, 2, 3, 4, 7), shots=2)  # 7 is a distractor: nobody asks for her
+    listed += [(f"own/{i}.png", i, 0, "gallery", 1.0) for i in (0, 3)]  # by the probe's own camera: removed
+    listed += [("junk/0.png", -1, 1, "gallery", 1.0), ("junk/1.png", 9, 0, "gallery", 1.0)]
+    folder = prepared(tmp_path, listed)
+    found = evaluated(folder, network, tmp_path / "out", "--methods=dsr_single,resizing", "--shots=whole,1")
+    assert {key.rpartition("/")[0] for key in found if "/" in key} == {
+        f"{name}/{shots}" for name in ("dsr_single", "resizing") for shots in ("whole", "shots1")
+    }
+    gallery = data.load("folder", "gallery", data_dir=folder)
+    with np.load(tmp_path / "out" / "distances" / "dsr_single-whole.npz") as file:
+        matrix, known = file["distances_0"], file["identities_0"]
+    assert matrix.shape == (5, len(gallery)) and known.tolist() == gallery.identities.tolist()
+    expected = metrics.ranks(matrix, np.arange(5), known, np.zeros(5, int), gallery.cameras)
+    for name, value in (("rank1", expected.cmc()[1]), ("mAP", expected.mAP), ("mINP", expected.mINP)):
+        assert found[f"dsr_single/whole/{name}"] == pytest.approx(value)
+    assert found["dsr_single/whole/mAP"] != found["dsr_single/whole/mINP"]
+    text = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert "CMC, whole gallery" in text and "ranked" in text.lower()
+
+
+def test_ranked_lists_of_the_whole_gallery_leave_out_what_may_not_answer():
+    from dsr_jax import protocols
+    from experiments import pictures
+
+    (trial,) = protocols.whole_gallery([0], [1, 1, 2, -1], [0, 1, 0, 1])
+    whole = comparison.Result("", "dsr_multi", 0, [trial], [np.array([[0.1, 0.4, 0.3, 0.2]])], np.array([1]))
+    grey = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
+    gallery = pictures.Images(grey, np.array([1, 1, 2, -1]), np.array([0, 1, 0, 1]), list("abcd"))
+    listed = showing.ranked_list(whole, 0, gallery.only(np.arange(4) == 0), gallery)
+    assert [(hit.identity, hit.right) for hit in listed.hits] == [(2, False), (1, True)] and listed.first_hit == 1
+    assert whole.key == "dsr_multi/whole" and whole.figures["rank1"].value == 0.0
+
+
 def test_another_method_is_added_without_computing_the_first_again(people, network, tmp_path, monkeypatch):
     first = evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
     before = contents(tmp_path / "out" / "distances")
