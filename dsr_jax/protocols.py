@@ -28,24 +28,31 @@ class Draw:
         images: I index arrays into the gallery, each of length at most `shots`.
         short: identities with fewer images than shots; they take what they have.
         absent: identities of the gallery with no image left after the camera rule; not in `identities`.
-        cameras: (I,) cameras of the entries, where the camera rule is left to the ranking; else None.
     """
 
     identities: NDArray[np.int64]
     images: tuple[NDArray[np.int64], ...]
     short: tuple[int, ...] = ()
     absent: tuple[int, ...] = ()
-    cameras: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The probes that share one gallery draw: trial number, their camera, their indices and the draw."""
+    """The probes that share one gallery draw.
+
+    Attributes:
+        number: of the trial.
+        camera: of all its probes, which the draw left out; -1: it left none out.
+        probes: (P,) numbers of the probes.
+        draw: the gallery that they search.
+        cameras: (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
+    """
 
     number: int
     camera: int
     probes: NDArray[np.int64]
     draw: Draw
+    cameras: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
 
 @dataclass(frozen=True)
@@ -195,7 +202,7 @@ def whole_gallery(
     gallery_cameras: ArrayLike,
     *,
     camera_rule: str = "cross",
-) -> list[Trial]:
+) -> Trial:
     """Every gallery image by itself, nothing drawn: single query, as Market-1501 and CUHK03's 767/700 are evaluated.
 
     The camera rule is applied pair by pair when entries are ranked (`candidates`): a probe does not meet the images of
@@ -208,7 +215,7 @@ def whole_gallery(
         camera_rule: "cross" as said, or "any": nothing is removed.
 
     Returns:
-        One `Trial` per probe camera, all of number 0; under "any" one, of camera -1.
+        One `Trial` of all probes.
 
     Raises:
         ValueError: for an unknown `camera_rule`, no probes, no gallery, or lengths that differ.
@@ -217,19 +224,17 @@ def whole_gallery(
         Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
 
     Example:
-        >>> for t in whole_gallery([0, 1], [5, 5, 6], [0, 1, 1]):
-        ...     print(t.camera, t.probes.tolist(), t.draw.identities.tolist(), t.draw.cameras.tolist())
-        0 [0] [5, 5, 6] [0, 1, 1]
-        1 [1] [5, 5, 6] [0, 1, 1]
+        >>> trial = whole_gallery([0, 1], [5, 5, 6], [0, 1, 1])
+        >>> trial.draw.identities.tolist(), [cameras.tolist() for cameras in trial.cameras]
+        ([5, 5, 6], [[0, 1], [0, 1, 1]])
     """
     check_camera_rule(camera_rule)
-    probes, (ids, cams) = integers(probe_cameras, "probe_cameras"), _labels(gallery_identities, gallery_cameras)
+    probes, (ids, cameras) = integers(probe_cameras, "probe_cameras"), _labels(gallery_identities, gallery_cameras)
     if not probes.size or not ids.size:
         raise ValueError(f"{probes.size} probes and {ids.size} gallery images: both must be at least 1.")
-    if camera_rule == "any":
-        probes, cams = np.full_like(probes, UNKNOWN), np.full_like(cams, UNKNOWN)
-    draw = Draw(ids, tuple(np.arange(len(ids))[:, None]), cameras=cams)
-    return [Trial(0, camera, np.flatnonzero(probes == camera), draw) for camera in np.unique(probes).tolist()]
+    draw = Draw(ids, tuple(np.arange(len(ids))[:, None]))
+    left = None if camera_rule == "any" else (probes, cameras)
+    return Trial(0, UNKNOWN, np.arange(len(probes)), draw, left)
 
 
 def check_identities(

@@ -33,9 +33,8 @@ class Protocol(NamedTuple):
 def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols.Trial]:
     """The gallery draws of all trials, or the whole gallery."""
     if protocol.shots == WHOLE:
-        return protocols.whole_gallery(
-            probes.cameras, gallery.identities, gallery.cameras, camera_rule=protocol.camera_rule
-        )
+        rule = protocol.camera_rule
+        return [protocols.whole_gallery(probes.cameras, gallery.identities, gallery.cameras, camera_rule=rule)]
     return list(
         protocols.trials(
             probes.cameras,
@@ -204,10 +203,7 @@ class Result:
 
 def _entries(trial: protocols.Trial) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Identities of the entries, then the cameras of probes and entries where the rule is not in the draw already."""
-    draw = trial.draw
-    if draw.cameras is None:
-        return draw.identities, None, None
-    return draw.identities, np.full(len(trial.probes), trial.camera), draw.cameras
+    return trial.draw.identities, *(trial.cameras or (None, None))
 
 
 def _lookup(method: Method, sides: Sides, trials: Sequence[protocols.Trial]) -> Callable[[protocols.Trial], np.ndarray]:

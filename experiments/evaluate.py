@@ -36,6 +36,12 @@ flags.DEFINE_float("match_l1", 0.4, "Weight of the L1 penalty in matching.")
 flags.DEFINE_enum(
     "multi_shot", "stack", methods.MULTI_SHOT, "DSR on several shots: one dictionary of all, the nearest, their mean."
 )
+flags.DEFINE_list(
+    "rerank",
+    None,
+    "k1,k2,weight of k-reciprocal re-ranking, 20,6,0.3 in its paper: methods that compare maps (global_average, dsr, "
+    "ridge) are shown once more, re-ranked. All gallery images are compared with one another.",
+)
 flags.DEFINE_integer("window_stride", 0, "Pixels between the windows of swm; 0: one output cell.", lower_bound=0)
 flags.DEFINE_integer("ranked_lists", 5, "Ranked lists in the report.", lower_bound=0)
 flags.DEFINE_integer("reconstructions", 3, "Probes in the report shown as they were rebuilt.", lower_bound=0)
@@ -45,7 +51,7 @@ flags.DEFINE_enum(
 # Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
 ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
 # Flags without effect on a runner that shares the others but compares by methods of its own.
-OWN = (*sorted(ADDED), "multi_shot", "window_stride")
+OWN = (*sorted(ADDED), "multi_shot", "rerank", "window_stride")
 
 
 def check() -> dict[str, methods.Method]:
@@ -61,7 +67,8 @@ def check() -> dict[str, methods.Method]:
     if not FLAGS.methods:
         raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
     selection.check()
-    return {name: _method(name) for name in FLAGS.methods}
+    chosen = {name: _method(name) for name in FLAGS.methods}
+    return chosen | {f"{name}_reranked": method for name, method in _reranked(chosen).items()}
 
 
 def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict[str, Any]:
@@ -271,6 +278,24 @@ def _method(name: str) -> methods.Method:
     if name not in methods.METHODS:
         raise ValueError(f"methods knows {', '.join(methods.METHODS)}; got {name!r}")
     return methods.METHODS[name](_options())
+
+
+def _reranked(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]:
+    """Those that --rerank shows once more."""
+    if not FLAGS.rerank:
+        return {}
+    try:
+        k1, k2, weight = int(FLAGS.rerank[0]), int(FLAGS.rerank[1]), float(FLAGS.rerank[2])
+        if min(k1, k2) < 1 or not 0 <= weight <= 1 or len(FLAGS.rerank) > 3:
+            raise ValueError
+    except (ValueError, IndexError):
+        raise ValueError(f"rerank must be k1,k2,weight such as 20,6,0.3, got {','.join(FLAGS.rerank)}") from None
+    if any(number > 1 for number in shots()):
+        raise ValueError("rerank compares gallery images among themselves: use --shots=whole or --shots=1 with it")
+    found = {name: method for name, method in chosen.items() if method.maps}
+    if not found:
+        raise ValueError(f"rerank is for methods that compare maps, not {', '.join(chosen)}: name dsr_multi or another")
+    return {name: methods.reranked(method, k1=k1, k2=k2, weight=weight) for name, method in found.items()}
 
 
 def _options() -> methods.Options:

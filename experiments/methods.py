@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import match
+from dsr_jax import match, reranking
 from dsr_jax.baselines import amc, fusion, global_average, resizing
-from experiments.features import Sides
+from experiments.features import Given, Sides
 
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 MULTI_SHOT = ("stack", "minimum", "mean")
@@ -47,6 +47,7 @@ class Method:
       compare: see `Compare`.
       together: whether an entry's distance depends on which other entries there are.
       scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
+      maps: whether it compares the maps of two images and nothing else.
       parts: names of the methods whose distances are all that it looks at; else empty.
       fuse: the parts' distances, (P, entries) each, to its own.
     """
@@ -54,6 +55,7 @@ class Method:
     compare: Compare
     together: bool = False
     scales: tuple[int, ...] = ()
+    maps: bool = False
     parts: tuple[str, ...] = ()
     fuse: Callable[..., np.ndarray] | None = None
 
@@ -86,12 +88,12 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     together = arguments.get("dictionary") == "joint"
     drawn = () if together or arguments["coder"] == "ridge" else scales
     if options.multi_shot == "stack" or together:
-        return Method(stacked, together, drawn)
+        return Method(stacked, together, drawn, maps=not together)
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together, drawn)
+    return Method(each, together, drawn, maps=True)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
@@ -129,9 +131,28 @@ def fused(parts: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Opti
     return Method(compare, together=True, parts=parts, fuse=fuse)
 
 
+def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
+    """A method's distances after k-reciprocal re-ranking, which also asks it for those within probes and gallery.
+
+    Raises:
+      ValueError: by `Method.compare`, for entries of several images.
+    """
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        if any(len(entry) > 1 for entry in entries):
+            raise ValueError("rerank compares gallery images among themselves: use --shots=whole or --shots=1 with it")
+        images = [entry[0] for entry in entries]
+        among_probes = method.compare(Given(sides.probe, sides.probe), probes, [[p] for p in probes])
+        among_gallery = method.compare(Given(sides.gallery, sides.gallery), np.array(images), entries)
+        between = method.compare(sides, probes, entries)
+        return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
+
+    return Method(compare, together=True)
+
+
 METHODS: dict[str, Callable[[Options], Method]] = {
     "resizing": lambda _: Method(single_images(_resizing, np.mean)),
-    "global_average": lambda _: Method(single_images(_global_average, np.mean)),
+    "global_average": lambda _: Method(single_images(_global_average, np.mean), maps=True),
     "swm": lambda _: Method(single_images(_swm, np.min)),
     "amc": lambda _: Method(_amc, together=True),
     "amc_swm": lambda options: fused(("amc", "swm"), fusion.distances, options),

@@ -87,9 +87,10 @@ def _first_draw(result: comparison.Result, probe: int) -> tuple[np.ndarray, np.n
     for trial, matrix in zip(result.trials, result.distances, strict=True):
         at = np.flatnonzero(trial.probes == probe)
         if trial.number == 0 and at.size:
-            draw, images = trial.draw, np.array([images[0] for images in trial.draw.images])
-            kept = draw.identities != protocols.UNKNOWN
-            if draw.cameras is not None and trial.camera != protocols.UNKNOWN:
-                kept &= (draw.identities != result.identities[probe]) | (draw.cameras != trial.camera)
+            images, identities = np.array([images[0] for images in trial.draw.images]), trial.draw.identities
+            kept = identities != protocols.UNKNOWN
+            if trial.cameras:
+                own, others = trial.cameras[0][at[0]], trial.cameras[1]
+                kept &= (identities != result.identities[probe]) | (others != own) | (own == protocols.UNKNOWN)
             return matrix[at[0]][kept], images[kept]
     raise ValueError(f"probe {probe} is in no group of the first trial")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import data.prepare
-from dsr_jax import intervals, metrics
+from dsr_jax import intervals, match, metrics, reranking, weights
 from dsr_jax.baselines import fusion
-from experiments import comparison, difference, evaluate, methods, page, paper, run, showing, sweep
+from experiments import comparison, difference, evaluate, features, methods, page, paper, run, showing, sweep
 from tests.runners import (
     PARAMS,
     call,
@@ -75,11 +75,40 @@ def test_the_whole_gallery_is_ranked_image_by_image_by_the_benchmarks_rule(tmp_p
     assert "CMC, whole gallery" in text and "ranked" in text.lower()
 
 
+def test_re_ranked_distances_stand_beside_the_first(tmp_path, network, capsys):
+    folder = prepared(tmp_path, listing(shots=2))
+    asked = ("--methods=dsr_single,resizing", "--shots=whole", "--rerank=3,2,0.3")
+    found = evaluated(folder, network, tmp_path / "out", *asked)
+    assert "dsr_single_reranked/whole/mAP" in found and "resizing_reranked/whole/mAP" not in found
+    kept = {}
+    for name in ("dsr_single", "dsr_single_reranked"):
+        with np.load(tmp_path / "out" / "distances" / f"{name}-whole.npz") as file:
+            kept[name] = file["distances_0"]
+    chosen = selection_of(folder, network)
+    within = [match.distances(side, side, scales=(1,)).distance for side in chosen]
+    expected = reranking.k_reciprocal(kept["dsr_single"], *within, k1=3, k2=2)
+    np.testing.assert_allclose(kept["dsr_single_reranked"], expected, atol=1e-5)
+    for wrong, message in (
+        (("--shots=3", "--rerank=3,2,0.3"), "use --shots=whole or --shots=1"),
+        (("--rerank=3,2",), "rerank must be k1,k2,weight such as 20,6,0.3, got 3,2"),
+        (("--rerank=3,2,0.3", "--methods=amc"), "rerank is for methods that compare maps, not amc"),
+    ):
+        evaluated(folder, network, tmp_path / "wrong", *wrong, code=1)
+        assert message in capsys.readouterr().err and not (tmp_path / "wrong").exists()
+
+
+def selection_of(folder, network):
+    """Probe and gallery maps as an evaluation at the tests' size has them."""
+    probes, gallery = (data.load("folder", split, data_dir=folder) for split in ("probe", "gallery"))
+    made = features.Network(weights.load(network), weights.read_card(network).preprocessing, 16, (64, 32))
+    return made.maps([example.image for example in probes]), made.maps([example.image for example in gallery])
+
+
 def test_ranked_lists_of_the_whole_gallery_leave_out_what_may_not_answer():
     from dsr_jax import protocols
     from experiments import pictures
 
-    (trial,) = protocols.whole_gallery([0], [1, 1, 2, -1], [0, 1, 0, 1])
+    trial = protocols.whole_gallery([0], [1, 1, 2, -1], [0, 1, 0, 1])
     whole = comparison.Result("", "dsr_multi", 0, [trial], [np.array([[0.1, 0.4, 0.3, 0.2]])], np.array([1]))
     grey = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
     gallery = pictures.Images(grey, np.array([1, 1, 2, -1]), np.array([0, 1, 0, 1]), list("abcd"))
