@@ -247,6 +247,7 @@ def test_the_papers_figures_stand_beside_ours_only_on_its_data_sets():
     assert "[43.0]" in text and "[" not in page.text(page.flat([CLEAR]), dataset="cuhk03")
     assert paper.figure("partial_ilids", "dsr_multi", 3, "rank1") == 55.46
     assert paper.figure("partial_reid", "ridge_single", 1, "rank1") is None
+    assert paper.figure("market1501_dsr", "dsr_multi", comparison.WHOLE, "mAP") == 64.25
 
 
 def test_the_tables_of_the_paper_are_as_printed(shared):
@@ -263,6 +264,11 @@ def test_the_tables_of_the_paper_are_as_printed(shared):
         for at, dataset in enumerate(("partial_reid", "partial_ilids")):
             expected = {method: values[4 * at : 4 * at + 4] for method, values in printed.items()}
             assert paper.TABLES[dataset, shots] == expected
+    lines = [line.split("\t") for line in text[text.index("Table 4.") :].splitlines() if line.startswith("Resnet50-")]
+    printed = [tuple(float(value) for value in line[1:]) for line in lines]
+    names = ("global_average", "dsr_single", "dsr_multi")
+    assert paper.TABLES["market1501_softmax", comparison.WHOLE] == dict(zip(names, printed[:3], strict=True))
+    assert paper.TABLES["market1501_dsr", comparison.WHOLE] == dict(zip(names[1:], printed[3:], strict=True))
 
 
 def test_the_champion_is_compared_with_every_rival_of_its_condition():
