@@ -154,6 +154,7 @@ def build(
     }
     labels = {str(number): label for number, label in listing.labels.items()}
     metadata = {"fingerprint": fingerprint, "index": index, "labels": labels, "skipped": list(skipped)}
+    metadata["remarks"] = list(listing.remarks)
     builder.content = listing
     builder.info.metadata.clear()
     builder.info.metadata.update(metadata)

@@ -104,6 +104,7 @@ def remarks(builder: Builder) -> list[str]:
         lines.append(f"Take care: {len(both):,} identities are both trained on and tested on.")
     nobody = sum(columns["identities"].count(NOBODY) for columns in index.values())
     lines += [f"{nobody:,} images show nobody (identity {NOBODY})."] if nobody else []
+    lines += metadata.get("remarks", [])  # sets that were built before there were remarks have none
     if skipped := metadata["skipped"]:
         lines += [f"{len(skipped):,} images were left out:", *(f"  {line}" for line in skipped)]
     if labels := list(metadata["labels"].items()):
