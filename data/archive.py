@@ -13,8 +13,10 @@ from __future__ import annotations
 import functools
 import gzip
 import io
+import lzma
 import re
 import stat
+import struct
 import tarfile
 import tempfile
 import threading
@@ -27,6 +29,12 @@ from typing import IO, NamedTuple
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _FOREIGN = (".rar", ".7z", ".tar.bz2", ".tar.xz", ".gz", ".xz", ".bz2")
 _BLOCK = 1 << 20  # bytes read at once
+
+# What zipfile and its decoders raise for a damaged archive.
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(OSError, EOFError, ValueError, RuntimeError, IndexError),
+)
 
 
 class Limits(NamedTuple):
@@ -150,7 +158,7 @@ def is_unreadable(name: str) -> bool:
 def _zip(path: Path, limits: Limits) -> dict[str, Member]:
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path} is not a zip file that can be read ({error}): copy it again") from error
     index = _Index(path, limits)
     for member in archive.infolist():
@@ -169,7 +177,7 @@ def _zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], I
             with archive.open(member) as file:
                 while block := file.read(_BLOCK):  # never more than was announced, and then the checksum fails
                     yield block
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
+        except _DAMAGED as error:
             raise ValueError(f"{member.filename} in {archive.filename} is damaged ({error})") from error
 
     return blocks
@@ -185,7 +193,7 @@ def _tar(path: Path, limits: Limits) -> dict[str, Member]:
                 kind = "folder" if member.isdir() else "file" if member.isreg() else "a link or a device"
                 blocks = functools.partial(content.blocks, member.offset_data, member.size)
                 index.add(member.name, member.size, kind="a sparse file" if member.sparse else kind, blocks=blocks)
-                archive.members.clear()  # tarfile keeps them all
+                archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all
             file.seek(archive.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it ends too early, or is damaged in the middle")
@@ -234,7 +242,9 @@ class _Content:
         """For one pass over the headers; closing it leaves the unpacked file open."""
         if self._spool is None:
             return self._path.open("rb")
-        return open(self._spool.fileno(), "rb", closefd=False)
+        file = open(self._spool.fileno(), "rb", closefd=False)
+        file.seek(0)  # the place is shared
+        return file
 
     def blocks(self, offset: int, size: int) -> Iterator[bytes]:
         """The bytes of a member; any number of threads may ask."""

@@ -109,7 +109,7 @@ def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> T
     if source.is_dir():
         found = dict(_walk(source))
         if not any(is_picture(name) for name in found):
-            found |= _mounted(found, limits)
+            found = _mounted(found, limits)
     else:
         check_form(source)
         if not is_archive(source):
@@ -177,10 +177,11 @@ def _file_blocks(path: Path) -> Iterator[bytes]:
 
 
 def _mounted(found: Mapping[str, Member], limits: Limits) -> dict[str, Member]:
-    """The members of a folder's archives, each below its archive's name."""
-    archives = [name for name, member in found.items() if is_archive(member.file) and not _is_left_behind(name)]
-    return {
-        f"{archive}/{name}": member
-        for archive in archives
-        for name, member in members(found[archive].file, limits=limits).items()
-    }
+    """A folder's files, with the members of its archives, each below its archive's name, instead of the archives."""
+    mounted = {}
+    for name, member in found.items():
+        if is_archive(member.file) and not _is_left_behind(name):
+            mounted |= {f"{name}/{inner}": m for inner, m in members(member.file, limits=limits).items()}
+        else:
+            mounted[name] = member
+    return mounted
