@@ -178,7 +178,7 @@ def _file_blocks(path: Path) -> Iterator[bytes]:
 
 def _mounted(found: Mapping[str, Member], limits: Limits) -> dict[str, Member]:
     """A folder's files, with the members of its archives, each below its archive's name, instead of the archives."""
-    mounted = {}
+    mounted: dict[str, Member] = {}
     for name, member in found.items():
         if is_archive(member.file) and not _is_left_behind(name):
             mounted |= {f"{name}/{inner}": m for inner, m in members(member.file, limits=limits).items()}

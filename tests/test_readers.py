@@ -1,5 +1,7 @@
 """The data sets of the field in their exact layouts: as folder and archive, and every wrong one with its message."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -347,3 +349,21 @@ def test_a_path_with_a_sign_in_its_name_is_a_path(tmp_path):
 def test_parts_take_the_first_layout_that_is_whole(tmp_path):
     both = tree.opened(source(tmp_path / "set", contents([*PARTIAL, *REPACKAGED]), "folder"), "x")
     assert [r.name for r in parts.listing(both, data.partial_reid.REPACKAGED, "x").splits["probe"]] == ["001_c1_1.jpg"]
+
+
+# The page
+
+
+@pytest.mark.parametrize("dataset", sorted(data.DATASETS))
+def test_the_page_says_what_the_code_says(dataset):
+    page = (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text()
+    builder = data.DATASETS[dataset]
+    section = page.partition(f"\n### {dataset}\n")[2].partition("\n### ")[0]
+    assert f"--dataset={dataset} " in section
+    for text in (builder.EXPECTED, builder.CITATION, builder.LICENCE, builder.HOMEPAGE):
+        assert text in section
+    rows = [line for line in page.splitlines() if line.startswith(f"| `{dataset}`")]
+    assert rows and all(row.endswith(f"| {builder.CAMERA_RULE} |") for row in rows)
+    for row, splits in zip(rows, builder.COUNTS.values(), strict=bool(builder.COUNTS)):
+        assert all(f"| {images:,} / {people:,} |" in row for images, people in splits.values())
+    assert f"{dataset}" in data.__doc__
