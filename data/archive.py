@@ -30,7 +30,7 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 _FOREIGN = (".rar", ".7z", ".tar.bz2", ".tar.xz", ".gz", ".xz", ".bz2")
 _BLOCK = 1 << 20  # bytes read at once
 
-# What zipfile and its decoders raise for a damaged archive.
+# What zipfile, tarfile and their decoders raise for a damaged archive.
 _DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(OSError, EOFError, ValueError, RuntimeError, IndexError),
@@ -115,7 +115,7 @@ class _Index:
     def add(self, name: str, size: int, *, kind: str, blocks: Callable[[], Iterator[bytes]]) -> None:
         """Takes a member: `kind` is "file", "folder" or what it is instead."""
         self._count += 1
-        self._total += size
+        self._total += max(0, size)
         if self._count > self.limits.members:
             raise ValueError(f"{self.path} has more than {self.limits.members:,} members: no data set has, not read")
         if self._total > self._most:
@@ -124,9 +124,10 @@ class _Index:
                 "not read; if it is honest, unpack it and give the folder"
             )
         place = _inside(name)
-        if place is None or kind not in ("file", "folder"):
-            reason = f"is {kind}" if place is not None else "has a path that leaves the archive"
-            raise ValueError(f"{_shown(name)} in {self.path} {reason}: not read; unpack it with care, give the folder")
+        if (not place and kind != "folder") or place is None:
+            kind = "outside the archive, by its path"
+        if kind not in ("file", "folder") or place is None:
+            raise ValueError(f"{_shown(name)} in {self.path} is {kind}: not read; unpack it with care, give the folder")
         if kind == "file":
             if place in self.found:
                 raise ValueError(f"{self.path} holds {place} twice: which one is meant? Unpack it, give the folder")
@@ -134,7 +135,7 @@ class _Index:
 
 
 def _inside(name: str) -> str | None:
-    """The path of a member below the archive's root; None if it would lie elsewhere."""
+    """The path of a member below the archive's root; None if it would lie elsewhere, on some system."""
     parts = name.split("/")
     if name.startswith("/") or re.match(r"[A-Za-z]:", name) or ".." in parts or "\\" in name:
         return None
@@ -187,19 +188,27 @@ def _tar(path: Path, limits: Limits) -> dict[str, Member]:
     """Index of a .tar, or of a .tar.gz once it is unpacked."""
     content = _Content(path, None if path.name.lower().endswith(".tar") else _unpacked(path, limits))
     index = _Index(path, limits)
+    with content.opened() as file:
+        for member in _headers(path, file):
+            kind = "folder" if member.isdir() else "file" if member.isreg() else "a link or a device"
+            kind = "a sparse file" if member.sparse else "of negative size" if member.size < 0 else kind
+            blocks = functools.partial(content.blocks, member.offset_data, member.size)
+            index.add(member.name, member.size, kind=kind, blocks=blocks)
+    return index.found
+
+
+def _headers(path: Path, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar file that is whole."""
     try:
-        with content.opened() as file, tarfile.TarFile(fileobj=_Headers(file)) as archive:
-            for member in archive:
-                kind = "folder" if member.isdir() else "file" if member.isreg() else "a link or a device"
-                blocks = functools.partial(content.blocks, member.offset_data, member.size)
-                index.add(member.name, member.size, kind="a sparse file" if member.sparse else kind, blocks=blocks)
+        with tarfile.TarFile(fileobj=_Headers(file)) as archive:
+            while member := archive.next():
+                yield member
                 archive.members.clear()  # type: ignore[attr-defined]  # tarfile keeps them all
             file.seek(archive.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it ends too early, or is damaged in the middle")
-    except (tarfile.TarError, EOFError, OverflowError) as error:
+    except (*_DAMAGED, tarfile.TarError, OverflowError) as error:
         raise ValueError(f"{path} is not a tar file that can be read ({error}): copy it again") from error
-    return index.found
 
 
 class Unnamed(io.BufferedRandom):

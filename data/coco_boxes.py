@@ -32,7 +32,7 @@ from data.archive import is_archive
 from data.builder import Builder
 from data.coco import Box
 from data.cropping import encoded
-from data.folder import numbered
+from data.folder import labels_of, numbered
 from data.listing import Listing, Record
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, decode
 from data.tree import Tree, gathered, opened
@@ -79,7 +79,7 @@ class CocoBoxes(Builder):
             {split: records for split, records in splits.items() if records},
             tree.files([*documents, *(box.frame for box in boxes)]),
             settings=f"coco_boxes {cls.VERSION} tracks={tracks}",
-            labels={number: label for label, number in identity_of.items() if str(number) != label},
+            labels=labels_of(identity_of),
             remarks=[
                 f"{count:,} annotations are {what}: left out."
                 for what in found[0].left_out

@@ -60,6 +60,9 @@ _NP = [
     ]
 ]
 
+# What h5py raises for a file that is damaged or is another.
+_NO_RELEASE = (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
+
 # Reader of every picture, and the files on disk that they lie in.
 _Pictures = tuple[dict[Picture, Callable[[], bytes]], dict[str, Path]]
 
@@ -177,8 +180,10 @@ def _pictures(whole: Tree, tree: Tree, boxes: str, expected: str) -> _Pictures:
         return {picture: tree.reader(name) for picture, name in names.items()}, tree.files(names.values())
     if (official := _official(whole)) is None:
         raise whole.error(expected, "holds no pictures of CUHK03")
-    file = _mat(whole, official)
-    return dict(_cells(file, boxes)), whole.files([official])
+    try:
+        return dict(_cells(_mat(whole, official), boxes)), whole.files([official])
+    except _NO_RELEASE as error:
+        raise ValueError(f"{official} in {whole.place} is no release of CUHK03 ({error}): copy it again") from error
 
 
 def _official(tree: Tree) -> str | None:
@@ -186,10 +191,7 @@ def _official(tree: Tree) -> str | None:
 
 
 def _mat(tree: Tree, name: str) -> h5py.File:
-    try:
-        return h5py.File(tree.handle(name), "r")
-    except OSError as error:
-        raise ValueError(f"{name} in {tree.place} is no HDF5 file ({error}): copy it again") from error
+    return h5py.File(tree.handle(name), "r")
 
 
 def _cells(file: h5py.File, boxes: str) -> Iterator[tuple[Picture, Callable[[], bytes]]]:
@@ -214,5 +216,8 @@ def _test_sets(tree: Tree, boxes: str, expected: str) -> tuple[list[set[tuple[in
         return sets, tree.files([name])
     if (official := _official(tree)) is None:
         raise tree.error(expected, f"has neither cuhk-03.mat nor {wanted}, which say who is tested on")
-    with _mat(tree, official) as file:
-        return protocols.test_sets_of_mat(file), tree.files([official])
+    try:
+        with _mat(tree, official) as file:
+            return protocols.test_sets_of_mat(file), tree.files([official])
+    except _NO_RELEASE as error:
+        raise ValueError(f"{official} in {tree.place} has no test sets ({error}): copy it again") from error

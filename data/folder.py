@@ -13,7 +13,7 @@ import csv
 import io
 import posixpath
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -123,6 +123,16 @@ def numbered(labels: Sequence[str]) -> dict[str, int]:
     return numbers | {label: n for n, label in enumerate((x for x in distinct if x not in numbers), start)}
 
 
+def labels_of(numbers: Mapping[str, int]) -> dict[int, str]:
+    """The label that each number stands for, where that is not the number itself.
+
+    Example:
+      >>> labels_of({"0007": 7, "carol": 8})
+      {8: 'carol'}
+    """
+    return {number: label for label, number in numbers.items() if label.lstrip("+-").strip("0123456789")}
+
+
 class Folder(Builder):
     """A user's own pictures, listed in a CSV."""
 
@@ -145,10 +155,11 @@ class Folder(Builder):
         for row, name in zip(listed, names, strict=True):
             record = Record(row.path, identity_of[row.identity], camera_of[row.camera], tree.reader(name))
             splits[row.role].append(record)
-        labels = {number: label for label, number in identity_of.items() if label.lstrip("+-").strip("0123456789")}
         files = {row.path: tree.members[name].file for row, name in zip(listed, names, strict=True)}
         files = {path: file for path, file in files.items() if file != source} | {"": source}
-        return Listing({split: records for split, records in splits.items() if records}, files, labels=labels)
+        return Listing(
+            {split: records for split, records in splits.items() if records}, files, labels=labels_of(identity_of)
+        )
 
 
 def _found(source: Path) -> tuple[Tree, str]:

@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from data.builder import Builder
-from data.folder import numbered
+from data.folder import labels_of, numbered
 from data.listing import SPLIT_OF, Listing, Record
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
 from data.tree import Tree, opened, stem
@@ -75,9 +75,8 @@ class IdentityFolders(Builder):
                 raise ValueError(f"--source={source} has {name}: a training picture must show somebody")
             splits[split].append(Record(short, identity_of[person], camera_of(name), tree.reader(name)))
         _check_unique(tree, splits)
-        labels = {number: label for label, number in identity_of.items() if str(number) != label}
         kept = {split: records for split, records in splits.items() if records}
-        return Listing(kept, tree.files(name for *_, name in placed), labels=labels)
+        return Listing(kept, tree.files(name for *_, name in placed), labels=labels_of(identity_of))
 
 
 def _depth(tree: Tree) -> int:

@@ -108,7 +108,7 @@ def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> T
         raise layout_error("source", source, expected)
     if source.is_dir():
         found = dict(_walk(source))
-        if not any(is_picture(name) for name in found):
+        if not any(is_picture(name) and not _is_left_behind(name) for name in found):
             found = _mounted(found, limits)
     else:
         check_form(source)
@@ -157,17 +157,22 @@ def _is_left_behind(name: str) -> bool:
 
 def _walk(folder: Path) -> Iterator[tuple[str, Member]]:
     """The files below a folder. Links are followed, since a user made them, but none in a circle."""
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    above: dict[str, frozenset[tuple[int, int]]] = {}  # of each folder, the folders that it lies in
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         here = os.stat(place)
-        if (here.st_dev, here.st_ino) in seen:
+        outer = above.get(os.path.dirname(place), frozenset())
+        if (here.st_dev, here.st_ino) in outer:
             folders.clear()
             continue
-        seen.add((here.st_dev, here.st_ino))
+        above[place] = outer | {(here.st_dev, here.st_ino)}
         for name in names:
             path = Path(place, name)
             if path.is_file():
                 yield path.relative_to(folder).as_posix(), Member(0, functools.partial(_file_blocks, path), path)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _file_blocks(path: Path) -> Iterator[bytes]:

@@ -73,11 +73,12 @@ def test_links_in_a_folder_are_followed_but_not_in_circles(tmp_path):
 
 @pytest.mark.parametrize("form", ["zip", "tar", "tgz"])
 @pytest.mark.parametrize(
-    "name", ["../out.jpg", "a/../../out.jpg", "/etc/out.jpg", "..\\out.jpg", "C:/out.jpg", "C:\\out.jpg", "a/.."]
+    "name",
+    ["../out.jpg", "a/../../out.jpg", "/etc/out.jpg", "..\\out.jpg", "a\\out.jpg", "C:/out.jpg", "C:\\out.jpg", "a/.."],
 )
 def test_paths_that_leave_are_refused(tmp_path, form, name):
     path = source(tmp_path / "set", {"a/1.jpg": b"", name: b"evil"}, form)
-    with pytest.raises(ValueError, match=r"out.jpg in .* has a path that leaves|a/\.\. in .* has a path that leaves"):
+    with pytest.raises(ValueError, match=r"(out.jpg|a/\.\.) in .* is outside the archive, by its path: not read"):
         tree.opened(path, "x")
     assert sorted(p.name for p in tmp_path.rglob("*")) == sorted(["set", path.name])  # nothing was unpacked
 
@@ -244,6 +245,36 @@ def test_other_archives_are_refused_with_the_remedy(tmp_path):
         tree.opened(tmp_path / "a.txt", "the tree")
     with pytest.raises(ValueError, match="--source is needed"):
         tree.opened(None, "the tree")
+
+
+def test_a_tar_of_negative_sizes_is_refused(tmp_path):
+    member = tarfile.TarInfo("a/1.jpg")
+    header = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    header[124:136] = (-1024 & (1 << 96) - 1).to_bytes(12, "big")  # the size, in base 256
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\x00 " % sum(header)
+    (tmp_path / "set.tar").write_bytes(header + bytes(10240))
+    with pytest.raises(ValueError, match="a/1.jpg in .* is of negative size|is not a tar file"):
+        tree.opened(tmp_path / "set.tar", "x")
+
+
+def test_a_tar_of_headers_without_end_is_refused(tmp_path):
+    header = tarfile.TarInfo("././@PaxHeader")
+    header.type = tarfile.XHDTYPE
+    (tmp_path / "set.tar").write_bytes(header.tobuf(tarfile.USTAR_FORMAT) * 5000)
+    with pytest.raises(ValueError, match="is not a tar file that can be read"):
+        tree.opened(tmp_path / "set.tar", "x")
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path, monkeypatch):
+    source(tmp_path / "set", FILES, "folder")
+
+    def refuse(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(PermissionError):
+        tree.opened(tmp_path / "set", "x")
 
 
 # Speed, memory, threads

@@ -181,8 +181,17 @@ def test_a_file_that_holds_no_test_sets_is_named(content):
 
 def test_a_mat_that_is_none_is_named(tmp_path):
     place = source(tmp_path / "set", {"cuhk-03.mat": b"no HDF5"}, "folder")
-    with pytest.raises(ValueError, match=r"cuhk-03.mat in .* is no HDF5 file"):
+    with pytest.raises(ValueError, match=r"cuhk-03.mat in .* has no test sets .*: copy it again"):
         data.DATASETS["cuhk03_classic"].listing(place)
+    for content in ({}, {"detected": [1.0]}, {"detected": [[1.0]], "testsets": [[1.0]]}):
+        with h5py.File(place / "cuhk-03.mat", "w") as file:
+            for name, value in content.items():
+                file[name] = value
+        with pytest.raises(ValueError, match=r"cuhk-03.mat in .* has no test sets .*: copy it again"):
+            data.DATASETS["cuhk03_classic"].listing(place)
+        files = config(tmp_path, "detected") | {"cuhk-03.mat": (place / "cuhk-03.mat").read_bytes()}
+        with pytest.raises(ValueError, match=r"cuhk-03.mat in .* is no release of CUHK03 .*: copy it again"):
+            data.DATASETS["cuhk03"].listing(source(tmp_path / "new", files, "folder"))
 
 
 def test_the_labelled_protocol_is_held_to_its_counts(tmp_path):
