@@ -66,6 +66,8 @@ class IdentityFolders(Builder):
                 continue  # beside the three folders: none of ours
             if len(parts) < depth + 3:
                 raise tree.error(EXPECTED, f"has {name}, which is in no person's folder")
+            if parts[depth + 1].lower() in SPLIT_OF:
+                raise tree.error(EXPECTED, f"has {'/'.join(parts[: depth + 2])}: give the folder that holds the splits")
             placed.append((split, parts[depth + 1], "/".join(parts[depth + 1 :]), name))
         if not placed:
             raise tree.error(EXPECTED, "has no pictures in train, probe or gallery")

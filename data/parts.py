@@ -45,7 +45,8 @@ def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Lis
       expected: a drawing of them, for the message.
 
     Raises:
-      ValueError: no layout fits, a folder is there twice, or pictures have names that say nothing or are repeated.
+      ValueError: no layout fits, a folder is there twice or in another, or pictures have names that say nothing
+        or are repeated.
     """
     pictures = tree.pictures
     found = [[folder(tree, pictures, part.folder) for part in layout] for layout in layouts]
@@ -54,6 +55,7 @@ def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Lis
         nearest = max(range(len(layouts)), key=lambda i: sum(map(bool, found[i])))
         missing = [part.folder for part, names in zip(layouts[nearest], found[nearest], strict=True) if not names]
         raise tree.error(expected, f"lacks pictures in {' and '.join(dict.fromkeys(missing))}")
+    _check_apart(tree, layouts[whole], found[whole])
     splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
     remarks = []
     for part, names in zip(layouts[whole], found[whole], strict=True):
@@ -67,6 +69,19 @@ def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Lis
             )
     files = tree.files(name for names in found[whole] for name in names)
     return Listing({split: records for split, records in splits.items() if records}, files, remarks=remarks)
+
+
+def _check_apart(tree: Tree, layout: Sequence[Part], found: Sequence[Sequence[str]]) -> None:
+    """No picture may belong to two splits, as where a folder called query lies around everything."""
+    part_of: dict[str, str] = {}
+    for part, names in zip(layout, found, strict=True):
+        for name in names:
+            if name in part_of:
+                raise ValueError(
+                    f"--source={tree.place} has {name}, which lies in {part_of[name]} and in {part.folder}: "
+                    "give the folder that holds both"
+                )
+            part_of[name] = part.folder
 
 
 def folder(tree: Tree, pictures: Sequence[str], wanted: str) -> list[str]:

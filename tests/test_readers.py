@@ -258,6 +258,12 @@ def test_a_picture_or_a_folder_that_is_there_twice_is_refused(tmp_path):
     )
 
 
+def test_a_folder_of_a_splits_name_around_everything_is_refused(tmp_path):
+    inner = [name.replace("PartialiLIDS", "query") for name in PARTIAL_ILIDS_REPACKAGED]
+    with pytest.raises(ValueError, match="has query/gallery/001_001.jpg, which lies in query and in Gallery"):
+        data.DATASETS["partial_ilids"].listing(source(tmp_path / "set", contents(inner), "zip"))
+
+
 def test_repeated_extensions_are_one():
     assert tree.stem("a/0002_c1s1_000451_03.jpg.jpg") == "0002_c1s1_000451_03" == tree.stem("0002_c1s1_000451_03.TIFF")
 

@@ -88,6 +88,10 @@ def test_cameras_are_read_where_the_name_is_clear(name, camera):
         (["train/-1/a.png", "probe/1/a.png"], "has train/-1/a.png: a training picture must show somebody"),
         (["probe/1/a.png", "query/1/a.png"], "has 1/a.png twice in probe"),
         (["probe/-2/a.png"], "-2 must be at least -1"),
+        (
+            ["gallery/probe/1/a.png", "gallery/gallery/1/a.png"],
+            "has gallery/gallery: give the folder that holds the splits",
+        ),
     ],
 )
 def test_wrong_folders_of_people_are_named(tmp_path, names, message):
