@@ -6,6 +6,7 @@ import itertools
 import random
 import stat
 import struct
+import sys
 import tarfile
 import threading
 import tracemalloc
@@ -167,6 +168,14 @@ def test_bombs_by_announced_size_are_refused_before_they_are_unpacked(tmp_path, 
     assert peak < 16 << 20
 
 
+def test_a_bomb_that_is_no_tar_is_stopped_while_it_is_unpacked(tmp_path):
+    with gzip.open(tmp_path / "set.tgz", "wb") as made:
+        for _ in range(20):
+            made.write(bytes(1 << 20))
+    with pytest.raises(ValueError, match="set.tgz would hold more than 4,194,304 bytes when unpacked: not read"):
+        tree.opened(tmp_path / "set.tgz", "x", limits=Limits(small=4 << 20))
+
+
 def lying_zip(path, *, real: int, announced: int):
     """A zip whose one member is announced smaller than it is."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
@@ -304,10 +313,13 @@ def test_any_number_of_threads_may_read(tmp_path, form):
                 wrong.append(name)
 
     threads = [threading.Thread(target=read, args=(seed,)) for seed in range(6)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that they do get into each other's way
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
+    sys.setswitchinterval(interval)
     assert not wrong
 
 
