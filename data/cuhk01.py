@@ -38,7 +38,7 @@ class Cuhk01(Builder):
     ABOUT = "CUHK01: 971 people, two pictures by each of two cameras; the people tested on are drawn from a seed."
     EXPECTED = EXPECTED
     CITATION = "W. Li, R. Zhao, X. Wang: Human Reidentification with Transferred Metric Learning, ACCV 2012."
-    LICENCE = "For academic research only. The pictures show real people."
+    LICENCE = "For academic research; read the authors' terms on the page. The pictures show real people."
     HOMEPAGE = "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "486 for testing": {"train": (1_940, 485), "probe": (972, 486), "gallery": (972, 486)},

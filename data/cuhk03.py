@@ -74,7 +74,7 @@ class Cuhk03(Builder):
     ABOUT = "CUHK03, detected boxes: 767 people for training, 700 for testing, two cameras each."
     EXPECTED = EXPECTED
     CITATION = "W. Li, R. Zhao, T. Xiao, X. Wang: DeepReID, CVPR 2014; Z. Zhong et al.: Re-ranking, CVPR 2017."
-    LICENCE = "For academic research only. The pictures show real people."
+    LICENCE = "For academic research; read the authors' terms on the page. The pictures show real people."
     HOMEPAGE = "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html; the protocol: CUHK03-NP of Z. Zhong"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {"detected, 767/700": protocols.REAL[14_097]}
     boxes: ClassVar[str] = "detected"

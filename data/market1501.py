@@ -4,7 +4,8 @@ A name such as `0002_c1s1_000451_03.jpg` is person, camera and sequence, frame, 
 distractors, false alarms of the detector, and stay in the gallery as wrong answers, under identity 0; `-1` is junk,
 boxes that cover somebody too badly to count as right or as wrong, which the benchmark removes before it ranks. So of
 the 19,732 pictures in `bounding_box_test` the gallery keeps 15,913, the number that papers and torchreid give, and a
-remark counts the rest. Both counts include the distractors.
+remark counts the rest. Both counts include the distractors. Who draws a gallery of N pictures per person draws N of all
+distractors together: the benchmark's own protocol is the whole gallery.
 
 `gt_bbox` holds hand-drawn boxes of everybody. In the multi-query variant the probes are those of each query's person
 in that query's camera: whoever evaluates pools, by identity and camera, what a network makes of them.

@@ -48,7 +48,7 @@ class OccludedReid(Builder):
     ABOUT = "Occluded-REID: 200 people, five occluded pictures each as probes, five whole ones as gallery."
     EXPECTED = EXPECTED
     CITATION = "J. Zhuo, Z. Chen, J. Lai, G. Wang: Occluded Person Re-identification, ICME 2018."
-    LICENCE = "For research; no licence is published. The pictures show real people: ask the authors."
+    LICENCE = "For research; we know of no licence text. The pictures show real people: ask the authors."
     HOMEPAGE = "https://github.com/tinajia2012/ICME2018_Occluded-Person-Reidentification_datasets"
     CAMERA_RULE = "any"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {

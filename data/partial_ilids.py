@@ -3,7 +3,7 @@
 It is made from i-LIDS (Zheng et al., BMVC 2009), 476 pictures by several cameras, in which luggage and other people
 hide much. As published with the paper (He et al., CVPR 2018) the probe is what can be seen of a person in one picture,
 cut out by hand, and the gallery one whole picture: 119 and 119. It circulates as `Probe` and `Gallery` with names such
-as `1.jpg` (read by EANet, HOReID, STNReID) and repackaged as `query` and `gallery` with names such as `001_000.jpg`
+as `1.jpg` (read by EANet and HOReID) and repackaged as `query` and `gallery` with names such as `001_000.jpg`
 (fast-reid). Cameras are not published, so that they are unknown here, and any gallery picture may answer.
 
 Who has only i-LIDS itself gets a simulated version: the first picture of each person, cut at random as all partial
