@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from data.archive import Limits, Member, Unnamed, check_form, is_archive, is_unreadable, members
+from data.archive import check_form, is_archive, members
 from data.layout import layout_error
+from data.members import Limits, Member, is_unreadable
+from data.tarred import Unnamed
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 _LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}

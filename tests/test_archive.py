@@ -14,8 +14,8 @@ import zipfile
 
 import pytest
 
-from data import archive, tree
-from data.archive import Limits
+from data import tarred, tree
+from data.members import Limits
 from tests.trees import FORMS, picture, source
 
 FILES = {
@@ -294,7 +294,7 @@ def test_a_tar_gz_is_unpacked_once_however_it_is_read(tmp_path, monkeypatch):
     path = source(tmp_path, files, "tgz")
     unpacked = itertools.count()
     genuine = gzip.open
-    monkeypatch.setattr(archive.gzip, "open", lambda *args: (next(unpacked), genuine(*args))[1])
+    monkeypatch.setattr(tarred.gzip, "open", lambda *args: (next(unpacked), genuine(*args))[1])
     found = tree.opened(path, "x")
     for name in reversed(found.pictures):
         assert found.read(name) == files[name]
@@ -333,4 +333,4 @@ def test_an_archive_that_shrinks_while_it_is_read_is_named(tmp_path):
 
 def test_a_header_may_not_be_read_to_the_end():
     with pytest.raises(tarfile.ReadError):
-        archive._Headers(io.BytesIO(b"x")).read()
+        tarred._Headers(io.BytesIO(b"x")).read()
