@@ -3,8 +3,23 @@
     python -m data.prepare --dataset=NAME --source=PATH --data_dir=DATA    once
     data.load("NAME", "probe", data_dir="DATA")                            from then on
 
-`synthetic` needs no source and is built where it is first used; `folder` reads one's own pictures through a CSV.
-A new data set is a module with a `Builder` (see `data/builder.py` and `data/listing.py`) and a line in `DATASETS`.
+PATH is what was downloaded, a folder or a .zip, .tar, .tar.gz; PATH#name=value chooses among ways to read it.
+
+    market1501, market1501_multi_query                     Market-1501; probes from `query` or from `gt_bbox`
+    partial_reid, partial_reid_occluded                    Partial-REID; partial or occluded pictures ask
+    occluded_reid                                          Occluded-REID
+    partial_ilids, partial_ilids_simulated                 Partial-iLIDS as published, or cut from i-LIDS (#seed=)
+    cuhk01                                                 CUHK01 (#test=100,seed=1)
+    cuhk03, cuhk03_labelled                                CUHK03, 767/700 protocol; detected boxes, or by hand
+    cuhk03_classic, cuhk03_classic_labelled                CUHK03, the twenty test sets of 100 people (#split=3)
+    folder                                                 one's own pictures, listed in a CSV
+    identity_folders                                       one's own pictures, a folder per person
+    coco_boxes                                             one's own pictures or frames, with boxes in a COCO JSON
+    synthetic                                              drawn people: no source, or people=700,seed=1,difficulty=hard
+
+`synthetic` is built where it is first used. What each expects, and where to get it, is in `docs/data.md`.
+A new data set is a module with a `Builder` (see `data/builder.py` and `data/listing.py`; `data/parts.py` where folders
+are splits and names say who it is) and a line in `DATASETS`.
 """
 
 from __future__ import annotations
@@ -13,16 +28,40 @@ import os
 from pathlib import Path
 
 from data.builder import Builder, build, quiet
-from data.cuhk03 import Cuhk03
+from data.coco_boxes import CocoBoxes
+from data.cuhk01 import Cuhk01
+from data.cuhk03 import Cuhk03, Cuhk03Classic, Cuhk03ClassicLabelled, Cuhk03Labelled
 from data.folder import Folder
+from data.identity_folders import IdentityFolders
 from data.listing import Listing, Record, checked
+from data.market1501 import Market1501, Market1501MultiQuery
+from data.occluded_reid import OccludedReid
+from data.partial_ilids import PartialIlids, PartialIlidsSimulated
+from data.partial_reid import PartialReid, PartialReidOccluded
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Example, Source, decode
 from data.synthetic import Synthetic
 
 __all__ = ["DATASETS", "Example", "NOBODY", "SPLITS", "Source", "UNKNOWN_CAMERA", "decode", "load"]
 __all__ += ["Builder", "Listing", "Record", "build", "checked", "dataset_builder", "fingerprint"]
 
-DATASETS: dict[str, type[Builder]] = {"synthetic": Synthetic, "cuhk03": Cuhk03, "folder": Folder}
+DATASETS: dict[str, type[Builder]] = {
+    "synthetic": Synthetic,
+    "market1501": Market1501,
+    "market1501_multi_query": Market1501MultiQuery,
+    "partial_reid": PartialReid,
+    "partial_reid_occluded": PartialReidOccluded,
+    "occluded_reid": OccludedReid,
+    "partial_ilids": PartialIlids,
+    "partial_ilids_simulated": PartialIlidsSimulated,
+    "cuhk01": Cuhk01,
+    "cuhk03": Cuhk03,
+    "cuhk03_labelled": Cuhk03Labelled,
+    "cuhk03_classic": Cuhk03Classic,
+    "cuhk03_classic_labelled": Cuhk03ClassicLabelled,
+    "folder": Folder,
+    "identity_folders": IdentityFolders,
+    "coco_boxes": CocoBoxes,
+}
 
 
 def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
@@ -47,7 +86,7 @@ def load(dataset: str, split: str, *, data_dir: str | os.PathLike[str]) -> Sourc
     The synthetic data set is built on the spot (some seconds) if it is not there.
 
     Args:
-      dataset: "synthetic", "cuhk03", "folder".
+      dataset: a key of `DATASETS`.
       split: "train", "probe" or "gallery".
       data_dir: where `python -m data.prepare` put it.
 

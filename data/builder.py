@@ -32,13 +32,18 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
     """Base of the data sets: features, shards in the listing's order, metadata.
 
     A data set derives from it, names its `VERSION`, `ABOUT` (one sentence), `EXPECTED` (the tree that it reads),
-    `CITATION` and `CAMERA_RULE` (how it is evaluated, see `protocols`), and gives `listing(source)`. Raise `VERSION`
-    whenever the same source would be stored differently.
+    `CITATION`, `LICENCE` (a note), `HOMEPAGE` (where to get it), `COUNTS` (as published: name of the version that
+    circulates -> split -> (images, identities); empty where nothing is published) and `CAMERA_RULE` (how it is
+    evaluated, see `protocols`), and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored
+    differently.
     """
 
     ABOUT: ClassVar[str] = ""
     EXPECTED: ClassVar[str] = ""
     CITATION: ClassVar[str] = ""
+    LICENCE: ClassVar[str] = ""
+    HOMEPAGE: ClassVar[str] = ""
+    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {}
     CAMERA_RULE: ClassVar[str] = "cross"
     content: Listing | None = None
     bar: tqdm = tqdm(disable=True)
@@ -149,6 +154,7 @@ def build(
     }
     labels = {str(number): label for number, label in listing.labels.items()}
     metadata = {"fingerprint": fingerprint, "index": index, "labels": labels, "skipped": list(skipped)}
+    metadata["remarks"] = list(listing.remarks)
     builder.content = listing
     builder.info.metadata.clear()
     builder.info.metadata.update(metadata)

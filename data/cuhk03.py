@@ -1,114 +1,70 @@
-"""CUHK03 with detected boxes under the 767/700 protocol (Zhong et al., CVPR 2017): 1,467 people, five camera pairs.
+"""CUHK03 (Li et al., CVPR 2014): 1,467 people, five camera pairs, boxes of a detector and boxes drawn by hand.
 
-The protocol is a MATLAB file that lists every picture `p_iii_c_kk.png` (camera pair, person, camera, picture) with its
-label and camera, and 1-based indices of training, query and gallery pictures. The pictures come as the official
-`cuhk-03.mat` (HDF5), as a folder tree or zip of `p_iii_c_kk.png`, or as one of `IIII_KK.jpg` (person over all pairs,
-picture, both from 0). Whatever they come in, they are found by the protocol's names; the camera is the protocol's
-`camId`, the identity its `labels`.
+Two boxes and two protocols make four data sets. The 767/700 protocol (Zhong et al., CVPR 2017) is a MATLAB file that
+lists every picture with its label and camera, and who is trained on, a probe, in the gallery. The first paper's
+protocol is twenty test sets of 100 people (`#split=0` to `#split=19`, the first unless told otherwise): the other
+1,367 train, a test person's pictures by camera 1 are probes and those by camera 2 the gallery, drawn single-shot.
+
+The pictures come as the official `cuhk-03.mat` (HDF5), as a folder or archive of `p_iii_c_kk.png` (camera pair, person,
+camera, picture; written by torchreid and fast-reid), as one of `IIII_KK.jpg` (person over all pairs, picture, both
+from 0), or as `CUHK03-NP` (names of Market-1501's form, which hold the 767/700 protocol). Boxes drawn by hand are those
+below a folder or archive with `label` in its name.
 """
 
 from __future__ import annotations
 
 import functools
-import io
 import re
-import zipfile
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
+import h5py
 import numpy as np
-import scipy.io
-from PIL import Image
 
+from data import cuhk03_protocols as protocols
+from data import options, parts
 from data.builder import Builder
-from data.layout import layout_error
+from data.cropping import encoded
+from data.cuhk03_protocols import Picture, compact_name, protocol
 from data.listing import Listing, Record
+from data.tree import Tree, opened, stem
 
-EXPECTED = """\
-cuhk03/
-  cuhk03_new_protocol_config_detected.mat
-  and the pictures, as one of
+__all__ = ["Cuhk03", "Cuhk03Classic", "Cuhk03ClassicLabelled", "Cuhk03Labelled", "compact_name", "protocol"]
+
+_PICTURES = """\
   cuhk-03.mat                  official release
-  images_detected/             folder or .zip
+  images_BOXES/                folder or archive
     1_001_1_01.png ...         p_iii_c_kk
-  cuhk03_detected.zip          or folder
+  cuhk03_BOXES.zip             or folder
     0000_00.jpg ...            IIII_KK"""
+_NEW = f"""\
+cuhk03/
+  cuhk03_new_protocol_config_BOXES.mat
+  and the pictures, as one of
+{_PICTURES}
+or CUHK03-NP, BOXES/ in it
+  bounding_box_train/, bounding_box_test/, query/
+    0001_c1_1.png ..."""
+_CLASSIC = f"""\
+cuhk03/
+  cuhk-03.mat or splits_classic_BOXES.json
+  and the pictures, as one of
+{_PICTURES}"""
+EXPECTED = _NEW.replace("BOXES", "detected")
 
-# People of the camera pairs before pair p, for the names IIII_KK.
-_PEOPLE_BEFORE = {1: 0, 2: 843, 3: 1283, 4: 1360, 5: 1418}
-_OFFICIAL = re.compile(r"([1-5])_(\d{3})_([12])_(\d{2})\.(?:png|jpg)", re.IGNORECASE)
-_COMPACT = re.compile(r"\d{4}_\d{2}\.(?:png|jpg)", re.IGNORECASE)
-_LARGEST_PICTURE = 16 << 20  # bytes, unpacked: nothing honest comes near, a zip bomb does
+_NP = [
+    [
+        parts.Part(split, folder, re.compile(r"(?P<identity>\d{4})_c(?P<camera>[12])_\d+"), "0001_c1_1.png")
+        for split, folder in [("train", "bounding_box_train"), ("probe", "query"), ("gallery", "bounding_box_test")]
+    ]
+]
 
-# Pictures and people of the real protocol.
-_IMAGES = {"train": 7365, "probe": 1400, "gallery": 5332}
-_PEOPLE = {"train": 767, "probe": 700, "gallery": 700}
+# What h5py raises for a file that is damaged or is another.
+_NO_RELEASE = (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
 
-_DAMAGED = (scipy.io.matlab.MatReadError, zlib.error)  # what SciPy raises beside the usual
-
-
-class Protocol(NamedTuple):
-    """The protocol file: names, labels and cameras of all n pictures, 0-based positions per split."""
-
-    names: list[str]
-    labels: np.ndarray
-    cameras: np.ndarray
-    splits: dict[str, np.ndarray]
-
-
-def protocol(path: Path) -> Protocol:
-    """Reads and checks a protocol file.
-
-    Args:
-      path: the MATLAB file with `filelist`, `labels`, `camId`, `train_idx`, `query_idx` and `gallery_idx`.
-
-    Raises:
-      ValueError: the file is something else or contradicts itself, or it is the real protocol (14,097 pictures) and
-        its counts are not 7,365 / 1,400 / 5,332 pictures of 767 / 700 / 700 people.
-    """
-    try:
-        content = scipy.io.loadmat(path)
-        names = [str(cell.item()) for cell in content["filelist"].ravel()]
-        labels, cameras = (content[key].ravel().astype(np.int64) for key in ("labels", "camId"))
-        keys = {"train": "train_idx", "probe": "query_idx", "gallery": "gallery_idx"}
-        splits = {split: content[key].ravel().astype(np.int64) - 1 for split, key in keys.items()}
-    except (*_DAMAGED, OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
-        raise ValueError(f"{path} is not the 767/700 protocol of CUHK03 ({error})") from error
-    read = Protocol(names, labels, cameras, splits)
-    _check(read, path)
-    return read
-
-
-def _check(read: Protocol, path: Path) -> None:
-    count = len(read.names)
-    if not len(read.labels) == len(read.cameras) == count:
-        raise ValueError(f"{path} lists {count} pictures, {len(read.labels)} labels, {len(read.cameras)} cameras")
-    for split, positions in read.splits.items():
-        if positions.size and not 0 <= positions.min() <= positions.max() < count:
-            raise ValueError(f"{path}: indices of {split} must lie in 1..{count}")
-    people = {split: set(read.labels[positions].tolist()) for split, positions in read.splits.items()}
-    if people["train"] & (people["probe"] | people["gallery"]) or people["probe"] - people["gallery"]:
-        raise ValueError(f"{path}: training and test people must differ, and every probe have a mate in the gallery")
-    images = {split: len(np.unique(positions)) for split, positions in read.splits.items()}
-    found = {split: len(members) for split, members in people.items()}
-    if count == sum(_IMAGES.values()) and (images, found) != (_IMAGES, _PEOPLE):
-        raise ValueError(f"{path} has {images} images of {found} people; CUHK03 has {_IMAGES} of {_PEOPLE}")
-
-
-def compact_name(name: str) -> str:
-    """The picture `p_iii_c_kk.png` as `IIII_KK`, person and picture counted over all camera pairs from 0.
-
-    Example:
-      >>> compact_name("2_001_1_03.png")
-      '0843_02'
-    """
-    match = _OFFICIAL.fullmatch(name)
-    if not match:
-        raise ValueError(f"picture name {name!r} must have the form p_iii_c_kk.png")
-    pair, person, _, picture = map(int, match.groups())
-    return f"{_PEOPLE_BEFORE[pair] + person - 1:04d}_{picture - 1:02d}"
+# Reader of every picture, and the files on disk that they lie in.
+_Pictures = tuple[dict[Picture, Callable[[], bytes]], dict[str, Path]]
 
 
 class Cuhk03(Builder):
@@ -118,20 +74,25 @@ class Cuhk03(Builder):
     ABOUT = "CUHK03, detected boxes: 767 people for training, 700 for testing, two cameras each."
     EXPECTED = EXPECTED
     CITATION = "W. Li, R. Zhao, T. Xiao, X. Wang: DeepReID, CVPR 2014; Z. Zhong et al.: Re-ranking, CVPR 2017."
+    LICENCE = "For academic research; read the authors' terms on the page. The pictures show real people."
+    HOMEPAGE = "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html; the protocol: CUHK03-NP of Z. Zhong"
+    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {"detected, 767/700": protocols.REAL[14_097]}
+    boxes: ClassVar[str] = "detected"
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The protocol's pictures under `source`, a folder in one of the layouts of the module's description."""
-        if source is None or not source.is_dir():
-            raise layout_error("source", source, EXPECTED)
-        configs = sorted(p for p in source.rglob("*.mat") if "config_detected" in p.name.lower())
+        """The protocol's pictures under `source`, in one of the layouts of the module's description."""
+        whole = opened(source, cls.EXPECTED)
+        tree = _of_boxes(whole, cls.boxes)
+        configs = [name for name in whole.members if name.endswith(".mat") and f"config_{cls.boxes}" in name.lower()]
+        if not configs and all(parts.folder(tree, tree.pictures, part.folder) for part in _NP[0]):
+            return parts.listing(tree, _NP, cls.EXPECTED)
         if len(configs) != 1:
-            raise layout_error("source", source, EXPECTED, f"needs one *config_detected.mat, found {len(configs)}")
-        read = protocol(configs[0])
-        pictures, files = _pictures(source)
-        if not pictures:
-            raise layout_error("source", source, EXPECTED, "holds no pictures of CUHK03")
-        readers = [pictures.get(Path(n).stem) or pictures.get(compact_name(n)) for n in read.names]
+            problem = f"needs one *config_{cls.boxes}.mat, found {len(configs)}"
+            raise whole.error(cls.EXPECTED, problem)
+        read = protocol(whole.handle(configs[0]), title=f"{whole.place}/{configs[0]}")
+        pictures, files = _pictures(whole, tree, cls.boxes, cls.EXPECTED)
+        readers = [pictures.get(picture) if (picture := protocols.picture_of(n)) else None for n in read.names]
         missing = [name for name, reader in zip(read.names, readers, strict=True) if reader is None]
         if missing:
             raise ValueError(
@@ -145,86 +106,118 @@ class Cuhk03(Builder):
                 for i in np.unique(positions).tolist()
                 if (reader := readers[i]) is not None
             ]
-        named = {path.relative_to(source).as_posix(): path for path in [configs[0], *files]}
+        named = whole.files(configs) | files
         return Listing({split: records for split, records in splits.items() if records}, named)
 
 
-# Name without extension to reader, and the files that are read.
-_Pictures = tuple[Mapping[str, Callable[[], bytes]], list[Path]]
+class Cuhk03Labelled(Cuhk03):
+    """CUHK03, boxes drawn by hand, 767/700 protocol."""
+
+    ABOUT = "CUHK03, boxes drawn by hand: 767 people for training, 700 for testing, two cameras each."
+    EXPECTED = _NEW.replace("BOXES", "labeled")
+    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {"labelled, 767/700": protocols.REAL[14_096]}
+    boxes = "labeled"
 
 
-def _pictures(source: Path) -> _Pictures:
-    """A tree first, then zips, then the official file."""
-    return _from_tree(source) or _from_zips(source) or _from_mat(source) or ({}, [])
+class Cuhk03Classic(Cuhk03):
+    """CUHK03, detected boxes, one of the first paper's twenty test sets of 100 people."""
+
+    ABOUT = "CUHK03, detected boxes: 1,367 people for training, 100 for testing, one of twenty such splits."
+    EXPECTED = _CLASSIC.replace("BOXES", "detected")
+    CITATION = "W. Li, R. Zhao, T. Xiao, X. Wang: DeepReID, CVPR 2014."
+    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {}  # pictures per split are not published
+
+    @classmethod
+    def listing(cls, source: Path | None) -> Listing:
+        """Everybody's pictures under `source`; the option `split` names the test set, from 0."""
+        place, asked = options.parted(source, {"split": "0"})
+        whole = opened(place, cls.EXPECTED)
+        sets, held = _test_sets(whole, cls.boxes, cls.EXPECTED)
+        split = options.integer(asked, "split", low=0, high=len(sets) - 1)
+        pictures, files = _pictures(whole, _of_boxes(whole, cls.boxes), cls.boxes, cls.EXPECTED)
+        if absent := sets[split] - {picture[:2] for picture in pictures}:
+            pair, person = min(absent)
+            raise ValueError(
+                f"--source={place} has no picture of {len(absent)} people of test set {split}, such as person "
+                f"{person} of camera pair {pair} ({pair}_{person:03d}_...): unpack or copy it again, whole"
+            )
+        splits: dict[str, list[Record]] = {"train": [], "probe": [], "gallery": []}
+        for picture, read in sorted(pictures.items()):
+            camera = protocols.camera(picture)
+            role = "train" if picture[:2] not in sets[split] else "probe" if camera == 1 else "gallery"
+            name = f"{picture[0]}_{picture[1]:03d}_{camera}_{picture[2]:02d}.png"
+            splits[role].append(Record(name, protocols.identity(picture), camera, read))
+        kept = {role: records for role, records in splits.items() if records}
+        settings = f"cuhk03 classic {cls.boxes} {cls.VERSION} split={split}"
+        return Listing(kept, held | files, settings=settings, remarks=[f"This is test set {split} of {len(sets)}."])
 
 
-def _is_picture(name: str) -> bool:
-    return bool(_OFFICIAL.fullmatch(name) or _COMPACT.fullmatch(name))
+class Cuhk03ClassicLabelled(Cuhk03Classic):
+    """CUHK03, boxes drawn by hand, one of the first paper's twenty test sets of 100 people."""
+
+    ABOUT = "CUHK03, boxes drawn by hand: 1,367 people for training, 100 for testing, one of twenty such splits."
+    EXPECTED = _CLASSIC.replace("BOXES", "labeled")
+    boxes = "labeled"
 
 
-def _unique(found: Mapping[str, Any], name: str, place: object) -> str:
-    stem = Path(name).stem
-    if stem in found:
-        raise ValueError(f"--source holds the picture {stem} twice, the second time in {place}: keep one copy")
-    return stem
+def _of_boxes(tree: Tree, boxes: str) -> Tree:
+    """Without the other boxes, which have the same names."""
+    by_hand = {name for name in tree.members if "label" in name.rpartition("/")[0].lower()}
+    return tree.only(lambda name: (name in by_hand) == (boxes == "labeled"))
 
 
-def _from_tree(source: Path) -> _Pictures | None:
-    paths: dict[str, Path] = {}
-    for path in sorted(source.rglob("*")):
-        # The official tools write hand-drawn boxes under the same names beside the detected ones.
-        if "labeled" not in path.parent.name.lower() and _is_picture(path.name):
-            paths[_unique(paths, path.name, path)] = path
-    return ({stem: path.read_bytes for stem, path in paths.items()}, list(paths.values())) if paths else None
-
-
-def _from_zips(source: Path) -> _Pictures | None:
-    pictures: dict[str, Callable[[], bytes]] = {}
-    used = []
-    for path in sorted(source.rglob("*.zip")):
-        try:
-            archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise ValueError(f"{path} is not a zip file that can be read ({error}): copy it again") from error
-        members = [m for m in archive.infolist() if _is_picture(m.filename.split("/")[-1])]
-        for member in members:
-            stem = _unique(pictures, member.filename.split("/")[-1], path)
-            pictures[stem] = functools.partial(_read_member, archive, member)
-        used += [path] if members else []
-    return (pictures, used) if pictures else None
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """The member's bytes, in memory only: no path in the archive is ever written to."""
-    if member.file_size > _LARGEST_PICTURE or member.flag_bits & 1:
-        raise ValueError(f"{member.filename} in {archive.filename} is encrypted or larger than any picture")
+def _pictures(whole: Tree, tree: Tree, boxes: str, expected: str) -> _Pictures:
+    """Picture files first, then the official file."""
+    names: dict[Picture, str] = {}
+    for name in tree.pictures:
+        if picture := protocols.picture_of(name):
+            if picture in names:
+                raise ValueError(
+                    f"--source holds the picture {stem(name)} twice, in {names[picture]} and {name}: keep one copy"
+                )
+            names[picture] = name
+    if names:
+        return {picture: tree.reader(name) for picture, name in names.items()}, tree.files(names.values())
+    if (official := _official(whole)) is None:
+        raise whole.error(expected, "holds no pictures of CUHK03")
     try:
-        return archive.read(member)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
-        raise ValueError(f"{member.filename} in {archive.filename} is damaged ({error})") from error
+        return dict(_cells(_mat(whole, official), boxes)), whole.files([official])
+    except _NO_RELEASE as error:
+        raise ValueError(f"{official} in {whole.place} is no release of CUHK03 ({error}): copy it again") from error
 
 
-def _from_mat(source: Path) -> _Pictures | None:
-    path = next(iter(sorted(source.rglob("cuhk-03.mat"))), None)
-    if path is None:
-        return None
-    try:
-        import h5py
-    except ImportError as error:
-        raise ValueError(f"{path} is an HDF5 file: `pip install h5py` to read it, or give the pictures") from error
-    file = h5py.File(path, "r")
-    pictures = {}
-    for pair, reference in enumerate(file["detected"][0], 1):
+def _official(tree: Tree) -> str | None:
+    return next((name for name in tree.members if name.rpartition("/")[2].lower() == "cuhk-03.mat"), None)
+
+
+def _mat(tree: Tree, name: str) -> h5py.File:
+    return h5py.File(tree.handle(name), "r")
+
+
+def _cells(file: h5py.File, boxes: str) -> Iterator[tuple[Picture, Callable[[], bytes]]]:
+    for pair, reference in enumerate(file[boxes][0], 1):
         people = file[reference]  # (10 pictures, people): MATLAB's order is the reverse of NumPy's
         for person in range(people.shape[1]):
             for picture, cell in enumerate(people[:, person], 1):
                 if file[cell].ndim == 3:  # an absent picture is an empty matrix
-                    stem = f"{pair}_{person + 1:03d}_{1 if picture <= 5 else 2}_{picture:02d}"
-                    pictures[stem] = functools.partial(_read_cell, file, cell)
-    return pictures, [path]
+                    yield (pair, person + 1, picture), functools.partial(_read_cell, file, cell)
 
 
 def _read_cell(file: Any, cell: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(file[cell][()].T, dtype=np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return encoded(np.asarray(file[cell][()].T, dtype=np.uint8))
+
+
+def _test_sets(tree: Tree, boxes: str, expected: str) -> tuple[list[set[tuple[int, int]]], dict[str, Path]]:
+    """The test sets, and the file on disk that holds them."""
+    wanted = f"splits_classic_{boxes}.json"
+    name = next((name for name in tree.members if name.rpartition("/")[2].lower() == wanted), None)
+    if name is not None:
+        sets = protocols.test_sets_of_json(tree.read(name), title=f"{tree.place}/{name}")
+        return sets, tree.files([name])
+    if (official := _official(tree)) is None:
+        raise tree.error(expected, f"has neither cuhk-03.mat nor {wanted}, which say who is tested on")
+    try:
+        with _mat(tree, official) as file:
+            return protocols.test_sets_of_mat(file), tree.files([official])
+    except _NO_RELEASE as error:
+        raise ValueError(f"{official} in {tree.place} has no test sets ({error}): copy it again") from error

@@ -3,25 +3,29 @@
 A row is one picture: where it lies (relative to the CSV), who it shows, which camera took it (the column may be
 absent: -1, unknown) and what it is for: `train`, `probe` or `gallery`. Identities and cameras that are integers stay
 what they are; other labels get consecutive numbers in sorted order, and the numbering is stored with the data set.
-Identity -1 is nobody: a picture that belongs to none of the probes.
+Identity -1 is nobody: a picture that belongs to none of the probes. An archive may be given that holds one CSV and,
+relative to it, the pictures.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import posixpath
 import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from data.archive import is_archive
 from data.builder import Builder
 from data.layout import layout_error
 from data.listing import Listing, Record
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
+from data.tree import Tree, gathered, opened
 
 EXPECTED = """\
-people.csv                     the source
+people.csv                     the source, or an archive of all
   path,identity,camera,role    its first line
   probes/a.jpg,1,0,probe
   gallery/b.jpg,1,1,gallery
@@ -41,11 +45,12 @@ class Row(NamedTuple):
     role: str
 
 
-def rows(table: Path) -> list[Row]:
+def rows(content: bytes, *, table: str) -> list[Row]:
     """Reads the CSV: UTF-8 with or without a byte-order mark, any line ends, quotes around commas.
 
     Args:
-      table: path of the CSV.
+      content: of the CSV.
+      table: what messages call it.
 
     Returns:
       Its rows in order, blank lines left out, surrounding blanks stripped.
@@ -54,7 +59,7 @@ def rows(table: Path) -> list[Row]:
       ValueError: not text, no rows, missing columns, or a row with an empty or unknown entry.
     """
     try:
-        text = table.read_bytes().decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{table} is not UTF-8 text ({error}): save it as CSV UTF-8") from error
     try:
@@ -81,7 +86,7 @@ def _cells(text: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, [cell.strip() for cell in cells]
 
 
-def _row(table: Path, line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
+def _row(table: str, line: int, header: Sequence[str], cells: Sequence[str]) -> Row:
     if len(cells) != len(header):
         raise ValueError(f"{table}, line {line}: {len(cells)} entries for {len(header)} columns: {','.join(cells)}")
     entry = dict(zip(header, cells, strict=True))
@@ -118,6 +123,16 @@ def numbered(labels: Sequence[str]) -> dict[str, int]:
     return numbers | {label: n for n, label in enumerate((x for x in distinct if x not in numbers), start)}
 
 
+def labels_of(numbers: Mapping[str, int]) -> dict[int, str]:
+    """The label that each number stands for, where that is not the number itself.
+
+    Example:
+      >>> labels_of({"0007": 7, "carol": 8})
+      {8: 'carol'}
+    """
+    return {number: label for label, number in numbers.items() if label.lstrip("+-").strip("0123456789")}
+
+
 class Folder(Builder):
     """A user's own pictures, listed in a CSV."""
 
@@ -127,39 +142,63 @@ class Folder(Builder):
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The rows of the CSV at `source`, every file of which must be there."""
+        """The rows of the CSV at `source` or in the archive there, every file of which must be there."""
         if source is None or not source.is_file():
             raise layout_error("source", source, EXPECTED)
-        table = rows(source)
-        paths = [_located(source.parent, row.path) for row in table]
-        _check_files(source, table, paths)
-        identity_of = numbered([row.identity for row in table])
-        camera_of = numbered([row.camera for row in table if row.camera]) | {"": UNKNOWN_CAMERA}
+        tree, table = _found(source)
+        title = str(source) if source.name == table else f"{source}/{table}"
+        listed = rows(tree.read(table), table=title)
+        names = _names(title, listed, tree, posixpath.dirname(table))
+        identity_of = numbered([row.identity for row in listed])
+        camera_of = numbered([row.camera for row in listed if row.camera]) | {"": UNKNOWN_CAMERA}
         splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-        for row, path in zip(table, paths, strict=True):
-            record = Record(row.path, identity_of[row.identity], camera_of[row.camera], path.read_bytes)
+        for row, name in zip(listed, names, strict=True):
+            record = Record(row.path, identity_of[row.identity], camera_of[row.camera], tree.reader(name))
             splits[row.role].append(record)
-        labels = {number: label for label, number in identity_of.items() if label.lstrip("+-").strip("0123456789")}
-        files = {row.path: path for row, path in zip(table, paths, strict=True)} | {"": source}
-        return Listing({split: records for split, records in splits.items() if records}, files, labels=labels)
+        files = {row.path: tree.members[name].file for row, name in zip(listed, names, strict=True)}
+        files = {path: file for path, file in files.items() if file != source} | {"": source}
+        return Listing(
+            {split: records for split, records in splits.items() if records}, files, labels=labels_of(identity_of)
+        )
 
 
-def _located(folder: Path, path: str) -> Path:
-    place = folder / path
-    return place if place.is_file() or "\\" not in path else folder / path.replace("\\", "/")
+def _found(source: Path) -> tuple[Tree, str]:
+    """The tree of what the CSV names, and the CSV's name in it."""
+    if not is_archive(source):
+        listed = rows(source.read_bytes(), table=str(source))
+        return gathered(
+            source.parent, [source.name, *(n for row in listed for n in _written("", row.path))]
+        ), source.name
+    tree = opened(source, EXPECTED)
+    tables = [name for name in tree.members if name.lower().endswith(".csv")]
+    if len(tables) != 1:
+        raise tree.error(EXPECTED, f"needs one .csv, found {len(tables)}")
+    return tree, tables[0]
 
 
-def _check_files(source: Path, table: Sequence[Row], paths: Sequence[Path]) -> None:
-    missing = [f"line {row.line}: {path}" for row, path in zip(table, paths, strict=True) if not path.is_file()]
+def _written(folder: str, path: str) -> list[str]:
+    """The names that a path in a CSV in `folder` may mean: as it stands, without `..`, with Windows's separators."""
+    plain = [PurePosixPath(folder, spelt).as_posix() for spelt in (path, path.replace("\\", "/"))]
+    return [*plain, *(posixpath.normpath(name) for name in plain)]
+
+
+def _names(title: str, listed: Sequence[Row], tree: Tree, folder: str) -> list[str]:
+    """The name in the tree of every row's picture, which must be there, and once per role."""
+    names = []
+    for row in listed:
+        names.append(next((name for name in _written(folder, row.path) if name in tree.members), None))
+    missing = [f"line {row.line}: {row.path}" for row, name in zip(listed, names, strict=True) if name is None]
     if missing:
         more = f"\n  ... and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise ValueError(
-            f"{source} names {len(missing)} files that are not there (paths are relative to the CSV):\n  "
+            f"{title} names {len(missing)} files that are not there (paths are relative to the CSV):\n  "
             + "\n  ".join(missing[:10])
             + more
         )
-    seen: dict[tuple[str, Path], int] = {}
-    for row, path in zip(table, paths, strict=True):
-        first = seen.setdefault((row.role, path), row.line)
+    there = [name for name in names if name is not None]
+    seen: dict[tuple[str, str], int] = {}
+    for row, name in zip(listed, there, strict=True):
+        first = seen.setdefault((row.role, name), row.line)
         if first != row.line:
-            raise ValueError(f"{source}, line {row.line}: {row.path} is in {row.role} already, see line {first}")
+            raise ValueError(f"{title}, line {row.line}: {row.path} is in {row.role} already, see line {first}")
+    return there

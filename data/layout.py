@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 _MOST_LINES = 14
 
 
-def layout_error(argument: str, source: Path | None, expected: str, problem: str = "") -> ValueError:
+def layout_error(
+    argument: str, source: Path | None, expected: str, problem: str = "", *, names: Sequence[str] | None = None
+) -> ValueError:
     """The error that shows the expected tree beside the found one.
 
     Args:
@@ -16,6 +19,7 @@ def layout_error(argument: str, source: Path | None, expected: str, problem: str
       source: what the user gave.
       expected: a drawing of the tree, a line per entry.
       problem: what is wrong, if it is more than that the source is absent.
+      names: what the source holds, if it is no plain folder: sorted paths below it.
 
     Returns:
       A `ValueError` to raise.
@@ -29,11 +33,22 @@ def layout_error(argument: str, source: Path | None, expected: str, problem: str
         return ValueError(f"--{argument} is needed. Expected:\n" + "\n".join(f"  {x}" for x in expected.splitlines()))
     if not problem:
         problem = "is not what this data set reads" if source.exists() else "does not exist"
-    return ValueError(f"--{argument}={source} {problem}. Expected beside found:\n{beside(expected, found(source))}")
+    drawn = beside(expected, found(source, names=names))
+    return ValueError(f"--{argument}={source} {problem}. Expected beside found:\n{drawn}")
 
 
-def found(source: Path) -> str:
-    """A drawing of what lies at `source`, two levels deep and a few entries of each."""
+def found(source: Path, *, names: Sequence[str] | None = None) -> str:
+    """A drawing of what lies at `source`, two levels deep and a few entries of each; or of the `names` in it.
+
+    Example:
+      >>> print(found(Path("a.zip"), names=["b/c.jpg", "d.txt"]))
+      a.zip
+        b/
+          c.jpg
+        d.txt
+    """
+    if names is not None:
+        return _cut([source.name, *_drawn([tuple(name.split("/")) for name in names])])
     if not source.exists():
         return "(nothing)"
     if source.is_file():
@@ -43,14 +58,34 @@ def found(source: Path) -> str:
         lines.append(f"  {entry}")
         if entry.endswith("/"):
             lines += [f"    {inner}" for inner in _some(source / entry)[:4]]
+    return _cut(lines)
+
+
+def _cut(lines: list[str]) -> str:
     return "\n".join(lines[:_MOST_LINES] + ["  ..."] * (len(lines) > _MOST_LINES))
 
 
-def _some(folder: Path, *, count: int = 8) -> list[str]:
+def _drawn(paths: Sequence[tuple[str, ...]]) -> list[str]:
+    """The first two levels of sorted paths, a few entries of each."""
+    inner: dict[str, dict[str, None]] = {}
+    for path in paths:
+        entries = inner.setdefault(path[0] + "/" * (len(path) > 1), {})
+        if len(path) > 1:
+            entries[path[1] + "/" * (len(path) > 2)] = None
+    lines = []
+    for entry in _few(list(inner)):
+        lines += [f"  {entry}", *(f"    {name}" for name in _few(list(inner.get(entry, {})), count=3))]
+    return lines or ["  (empty)"]
+
+
+def _some(folder: Path) -> list[str]:
     # Sorted, but a folder of a million files is not listed to its end.
     entries = sorted(itertools.islice(folder.iterdir(), 10_000))
-    names = [entry.name + "/" * entry.is_dir() for entry in entries]
-    return names[:count] + ["..."] * (len(names) > count) or ["(empty)"]
+    return _few([entry.name + "/" * entry.is_dir() for entry in entries]) or ["(empty)"]
+
+
+def _few(names: list[str], *, count: int = 8) -> list[str]:
+    return names[:count] + ["..."] * (len(names) > count)
 
 
 def beside(left: str, right: str) -> str:

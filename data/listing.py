@@ -14,7 +14,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.source import decode
+from data.source import SPLITS, decode
+
+# What the splits are called in other people's folders and files.
+SPLIT_OF = {split: split for split in SPLITS} | {"query": "probe"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Listing:
       files: name to path of every file whose contents the data set is made of.
       settings: anything else that determines it, for data that come from no file.
       labels: for sources whose identities are not integers, the label that each number stands for.
+      remarks: what a user should know of how the source was read, a sentence each.
     """
 
     splits: Mapping[str, Sequence[Record]]
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     settings: str = ""
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of pictures in all splits."""

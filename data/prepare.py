@@ -4,6 +4,8 @@
     python -m data.prepare --dataset=cuhk03 --source=path/to/cuhk03 --data_dir=DATA
     python -m data.prepare --dataset=folder --source=people.csv --data_dir=DATA
 
+All data sets, what each is built from and what it expects: docs/data.md, or `python -c 'import data; help(data)'`.
+
 Every picture is decoded once before anything is written; a damaged one stops it (or is left out and listed, with
 --skip_bad). The data set appears in DATA/NAME whole or not at all. A second call finds it ready, checks that the
 source is still the one it was built from, and prints the table again; --overwrite builds anew.
@@ -104,6 +106,7 @@ def remarks(builder: Builder) -> list[str]:
         lines.append(f"Take care: {len(both):,} identities are both trained on and tested on.")
     nobody = sum(columns["identities"].count(NOBODY) for columns in index.values())
     lines += [f"{nobody:,} images show nobody (identity {NOBODY})."] if nobody else []
+    lines += metadata.get("remarks", [])  # sets that were built before there were remarks have none
     if skipped := metadata["skipped"]:
         lines += [f"{len(skipped):,} images were left out:", *(f"  {line}" for line in skipped)]
     if labels := list(metadata["labels"].items()):
@@ -116,7 +119,7 @@ def define_flags() -> None:
     """Defines the flags; a function, so that importing this module leaves other programs' flags alone."""
     flags.DEFINE_enum("dataset", "synthetic", sorted(data.DATASETS), "Which data set.")
     flags.DEFINE_string(
-        "source", None, "What it is built from: the folder of CUHK03, or one's own CSV; synthetic people need nothing."
+        "source", None, "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options."
     )
     flags.DEFINE_string("data_dir", None, "Folder for prepared data sets; made if absent.")
     flags.DEFINE_bool("skip_bad", False, "Leave damaged or non-image files out and list them.")

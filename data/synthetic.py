@@ -4,6 +4,8 @@ It needs no download and no photographs, and every pixel follows from the seed. 
 identities are new, probes come from one camera and the gallery from the other. The cameras differ in colour cast,
 gamma, saturation, aspect ratio, sharpness, noise and background, and mostly see people from the front and from behind;
 people share a palette of eight colours. So raw colours do not match: what has to be found is what people wear.
+
+How many people, which, and how far the cameras disagree can be said: `--source=people=700,seed=1,difficulty=hard`.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ import dataclasses
 import functools
 import io
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from data import options
 from data.builder import Builder
+from data.camera import CAMERAS, DIFFICULTIES, Camera, cameras
 from data.figure import Pose, figure
 from data.listing import Listing, Record
 from data.person import Person, person
@@ -25,25 +28,6 @@ from data.person import Person, person
 HEIGHT, WIDTH = 128, 48  # pixels
 _OVERSAMPLING = 3
 _MARGIN = 0.45  # of the crop's size, by which the camera's background exceeds it
-
-
-class Camera(NamedTuple):
-    """What a camera does to a scene: colour, shape, sharpness, and whom it sees from the front how often."""
-
-    gains: tuple[float, float, float]  # red, green, blue
-    gamma: float
-    saturation: float
-    stretch: float  # width of a body relative to its height
-    front: float  # share of people who face the camera
-    blur: tuple[float, float]  # range of the radius, in pixels
-    noise: float  # standard deviation, of 255
-    outdoors: bool
-
-
-CAMERAS = (
-    Camera((1.07, 1.0, 0.84), 0.90, 1.0, 0.98, 0.8, (0.2, 0.5), 5.0, outdoors=False),
-    Camera((0.86, 0.97, 1.10), 1.15, 0.65, 1.12, 0.25, (0.3, 0.8), 7.0, outdoors=True),
-)
 
 
 def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
@@ -61,7 +45,9 @@ def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
     return [person(identity, seed=seed) for identity in range(first, first + count)]
 
 
-def draw(who: Person, camera: int, index: int, *, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def draw(
+    who: Person, camera: int, index: int, *, height: int = HEIGHT, width: int = WIDTH, difficulty: str = "normal"
+) -> np.ndarray:
     """Takes a picture: a pure function of its arguments.
 
     Args:
@@ -70,12 +56,13 @@ def draw(who: Person, camera: int, index: int, *, height: int = HEIGHT, width: i
       index: which of any number of pictures that the camera takes of this person.
       height: of the picture, in pixels.
       width: of the picture, in pixels.
+      difficulty: how far the cameras disagree: "easy", "normal" or "hard".
 
     Returns:
       (height, width, 3) uint8 RGB.
 
     Raises:
-      ValueError: no such camera, or a picture too small to show anybody.
+      ValueError: no such camera or difficulty, or a picture too small to show anybody.
 
     Example:
       >>> draw(people(1)[0], 0, 0).shape
@@ -86,7 +73,7 @@ def draw(who: Person, camera: int, index: int, *, height: int = HEIGHT, width: i
     if height < 16 or width < 8:
         raise ValueError(f"height, width are {height}, {width}, and must be at least 16, 8")
     rng = np.random.default_rng([who.seed, who.identity, camera, index, 1])
-    spec = CAMERAS[camera]
+    spec = cameras(difficulty)[camera]
     body, alpha = _body(who, spec, rng, height=height, width=width)
     scene = _crop(background(camera, height=height, width=width, seed=who.seed), rng, height=height, width=width)
     return _exposed(scene * (1 - alpha) + body * alpha, spec, rng)
@@ -171,16 +158,25 @@ class _Shot:
     index: int
     height: int
     width: int
+    difficulty: str
 
     def __call__(self) -> bytes:
         buffer = io.BytesIO()
-        pixels = draw(self.who, self.camera, self.index, height=self.height, width=self.width)
+        size = {"height": self.height, "width": self.width}
+        pixels = draw(self.who, self.camera, self.index, **size, difficulty=self.difficulty)
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
 
 
 def listing(
-    *, train: int = 150, test: int = 60, images: int = 4, seed: int = 0, height: int = HEIGHT, width: int = WIDTH
+    *,
+    train: int = 150,
+    test: int = 60,
+    images: int = 4,
+    seed: int = 0,
+    height: int = HEIGHT,
+    width: int = WIDTH,
+    difficulty: str = "normal",
 ) -> Listing:
     """The data set before it is drawn.
 
@@ -191,6 +187,7 @@ def listing(
       seed: of everything.
       height: of the pictures, in pixels.
       width: of the pictures, in pixels.
+      difficulty: how far the cameras disagree: "easy", "normal" or "hard".
 
     Example:
       >>> {split: len(records) for split, records in listing(train=3, test=2).splits.items()}
@@ -200,13 +197,14 @@ def listing(
 
     def records(who: list[Person], *cameras: int) -> list[Record]:
         return [
-            Record(f"{p.identity:04d}_c{c}_{i}.png", p.identity, c, _Shot(p, c, i, height, width))
+            Record(f"{p.identity:04d}_c{c}_{i}.png", p.identity, c, _Shot(p, c, i, height, width, difficulty))
             for p in who
             for c in cameras
             for i in range(images)
         ]
 
     settings = f"synthetic {Synthetic.VERSION} {train} {test} {images} {seed} {height} {width}"
+    settings += "" if difficulty == "normal" else f" {difficulty}"  # as before there was a choice
     splits = {
         "train": records(crowd[:train], 0, 1),
         "probe": records(crowd[train:], 0),
@@ -216,14 +214,32 @@ def listing(
 
 
 class Synthetic(Builder):
-    """The embedded data set at its default size: 150 people to train on, 60 to test on, four images per camera."""
+    """The embedded data set, unless told otherwise 150 people to train on, 60 to test on, four images per camera."""
 
     VERSION = "1.0.0"
-    ABOUT = "Drawn people: 150 for training, 60 for testing, seen by two cameras."
+    ABOUT = "Drawn people, seen by two cameras; 150 for training and 60 for testing unless told otherwise."
+    LICENCE = "Nobody's pictures: drawn by this program, free to use."
+    HOMEPAGE = "Nothing to get."
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The default of `data.synthetic.listing`; a source makes no sense here."""
-        if source is not None:
-            raise ValueError(f"--source={source}: the synthetic data set is drawn, leave --source out")
-        return listing()
+        """The people that `source` asks for, `people=210,seed=0,difficulty=normal,images=4` in part; None for these.
+
+        Of `people`, five in seven are trained on.
+        """
+        if source is None:
+            return listing()
+        defaults = {"people": "210", "seed": "0", "difficulty": "normal", "images": "4"}
+        try:
+            asked = options.options(str(source), defaults)
+        except ValueError as error:
+            raise ValueError(f"{error}: the synthetic data set is drawn, leave --source out or name options") from error
+        count = options.integer(asked, "people", low=2, high=1_000_000)
+        train = count * 5 // 7
+        return listing(
+            train=train,
+            test=count - train,
+            images=options.integer(asked, "images", low=1, high=1_000),
+            seed=options.integer(asked, "seed", low=0, high=2**31 - 1),
+            difficulty=options.choice(asked, "difficulty", list(DIFFICULTIES)),
+        )
