@@ -127,7 +127,7 @@ def _upright(
     """Resized, then mirrored and shifted; and the factors by which it is to be recoloured, if it is."""
     pixels = resize(image, size)
     if rng.random() < augmentation.mirror:
-        pixels = pixels[:, ::-1]
+        pixels = _mirrored(pixels)
     if augmentation.shift > 0:
         margins = [max(1, round(augmentation.shift * side)) for side in size]
         down, right = (int(rng.integers(2 * margin + 1)) - margin for margin in margins)
@@ -136,14 +136,24 @@ def _upright(
     return pixels, factors
 
 
+def _mirrored(pixels: np.ndarray) -> np.ndarray:
+    """Left for right; channel by channel, which NumPy copies four times as fast as three bytes at a time."""
+    mirrored = np.empty_like(pixels)
+    for channel in range(pixels.shape[2]):
+        mirrored[..., channel] = pixels[:, ::-1, channel]
+    return mirrored
+
+
 def _shifted(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
     """What is seen by looking further down and right, the border repeated beyond it."""
     height, width = pixels.shape[:2]
-    rows = pixels.take(np.arange(down, down + height).clip(0, height - 1), axis=0)
-    start, stop = (min(max(edge, 0), width) for edge in (-right, width - right))
-    seen = np.empty_like(rows)
-    seen[:, start:stop] = rows[:, start + right : stop + right]
-    seen[:, :start], seen[:, stop:] = rows[:, :1], rows[:, -1:]
+    down, right = max(1 - height, min(height - 1, down)), max(1 - width, min(width - 1, right))
+    top, bottom = max(0, -down), min(height, height - down)
+    left, end = max(0, -right), min(width, width - right)
+    seen = np.empty_like(pixels)
+    seen[top:bottom, left:end] = pixels[top + down : bottom + down, left + right : end + right]
+    seen[top:bottom, :left], seen[top:bottom, end:] = seen[top:bottom, left, None], seen[top:bottom, end - 1, None]
+    seen[:top], seen[bottom:] = seen[top], seen[bottom - 1]
     return seen
 
 

@@ -271,7 +271,8 @@ def _batched(
         raise ValueError("there is nothing to train on: the training split has no images, or no pairs were asked for")
     check(np.empty(0), batch_size, per_identity=0, share=share)
     if order is None:
-        positions = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle().repeat()
+        epochs = sampling.ENDLESS // count  # Grain's own endless is one too many for batches of one
+        positions = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle().repeat(epochs)
     else:
         positions = grain.MapDataset.source(order).seed(seed)
     # Small batches of one process's rows: those of process 0, 1, ... of the first step, then of the second.
