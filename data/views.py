@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from data import recolour_kernel
 from dsr_jax import protocols
 
 # Visible shares of height and width of a training patch, smallest and largest.
@@ -49,7 +50,10 @@ def whole(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int],
       >>> views.whole(image, np.random.default_rng(0), size=(160, 64), augmentation=views.Augmentation()).pixels.shape
       (160, 64, 3)
     """
-    return View(_erase(_upright(image, rng, size, augmentation), rng, augmentation), np.array(size, np.int32))
+    pixels, factors = _upright(image, rng, size, augmentation)
+    if factors is not None:
+        pixels = recolour_kernel.recolour(pixels, factors)
+    return View(_erase(pixels, rng, augmentation), np.array(size, np.int32))
 
 
 def patch(
@@ -74,10 +78,14 @@ def patch(
     Returns:
       The `View`; its size is that of the patch, its padded size that of the largest patch (`patch_size`).
     """
-    upright = _upright(image, rng, size, augmentation)
+    upright, factors = _upright(image, rng, size, augmentation)
     key = int(rng.integers(2**32))
     box = protocols.partial_box(*size, seed_key=key, height_range=height_range, width_range=width_range)
-    seen = _erase(protocols.crop(upright, box), rng, augmentation)
+    if factors is None:
+        seen = protocols.crop(upright, box)
+    else:  # of the colours only those that are seen are computed
+        seen = recolour_kernel.recolour(upright, factors, box)
+    seen = _erase(seen, rng, augmentation)
     pixels = np.zeros((*patch_size(size, height_range=height_range, width_range=width_range), 3), np.uint8)
     pixels[: box.height, : box.width] = seen
     return View(pixels, np.array([box.height, box.width], np.int32))
@@ -115,28 +123,38 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _upright(
     image: np.ndarray, rng: np.random.Generator, size: tuple[int, int], augmentation: Augmentation
-) -> np.ndarray:
-    """Resized, then mirrored, shifted and recoloured."""
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Resized, then mirrored and shifted; and the factors by which it is to be recoloured, if it is."""
     pixels = resize(image, size)
     if rng.random() < augmentation.mirror:
-        pixels = pixels[:, ::-1]
+        pixels = _mirrored(pixels)
     if augmentation.shift > 0:
         margins = [max(1, round(augmentation.shift * side)) for side in size]
-        padded = np.pad(pixels, [(margins[0],) * 2, (margins[1],) * 2, (0, 0)], mode="edge")
-        top, left = (int(rng.integers(2 * margin + 1)) for margin in margins)
-        pixels = padded[top : top + size[0], left : left + size[1]]
-    if augmentation.colour > 0:
-        pixels = _recolour(pixels, 1 + augmentation.colour * rng.uniform(-1, 1, 3))
-    return pixels
+        down, right = (int(rng.integers(2 * margin + 1)) - margin for margin in margins)
+        pixels = _shifted(pixels, down, right)
+    factors = 1 + augmentation.colour * rng.uniform(-1, 1, 3) if augmentation.colour > 0 else None
+    return pixels, factors
 
 
-def _recolour(pixels: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Brightness, contrast and saturation multiplied by the three factors."""
-    brightness, contrast, saturation = factors
-    values = pixels.astype(np.float32) * brightness
-    values = values.mean() + contrast * (values - values.mean())
-    grey = values.mean(axis=2, keepdims=True)
-    return np.clip(grey + saturation * (values - grey), 0, 255).astype(np.uint8)
+def _mirrored(pixels: np.ndarray) -> np.ndarray:
+    """Left for right; channel by channel, which NumPy copies four times as fast as three bytes at a time."""
+    mirrored = np.empty_like(pixels)
+    for channel in range(pixels.shape[2]):
+        mirrored[..., channel] = pixels[:, ::-1, channel]
+    return mirrored
+
+
+def _shifted(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
+    """What is seen by looking further down and right, the border repeated beyond it."""
+    height, width = pixels.shape[:2]
+    down, right = max(1 - height, min(height - 1, down)), max(1 - width, min(width - 1, right))
+    top, bottom = max(0, -down), min(height, height - down)
+    left, end = max(0, -right), min(width, width - right)
+    seen = np.empty_like(pixels)
+    seen[top:bottom, left:end] = pixels[top + down : bottom + down, left + right : end + right]
+    seen[top:bottom, :left], seen[top:bottom, end:] = seen[top:bottom, left, None], seen[top:bottom, end - 1, None]
+    seen[:top], seen[bottom:] = seen[top], seen[bottom - 1]
+    return seen
 
 
 def _erase(pixels: np.ndarray, rng: np.random.Generator, augmentation: Augmentation) -> np.ndarray:

@@ -27,14 +27,15 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def kernel(*, threads: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator of a compiled function; ``threads``: other threads run while it does."""
+def kernel(*, threads: bool = False, exact: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorator of a compiled function; ``threads``: other threads run while it does; ``exact``: as it is written."""
+    options = OPTIONS | {"fastmath": False} if exact else OPTIONS
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         given = numba.config.CACHE_DIR
         numba.config.CACHE_DIR = str(_cache(given))
         try:
-            return numba.njit(nogil=threads, **OPTIONS)(function)
+            return numba.njit(nogil=threads, **options)(function)
         finally:
             numba.config.CACHE_DIR = given
 

@@ -1,33 +1,43 @@
 """Batches of training views, in an order that is a pure function of seed and step.
 
 Two kinds of views behind one interface: `ImageViews` draws them from the images at every step, `frozen.FrozenViews` a
-fixed number per image once. Grain shuffles, repeats and batches; `dataset[step]` is the batch of
-that step, so a run that resumes at step k goes on exactly where it was.
+fixed number per image once. Grain shuffles, repeats and batches; `dataset[step]` is the batch of that step, so a run
+that resumes at step k goes on exactly where it was: the step is the iterator's whole state. With several processes
+each takes its `Share` of the rows of every batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
 from tqdm import tqdm
 
-from data import Source, views
-from dsr_jax import protocols
+from data import Source, decoded, sampling, views
+from dsr_jax import extract, protocols
 
 
 class Views(Protocol):
-    """Draws a whole or a patch view of image `i`: (padded input, true size); `shape` is that of a whole input."""
+    """Draws a whole or a patch view of image `i`: (padded input, true size)."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of a whole view's input; a patch's is no larger."""
+    def padded(self, i: int) -> tuple[int, ...]:
+        """Shape of the input that holds any view of image `i`: images that share it can share a batch."""
 
     def whole(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A holistic view."""
 
     def patch(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A patch at the same scale."""
+
+
+class Share(NamedTuple):
+    """What `process` of `processes` takes of a batch: its rows, in order; all of them together are the batch."""
+
+    process: int = 0
+    processes: int = 1
+
+
+EVERYTHING = Share()
 
 
 class People(NamedTuple):
@@ -52,19 +62,23 @@ def people(source: Source, *, holdout: int) -> tuple[People, np.ndarray]:
 
 
 class ImageViews:
-    """Views drawn from the images at every step, as uint8 pixels."""
+    """Views drawn from the images at every step, as uint8 pixels.
 
-    def __init__(
-        self, people: People, *, size: tuple[int, int], augmentation: views.Augmentation, progress: bool = False
-    ):
-        """Keeps the images decoded: people crops are small."""
-        positions = tqdm(people.positions, desc="reading", unit="image", disable=not progress)
-        self._images = [people.source[int(i)].image for i in positions]
+    Args:
+      people: the images.
+      size: height and width to which they are brought.
+      augmentation: how far a view differs from its image.
+      limit: bytes of decoded images held in memory; the others are decoded at each use.
+    """
+
+    def __init__(self, people: People, *, size: tuple[int, int], augmentation: views.Augmentation, limit: int):
+        """Decodes nothing yet."""
+        self._images = decoded.Decoded(people.source, people.positions, size=size, limit=limit)
         self._size, self._augmentation = size, augmentation
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Height, width and channels of a whole view."""
+    def padded(self, i: int) -> tuple[int, ...]:
+        """Height, width and channels of a whole view, the same for every image."""
+        del i
         return (*self._size, 3)
 
     def whole(self, i: int, rng: np.random.Generator) -> views.View:
@@ -76,17 +90,92 @@ class ImageViews:
         return views.patch(self._images[i], rng, size=self._size, augmentation=self._augmentation)
 
 
+class OwnSizeViews:
+    """Views of images that keep their own size, padded to one of a few shapes (`extract.buckets`).
+
+    Args:
+      people: the images; each is decoded once to learn its size.
+      stride: pixels per map position: padded sides are its multiples, and the smallest patch has at least one.
+      buckets: largest number of padded shapes.
+      augmentation: how far a view differs from its image.
+      limit: bytes of decoded images held in memory; the others are decoded at each use.
+      progress: show a progress bar.
+
+    Raises:
+      ValueError: for an image that is too small, or that cannot be decoded; the message names it.
+    """
+
+    def __init__(
+        self,
+        people: People,
+        *,
+        stride: int,
+        buckets: int,
+        augmentation: views.Augmentation,
+        limit: int,
+        progress: bool = False,
+    ):
+        """Reads every image once; see the class."""
+        self._images = decoded.Decoded(people.source, people.positions, size=None, limit=limit)
+        self._augmentation = augmentation
+        bar = tqdm(self._images, desc="sizes", unit="image", disable=not progress)
+        shapes = [(image.shape[0], image.shape[1]) for image in bar]
+        for position, shape in zip(people.positions, shapes, strict=True):
+            if min(views.smallest_patch(shape)) < stride:
+                raise ValueError(
+                    f"image {people.source.names[position]!r} of {shape[0]} x {shape[1]} pixels has patches below one "
+                    f"output cell of {stride} x {stride}: give --buckets=0, which brings all images to --size"
+                )
+        self._buckets = extract.buckets(shapes, stride=stride, limit=buckets)
+
+    def padded(self, i: int) -> tuple[int, ...]:
+        """Height, width and channels of the image's bucket."""
+        return (*self._buckets[i], 3)
+
+    def whole(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A holistic view, padded to the image's bucket."""
+        image = self._images[i]
+        view = views.whole(image, rng, size=(image.shape[0], image.shape[1]), augmentation=self._augmentation)
+        return _padded(view.pixels, self.padded(i)), view.size
+
+    def patch(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A patch at the image's scale, padded to the image's bucket."""
+        image = self._images[i]
+        view = views.patch(image, rng, size=(image.shape[0], image.shape[1]), augmentation=self._augmentation)
+        return _padded(view.pixels, self.padded(i)), view.size
+
+
 def identification(
-    drawn: Views, classes: np.ndarray, *, batch_size: int, patch_share: float, seed: int
+    drawn: Views,
+    classes: np.ndarray,
+    *,
+    batch_size: int,
+    patch_share: float,
+    seed: int,
+    per_identity: int = 0,
+    share: Share = EVERYTHING,
 ) -> grain.MapDataset:
-    """Batches of inputs, sizes, identities; a view is a patch, padded as wide as a whole, by ``patch_share``."""
+    """Batches of inputs, sizes, identities.
+
+    Args:
+      drawn: where the views come from; images of different padded shapes never share a batch.
+      classes: (n,) the identity of each image.
+      batch_size: views per batch, of all processes together.
+      patch_share: probability that a view is a patch; it is padded as wide as a whole.
+      seed: of order and views.
+      per_identity: views of each identity in a batch (`sampling.Balanced`); 0: images are shuffled.
+      share: which rows of each batch are wanted.
+
+    Raises:
+      ValueError: nothing to train on, or a batch that cannot be made as asked.
+    """
 
     def draw(i: int, rng: np.random.Generator) -> dict[str, Any]:
         inputs, size = (drawn.patch if rng.random() < patch_share else drawn.whole)(int(i), rng)
-        inputs = np.pad(inputs, [(0, whole - own) for whole, own in zip(drawn.shape, inputs.shape, strict=True)])
-        return {"inputs": inputs, "sizes": size, "identities": np.int32(classes[i])}
+        return {"inputs": _padded(inputs, drawn.padded(int(i))), "sizes": size, "identities": np.int32(classes[i])}
 
-    return _batched(np.arange(len(classes)), draw, batch_size, seed)
+    order = _order(classes, [drawn.padded(i) for i in range(len(classes))], batch_size, per_identity, seed)
+    return _batched(order, len(classes), draw, batch_size=batch_size, seed=seed, share=share)
 
 
 def pairs(
@@ -98,8 +187,25 @@ def pairs(
     negatives: int,
     batch_size: int,
     seed: int,
+    per_identity: int = 0,
+    share: Share = EVERYTHING,
 ) -> grain.MapDataset:
-    """Batches of whole and patch with their sizes and identities, and the pair's sign (Sec. 3.3)."""
+    """Batches of whole and patch with their sizes and identities, and the pair's sign (Sec. 3.3).
+
+    Args:
+      drawn: where the views come from, all of one padded shape: both images of a pair have one scale.
+      classes: (n,) the identity of each image.
+      cameras: (n,) the camera of each image.
+      positives: number of positive pairs drawn.
+      negatives: number of negative pairs drawn.
+      batch_size: pairs per batch, of all processes together.
+      seed: of pairs, order and views.
+      per_identity: pairs in a batch of each identity (the whole image's); 0: pairs are shuffled.
+      share: which rows of each batch are wanted.
+
+    Raises:
+      ValueError: no pairs, or a batch that cannot be made as asked.
+    """
     chosen = protocols.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
 
     def draw(p: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -115,10 +221,69 @@ def pairs(
             "sign": np.int32(chosen.sign[p]),
         }
 
-    return _batched(np.arange(len(chosen.sign)), draw, batch_size, seed)
+    order = _order(classes[chosen.whole], [], batch_size, per_identity, seed)
+    return _batched(order, len(chosen.sign), draw, batch_size=batch_size, seed=seed, share=share)
 
 
-def _batched(positions: np.ndarray, draw: Callable[..., Any], batch_size: int, seed: int) -> grain.MapDataset:
-    if len(positions) < 1:
+def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Share) -> None:
+    """Whether batches of this size can be made; the same as is checked when they are.
+
+    Raises:
+      ValueError: if not; the message says what would do.
+    """
+    if not 0 <= share.process < share.processes:
+        raise ValueError(f"process is {share.process}, and must be 0 to {share.processes - 1}")
+    if batch_size % share.processes:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be shared by {share.processes} processes: "
+            f"give a multiple of {share.processes}"
+        )
+    if per_identity:
+        sampling.check_balanced(len(np.unique(classes)), batch_size=batch_size, per_person=per_identity)
+
+
+def _order(
+    classes: np.ndarray, padded: Sequence[Hashable], batch_size: int, per_identity: int, seed: int
+) -> Sequence[int] | None:
+    """The endless order of positions; None where it is that of shuffled epochs."""
+    shapes = sorted(set(padded), key=str)
+    if len(shapes) > 1 and per_identity:
+        raise ValueError(
+            f"sampling=balanced puts images of {len(shapes)} padded shapes into one batch: give --buckets=1 with it"
+        )
+    if len(shapes) > 1:
+        return sampling.Grouped([shapes.index(shape) for shape in padded], batch_size=batch_size, seed=seed)
+    if not per_identity:
+        return None
+    order = sampling.Balanced(classes, batch_size=batch_size, per_person=per_identity, seed=seed)
+    if order.few():
+        print(
+            f"sampling: {order.few()} of {len(np.unique(classes))} identities have fewer than {per_identity} images "
+            "or pairs; theirs come more than once in a batch"
+        )
+    return order
+
+
+def _batched(
+    order: Sequence[int] | None, count: int, draw: Callable[..., Any], *, batch_size: int, seed: int, share: Share
+) -> grain.MapDataset:
+    if count < 1:
         raise ValueError("there is nothing to train on: the training split has no images, or no pairs were asked for")
-    return grain.MapDataset.source(positions).seed(seed).shuffle().repeat().random_map(draw).batch(batch_size)
+    check(np.empty(0), batch_size, per_identity=0, share=share)
+    if order is None:
+        epochs = sampling.ENDLESS // count  # Grain's own endless is one too many for batches of one
+        positions = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle().repeat(epochs)
+    else:
+        positions = grain.MapDataset.source(order).seed(seed)
+    # Small batches of one process's rows: those of process 0, 1, ... of the first step, then of the second.
+    parts = positions.random_map(draw).batch(batch_size // share.processes)
+    return parts if share.processes == 1 else parts[share.process :: share.processes]
+
+
+def _padded(inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Zeros beyond the inputs."""
+    if inputs.shape == shape:
+        return inputs
+    padded = np.zeros(shape, inputs.dtype)
+    padded[tuple(slice(side) for side in inputs.shape)] = inputs
+    return padded

@@ -83,10 +83,17 @@ def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -
         negatives=FLAGS.negatives,
         batch_size=FLAGS.batch_size,
         seed=FLAGS.seed,
+        per_identity=start.per_identity,
+        share=start.share,
     )
     return training.fit(
         step, state, start.frozen(), dataset, phase="reconstruction", count=FLAGS.steps, workdir=workdir
     )
+
+
+def _batch_sizes() -> list[str]:
+    """The flags of the batches of this run."""
+    return ["batch_size"] * bool(FLAGS.steps) + ["pretrain_batch_size"] * bool(FLAGS.pretrain_steps)
 
 
 def main() -> None:
@@ -96,9 +103,11 @@ def main() -> None:
         print(page.text(workdir.metrics()))
         return
     how = verification()
+    if FLAGS.buckets:
+        raise ValueError("buckets keeps images at their own size and pairs need one scale: pre-train with it alone")
     if FLAGS.evaluate:
         evaluate.check()
-    before = training.Start(workdir)
+    before = training.Start(workdir, batch_sizes=_batch_sizes())
     if FLAGS.pretrain_steps:
         before = before.after(pretrain.train(workdir, before))
     state = tune(workdir, before, how)

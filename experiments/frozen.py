@@ -64,9 +64,9 @@ class FrozenViews:
         self._parts = {key: self._open(folder, lazy, *key) for key in kinds}
         self._number = number
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Height, width and channels of the outputs for a whole view."""
+    def padded(self, i: int) -> tuple[int, ...]:
+        """Height, width and channels of the outputs for a whole view, the same for every image."""
+        del i
         return self._parts["whole", 0][0].shape[1:]
 
     def whole(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,10 @@ flags.DEFINE_integer("pretrain_batch_size", 32, "Views per step of identificatio
 flags.DEFINE_float("pretrain_rate", 3e-4, "Learning rate of identification training (AdamW).", lower_bound=0.0)
 flags.DEFINE_float("pretrain_head_factor", 10.0, "Learning rate of the classifier relative to the network's.")
 flags.DEFINE_float("patch_share", 0.0, "Share of the views that are patches; the paper pre-trains on whole images: 0.")
+flags.DEFINE_integer(
+    "buckets", 0, "Training images keep their own size, padded to so many shapes; 0: all are brought to --size.",
+    lower_bound=0,
+)  # fmt: skip
 
 
 def train(workdir: run.Workdir, start: training.Start) -> steps.State:
@@ -35,6 +39,8 @@ def train(workdir: run.Workdir, start: training.Start) -> steps.State:
         batch_size=FLAGS.pretrain_batch_size,
         patch_share=FLAGS.patch_share,
         seed=FLAGS.seed,
+        per_identity=start.per_identity,
+        share=start.share,
     )
     return training.fit(
         step, state, start.frozen(), dataset, phase="identification", count=FLAGS.pretrain_steps, workdir=workdir
@@ -46,7 +52,7 @@ def main() -> None:
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("pretrain"))
     if training.finished(workdir):
         return
-    start = training.Start(workdir)
+    start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
     state = train(workdir, start)
     training.finish(workdir, start.after(state), phase="identification")
     workdir.write_metrics({"steps": int(state.step), "identities": start.identities})

@@ -21,7 +21,12 @@ from absl import app, flags, logging
 import data
 
 # Flags that may differ between two starts in one workdir: they change no result.
-FREE_FLAGS = frozenset({"workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
+FREE_FLAGS = frozenset(
+    {
+        *("workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"),
+        *("image_memory", "reading_threads"),
+    }
+)
 HELP = frozenset({"--help", "-help", "-h", "-?"})
 
 

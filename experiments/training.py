@@ -8,7 +8,7 @@ import copy
 import functools
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,12 @@ from absl import flags
 from tqdm import tqdm
 
 import data
-from data import views
+from data import decoded, views
 from dsr_jax import fcn, losses, weights
 from dsr_jax.checkpoint import Checkpoints
 from experiments import batches, frozen, settings, steps
 from experiments.run import Workdir
+from experiments.stream import Stream
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
@@ -45,6 +46,20 @@ flags.DEFINE_float("shift", 0.05, "Augmentation: largest shift as a share of eac
 flags.DEFINE_float("colour", 0.2, "Augmentation: largest relative change of brightness, contrast, saturation.")
 flags.DEFINE_float("erase", 0.5, "Augmentation: probability of erasing a rectangle.")
 flags.DEFINE_float("smoothing", 0.1, "Label smoothing of the identification loss.", lower_bound=0.0, upper_bound=1.0)
+flags.DEFINE_enum(
+    "sampling",
+    "shuffled",
+    ["shuffled", "balanced"],
+    "What a batch holds: the next images (or pairs) of a shuffled epoch, or --images_per_identity of each of its "
+    "identities, who come equally often.",
+)
+flags.DEFINE_integer("images_per_identity", 4, "Of a batch, with --sampling=balanced.", lower_bound=1)
+flags.DEFINE_integer(
+    "image_memory", 1000, "Megabytes of decoded images held; others are decoded at each use.", lower_bound=0
+)
+flags.DEFINE_integer(
+    "reading_threads", 2, "Threads that make batches ahead; 0: each is made when it is needed.", lower_bound=0
+)
 flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
 
 
@@ -59,13 +74,26 @@ def finished(workdir: Workdir) -> bool:
 
 
 class Start:
-    """What a run begins with, built from the flags: the people, their views, the network and its head."""
+    """What a run begins with, built from the flags: the people, their views, the network and its head.
 
-    def __init__(self, workdir: Workdir):
-        """Reads and checks data and weights, begins the workdir, then reads the images or opens the frozen outputs."""
+    Args:
+      workdir: it is begun here.
+      batch_sizes: flags that name the size of a batch of the run.
+      buckets: padded shapes of images that keep their own size; 0: all have one size.
+    """
+
+    def __init__(self, workdir: Workdir, *, batch_sizes: Sequence[str], buckets: int = 0):
+        """Reads and checks data and weights, begins the workdir, then opens the images or the frozen outputs."""
         source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
         self.people, self.held_out = batches.people(source, holdout=FLAGS.holdout)
         self.identities = int(self.people.classes.max()) + 1
+        self.per_identity, self.share = _per_identity(), batches.Share(jax.process_index(), jax.process_count())
+        for name in batch_sizes:
+            size: Any = FLAGS[name].value
+            try:
+                batches.check(self.people.classes, size, per_identity=self.per_identity, share=self.share)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         self.params, self.head, self.card = self._network()
         self.trunk = steps.Trunk(
             output_stride=settings.output_stride(self.card.output_stride),
@@ -78,8 +106,12 @@ class Start:
         _check_size(self.size, self.trunk.output_stride)
         if FLAGS.frozen_views and not FLAGS.frozen_blocks:
             raise ValueError("frozen_views keeps outputs of frozen blocks: give --frozen_blocks of at least 1 with it")
+        if buckets and FLAGS.frozen_views:
+            raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
+        if buckets > 1 and self.per_identity:
+            raise ValueError("sampling=balanced mixes padded shapes in a batch: give --buckets=1 or 0 with it")
         workdir.begin()
-        self.views = self._views(workdir)
+        self.views = self._views(workdir, buckets)
 
     def after(self, state: steps.State) -> "Start":
         """The same start with the network and head that ``state`` has reached."""
@@ -114,11 +146,13 @@ class Start:
             )
         return params, head, card
 
-    def _views(self, workdir: Workdir) -> batches.Views:
+    def _views(self, workdir: Workdir, buckets: int) -> batches.Views:
         augmentation = views.Augmentation(FLAGS.mirror, FLAGS.shift, FLAGS.colour, FLAGS.erase)
-        images = functools.partial(
-            batches.ImageViews, self.people, size=self.size, augmentation=augmentation, progress=FLAGS.progress
-        )
+        drawn: dict[str, Any] = {"augmentation": augmentation, "limit": FLAGS.image_memory * decoded.MEGABYTE}
+        if buckets:
+            own = {"stride": self.trunk.output_stride, "buckets": buckets, "progress": FLAGS.progress}
+            return batches.OwnSizeViews(self.people, **own, **drawn)
+        images = functools.partial(batches.ImageViews, self.people, size=self.size, **drawn)
         if not FLAGS.frozen_views:
             return images()
         digest = hashlib.sha256()
@@ -203,17 +237,16 @@ def fit(
             state, _, start = checkpoints.restore(state)
             print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
         workdir.forget(phase=phase, after=start)
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-        stream = iter(dataset[start:count].to_iter_dataset(options)) if start < count else iter(())
-        bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
-        for number, batch in enumerate(bar, start=start + 1):
-            state, figures = step(state, frozen, batch)
-            values = {name: float(value) for name, value in figures.items()}
-            _check_finite(values, phase, number)
-            workdir.log(phase=phase, step=number, **values)
-            bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-            if number % FLAGS.checkpoint_every == 0 or number == count:
-                checkpoints.save(number, state, {"phase": phase})
+        with Stream(dataset, start=start, stop=count, threads=FLAGS.reading_threads) as stream:
+            bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
+            for number, batch in enumerate(bar, start=start + 1):
+                state, figures = step(state, frozen, batch)
+                values = {name: float(value) for name, value in figures.items()}
+                _check_finite(values, phase, number)
+                workdir.log(phase=phase, step=number, **values, **stream.timing())
+                bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
+                if number % FLAGS.checkpoint_every == 0 or number == count:
+                    checkpoints.save(number, state, {"phase": phase})
     return state
 
 
@@ -228,6 +261,15 @@ def _check_finite(values: dict[str, float], phase: str, number: int) -> None:
             f"{phase}: {', '.join(bad)} at step {number}: lower the learning rate and use another --workdir; "
             "nothing of this step was saved"
         )
+
+
+def _per_identity() -> int:
+    """Images of each identity in a batch; 0: batches are shuffled."""
+    if FLAGS.sampling == "balanced":
+        return int(FLAGS.images_per_identity)
+    if FLAGS.images_per_identity != FLAGS["images_per_identity"].default:
+        raise ValueError("images_per_identity is for balanced batches: give --sampling=balanced with it")
+    return 0
 
 
 def _check_size(size: tuple[int, int], stride: int) -> None:

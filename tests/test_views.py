@@ -40,6 +40,51 @@ def test_a_whole_view_without_augmentation_is_the_resized_image():
     assert view.size.tolist() == [48, 32]
 
 
+def drawn_plainly(image, rng, size, augmentation, kind):
+    """A view by NumPy alone, step by step in the order of the docstrings: what the fast one must equal, bit for bit."""
+    pixels = views.resize(image, size)
+    if rng.random() < augmentation.mirror:
+        pixels = pixels[:, ::-1]
+    if augmentation.shift > 0:
+        margins = [max(1, round(augmentation.shift * side)) for side in size]
+        padded = np.pad(pixels, [(margins[0],) * 2, (margins[1],) * 2, (0, 0)], mode="edge")
+        top, left = (int(rng.integers(2 * margin + 1)) for margin in margins)
+        pixels = padded[top : top + size[0], left : left + size[1]]
+    if augmentation.colour > 0:
+        brightness, contrast, saturation = 1 + augmentation.colour * rng.uniform(-1, 1, 3)
+        values = pixels.astype(np.float32) * brightness
+        values = values.mean() + contrast * (values - values.mean())
+        grey = values.mean(axis=2, keepdims=True)
+        pixels = np.clip(grey + saturation * (values - grey), 0, 255).astype(np.uint8)
+    if kind == "patch":
+        box = protocols.partial_box(
+            *size,
+            seed_key=int(rng.integers(2**32)),
+            height_range=views.HEIGHT_RANGE,
+            width_range=views.WIDTH_RANGE,
+        )
+        pixels = protocols.crop(pixels, box)
+    return pixels
+
+
+@given(
+    sizes,
+    seeds,
+    st.sampled_from(["whole", "patch"]),
+    st.sampled_from([0.0, 0.02, 0.3, 1.5]),
+    st.sampled_from([0.0, 0.2, 1.0]),
+    st.booleans(),
+)
+def test_a_view_is_what_its_steps_make_of_the_image(size, seed, kind, shift, colour, alike):
+    """Also where shifts go beyond the image, colours are cut off, and whole areas are one colour."""
+    image = IMAGE // 128 * 255 if alike else IMAGE
+    augmentation = views.Augmentation(0.5, shift, colour, 0.0)
+    view = getattr(views, kind)(image, np.random.default_rng(seed), size=size, augmentation=augmentation)
+    expected = drawn_plainly(image, np.random.default_rng(seed), size, augmentation, kind)
+    assert tuple(view.size) == expected.shape[:2]
+    np.testing.assert_array_equal(view.pixels[: view.size[0], : view.size[1]], expected)
+
+
 @given(sizes, seeds)
 def test_a_patch_is_a_piece_of_the_whole_at_its_scale(size, seed):
     """Without augmentation its pixels are found in the resized image, not a resized piece of it."""

@@ -1,0 +1,197 @@
+"""Which images a batch holds, where it is not simply the next ones of a shuffled epoch.
+
+`Balanced` batches hold so many images of each of so many people, which losses that compare the images of a batch need;
+`Grouped` batches hold images of one group, such as those that are padded to one shape. Both are endless sequences of
+positions, the place in the sequence deciding everything: batch s is the places s B to (s + 1) B - 1, whoever asks,
+in whatever order and in whichever process.
+"""
+
+import bisect
+from collections.abc import Sequence
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+ENDLESS = 1 << 62
+
+
+class _Rounds(Sequence[int]):
+    """Positions made round by round; a derived class says where a step's round begins and what a round holds."""
+
+    def __init__(self, batch_size: int, seed: int):
+        self._batch_size, self._seed = batch_size, seed
+        # The last rounds asked for: replaced as a whole, so that threads may ask at once.
+        self._recent: tuple[tuple[int, np.ndarray], ...] = ()
+
+    def __len__(self) -> int:
+        return ENDLESS
+
+    def __getitem__(self, place: SupportsIndex) -> int:  # type: ignore[override]  # no slices
+        step, row = divmod(range(ENDLESS)[place.__index__()], self._batch_size)
+        number, at = self._find(step)
+        return int(self._kept(number)[at, row])
+
+    def _kept(self, number: int) -> np.ndarray:
+        recent = self._recent
+        for known, positions in recent:
+            if known == number:
+                return positions
+        positions = self._round(number)
+        self._recent = (*recent[-3:], (number, positions))
+        return positions
+
+    def _generator(self, *key: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, *key))
+
+    def _find(self, step: int) -> tuple[int, int]:
+        """The round of a step, and which of its batches it is."""
+        raise NotImplementedError
+
+    def _round(self, number: int) -> np.ndarray:
+        """(batches, batch size) positions of a round."""
+        raise NotImplementedError
+
+
+class Balanced(_Rounds):
+    """Batches of P people with K images each, in an endless sequence of positions.
+
+    In a round everybody comes once, in an order of its own; people who fill the round's last batch take turns. So after
+    any number of rounds no two people differ by more than one appearance. A person's K images are drawn without
+    repetition; whoever has fewer than K is shown with all of them, some more than once.
+
+    Args:
+      labels: (n,) the person in each image.
+      batch_size: P K.
+      per_person: K.
+      seed: of all draws.
+
+    Raises:
+      ValueError: nobody to draw, a batch that is no multiple of K, or one of more people than there are.
+
+    Example:
+      >>> from data import sampling
+      >>> order = sampling.Balanced([7, 7, 7, 8, 8, 9], batch_size=4, per_person=2, seed=0)
+      >>> [sorted(order[place] for place in range(4 * step, 4 * step + 4)) for step in range(2)]
+      [[3, 4, 5, 5], [0, 2, 5, 5]]
+    """
+
+    def __init__(self, labels: ArrayLike, *, batch_size: int, per_person: int, seed: int):
+        """Checks the numbers and sorts the images by person."""
+        super().__init__(batch_size, seed)
+        found, member = np.unique(np.asarray(labels), return_inverse=True)
+        check_balanced(len(found), batch_size=batch_size, per_person=per_person)
+        self._images = [np.flatnonzero(member == person) for person in range(len(found))]
+        self._per_person, self._people_per_batch = per_person, batch_size // per_person
+        self._batches = -(-len(found) // self._people_per_batch)
+        self._fillers = self._batches * self._people_per_batch - len(found)
+
+    def few(self) -> int:
+        """The number of people who have fewer than K images."""
+        return sum(len(images) < self._per_person for images in self._images)
+
+    def _find(self, step: int) -> tuple[int, int]:
+        return divmod(step, self._batches)
+
+    def _round(self, number: int) -> np.ndarray:
+        rng = self._generator(0, number)
+        chosen = [self._draw(rng, self._images[person]) for person in self._people(number, rng)]
+        return np.reshape(chosen, (self._batches, self._batch_size))
+
+    def _people(self, number: int, rng: np.random.Generator) -> np.ndarray:
+        """Everybody once, then those who fill the last batch, who are in an earlier one."""
+        count = len(self._images)
+        everybody = rng.permutation(count)
+        if not self._fillers:
+            return everybody
+        turns = self._generator(1).permutation(count)
+        twice = turns[np.arange(number * self._fillers, (number + 1) * self._fillers) % count]
+        once = everybody[~np.isin(everybody, twice)]
+        alone = self._people_per_batch - self._fillers  # who share the last batch with them
+        early = rng.permutation(np.concatenate([once[alone:], twice]))
+        return np.concatenate([early, once[:alone], twice])
+
+    def _draw(self, rng: np.random.Generator, images: np.ndarray) -> np.ndarray:
+        repeats = -(-self._per_person // len(images))
+        return np.concatenate([rng.permutation(images) for _ in range(repeats)])[: self._per_person]
+
+
+class Grouped(_Rounds):
+    """Batches of images of one group, in an endless sequence of positions.
+
+    Each group is shuffled, again and again without end, and gives a batch whenever B of its images wait. What waits
+    at the end of a round, which is as many images as there are, is there in the next: every image is seen equally
+    often. A group smaller than B gives a batch every few rounds, in which its images come more than once.
+
+    Args:
+      groups: (n,) the group of each image.
+      batch_size: B.
+      seed: of all draws.
+
+    Raises:
+      ValueError: no image, or a batch of none.
+
+    Example:
+      >>> from data import sampling
+      >>> order = sampling.Grouped([0, 0, 0, 0, 1, 1], batch_size=2, seed=0)
+      >>> [sorted(order[place] for place in (2 * step, 2 * step + 1)) for step in range(3)]
+      [[0, 1], [4, 5], [2, 3]]
+    """
+
+    def __init__(self, groups: ArrayLike, *, batch_size: int, seed: int):
+        """Sorts the images by group."""
+        super().__init__(batch_size, seed)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        found, member = np.unique(np.asarray(groups), return_inverse=True)
+        if not len(found):
+            raise ValueError("there is no image to make batches of")
+        self._members = [np.flatnonzero(member == group) for group in range(len(found))]
+
+    def _find(self, step: int) -> tuple[int, int]:
+        share = self._batch_size, sum(len(members) for members in self._members)
+        low, high = (
+            at * share[0] // share[1] for at in (step, step + len(self._members))
+        )  # each keeps less than B back
+        number = low + bisect.bisect_right(range(low, high + 2), step, key=self._before) - 1
+        return number, step - self._before(number)
+
+    def _before(self, number: int) -> int:
+        """Batches before a round."""
+        return sum(number * len(members) // self._batch_size for members in self._members)
+
+    def _round(self, number: int) -> np.ndarray:
+        found: list[Any] = []
+        for group, members in enumerate(self._members):
+            for batch in range(*(n * len(members) // self._batch_size for n in (number, number + 1))):
+                found.append(self._stream(group, batch * self._batch_size))
+        return np.array(self._generator(0, number).permutation(found))
+
+    def _stream(self, group: int, start: int) -> np.ndarray:
+        """The batch from a place on in the group's endless sequence of shuffles."""
+        members = self._members[group]
+        first, last = start // len(members), (start + self._batch_size - 1) // len(members)
+        shuffles = [self._generator(1, group, n).permutation(members) for n in range(first, last + 1)]
+        return np.concatenate(shuffles)[start - first * len(members) :][: self._batch_size]
+
+
+def check_balanced(people: int, *, batch_size: int, per_person: int) -> None:
+    """Whether batches of so many images, so many of each person, can be made.
+
+    Raises:
+      ValueError: if not; the message says what would do.
+    """
+    if per_person < 1:
+        raise ValueError(f"images_per_identity must be at least 1, got {per_person}")
+    if batch_size < 1 or batch_size % per_person:
+        raise ValueError(
+            f"a batch of {batch_size} does not hold {per_person} images of each of its people: "
+            f"give a multiple of images_per_identity={per_person}"
+        )
+    if people < 1:
+        raise ValueError("there is nobody to draw: the training split has no identities")
+    if batch_size // per_person > people:
+        raise ValueError(
+            f"a batch of {batch_size} with {per_person} images per identity needs {batch_size // per_person} "
+            f"identities and there are {people}: give at most {people * per_person}, or more images_per_identity"
+        )
