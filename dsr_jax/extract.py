@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import fcn
+from dsr_jax import fcn, networks
 
 Shape = tuple[int, int]
 
@@ -32,7 +32,7 @@ def maps(
     """The spatial feature map of every image (Sec. 3.1).
 
     Args:
-      params: parameters of `fcn`.
+      params: parameters of `fcn` or `resnet`, as `weights.load` returns them: they say which network it is.
       images: (H, W, 3) uint8 RGB images of any sizes; a lazy sequence is read one batch at a time.
       convention: input convention of the weights, see `fcn.preprocess`.
       output_stride: 32 or 16.
@@ -141,4 +141,4 @@ def _apply(
     params: fcn.Params, images: jax.Array, sizes: jax.Array, *, output_stride: int, convention: str, dtype: str
 ) -> tuple[jax.Array, jax.Array]:
     values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
-    return fcn.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+    return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)

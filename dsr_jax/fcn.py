@@ -69,7 +69,7 @@ def init(key: jax.Array, *, width: float = 1.0) -> Params:
         raise ValueError(f"width must be positive, got {width}; 1.0 is VGG-16, 0.25 a small version")
     channels = tuple(max(1, round(width * full)) for full in CHANNELS)
     shapes = nnx.to_pure_dict(nnx.state(_abstract(channels), nnx.Param))
-    kernels = _kernels(key, shapes=tuple(layer["kernel"].shape for layer in shapes.values()))
+    kernels = he_normal(key, shapes=tuple(layer["kernel"].shape for layer in shapes.values()))
     return {
         name: {"kernel": kernel, "bias": jnp.zeros(kernel.shape[3])}
         for name, kernel in zip(shapes, kernels, strict=True)
@@ -209,8 +209,8 @@ def _convolve(images: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.A
 
 
 @functools.partial(jax.jit, static_argnames="shapes")
-def _kernels(key: jax.Array, *, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
-    """He-normal kernels of these shapes, cut out of one draw: a draw per layer would compile thirteen programs."""
+def he_normal(key: jax.Array, *, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
+    """He-normal kernels of these shapes, cut out of one draw: a draw per layer would compile a program for each."""
     ends = np.cumsum([np.prod(shape) for shape in shapes]).tolist()
     normal = jax.random.normal(key, (ends[-1],))
     parts = zip(shapes, [0, *ends[:-1]], ends, strict=True)

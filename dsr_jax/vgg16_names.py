@@ -7,15 +7,9 @@ is missing, unexpected or mis-shaped.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-from numpy.typing import NDArray
-
-from dsr_jax import fcn
-
-Tensors = dict[str, NDArray[Any]]
+from dsr_jax import fcn, named_arrays
+from dsr_jax.named_arrays import Tensors
 
 # How each publisher names the kernel and bias of a convolution, by our name of the layer and its index in torchvision's
 # `features`. Only torchvision stores kernels as (out, in, 3, 3).
@@ -42,24 +36,24 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
       ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
 
     Example:
+      >>> import numpy as np
       >>> from dsr_jax import vgg16_names
-      >>> vgg16_names.to_params({})
+      >>> vgg16_names.to_params({"features.0.bias": np.ones(64, np.float32)})
       Traceback (most recent call last):
-      ValueError: no VGG-16: expected names such as 'block1_conv1/kernel' or 'features.0.weight', found nothing
+      ValueError: not a VGG-16 of width 1 in torchvision names;
+        missing: features.0.weight, ...
     """
     name = naming(tensors)
     entries = _entries(name)
-    if not entries.keys() & tensors.keys():
-        raise ValueError(
-            "no VGG-16: expected names such as 'block1_conv1/kernel' or 'features.0.weight', "
-            f"found {_listed(tensors) or 'nothing'}"
-        )
     width = width or _width(tensors, entries, name)
-    _check(tensors, {key: _stored(shape, name) for key, shape in _shapes(entries, width).items()}, name, width)
-    params: fcn.Params = {}
-    for key, (layer, leaf) in entries.items():
-        params.setdefault(layer, {})[leaf] = jnp.asarray(_loaded(float32(key, tensors[key]), name))
-    return params
+    layout = named_arrays.Layout(
+        f"VGG-16 of width {width:g} in {name} names",
+        entries,
+        _shapes(entries, width),
+        name == "torchvision",
+        lambda key: key.startswith(BESIDES),
+    )
+    return named_arrays.to_params(tensors, layout)
 
 
 def naming(tensors: Collection[str]) -> str:
@@ -73,32 +67,9 @@ def naming(tensors: Collection[str]) -> str:
     return max(NAMINGS, key=lambda name: len(_entries(name).keys() & set(tensors)))
 
 
-def float32(name: str, x: NDArray[Any]) -> NDArray[np.float32]:
-    """The array in float32, if it is floating point and all of it finite.
-
-    Args:
-      name: what to call it in an error.
-      x: an array of any shape.
-
-    Returns:
-      The same numbers in float32, contiguous.
-
-    Raises:
-      ValueError: for another type, and for NaN or infinite values.
-
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax import vgg16_names
-      >>> vgg16_names.float32("bias", np.ones(2, np.float16)).dtype
-      dtype('float32')
-    """
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"{name} has type {x.dtype}, expected floating point")
-    converted = np.ascontiguousarray(x, np.float32)
-    bad = np.count_nonzero(~np.isfinite(converted))
-    if bad:
-        raise ValueError(f"{name} has {bad} NaN or infinite values of {x.size}")
-    return converted
+def known(tensors: Collection[str]) -> int:
+    """How many of a file's names are of this network."""
+    return len(_entries(naming(tensors)).keys() & set(tensors))
 
 
 def _entries(naming: str) -> dict[str, tuple[str, str]]:
@@ -131,37 +102,5 @@ def _width(tensors: Tensors, entries: Mapping[str, tuple[str, str]], name: str) 
     if bias in tensors and tensors[bias].ndim == 1:
         return tensors[bias].size / fcn.CHANNELS[0]
     if kernel in tensors and tensors[kernel].ndim == 4:
-        return _loaded(tensors[kernel], name).shape[-1] / fcn.CHANNELS[0]
+        return named_arrays.kernel(tensors[kernel], name == "torchvision").shape[-1] / fcn.CHANNELS[0]
     return 1.0
-
-
-def _loaded(x: NDArray[Any], name: str) -> NDArray[Any]:
-    """An array of a file of that naming, kernels as (3, 3, in, out)."""
-    return x.transpose(2, 3, 1, 0) if name == "torchvision" and x.ndim == 4 else x
-
-
-def _stored(shape: tuple[int, ...], name: str) -> tuple[int, ...]:
-    """The shape in which a file of that naming stores an array that has `shape` here."""
-    return (shape[3], shape[2], shape[0], shape[1]) if name == "torchvision" and len(shape) == 4 else shape
-
-
-def _check(tensors: Tensors, shapes: Mapping[str, tuple[int, ...]], name: str, width: float) -> None:
-    """Raises one error that lists every missing, unexpected and mis-shaped array."""
-    problems = {
-        "missing": [key for key in shapes if key not in tensors],
-        "unexpected": [key for key in tensors if key not in shapes and not key.startswith(BESIDES)],
-        "mis-shaped": [
-            f"{key} (expected {shape}, found {tensors[key].shape})"
-            for key, shape in shapes.items()
-            if key in tensors and tensors[key].shape != shape
-        ],
-    }
-    lines = [f"{kind}: {_listed(keys)}" for kind, keys in problems.items() if keys]
-    if lines:
-        raise ValueError("\n  ".join([f"not a VGG-16 of width {width:g} in {name} names;", *lines]))
-
-
-def _listed(names: Collection[str], most: int = 40) -> str:
-    """The names with commas between, and a count in place of those beyond `most`."""
-    beyond = len(names) - most
-    return ", ".join(list(names)[:most]) + (f" and {beyond} more" if beyond > 0 else "")

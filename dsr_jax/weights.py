@@ -1,11 +1,12 @@
 """The network's weights as files: read Keras, torchvision and our own, write our own.
 
-The feature extractor of Sec. 3.1 starts from VGG-16 trained on ImageNet (Sec. 4: "pre-trained on ImageNet"), so the
-weights theta of its 13 convolutions come from somebody else's file. Whatever the file calls them
-(`block1_conv1/kernel` in Keras, `features.0.weight` with OIHW kernels in torchvision), `load` returns the same nested
-dictionary in float32, kernels HWIO. A file that is not exactly such a network is one `ValueError` that lists every
-missing, unexpected and mis-shaped entry. Our own files are safetensors with a `Card` inside that says what the
-network expects of its input; for foreign files the card is derived.
+The feature extractor of Sec. 3.1 starts from VGG-16 trained on ImageNet (Sec. 4: "pre-trained on ImageNet"), that of
+Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file. Whatever the file calls them
+(`block1_conv1/kernel` in Keras, `features.0.weight` or `layer1.0.conv1.weight` with OIHW kernels in torchvision),
+`load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. A file that is not exactly such a
+network is one `ValueError` that lists every missing, unexpected and mis-shaped entry. Our own files are safetensors
+with a `Card` inside that says which network it is and what it expects of its input; for foreign files the card is
+derived.
 """
 
 import dataclasses
@@ -23,10 +24,13 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dsr_jax import fcn, torch_file, vgg16_names
+from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, vgg16_names
 
-# The network's file in the workdir of a training run, and the key of the card in our files' metadata.
+# The network's file in the workdir of a training run.
 WORKDIR_FILE = "network.safetensors"
+# Who knows the names of a network's arrays, by its name on a card.
+NAMES = {"vgg16": vgg16_names, "resnet50": resnet50_names}
+# The key of the card in our files' metadata.
 CARD_KEY = "dsr_jax.card"
 
 
@@ -35,7 +39,7 @@ class Card:
     """What a network's file says about itself.
 
     Attributes:
-        architecture: the network's name, "vgg16".
+        architecture: the network's name, "vgg16" or "resnet50".
         width: channels as a multiple of the published network's.
         output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
         preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted) or "torch" (RGB, 0-1, standardised).
@@ -54,8 +58,10 @@ class Card:
 
     def __post_init__(self) -> None:
         """Refuses what no network of ours could mean."""
+        if self.architecture not in NAMES:
+            raise ValueError(f"architecture={self.architecture!r}: pass one of {', '.join(NAMES)}.")
         if not self.width > 0:
-            raise ValueError(f"width={self.width}: pass a positive multiple of VGG-16's channels.")
+            raise ValueError(f"width={self.width}: pass a positive multiple of the published network's channels.")
         if self.preprocessing not in ("caffe", "torch"):
             raise ValueError(f"preprocessing={self.preprocessing!r}: pass 'caffe' or 'torch'.")
         if self.output_stride not in (None, 16, 32):
@@ -63,18 +69,18 @@ class Card:
 
 
 def load(path: str | os.PathLike[str]) -> fcn.Params:
-    """Reads the 13 convolutions of a VGG-16.
+    """Reads the convolutions of a VGG-16 (for `fcn`) or a ResNet-50 (for `resnet`); the file says which.
 
     Args:
         path: a `.npz`, `.safetensors`, `.pth` or `.pt` file with Keras or torchvision names, or the workdir of a
             training run, whose `network.safetensors` is then read. Pickled code in a `.pth` file is never run.
 
     Returns:
-        `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32.
+        `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
 
     Raises:
         ValueError: if the file is missing, unreadable, of another format, holds NaN or infinite values, or is not
-            exactly a VGG-16 of some width: every missing, unexpected and mis-shaped entry is listed.
+            exactly such a network of some width: every missing, unexpected and mis-shaped entry is listed.
 
     Example:
         >>> import tempfile
@@ -88,30 +94,44 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
     """
     file = locate(path)
     tensors, card = _read(file)
-    return _network(tensors, file, width=card.width if card else None)
+    return _network(tensors, file, card)
 
 
-def load_head(path: str | os.PathLike[str]) -> dict[str, jax.Array]:
+def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> dict[str, jax.Array]:
     """Reads the arrays saved beside the network, such as the identity classifier's; empty if there are none.
 
     Args:
         path: as for `load`.
+        classes: how many classes the classifier must have, if it is there; default: any number.
 
     Returns:
-        `{"kernel": ..., "bias": ...}`, whatever was given as `head` to `save`.
+        `{"kernel": ..., "bias": ...}`, whatever was given as `head` to `save`, or the classifier of a torchvision
+        ResNet-50. (That of a VGG-16 stands on dense layers, which this library does not have.)
 
     Raises:
-        ValueError: if the file is missing, unreadable or of another format.
+        ValueError: if the file is missing, unreadable or of another format, or has another number of classes.
     """
-    tensors, _ = _read(locate(path))
-    return {name.removeprefix("head."): jnp.asarray(x) for name, x in tensors.items() if name.startswith("head.")}
+    file = locate(path)
+    tensors, card = _read(file)
+    head = {name.removeprefix("head."): x for name, x in tensors.items() if name.startswith("head.")}
+    try:
+        if card is None and not head and _architecture(tensors) == "resnet50":
+            head = resnet50_names.classifier(tensors)
+        found = head["bias"].size if "bias" in head else classes
+        if classes is not None and found != classes:
+            raise ValueError(
+                f"its classifier has {found} classes, {classes} are needed: train a new one, or leave it out"
+            )
+    except ValueError as error:
+        raise ValueError(f"weights file {str(file)!r}: {error}") from error
+    return {name: jnp.asarray(x) for name, x in head.items()}
 
 
 def read_card(path: str | os.PathLike[str]) -> Card:
     """Reads what the file says about its network; for a foreign file, what its names and shapes say.
 
-    Keras names mean "caffe" preprocessing and torchvision names "torch", as their publishers trained them; the width
-    is that of the first convolution.
+    Keras names mean "caffe" preprocessing and torchvision names "torch", as their publishers trained them; the
+    architecture is the one that knows the names, the width that of the first convolution.
 
     Args:
         path: as for `load`.
@@ -125,9 +145,9 @@ def read_card(path: str | os.PathLike[str]) -> Card:
     file = locate(path)
     tensors, card = _read(file)
     if card is None:
-        channels = _network(tensors, file)["block1_conv1"]["bias"].size
-        preprocessing = "torch" if vgg16_names.naming(tensors) == "torchvision" else "caffe"
-        card = Card(width=channels / fcn.CHANNELS[0], preprocessing=preprocessing)
+        params, architecture = _network(tensors, file), _architecture(tensors)
+        preprocessing = "torch" if NAMES[architecture].naming(tensors) == "torchvision" else "caffe"
+        card = Card(architecture=architecture, width=_width(params, architecture), preprocessing=preprocessing)
     return card
 
 
@@ -153,9 +173,9 @@ def save(
     if file.suffix != ".safetensors":
         raise ValueError(f"path={str(file)!r}: weights are written as .safetensors; choose such a name.")
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
-    _network(tensors, file, width=card.width)
+    _network(tensors, file, card)
     tensors |= {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
-    tensors = {name: vgg16_names.float32(name, x) for name, x in tensors.items()}
+    tensors = {name: named_arrays.float32(name, x) for name, x in tensors.items()}
     metadata = {CARD_KEY: json.dumps(dataclasses.asdict(card), allow_nan=False)}
     _write_atomically(file, safetensors.numpy.save(tensors, metadata=metadata))
 
@@ -186,15 +206,34 @@ def locate(path: str | os.PathLike[str]) -> Path:
     return found
 
 
-def _network(tensors: vgg16_names.Tensors, file: Path, *, width: float | None = None) -> fcn.Params:
-    """The file's arrays as a network, or an error that names the file."""
+def _network(tensors: named_arrays.Tensors, file: Path, card: Card | None = None) -> fcn.Params:
+    """The file's arrays as the network that its card, or else its names, say; or an error that names the file."""
     try:
-        return vgg16_names.to_params(tensors, width=width)
+        architecture = card.architecture if card else _architecture(tensors)
+        return NAMES[architecture].to_params(tensors, width=card.width if card else None)
     except ValueError as error:
         raise ValueError(f"weights file {str(file)!r}: {error}") from error
 
 
-def _read(file: Path) -> tuple[vgg16_names.Tensors, Card | None]:
+def _architecture(tensors: named_arrays.Tensors) -> str:
+    """The network that knows most of the names."""
+    known = {architecture: names.known(tensors) for architecture, names in NAMES.items()}
+    if not any(known.values()):
+        raise ValueError(
+            "no VGG-16 and no ResNet-50: expected names such as 'block1_conv1/kernel', 'features.0.weight' or "
+            f"'layer1.0.conv1.weight', found {named_arrays.listed(tensors) or 'nothing'}"
+        )
+    return max(known, key=lambda architecture: known[architecture])
+
+
+def _width(params: fcn.Params, architecture: str) -> float:
+    """Channels of the first convolution as a multiple of the published network's."""
+    if architecture == "resnet50":
+        return params["block1_conv"]["kernel"].shape[3] / resnet.CHANNELS
+    return params["block1_conv1"]["bias"].size / fcn.CHANNELS[0]
+
+
+def _read(file: Path) -> tuple[named_arrays.Tensors, Card | None]:
     """Every array of a file under the file's own names, and its card if it is one of ours."""
     try:
         match file.suffix:
@@ -226,7 +265,7 @@ def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:
     return None if text is None else Card(**json.loads(text))
 
 
-def _without_prefix(tensors: vgg16_names.Tensors) -> vgg16_names.Tensors:
+def _without_prefix(tensors: named_arrays.Tensors) -> named_arrays.Tensors:
     """The same under the names that they had before torch's data-parallel wrapper put `module.` in front."""
     return {name.removeprefix("module."): x for name, x in tensors.items()}
 

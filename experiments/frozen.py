@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from dsr_jax import fcn
+from dsr_jax import fcn, networks
 from experiments.batches import ImageViews
 from experiments.run import write_json
 
@@ -144,6 +144,6 @@ def _frozen(params: fcn.Params, trunk: Any) -> Callable[..., tuple[jax.Array, ja
     def run(pixels: jax.Array, sizes: jax.Array) -> tuple[jax.Array, jax.Array]:
         inputs = fcn.zero_outside(fcn.preprocess(pixels, trunk.convention), sizes)
         blocks = (1, trunk.frozen_blocks)
-        return fcn.apply(params, inputs, sizes, output_stride=trunk.output_stride, blocks=blocks)
+        return networks.apply(params, inputs, sizes, output_stride=trunk.output_stride, blocks=blocks)
 
     return run

@@ -72,14 +72,20 @@ def _reconstruction(
     found = match.explain(probe_map, gallery_map, l1=l1, scales=scales)
     return report.Reconstruction(
         f"{probes.names[probe]} from {gallery.names[image]}",
-        probes.pictures[probe],
-        gallery.pictures[image],
+        covered(probes.pictures[probe], probe_map, stride),
+        covered(gallery.pictures[image], gallery_map, stride),
         found.codes,
         found.rebuilt,
         found.distance,
         stride,
         bool(probes.identities[probe] == gallery.identities[image]),
     )
+
+
+def covered(picture: np.ndarray, values: np.ndarray, stride: int) -> np.ndarray:
+    """The picture, black beyond its end where the last cells of its map reach beyond it (those of ResNet-50 may)."""
+    beyond = [max(0, cells * stride - side) for cells, side in zip(values.shape[:2], picture.shape[:2], strict=True)]
+    return np.pad(picture, [(0, beyond[0]), (0, beyond[1]), (0, 0)])
 
 
 def _first_draw(result: comparison.Result, probe: int) -> tuple[np.ndarray, np.ndarray]:

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dsr_jax import fcn, torch_file, vgg16_names, weights
+from dsr_jax import fcn, resnet, resnet50_names, torch_file, vgg16_names, weights
 
 from .conftest import ROOT
-from .reference import vgg16_torch
+from .reference import resnet50_torch, vgg16_torch
 
 REFERENCE = ROOT / "tests" / "reference"
 TINY = 1 / 64
@@ -159,7 +159,9 @@ def test_save_refuses_what_load_would(tmp_path, tiny):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("bad", [{"preprocessing": "RGB"}, {"output_stride": 8}, {"width": 0.0}])
+@pytest.mark.parametrize(
+    "bad", [{"architecture": "osnet"}, {"preprocessing": "RGB"}, {"output_stride": 8}, {"width": 0.0}]
+)
 def test_impossible_cards(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         weights.Card(**bad)
@@ -330,3 +332,119 @@ def test_a_tensor_beyond_its_storage_is_refused(offset, size, stride):
 def test_naming_is_that_of_most_names():
     assert vgg16_names.naming(["block1_conv1/kernel"]) == "Keras"
     assert vgg16_names.naming(["block1_conv1.kernel", "head.kernel"]) == "dsr_jax"
+
+
+# ResNet-50
+
+
+STORED = {name: np.asarray(x) for name, x in resnet50_torch.arrays().items()}
+
+
+@pytest.fixture
+def resnet50() -> fcn.Params:
+    return resnet50_names.to_params(STORED)
+
+
+def test_resnet50_of_torchvision(tmp_path, resnet50):
+    """The same from every format, with and without classifier and counters."""
+    stripped = {name: x for name, x in STORED.items() if not name.startswith("fc.") and x.ndim}
+    np.savez(tmp_path / "all.npz", **STORED)
+    np.savez(tmp_path / "stripped.npz", **stripped)
+    wrapped = {f"module.{name}": x for name, x in STORED.items()}
+    safetensors.numpy.save_file(wrapped, tmp_path / "wrapped.safetensors")
+    files = [
+        REFERENCE / "resnet50_tiny.pth",
+        *(tmp_path / n for n in ("all.npz", "stripped.npz", "wrapped.safetensors")),
+    ]
+    for file in files:
+        assert_same(weights.load(file), resnet50)
+        assert weights.read_card(file) == weights.Card("resnet50", width=TINY, preprocessing="torch")
+    kernel = STORED["layer3.5.conv2.weight"].transpose(2, 3, 1, 0)
+    np.testing.assert_array_equal(resnet50["block4f_conv2"]["kernel"], kernel)
+    np.testing.assert_array_equal(resnet50["block2a_shortcut_norm"]["var"], STORED["layer1.0.downsample.1.running_var"])
+    np.testing.assert_array_equal(resnet50["block1_norm"]["scale"], STORED["bn1.weight"])
+    shapes = jax.eval_shape(functools.partial(resnet.init, width=TINY), jax.random.key(0))
+    assert jax.tree.map(jnp.shape, resnet50) == jax.tree.map(jnp.shape, shapes)
+
+
+def test_resnet50_of_ours_comes_back_bit_for_bit(tmp_path, resnet50):
+    card = weights.Card("resnet50", TINY, 16, "torch", {"size": [256, 128]})
+    head = {"kernel": np.ones((32, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    weights.save(tmp_path, resnet50, card, head=head)
+    assert_same(weights.load(tmp_path), resnet50)
+    assert weights.read_card(tmp_path) == card
+    assert_same(weights.load_head(tmp_path, classes=3), head)
+    with pytest.raises(ValueError, match=r"(?s)not a VGG-16.*missing: block1_conv1.kernel"):
+        weights.save(tmp_path, resnet50, weights.Card("vgg16", TINY))
+
+
+def test_files_written_before_cards_named_a_network(tmp_path, tiny):
+    """A card without architecture is a VGG-16's."""
+    arrays = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in tiny.items() for leaf, x in leaves.items()}
+    card = json.dumps({"width": TINY, "output_stride": 16})
+    safetensors.numpy.save_file(arrays, tmp_path / "old.safetensors", metadata={"dsr_jax.card": card})
+    assert_same(weights.load(tmp_path / "old.safetensors"), tiny)
+    assert weights.read_card(tmp_path / "old.safetensors") == weights.Card(width=TINY, output_stride=16)
+
+
+def test_the_classifier_of_torchvision(tmp_path):
+    head = weights.load_head(REFERENCE / "resnet50_tiny.pth")
+    np.testing.assert_array_equal(head["kernel"], STORED["fc.weight"].T)
+    np.testing.assert_array_equal(head["bias"], STORED["fc.bias"])
+    with pytest.raises(ValueError, match="resnet50_tiny.pth.*its classifier has 5 classes, 751 are needed"):
+        weights.load_head(REFERENCE / "resnet50_tiny.pth", classes=751)
+    np.savez(tmp_path / "none.npz", **{k: x for k, x in STORED.items() if not k.startswith("fc.")})
+    assert weights.load_head(tmp_path / "none.npz", classes=751) == {}
+    assert weights.load_head(REFERENCE / "vgg16_tiny.pth") == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fc.weight": np.ones((5, 7), np.float32)}, r"fc.weight \(5, 7\).*do not fit: expected \(classes, 32\)"),
+        ({"fc.bias": np.ones(4, np.float32)}, r"fc.bias \(4,\) do not fit"),
+        ({"fc.bias": None}, "has fc.weight but no fc.bias"),
+        ({"fc.bias": np.full(5, np.nan, np.float32)}, "fc.bias has 5 NaN"),
+    ],
+)
+def test_a_broken_classifier_is_refused_and_the_network_is_not(tmp_path, resnet50, change, message):
+    np.savez(tmp_path / "x.npz", **{k: x for k, x in {**STORED, **change}.items() if x is not None})
+    with pytest.raises(ValueError, match=f"x.npz.*{message}"):
+        weights.load_head(tmp_path / "x.npz")
+    assert_same(weights.load(tmp_path / "x.npz"), resnet50)
+
+
+def relatives() -> dict[str, tuple[dict[str, np.ndarray], str]]:
+    """Other networks under torchvision's names, and what must be said of them."""
+    basic = {}
+    for layer, count in enumerate((2, 2, 2, 2), start=1):
+        for unit in range(count):
+            for number in (1, 2):
+                basic[f"layer{layer}.{unit}.conv{number}.weight"] = np.ones((1, 1, 3, 3), np.float32)
+    wide = {**STORED, "layer1.0.conv1.weight": np.ones((2, 1, 1, 1), np.float32)}
+    no_statistics = {k: x for k, x in STORED.items() if "running" not in k}
+    one_lacking = {k: x for k, x in STORED.items() if k != "layer2.1.bn2.running_var"}
+    extra = {**STORED, "layer4.2.se.weight": np.ones(3, np.float32)}
+    deep = resnet50_torch.arrays(units=(3, 4, 23, 3))
+    return {
+        "resnet18": ({"conv1.weight": np.ones((1, 3, 7, 7), np.float32), **basic}, "it seems to be a ResNet-18"),
+        "resnet101": (deep, "it seems to be a ResNet-101\n  unexpected: layer3.6.conv1.weight"),
+        "wide": (wide, "a Wide ResNet or a ResNeXt"),
+        "no_statistics": (no_statistics, "batch-norm statistics are missing.*\n  missing: bn1.running_mean"),
+        "one_lacking": (one_lacking, "batch-norm statistics are missing.*\n  missing: layer2.1.bn2.running_var$"),
+        "extra": (extra, "torchvision names;\n  unexpected: layer4.2.se.weight$"),
+    }
+
+
+@pytest.mark.parametrize("name", relatives())
+def test_relatives_of_resnet50_are_named(tmp_path, name):
+    arrays, message = relatives()[name]
+    np.savez(tmp_path / f"{name}.npz", **{key: np.asarray(x) for key, x in arrays.items()})
+    with pytest.raises(ValueError, match=f"(?s){name}.npz.*not a ResNet-50 of width 0.015625.*{message}"):
+        weights.load(tmp_path / f"{name}.npz")
+
+
+def test_negative_variances_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", **{**STORED, "bn1.running_var": np.array([-0.5], np.float32)})
+    with pytest.raises(ValueError, match="x.npz.*bn1.running_var holds negative variances, down to -0.5"):
+        weights.load(tmp_path / "x.npz")

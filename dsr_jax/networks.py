@@ -1,0 +1,142 @@
+"""VGG-16 (`fcn`) or ResNet-50 (`resnet`), whichever the parameters are of, behind one function.
+
+Everything that takes "a network's parameters" (extraction, training, the runners) goes through here, so that a weights
+file alone decides which network runs (Sec. 3.1 against Sec. 4.7).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from dsr_jax import fcn, resnet
+from dsr_jax.fcn import Params
+
+FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # each one's first layer says which it is
+LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
+INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
+
+
+def architecture(params: Params) -> str:
+    """Which network the parameters are of, "vgg16" or "resnet50".
+
+    Raises:
+      ValueError: if they are of neither.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks
+      >>> networks.architecture(fcn.init(jax.random.key(0), width=0.125))
+      'vgg16'
+    """
+    for layer, name in FIRST.items():
+        if layer in params:
+            return name
+    raise ValueError(
+        f"params must be those of fcn or resnet, as weights.load returns them, got layers {', '.join(list(params)[:5])}"
+    )
+
+
+def channels(params: Params) -> int:
+    """The d of the network's (h, w, d) maps.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks
+      >>> networks.channels(fcn.init(jax.random.key(0), width=0.125))
+      64
+    """
+    return int(params[LAST[architecture(params)]]["kernel"].shape[3])
+
+
+def apply(
+    params: Params,
+    images: Float[Array, "batch height width channels"],
+    sizes: Int[Array, "batch 2"] | None = None,
+    *,
+    output_stride: int = 32,
+    blocks: tuple[int, int] = (1, 5),
+    frozen_blocks: int = 0,
+    dtype: Any = jnp.float32,
+) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
+    """`fcn.apply` or `resnet.apply`; both networks have five blocks.
+
+    Args:
+      params: the network's parameters.
+      images: (B, H, W, 3), zero beyond each image's size, or the output of block k - 1 with ``blocks=(k, ...)``.
+      sizes: (B, 2) true heights and widths; default: no padding.
+      output_stride: pixels per cell of the maps: 32, or 16 (VGG-16 without its last pool, ResNet-50 with a last stride
+        of 1).
+      blocks: first and last block to run.
+      frozen_blocks: no gradient flows into blocks 1 to ``frozen_blocks``.
+      dtype: type of the computation, float32 or bfloat16.
+
+    Returns:
+      maps: (B, h, w, d).
+      map_sizes: (B, 2), ``floor(size / output_stride)`` of VGG-16, ``ceil`` of ResNet-50.
+
+    Raises:
+      ValueError: as `fcn.apply` and `resnet.apply`.
+    """
+    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
+    if architecture(params) == "vgg16":
+        return fcn.apply(params, images, sizes, output_stride=output_stride, **options)
+    return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
+
+
+def train(
+    params: Params,
+    images: Float[Array, "batch height width channels"],
+    sizes: Int[Array, "batch 2"] | None = None,
+    *,
+    output_stride: int = 32,
+    blocks: tuple[int, int] = (1, 5),
+    frozen_blocks: int = 0,
+    dtype: Any = jnp.float32,
+) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
+    """As `apply`, normalised by the batch where the network has batch normalisation.
+
+    Args:
+      params: as for `apply`, like all that follows.
+      images: (B, H, W, 3).
+      sizes: (B, 2).
+      output_stride: 32 or 16.
+      blocks: first and last block to run.
+      frozen_blocks: blocks without gradient, whose running statistics stay.
+      dtype: float32 or bfloat16.
+
+    Returns:
+      maps: as of `apply`.
+      map_sizes: as of `apply`.
+      statistics: the running statistics after this batch (`resnet.join` puts them in place); empty for VGG-16.
+
+    Raises:
+      ValueError: as `apply`.
+    """
+    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
+    if architecture(params) == "vgg16":
+        return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
+    return resnet.train(params, images, sizes, last_stride=last_stride(output_stride), **options)
+
+
+def last_stride(output_stride: int) -> int:
+    """The stride of ResNet-50's block 5 that makes maps of this many pixels per cell.
+
+    Raises:
+      ValueError: for another stride than 16 and 32.
+    """
+    if output_stride not in (16, 32):
+        raise ValueError(f"output_stride must be 16 or 32, got {output_stride}")
+    return output_stride // 16
+
+
+def init(architecture: str, key: jax.Array, *, width: float = 1.0) -> Params:
+    """Random parameters of a network by name.
+
+    Raises:
+      ValueError: for another name, or a width that is not positive.
+    """
+    if architecture not in INIT:
+        raise ValueError(f"architecture must be one of {', '.join(INIT)}, got {architecture!r}")
+    return INIT[architecture](key, width=width)

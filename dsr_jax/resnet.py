@@ -1,0 +1,402 @@
+"""ResNet-50 up to res5c and pool5, for images of any size (Sec. 4.7: whole people, Market-1501).
+
+torchvision's network (the variant called 1.5: a unit's stride is that of its 3x3 convolution). Five blocks, numbered as
+in the paper's names: block 1 is the 7x7 convolution and the 3x3 max-pool, blocks 2 to 5 are 3, 4, 6 and 3 bottleneck
+units ("block5c" is res5c, torchvision's ``layer4.2``). Every strided layer makes ceil(n / 2) of n cells, as torch's
+floor arithmetic does with its padding: 256 x 128 pixels become 8 x 4 x 2048, with ``last_stride=1`` (no stride in
+block 5) 16 x 8 x 2048.
+
+Images of different sizes share a batch by zero padding, as in `fcn`: outside the true area activations are set back to
+zero after every normalised layer, and padded positions never enter the statistics of a batch. `apply` normalises by
+the running statistics, `train` by those of the batch, and returns the running ones moved on.
+
+The parameters are ``{"block1_conv": {"kernel"}, "block1_norm": {"scale", "bias", "mean", "var"}, "block2a_conv1": ...,
+"block2a_shortcut_conv": ...}``; mean and var are the running statistics, which no gradient reaches (see `split`).
+"""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from dsr_jax import convolution, losses
+from dsr_jax.fcn import Params, he_normal, zero_outside
+
+UNITS = {2: 3, 3: 4, 4: 6, 5: 3}  # bottleneck units of each block
+CHANNELS = 64  # of the stem and of the first bottleneck; they double from block to block
+EXPANSION = 4  # a unit's outputs per bottleneck channel
+EPSILON = 1e-5
+MOMENTUM = 0.1  # share of the batch in the new running statistics, as torch counts it
+STATISTICS = ("mean", "var")
+
+
+class BatchNorm(nnx.Module):
+    """Normalisation of channels, by running statistics or by those of the batch's true positions; in float32."""
+
+    def __init__(self, channels: int):
+        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        self.mean, self.var = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
+
+    def __call__(self, x: jax.Array, sizes: jax.Array, momentum: float | None) -> jax.Array:
+        """``momentum=None`` leaves the running statistics as they are, and normalises by them."""
+        values = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+        mean, var = self.mean[...], self.var[...]
+        if momentum is not None:
+            mean, var = self._measure(values, sizes, momentum)
+        factor = jax.lax.rsqrt(var + EPSILON) * self.scale[...]
+        shift = self.bias[...] - mean * factor
+        return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
+
+    def _measure(self, x: jax.Array, sizes: jax.Array, momentum: float) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of the true positions; the running ones move towards them, the variance unbiased."""
+        count = jnp.maximum(jnp.sum(jnp.prod(sizes, axis=1)), 1).astype(x.dtype)
+        mean = jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2)) / count
+        var = jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2)) / count
+        unbiased = var * count / jnp.maximum(count - 1, 1)
+        for statistic, value in ((self.mean, mean), (self.var, unbiased)):
+            kept = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
+            statistic[...] = (1 - momentum) * statistic[...] + momentum * kept
+        return mean, var
+
+
+class ResNet50(nnx.Module):
+    """The convolutions and their normalisations; how they are joined is `_forward`'s business."""
+
+    def __init__(self, width: float, *, last_stride: int, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+        for name, (side, _, width_in, width_out) in shapes(width).items():
+            options: dict[str, Any] = {
+                "strides": _stride(name, last_stride),
+                "padding": side // 2,
+                "use_bias": False,
+                "dtype": dtype,
+                "conv_general_dilated": _convolve,
+                "rngs": rngs,
+            }
+            setattr(self, name, nnx.Conv(width_in, width_out, (side, side), **options))
+            setattr(self, norm(name), BatchNorm(width_out))
+
+
+def init(key: jax.Array, *, width: float = 1.0) -> Params:
+    """Random parameters (He initialisation) of a network ``width`` times as wide as ResNet-50.
+
+    Args:
+      key: a JAX random key.
+      width: multiplier of all channel counts; the narrowest has at least one.
+
+    Returns:
+      The parameters, a nested dictionary of float32 arrays; running means 0 and variances 1.
+
+    Raises:
+      ValueError: if ``width`` is not positive.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import resnet
+      >>> resnet.init(jax.random.key(0), width=0.125)["block5c_conv3"]["kernel"].shape
+      (1, 1, 64, 256)
+    """
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width}; 1.0 is ResNet-50, 0.25 a small version")
+    params: Params = {}
+    kernels = he_normal(key, shapes=tuple(shapes(width).values()))
+    for name, kernel in zip(shapes(width), kernels, strict=True):
+        channels = kernel.shape[3]
+        params[name] = {"kernel": kernel}
+        params[norm(name)] = {
+            "scale": jnp.ones(channels),
+            "bias": jnp.zeros(channels),
+            "mean": jnp.zeros(channels),
+            "var": jnp.ones(channels),
+        }
+    return params
+
+
+def apply(
+    params: Params,
+    images: Float[Array, "batch height width channels"],
+    sizes: Int[Array, "batch 2"] | None = None,
+    *,
+    last_stride: int = 2,
+    blocks: tuple[int, int] = (1, 5),
+    frozen_blocks: int = 0,
+    dtype: Any = jnp.float32,
+) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
+    """Spatial feature maps (res5c) of a batch of zero-padded images, normalised by the running statistics.
+
+    Args:
+      params: the network's parameters.
+      images: (B, H, W, 3), zero beyond each image's size, in the input convention of the weights: "torch" for
+        torchvision's (see `fcn.preprocess`). With ``blocks=(k, ...)``, k > 1: the output of block k - 1 instead.
+      sizes: (B, 2) true heights and widths in pixels (or cells of the given activations); default: no padding.
+      last_stride: stride of block 5: 2 (one cell per 32 pixels) or 1 (per 16).
+      blocks: first and last block to run, so that a frozen prefix can be computed once and kept.
+      frozen_blocks: no gradient flows into blocks 1 to ``frozen_blocks``, and none is computed for them.
+      dtype: type of the convolutions, float32 or bfloat16; normalisation is in float32 in any case.
+
+    Returns:
+      maps: (B, h, w, d) of type ``dtype``, zero beyond each map's size.
+      map_sizes: (B, 2) true heights and widths of the maps: ``ceil(size / 32)``, or 16 with ``last_stride=1``.
+
+    Raises:
+      ValueError: if the padded images are smaller than one output cell, or an argument is out of its range.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dsr_jax import resnet
+      >>> params = resnet.init(jax.random.key(0), width=0.0625)
+      >>> maps, sizes = jax.jit(resnet.apply)(params, jnp.zeros((1, 256, 120, 3)))
+      >>> maps.shape, sizes.tolist()
+      ((1, 8, 4, 128), [[8, 4]])
+    """
+    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
+    maps, map_sizes, _ = _forward(params, images, sizes, None, last_stride=last_stride, **options)
+    return maps, map_sizes
+
+
+def train(
+    params: Params,
+    images: Float[Array, "batch height width channels"],
+    sizes: Int[Array, "batch 2"] | None = None,
+    *,
+    momentum: float = MOMENTUM,
+    last_stride: int = 2,
+    blocks: tuple[int, int] = (1, 5),
+    frozen_blocks: int = 0,
+    dtype: Any = jnp.float32,
+) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
+    """As `apply`, normalised by the statistics of the batch's true positions; the frozen blocks by their running ones.
+
+    Args:
+      params: as for `apply`, like all that is not named here.
+      images: (B, H, W, 3).
+      sizes: (B, 2).
+      momentum: share of this batch in the new running statistics; torch's default is 0.1.
+      last_stride: 2 or 1.
+      blocks: first and last block to run.
+      frozen_blocks: blocks without gradient, whose running statistics stay.
+      dtype: float32 or bfloat16.
+
+    Returns:
+      maps: as of `apply`.
+      map_sizes: as of `apply`.
+      statistics: ``{"block1_norm": {"mean", "var"}, ...}``, the running statistics after this batch: `join` puts them
+        into the parameters.
+
+    Raises:
+      ValueError: as `apply`, and if ``momentum`` is not in [0, 1].
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dsr_jax import resnet
+      >>> params = resnet.init(jax.random.key(0), width=0.03)
+      >>> maps, sizes, statistics = resnet.train(params, jnp.ones((2, 32, 32, 3)), blocks=(1, 1))
+      >>> float(resnet.join(params, statistics)["block1_norm"]["mean"][0]) == 0.0
+      False
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must be in [0, 1], got {momentum}; torch's default is 0.1")
+    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
+    return _forward(params, images, sizes, float(momentum), last_stride=last_stride, **options)
+
+
+def pool5(maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]) -> Float[Array, "batch d"]:
+    """The mean of each map over its true area, in float32: the vector of Table 4's first row.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import resnet
+      >>> resnet.pool5(jnp.zeros((1, 4, 2, 3)).at[0, :2].set(1.0), jnp.array([[2, 2]])).tolist()
+      [[1.0, 1.0, 1.0]]
+    """
+    return losses.pooled(maps.astype(jnp.float32), map_sizes)
+
+
+def split(params: Params) -> tuple[Params, Params]:
+    """What is trained, and the running statistics, which an optimiser must not touch: `join` undoes it.
+
+    Example:
+      >>> from dsr_jax import resnet
+      >>> resnet.split({"n": {"scale": 1, "bias": 2, "mean": 3, "var": 4}, "c": {"kernel": 5}})
+      ({'n': {'scale': 1, 'bias': 2}, 'c': {'kernel': 5}}, {'n': {'mean': 3, 'var': 4}})
+    """
+    trained = {name: {k: x for k, x in leaves.items() if k not in STATISTICS} for name, leaves in params.items()}
+    kept = {name: {k: x for k, x in leaves.items() if k in STATISTICS} for name, leaves in params.items()}
+    return trained, {name: leaves for name, leaves in kept.items() if leaves}
+
+
+def join(params: Params, statistics: Params) -> Params:
+    """The parameters with these running statistics in the place of their own.
+
+    Example:
+      >>> from dsr_jax import resnet
+      >>> resnet.join({"n": {"scale": 1, "mean": 2}}, {"n": {"mean": 3}})
+      {'n': {'scale': 1, 'mean': 3}}
+    """
+    return {name: {**leaves, **statistics.get(name, {})} for name, leaves in params.items()}
+
+
+def shapes(width: float = 1.0) -> dict[str, tuple[int, int, int, int]]:
+    """The (side, side, in, out) kernel of every convolution by name, in the order of computation.
+
+    Example:
+      >>> from dsr_jax import resnet
+      >>> len(resnet.shapes()), resnet.shapes()["block3a_conv2"]
+      (53, (3, 3, 128, 128))
+    """
+    stem = max(1, round(width * CHANNELS))
+    found, width_in = {"block1_conv": (7, 7, 3, stem)}, stem
+    for block, units in UNITS.items():
+        narrow = stem * 2 ** (block - 2)
+        for unit in "abcdef"[:units]:
+            name = f"block{block}{unit}"
+            found[f"{name}_conv1"] = (1, 1, width_in, narrow)
+            found[f"{name}_conv2"] = (3, 3, narrow, narrow)
+            found[f"{name}_conv3"] = (1, 1, narrow, EXPANSION * narrow)
+            if unit == "a":
+                found[f"{name}_shortcut_conv"] = (1, 1, width_in, EXPANSION * narrow)
+            width_in = EXPANSION * narrow
+    return found
+
+
+def _names(width: float) -> list[str]:
+    """The names of all arrays."""
+    kernels = list(shapes(width))
+    norms = [f"{norm(name)}.{leaf}" for name in kernels for leaf in ("scale", "bias", *STATISTICS)]
+    return [f"{name}.kernel" for name in kernels] + norms
+
+
+def norm(convolution_name: str) -> str:
+    """The name of a convolution's normalisation."""
+    return convolution_name.replace("conv", "norm")
+
+
+def block_stride(block: int, last_stride: int = 2) -> int:
+    """Pixels per cell after ``block`` blocks (0: the image itself)."""
+    return (1, 4, 4, 8, 16, 16 * last_stride)[block]
+
+
+def _forward(
+    params: Params,
+    images: jax.Array,
+    sizes: jax.Array | None,
+    momentum: float | None,
+    *,
+    last_stride: int,
+    blocks: tuple[int, int],
+    frozen_blocks: int,
+    dtype: Any,
+) -> tuple[jax.Array, jax.Array, Params]:
+    """Maps, their sizes, and the running statistics as they are afterwards."""
+    _check(images, last_stride, blocks, frozen_blocks)
+    if sizes is None:
+        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]), jnp.int32)
+    network = _network(params, last_stride, dtype)
+    x = jnp.asarray(images, dtype)
+    for block in range(blocks[0], blocks[1] + 1):
+        moved = None if block <= frozen_blocks else momentum
+        if block == 1:
+            sizes = _halved(sizes)
+            x = _pool(_layer(network, "block1_conv", x, sizes, moved))
+            sizes = _halved(sizes)
+            x = zero_outside(x, sizes)  # a pool reaches one cell beyond the true area
+        for unit in "abcdef"[: UNITS.get(block, 0)]:
+            x, sizes = _unit(network, f"block{block}{unit}", x, sizes, moved)
+        if block <= frozen_blocks:
+            x = jax.lax.stop_gradient(x)
+    return x, sizes, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+
+
+def _check(images: jax.Array, last_stride: int, blocks: tuple[int, int], frozen_blocks: int) -> None:
+    """Raises ValueError, see `apply`."""
+    first, last = blocks
+    if last_stride not in (1, 2):
+        raise ValueError(f"last_stride must be 1 or 2, got {last_stride}")
+    if not 1 <= first <= last <= 5:
+        raise ValueError(f"blocks must be (first, last) with 1 <= first <= last <= 5, got {blocks}")
+    if not 0 <= frozen_blocks <= 5:
+        raise ValueError(f"frozen_blocks must be 0 (none) to 5, got {frozen_blocks}")
+    smallest = block_stride(last, last_stride) // block_stride(first - 1, last_stride)
+    if min(images.shape[1:3]) < smallest:
+        raise ValueError(
+            f"images of {images.shape[1]} x {images.shape[2]} are smaller than one output cell: "
+            f"the smallest legal size is {smallest} x {smallest}"
+        )
+
+
+def _unit(
+    network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, momentum: float | None
+) -> tuple[jax.Array, jax.Array]:
+    """A bottleneck and what by-passes it: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
+    after = _halved(sizes) if getattr(network, f"{name}_conv2").strides == 2 else sizes
+    y = _layer(network, f"{name}_conv1", x, sizes, momentum)
+    y = _layer(network, f"{name}_conv2", y, after, momentum)
+    y = _normalised(network, f"{name}_conv3", y, after, momentum)
+    if hasattr(network, f"{name}_shortcut_conv"):
+        x = _normalised(network, f"{name}_shortcut_conv", x, after, momentum)
+    return zero_outside(nnx.relu(x + y), after), after
+
+
+def _layer(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, momentum: float | None) -> jax.Array:
+    """Convolution, normalisation, ReLU, and zeros outside the true area."""
+    return zero_outside(nnx.relu(_normalised(network, name, x, sizes, momentum)), sizes)
+
+
+def _normalised(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, momentum: float | None) -> jax.Array:
+    """Convolution and normalisation; sizes are those after the convolution."""
+    return getattr(network, norm(name))(getattr(network, name)(x), sizes, momentum)
+
+
+def _convolve(images: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **_: Any) -> jax.Array:
+    """What Flax calls with the arguments of `jax.lax.conv_general_dilated`: the fastest way to the same numbers."""
+    if kernel.shape[:2] == (1, 1):
+        return jnp.einsum("bhwc,cd->bhwd", images[:, :: strides[0], :: strides[1]], kernel[0, 0])
+    if kernel.shape[:2] == (3, 3) and strides == (1, 1):
+        return convolution.convolve(images, kernel)
+    return jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=convolution.LAYOUT)
+
+
+def _pool(x: jax.Array) -> jax.Array:
+    """3 x 3 max-pooling, stride 2, padding 1, of what is >= 0 (so that zeros are no more than torch's -infinity)."""
+    for axis in (1, 2):
+        outputs = -(-x.shape[axis] // 2)
+        padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)])
+        windows = (jax.lax.slice_in_dim(padded, k, k + 2 * outputs - 1, 2, axis) for k in range(3))
+        x = functools.reduce(jnp.maximum, windows)
+    return x
+
+
+def _halved(sizes: jax.Array) -> jax.Array:
+    """Cells after a strided layer: torch's floor((n + 2 padding - side) / 2) + 1, which is ceil(n / 2)."""
+    return (sizes + 1) // 2
+
+
+def _stride(name: str, last_stride: int) -> int:
+    """The stride of a convolution: those of a block are in its first unit, and block 2 follows a pool."""
+    if name == "block1_conv":
+        return 2
+    strided = name[6] == "a" and name.endswith(("_conv2", "_shortcut_conv"))
+    return {"2": 1, "5": last_stride}.get(name[5], 2) if strided else 1
+
+
+def _row(channels: jax.Array, like: jax.Array) -> jax.Array:
+    """One number per channel, against activations."""
+    return channels.astype(like.dtype)[None, None, None, :]
+
+
+def _network(params: Mapping[str, Any], last_stride: int, dtype: Any) -> ResNet50:
+    """The module with ``params`` in it; the channel counts are read off the first kernel."""
+    stem = params.get("block1_conv", {}).get("kernel")
+    width = 1.0 if stem is None else stem.shape[-1] / CHANNELS
+    lacking = [name for name in _names(width) if name.split(".")[1] not in params.get(name.split(".")[0], {})]
+    if lacking:
+        raise ValueError(
+            f"params are not those of a ResNet-50: they lack {', '.join(lacking[:3])} ({len(lacking)} arrays in all); "
+            "pass what resnet.init or weights.load returned, running statistics included (resnet.join puts them back)"
+        )
+    network = nnx.eval_shape(lambda: ResNet50(width, last_stride=last_stride, dtype=dtype, rngs=nnx.Rngs(0)))
+    nnx.update(network, params)
+    return network
