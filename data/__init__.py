@@ -127,10 +127,7 @@ def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
     prepared = dataset_builder(dataset, data_dir=data_dir)
     if not prepared.is_built:
         if dataset != "synthetic":
-            raise ValueError(
-                f"{dataset} is not prepared in {Path(data_dir)}: run\n"
-                f"  python -m data.prepare --dataset={dataset} --source=PATH --data_dir={Path(data_dir)}"
-            )
+            raise prepared.absence()
         listing = prepared.listing(None)
         build(prepared, listing, fingerprint=listing.fingerprint())
         prepared = dataset_builder(dataset, data_dir=data_dir)

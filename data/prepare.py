@@ -24,7 +24,7 @@ from absl import app, flags
 
 import data
 from data.builder import Builder, build
-from data.listing import checked
+from data.listing import Listing, checked
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Source
 
 
@@ -56,7 +56,7 @@ def prepare(
     builder = data.dataset_builder(dataset, data_dir=data_dir)
     if builder.is_built and not overwrite and source is None:
         return builder
-    listing = builder.listing(source)
+    listing = _listing(builder, source)
     fingerprint = listing.fingerprint(progress=progress)
     if builder.is_built and not overwrite:
         if fingerprint != builder.info.metadata["fingerprint"]:
@@ -71,6 +71,16 @@ def prepare(
         good, skipped = listing, []  # what is drawn cannot be damaged
     build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
     return data.dataset_builder(dataset, data_dir=data_dir)
+
+
+def _listing(builder: Builder, source: Path | None) -> Listing:
+    """What is to be built; where no source is named, an older data set is the more likely reason to say so."""
+    try:
+        return builder.listing(source)
+    except ValueError as error:
+        if source is None and builder.other_versions:
+            raise builder.absence() from error
+        raise
 
 
 def table(sources: Sequence[Source]) -> str:
@@ -109,6 +119,10 @@ def remarks(builder: Builder) -> list[str]:
     lines += metadata.get("remarks", [])  # sets that were built before there were remarks have none
     if skipped := metadata["skipped"]:
         lines += [f"{len(skipped):,} images were left out:", *(f"  {line}" for line in skipped)]
+    lines += [
+        f"{path} was written by another version of the builder: delete it if no other checkout reads it."
+        for path in builder.other_versions
+    ]
     if labels := list(metadata["labels"].items()):
         some = ", ".join(f"{label} = {number}" for number, label in labels[:8])
         lines.append(f"Identities were numbered: {some}{', ...' if len(labels) > 8 else ''}")

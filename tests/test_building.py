@@ -1,0 +1,215 @@
+"""A data set is there whole or not at all: killed, out of space, two at once, changed sources, other versions."""
+
+import errno
+import fcntl
+import functools
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import data
+from data import placing
+from data.builder import Builder, build
+from data.listing import Listing, Record
+from data.prepare import prepare, remarks
+from tests.test_data import ROWS, people_csv
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def listing(value: int = 0, *, count: int = 2, size: int = 50) -> Listing:
+    records = [Record(f"{i}.png", i, 0, functools.partial(bytes, [value] * size)) for i in range(count)]
+    return Listing({"probe": records})
+
+
+def sums(root: Path) -> dict[str, str]:
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def builder_in(place: Path) -> Builder:
+    return data.dataset_builder("folder", data_dir=place)
+
+
+def test_killed_anywhere_it_leaves_nothing_or_all_of_it(tmp_path):
+    command = [sys.executable, "-W", "error", "-m", "tests.killed", str(tmp_path), "6"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["first", "replacing"]
+
+
+def test_two_builds_of_one_source_are_the_same_bytes(tmp_path):
+    people_csv(tmp_path / "mine", ROWS)
+    command = [sys.executable, "-m", "data.prepare", "--dataset=folder", f"--source={tmp_path / 'mine' / 'people.csv'}"]
+    # Another process hashes otherwise, which is what the order of a record's features hung on.
+    subprocess.run([*command, f"--data_dir={tmp_path / 'a'}"], cwd=ROOT, check=True, capture_output=True)
+    prepare("folder", tmp_path / "mine" / "people.csv", data_dir=tmp_path / "b")
+    assert sums(tmp_path / "a") == sums(tmp_path / "b") and len(sums(tmp_path / "a")) == 6
+
+
+def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):
+    """A file may not grow beyond 4 KiB here, which ArrayRecord hears of when it closes it, as on a full disk."""
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    builder = builder_in(tmp_path)
+    noise = os.urandom(8192)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+        with pytest.raises(OSError, match="cannot write the data set.*free some space, or give another --data_dir"):
+            build(builder, Listing({"probe": [Record("a", 0, 0, lambda: noise)]}), fingerprint="")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not builder.is_built and list(tmp_path.iterdir()) == []
+
+
+def test_no_space_left_has_its_number(tmp_path, monkeypatch):
+    def full(path: object, examples: object) -> None:
+        raise RuntimeError(f"write() failed: {os.strerror(errno.ENOSPC)}; writing {path}")
+
+    monkeypatch.setattr("tensorflow_datasets.core.ExampleWriter.write", lambda self, path, examples: full(path, 0))
+    with pytest.raises(OSError, match="free some space") as caught:
+        build(builder_in(tmp_path), listing(), fingerprint="")
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_two_processes_at_once_end_well(tmp_path):
+    source = people_csv(tmp_path / "mine", ROWS)
+    command = [sys.executable, "-m", "data.prepare", "--dataset=folder", f"--source={source}"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([*command, f"--data_dir={tmp_path / 'data'}"], cwd=ROOT, **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert said[0][0] == said[1][0]
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["folder"]
+
+
+def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
+    first, second = builder_in(tmp_path), builder_in(tmp_path)
+    reads, inside, go_on = [], threading.Event(), threading.Event()
+
+    def read() -> bytes:
+        reads.append(0)
+        inside.set()
+        assert go_on.wait(60)
+        return b"x"
+
+    content = Listing({"probe": [Record("a", 0, 0, read)]})
+    threads = [
+        threading.Thread(target=build, args=(one, content), kwargs={"fingerprint": "f"}) for one in (first, second)
+    ]
+    threads[0].start()
+    assert inside.wait(60)
+    threads[1].start()
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert len(reads) == 1 and first.source("probe").names == second.source("probe").names == ["a"]
+
+
+def test_another_source_built_in_the_meantime_is_said(tmp_path):
+    build(builder_in(tmp_path), listing(1), fingerprint="one")
+    with pytest.raises(ValueError, match="folder in .* is there, built from another source: pass --overwrite"):
+        build(builder_in(tmp_path), listing(2), fingerprint="two")
+    replaced = builder_in(tmp_path)
+    build(replaced, listing(2, count=3), fingerprint="two", overwrite=True)
+    assert len(replaced.source("probe")) == 3 and replaced.info.metadata["fingerprint"] == "two"
+
+
+def test_a_lock_that_its_holder_deleted_is_taken_anew(tmp_path):
+    order = []
+    with placing.locked(tmp_path, "x"):
+        waiting = threading.Thread(target=lambda: order.append(_locked_once(tmp_path)))
+        waiting.start()
+    waiting.join()
+    assert order == [True] and list(tmp_path.iterdir()) == []
+
+
+def _locked_once(place: Path) -> bool:
+    with placing.locked(place, "x"):
+        return (place / ".x.lock").exists()
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+    def fail(file: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with pytest.raises(OSError, match="file system without locks .*: prepare the data set in a local folder"):
+        build(builder_in(tmp_path), listing(), fingerprint="")
+
+
+# Versions
+
+
+class Old(Builder):
+    """A data set as older code writes it."""
+
+    VERSION = "1.0.0"
+    name = "changing"
+
+    @classmethod
+    def listing(cls, source: Path | None) -> Listing:
+        if source is None:
+            raise ValueError("--source is needed")
+        return listing()
+
+
+class New(Old):
+    """The same as newer code writes it."""
+
+    VERSION = "1.10.0"
+    name = "changing"
+
+
+@pytest.fixture
+def versions(monkeypatch):
+    monkeypatch.setitem(data.DATASETS, "changing", Old)
+    return lambda builder: monkeypatch.setitem(data.DATASETS, "changing", builder)
+
+
+def test_an_older_versions_data_are_noticed_and_built_anew(tmp_path, versions):
+    prepare("changing", tmp_path, data_dir=tmp_path)
+    assert data.load("changing", "probe", data_dir=tmp_path).names == ["0.png", "1.png"]
+    versions(New)
+    older = r"(?s)prepared by an older version of its builder \(1.0.0; this one is 1.10.0\): run\n.*--dataset=changing"
+    with pytest.raises(ValueError, match=older):
+        data.load("changing", "probe", data_dir=tmp_path)
+    with pytest.raises(ValueError, match=older):
+        prepare("changing", None, data_dir=tmp_path)
+    ready = prepare("changing", tmp_path, data_dir=tmp_path)
+    assert len(data.load("changing", "probe", data_dir=tmp_path)) == 2
+    assert any("1.0.0 was written by another version of the builder: delete it" in line for line in remarks(ready))
+
+
+def test_a_newer_versions_data_are_noticed(tmp_path, versions):
+    versions(New)
+    prepare("changing", tmp_path, data_dir=tmp_path)
+    versions(Old)
+    with pytest.raises(ValueError, match=r"newer version of its builder \(1.10.0; .*update this code, or run"):
+        data.load("changing", "probe", data_dir=tmp_path)
+
+
+def test_a_folder_that_is_no_data_set_is_replaced(tmp_path):
+    (tmp_path / "folder" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "folder" / "1.0.0" / "half a copy").touch()
+    prepared = builder_in(tmp_path)
+    assert not prepared.is_built
+    build(prepared, listing(), fingerprint="")
+    assert len(prepared.source("probe")) == 2 and not (tmp_path / "folder" / "1.0.0" / "half a copy").exists()
+
+
+def test_a_missing_shard_is_named(tmp_path):
+    prepared = builder_in(tmp_path)
+    build(prepared, listing(), fingerprint="")
+    next(Path(prepared.data_dir).glob("*probe*")).unlink()
+    with pytest.raises(
+        ValueError, match="folder-probe.array_record.* is missing: prepare folder again, with --overwrite"
+    ):
+        prepared.source("probe")
