@@ -165,9 +165,9 @@ def _record(state: Any, *, values: bool = True) -> dict[str, list[Any]]:
 
 
 def _checksum(x: Any) -> int | None:
-    """CRC-32 of an array's bytes; `None` if part of it is on other hosts."""
+    """CRC-32 of an array's bytes; `None` if part of it is only on other hosts."""
     if isinstance(x, jax.Array):
-        if not x.is_fully_addressable:
+        if not (x.is_fully_addressable or x.is_fully_replicated):
             return None
         x = jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
     return zlib.crc32(np.ascontiguousarray(x).view(np.uint8).reshape(-1).data)

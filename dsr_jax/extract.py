@@ -2,7 +2,7 @@
 
 Images are sorted into at most ``max_buckets`` padded shapes, chosen so that little is padded; each bucket is worked off
 in batches of one size under jit. Padding changes no map (see `fcn`), so the result is that of each image alone, and the
-network compiles once per bucket.
+network compiles once per bucket. Several devices share out the images of a batch, several processes those of a bucket.
 """
 
 import functools
@@ -11,9 +11,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dsr_jax import fcn, networks
+from dsr_jax import fcn, hosts, networks, sharding
 
 Shape = tuple[int, int]
 
@@ -28,18 +29,23 @@ def maps(
     max_buckets: int = 8,
     dtype: Any = np.float32,
     progress: str = "",
+    mesh: Mesh | None = None,
 ) -> list[np.ndarray]:
     """The spatial feature map of every image (Sec. 3.1).
+
+    Of several processes (see `hosts`) each must make the same call; each runs the network on its part of the images,
+    and all have all maps.
 
     Args:
       params: parameters of `fcn` or `resnet`, as `weights.load` returns them: they say which network it is.
       images: (H, W, 3) uint8 RGB images of any sizes; a lazy sequence is read one batch at a time.
       convention: input convention of the weights, see `fcn.preprocess`.
       output_stride: 32 or 16.
-      batch_size: images per batch.
+      batch_size: images per batch, on each device.
       max_buckets: largest number of padded shapes, hence of compilations.
       dtype: type of the computation, float32 or bfloat16.
       progress: what the progress bar says; empty: no bar.
+      mesh: devices of this process that share out a batch; default: all of them.
 
     Returns:
       One (h, w, d) float32 array per image, in order.
@@ -57,15 +63,22 @@ def maps(
     """
     shapes = [_shape(image, i, output_stride) for i, image in enumerate(images)]
     bucket_of = buckets(shapes, stride=output_stride, limit=max_buckets)
-    network = functools.partial(_apply, output_stride=output_stride, convention=convention, dtype=np.dtype(dtype).name)
+    over = sharding.own_mesh() if mesh is None else mesh
+    options = {"output_stride": output_stride, "convention": convention, "dtype": np.dtype(dtype).name}
+    network = functools.partial(_apply, **options, mesh=over)
+    placed = sharding.replicated(params, over)
     found: list[np.ndarray] = [np.empty(0)] * len(shapes)
     with tqdm(total=len(shapes), desc=progress, unit="image", disable=not progress) as bar:
         for bucket in sorted(set(bucket_of)):
             members = [i for i, b in enumerate(bucket_of) if b == bucket]
-            for start in range(0, len(members), batch_size):
-                part = members[start : start + batch_size]
-                _run(network, params, [(i, images[i]) for i in part], bucket, batch_size, found)
+            own = members[hosts.part(len(members))]
+            places = _places(len(own), batch_size, over.size)
+            for start in range(0, len(own), places):
+                part = own[start : start + places]
+                _run(network, placed, [(i, images[i]) for i in part], bucket, places, found)
                 bar.update(len(part))
+            if hosts.count() > 1:
+                _exchange(found, members, [tuple(s // output_stride for s in shapes[i]) for i in members], params)
     return found
 
 
@@ -93,6 +106,25 @@ def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
         counts[union] = counts.get(union, 0) + merged
         target = {shape: union if aim in (first, second) else aim for shape, aim in target.items()}
     return [target[shape] for shape in own]
+
+
+def _places(images: int, batch_size: int, devices: int) -> int:
+    """Images of a batch on all devices: no more than there are where some devices would have nothing but padding."""
+    return batch_size if devices == 1 else devices * min(batch_size, max(1, -(-images // devices)))
+
+
+def _exchange(
+    found: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, ...]], params: fcn.Params
+) -> None:
+    """Puts the maps of ``members``, whose heights and widths all processes know, into ``found`` of every process."""
+    depth = int(params["block5_conv3"]["bias"].size)
+    own = members[hosts.part(len(members))]
+    tallest = max(height * width for height, width in sizes)
+    columns = np.zeros((tallest * depth, len(own)), np.float32)
+    for column, i in enumerate(own):
+        columns[: found[i].size, column] = found[i].ravel()
+    for i, size, column in zip(members, sizes, hosts.together(columns, len(members)).T, strict=True):
+        found[i] = column[: size[0] * size[1] * depth].reshape(*size, depth)
 
 
 def _union(a: Shape, b: Shape) -> Shape:
@@ -136,9 +168,19 @@ def _run(
         found[position] = batch[row, :height, :width].astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames=("output_stride", "convention", "dtype"))
+@functools.partial(jax.jit, static_argnames=("output_stride", "convention", "dtype", "mesh"))
 def _apply(
-    params: fcn.Params, images: jax.Array, sizes: jax.Array, *, output_stride: int, convention: str, dtype: str
+    params: fcn.Params,
+    images: jax.Array,
+    sizes: jax.Array,
+    *,
+    output_stride: int,
+    convention: str,
+    dtype: str,
+    mesh: Mesh,
 ) -> tuple[jax.Array, jax.Array]:
-    values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
-    return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+    def network(images: jax.Array, sizes: jax.Array, params: fcn.Params) -> tuple[jax.Array, jax.Array]:
+        values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
+        return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+
+    return sharding.by_rows(network, mesh, shared=2)(images, sizes, params)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dsr_jax import hosts
 from dsr_jax.entries import Entries, as_labels, as_maps, as_scales, gather
 from dsr_jax.positions import Positions
 
@@ -87,6 +88,16 @@ class Gallery:
     def as_entries(self) -> Entries:
         """The maps in groups, one per entry."""
         return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling)
+
+    @functools.cached_property
+    def own(self) -> "Gallery":
+        """The entries that this process answers for, in their order: all of them, unless there are several."""
+        groups = self.as_entries.groups[hosts.part(self.entries)]
+        if len(groups) == self.entries:
+            return self
+        kept = sorted(i for group in groups for i in group)
+        labels, names = (None if of is None else tuple(of[i] for i in kept) for of in (self.identities, self.names))
+        return Gallery(tuple(self.maps[i] for i in kept), labels, names, self.scales, self.pooling)
 
     @functools.cached_property
     def positions(self) -> Positions:

@@ -8,6 +8,7 @@ Verification, for a pair with sign alpha = +1 (same person) or -1 (different per
     L = alpha 1/N min_W |X - Y W|^2 (+ l1 |W|_1, which has no gradient once W is fixed)
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 Head = dict[str, Any]
+Mean = Callable[[Any], Any]  # of a loss's values: `jnp.mean`, or a device's addend to that of a shared batch
 
 
 def init_head(key: jax.Array, *, width: int, identities: int) -> Head:
@@ -53,7 +55,11 @@ def logits(
 
 
 def identification(
-    scores: Float[Array, "batch identities"], identities: Int[Array, " batch"], *, smoothing: float = 0.0
+    scores: Float[Array, "batch identities"],
+    identities: Int[Array, " batch"],
+    *,
+    smoothing: float = 0.0,
+    mean: Mean = jnp.mean,
 ) -> Float[Array, ""]:
     """Mean softmax cross-entropy, with optional label smoothing.
 
@@ -61,6 +67,7 @@ def identification(
       scores: (B, K) logits.
       identities: (B,) right classes, 0 to K - 1.
       smoothing: probability mass spread evenly over all classes, in [0, 1).
+      mean: how the mean is formed, see `sharding.Share`.
 
     Returns:
       The mean loss in nats.
@@ -72,11 +79,11 @@ def identification(
       1.3863
     """
     targets = optax.smooth_labels(jax.nn.one_hot(identities, scores.shape[-1], dtype=scores.dtype), smoothing)
-    return jnp.mean(optax.softmax_cross_entropy(scores, targets))
+    return mean(optax.softmax_cross_entropy(scores, targets))
 
 
 def verification(
-    distances: Float[Array, " batch"], signs: Int[Array, " batch"], *, ceiling: float = 1.0
+    distances: Float[Array, " batch"], signs: Int[Array, " batch"], *, ceiling: float = 1.0, mean: Mean = jnp.mean
 ) -> Float[Array, ""]:
     """Mean of Eq. 5 over a batch of pairs: alpha times the reconstruction distance.
 
@@ -84,6 +91,7 @@ def verification(
       distances: (B,) distances of the pairs, Eq. 4.
       signs: (B,) +1 for the same person, -1 for different persons.
       ceiling: a pair of different persons counts only up to this distance; 1 (no effect on unit blocks) is the paper.
+      mean: how the mean is formed, see `sharding.Share`.
 
     Returns:
       The mean loss, in [-1, 1].
@@ -95,11 +103,15 @@ def verification(
       -0.125
     """
     pushed = jnp.where(signs > 0, distances, -jnp.minimum(distances, jnp.asarray(ceiling, distances.dtype)))
-    return jnp.mean(pushed)
+    return mean(pushed)
 
 
 def ranking(
-    distances: Float[Array, "probes gallery"], same: Bool[Array, "probes gallery"], *, temperature: float = 0.1
+    distances: Float[Array, "probes gallery"],
+    same: Bool[Array, "probes gallery"],
+    *,
+    temperature: float = 0.1,
+    mean: Mean = jnp.mean,
 ) -> Float[Array, ""]:
     """Ranking form of the verification signal: each probe against every gallery image of the batch.
 
@@ -107,9 +119,10 @@ def ranking(
     image is nearer than the others. Mean over probes of -log sum_same softmax(-distance / temperature).
 
     Args:
-      distances: (P, G) distances of all pairs.
+      distances: (P, G) distances of all pairs; infinity leaves a pair out.
       same: (P, G) whether the pair shows one person; each probe needs at least one.
       temperature: distance difference that counts as one nat.
+      mean: how the mean is formed, see `sharding.Share`.
 
     Returns:
       The mean loss in nats.
@@ -123,4 +136,4 @@ def ranking(
     """
     scores = -distances / temperature
     right = jax.nn.logsumexp(jnp.where(same, scores, -jnp.inf), axis=1)
-    return jnp.mean(jax.nn.logsumexp(scores, axis=1) - right)
+    return mean(jax.nn.logsumexp(scores, axis=1) - right)

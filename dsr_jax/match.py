@@ -10,20 +10,21 @@ by the size of the gallery.
 
 Coders: "active_set" (exact, compiled, for the CPU, where `pooled` gives it the correlations of all scales for the
 price of one), "proximal" (batched matrix products, the natural one on GPU and TPU) and "feature_sign" (exact, XLA)
-compute the same distance. Two others are kept for comparison: "ridge" is the closed form of the later PyTorch ports,
-and ``dictionary="joint"`` (see `joint`) the authors' released code:
+compute the same distance. Several devices, or processes, code a part of the gallery each. Two others are kept for
+comparison: "ridge" is the closed form of the later PyTorch ports, and ``dictionary="joint"`` (see `joint`) the authors'
+released code:
 
     distances(P, G, dictionary="joint", pooling="max", scales=(1, 2, 3, 4), probe_scales=(1,), boost=1.2)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from dsr_jax import explanation, joint, pooled, tiles
+from dsr_jax import explanation, hosts, joint, pooled, tiles
 from dsr_jax import search as searching
 from dsr_jax.entries import Entries, as_maps, as_scales
 from dsr_jax.explanation import Explanation
@@ -35,6 +36,7 @@ __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "distances",
 CODERS = ("active_set", *tiles.CODERS)
 DICTIONARIES = ("image", "joint")
 MUTE = 4.0  # beyond 1 all codes of unit blocks are zero; larger numbers would only overflow
+Figures = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # distance, lower, upper, gap
 LOUDEST = 1e3  # a boost beyond it says nothing but the boost
 
 
@@ -106,6 +108,9 @@ def distances(
 ) -> Distances:
     """Distance of every probe to every gallery entry (Algorithm 1), with certified intervals.
 
+    Of several processes (see `hosts`) each must make the same call; each codes its part of the gallery, and all have
+    the whole result.
+
     Args:
       probe_maps: one (h, w, d) array or a sequence of such arrays of any sizes (NumPy, JAX, anything with
         ``__array__``), or a `Gallery`, each map of which is then a probe.
@@ -127,7 +132,7 @@ def distances(
       tol: largest duality gap of a column (of no effect on "joint", which is always exact); float32 certifies about
         1e-6. A large one (1e-2) saves time, and the
         intervals, which hold the exact distance in any case, say what it cost.
-      max_bytes: memory ceiling of the tiles of this call, beside the maps and the result.
+      max_bytes: memory ceiling of the tiles of this call, on each device, beside the maps and the result.
       progress: whether to show a progress bar.
 
     Returns:
@@ -151,13 +156,17 @@ def distances(
     if dictionary == "joint":
         chosen = "active_set"
         weight = _weight(l1, most=MUTE * (1 + float(boost)))
-        figures = joint.solve(
-            probes, gallery.as_entries, l1=weight, boost=float(boost), max_bytes=int(max_bytes), progress=progress
+        joined = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
+        figures = _of_probes(
+            probes, gallery, lambda own: joint.solve(own, gallery.as_entries, progress=progress, **joined)
         )
     elif chosen == "active_set":
-        figures = pooled.solve(Positions.of(probes), gallery.positions, progress=progress, **options)
+        figures = _of_entries(
+            probes, gallery, lambda own: pooled.solve(Positions.of(probes), own.positions, progress=progress, **options)
+        )
     else:
-        figures = tiles.solve(probes, gallery.as_entries, coder=chosen, progress=progress, **options)
+        how = {"coder": chosen, "progress": progress, **options}
+        figures = _of_entries(probes, gallery, lambda own: tiles.solve(probes, own.as_entries, **how))
     return Distances(*figures, identities=gallery.labels, coder=chosen)
 
 
@@ -179,7 +188,8 @@ def search(
 
     On the CPU, what correlations alone say orders the entries and bounds their distances from below; an entry is coded
     only until its lower bound exceeds the k-th smallest upper bound. Elsewhere all distances are computed. A `Gallery`
-    keeps what the next search can use again (the Gram matrices of its maps, where they fit into ``max_bytes``).
+    keeps what the next search can use again (the Gram matrices of its maps, where they fit into ``max_bytes``). One
+    process searches by itself, whatever others do.
 
     Args:
       probe_map: one (h, w, d) array.
@@ -324,6 +334,29 @@ def _problem(
             f"{gallery.maps[0].shape[2]}"
         )
     return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
+
+
+def _of_entries(probes: Entries, gallery: Gallery, solve: Callable[[Gallery], Figures]) -> Figures:
+    """The figures of all gallery entries, of which each process solves its own."""
+    if hosts.count() == 1:
+        return solve(gallery)
+    own = solve(gallery.own) if gallery.own.maps else (np.empty((len(probes), 0), np.float32),) * 4
+    return _figures(hosts.together(np.stack(own), gallery.entries))
+
+
+def _of_probes(probes: Entries, gallery: Gallery, solve: Callable[[Entries], Figures]) -> Figures:
+    """The figures of all probes, of which each process solves its own: where an entry's depend on all others."""
+    if hosts.count() == 1:
+        return solve(probes)
+    maps = probes.maps[hosts.part(len(probes))]
+    part = Entries.single(maps, scales=probes.scales, pooling=probes.pooling)
+    own = solve(part) if len(maps) else (np.empty((0, gallery.entries), np.float32),) * 4
+    return _figures(hosts.together(np.stack(own).swapaxes(1, 2), len(probes)).swapaxes(1, 2))
+
+
+def _figures(stacked: np.ndarray) -> Figures:
+    distance, lower, upper, gap = map(np.ascontiguousarray, stacked)
+    return distance, lower, upper, gap
 
 
 def _options(l1: float, tol: float, max_bytes: int) -> dict[str, Any]:

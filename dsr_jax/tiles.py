@@ -2,7 +2,8 @@
 
 For a tile of T gallery entries (M blocks each, zero-padded) and the probes of a tile laid side by side (C columns in
 all), one matrix product gives the correlations (T, C, M), a coder turns them into squared errors with their certificate
-(T, C), and the mean over each probe's columns is the distance. Memory is that of one tile.
+(T, C), and the mean over each probe's columns is the distance. Memory is that of one tile. Several devices share out
+the T entries: each has its slice of them and all probes of the tile, and none asks another for anything.
 """
 
 import functools
@@ -12,9 +13,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dsr_jax import active_set, reconstruction
+from dsr_jax import active_set, reconstruction, sharding
 from dsr_jax.entries import Entries, Tile, grid
 
 RIDGE = 1e-3  # kappa of the later PyTorch ports
@@ -33,27 +35,46 @@ class Columns(NamedTuple):
 
 
 def solve(
-    probes: Entries, gallery: Entries, *, l1: float, tol: float, coder: str, max_bytes: int, progress: bool
+    probes: Entries,
+    gallery: Entries,
+    *,
+    l1: float,
+    tol: float,
+    coder: str,
+    max_bytes: int,
+    progress: bool,
+    mesh: Mesh | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Distance, lower, upper (means over the probe's blocks) and gap (largest) of all pairs, each (P, G) float32.
+
+    Args:
+      probes: entries of one map each.
+      gallery: entries of any number of maps.
+      l1: weight of the L1 penalty.
+      tol: largest duality gap of a column.
+      coder: one of `CODERS`.
+      max_bytes: memory ceiling on each device, beside the maps and the result.
+      progress: whether to show a progress bar.
+      mesh: devices of this process that share out the gallery; default: all of them.
 
     Raises:
       ValueError: if not even one pair fits into ``max_bytes``.
     """
+    over = sharding.own_mesh() if mesh is None else mesh
     shape = (len(probes), len(gallery))
     distance, lower, upper, gap = (np.empty(shape, np.float32) for _ in range(4))
-    gallery_limit, probe_limit = limits(probes, gallery, coder=coder, max_bytes=max_bytes)
+    gallery_limit, probe_limit = limits(probes, gallery, coder=coder, max_bytes=max_bytes, devices=over.size)
     probe_tiles = list(probes.tiles(probe_limit)) if _resident(probes, max_bytes) else None
     # What rounding of the products themselves, which grows with d, can do to an error beside the coder's allowance.
     slack = 4 * active_set.rounding(probes.maps[0].shape[2]) * float(np.finfo(np.float32).eps)
     bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
     # On accelerators the default precision of a matrix product is too coarse for the certificate.
     with bar, jax.default_matmul_precision("highest"):
-        for entries in gallery.tiles(gallery_limit):
-            dictionary = jnp.asarray(entries.values)
-            gram = _gram(dictionary)
+        for entries in gallery.tiles(gallery_limit * over.size, multiple=over.size):
+            dictionary = sharding.entries(entries.values, over)
+            gram = _gram(dictionary, mesh=over)
             for images in probe_tiles or probes.tiles(probe_limit):
-                columns = CODERS[coder](gram, dictionary, images, l1=l1, tol=tol)
+                columns = CODERS[coder](gram, dictionary, images, l1=l1, tol=tol, mesh=over)
                 square = np.ix_(images.members, entries.members)
                 distance[square] = _mean(columns.error, images, entries)
                 lower[square] = np.maximum(_mean(columns.lower, images, entries) - slack, 0)
@@ -63,8 +84,8 @@ def solve(
     return distance, lower, upper, gap
 
 
-def limits(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int) -> tuple[int, int]:
-    """Largest number of gallery entries and of probes per tile within ``max_bytes``."""
+def limits(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int, devices: int = 1) -> tuple[int, int]:
+    """Largest number of gallery entries and of probes per tile, on each device, within ``max_bytes`` there."""
     columns, atoms, width = grid(int(probes.counts.max())), grid(int(gallery.counts.max())), gallery.maps[0].shape[2]
     pair = 4 * columns * atoms * COPIES[coder]
     entry = 4 * atoms * (atoms * 2 + width * 3)
@@ -75,7 +96,7 @@ def limits(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int) -> 
             f"got {max_bytes}"
         )
     room = min(max_bytes, COMFORT * COPIES[coder])
-    entries = max(1, min(16, len(gallery), int(0.3 * room) // (entry + pair)))
+    entries = max(1, min(16, -(-len(gallery) // devices), int(0.3 * room) // (entry + pair)))
     left = room - entries * entry
     return entries, max(1, min(len(probes), left // (entries * pair + probe)))
 
@@ -97,45 +118,53 @@ def _mean(figures: Any, images: Tile, entries: Tile) -> np.ndarray:
     return (totals / images.counts[None, :]).T
 
 
-@functools.partial(jax.jit, static_argnames=("coder", "l1", "tol"))
+@functools.partial(jax.jit, static_argnames=("coder", "l1", "tol", "mesh"))
 def _compiled(
-    gram: jax.Array, dictionary: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float
+    gram: jax.Array, dictionary: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float, mesh: Mesh
 ) -> Columns:
     solver = functools.partial(reconstruction.CODERS[coder], l1=l1, tol=tol)
-    x = values.reshape(-1, values.shape[-1])
-    energy = jnp.sum(x * x, axis=1)
-    solved = jax.vmap(lambda g, y: solver(g, y @ x.T, energy))(gram, dictionary)
-    return Columns(solved.error, solved.lower, solved.upper, solved.gap)
+
+    def columns(gram: jax.Array, dictionary: jax.Array, values: jax.Array) -> Columns:
+        x = values.reshape(-1, values.shape[-1])
+        energy = jnp.sum(x * x, axis=1)
+        solved = jax.vmap(lambda g, y: solver(g, y @ x.T, energy))(gram, dictionary)
+        return Columns(solved.error, solved.lower, solved.upper, solved.gap)
+
+    return sharding.by_rows(columns, mesh, shared=2)(gram, dictionary, values)
 
 
 def _batched(coder: str) -> Callable[..., Columns]:
-    def columns(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float) -> Columns:
-        return _compiled(gram, dictionary, images.values, coder=coder, l1=l1, tol=tol)
+    def columns(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float, mesh: Mesh) -> Columns:
+        return _compiled(gram, dictionary, images.values, coder=coder, l1=l1, tol=tol, mesh=mesh)
 
     return columns
 
 
-def _ridge(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float) -> Columns:
-    error = _ridge_errors(gram, dictionary, images.values)
+def _ridge(gram: jax.Array, dictionary: jax.Array, images: Tile, *, l1: float, tol: float, mesh: Mesh) -> Columns:
+    error = _ridge_errors(gram, dictionary, images.values, mesh=mesh)
     nothing = jnp.full_like(error, jnp.nan)
     return Columns(error, nothing, nothing, nothing)
 
 
-@jax.jit
-def _ridge_errors(gram: jax.Array, dictionary: jax.Array, values: jax.Array) -> jax.Array:
+@functools.partial(jax.jit, static_argnames="mesh")
+def _ridge_errors(gram: jax.Array, dictionary: jax.Array, values: jax.Array, *, mesh: Mesh) -> jax.Array:
     """Norms (not squared) of the residuals of (Y'Y + kappa I)^-1 Y'X, as the ports score."""
-    x = values.reshape(-1, values.shape[-1])
 
-    def entry(gram: jax.Array, y: jax.Array) -> jax.Array:
-        codes = jax.scipy.linalg.solve(gram + RIDGE * jnp.eye(len(gram), dtype=gram.dtype), y @ x.T, assume_a="pos")
-        return jnp.linalg.norm(x - codes.T @ y, axis=1)
+    def columns(gram: jax.Array, dictionary: jax.Array, values: jax.Array) -> jax.Array:
+        x = values.reshape(-1, values.shape[-1])
 
-    return jax.vmap(entry)(gram, dictionary)
+        def entry(gram: jax.Array, y: jax.Array) -> jax.Array:
+            codes = jax.scipy.linalg.solve(gram + RIDGE * jnp.eye(len(gram), dtype=gram.dtype), y @ x.T, assume_a="pos")
+            return jnp.linalg.norm(x - codes.T @ y, axis=1)
+
+        return jax.vmap(entry)(gram, dictionary)
+
+    return sharding.by_rows(columns, mesh, shared=2)(gram, dictionary, values)
 
 
-@jax.jit
-def _gram(dictionary: jax.Array) -> jax.Array:
-    return dictionary @ jnp.swapaxes(dictionary, 1, 2)
+@functools.partial(jax.jit, static_argnames="mesh")
+def _gram(dictionary: jax.Array, *, mesh: Mesh) -> jax.Array:
+    return sharding.by_rows(lambda y: y @ jnp.swapaxes(y, 1, 2), mesh, shared=1)(dictionary)
 
 
 CODERS: dict[str, Callable[..., Columns]] = {

@@ -109,6 +109,7 @@ def main() -> None:
         for name, value in QUICK.items():
             FLAGS.set_default(name, value)
     _check()
+    run.alone("benchmark_speed")
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("benchmark_speed"))
     inputs = Inputs()
     workdir.begin()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from dsr_jax import intervals, report
+from dsr_jax import hosts, intervals, report
 from experiments import run
 
 FLAGS = flags.FLAGS
@@ -42,7 +42,9 @@ Probed = dict[str, Figures]
 
 
 def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
-    """Writes the figures of every probe, whole or not at all."""
+    """Writes the figures of every probe, whole or not at all; of several processes the first does it."""
+    if not hosts.first():
+        return
     arrays: dict[str, Any] = {
         f"{key}/{name}": value for key, values in probed.items() for name, value in values.items()
     }

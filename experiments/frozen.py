@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from tqdm import tqdm
 
-from dsr_jax import fcn, networks
+from dsr_jax import fcn, hosts, networks
 from experiments.batches import ImageViews
 from experiments.run import write_json
 
@@ -85,10 +85,11 @@ class FrozenViews:
         self, folder: Path, images: Callable[[], ImageViews], kind: str, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         file, sizes_file = folder / f"{kind}_{number}.npy", folder / f"{kind}_{number}_sizes.npy"
-        if not file.exists():
+        if hosts.first() and not file.exists():
             partial = file.with_suffix(f".{os.getpid()}.partial")  # runs that share the cache may build it at once
             np.save(sizes_file, self._build(partial, images(), kind, number))
             partial.rename(file)
+        hosts.wait(f"frozen {file.name}")
         return np.load(file, mmap_mode="r"), np.load(sizes_file)
 
     def _build(self, file: Path, images: ImageViews, kind: str, number: int) -> np.ndarray:

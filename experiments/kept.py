@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsr_jax import protocols
+from dsr_jax import hosts, protocols
 from experiments import features, run
 from experiments.pictures import Images
 
@@ -43,9 +43,13 @@ class Kept:
         """The distances of every trial: those in the file, or else computed and written."""
         path = self._folder / f"{key.replace('/', '-')}.npz"
         found = self._read(path, key, trials)
+        hosts.agree(
+            "the distances that they have", {str(path): found is None}
+        )  # and nobody writes before all have read
         if found is None:
             found = compute()
-            self._write(path, key, trials, found)
+            if hosts.first():
+                self._write(path, key, trials, found)
         return found
 
     def _read(self, path: Path, key: str, trials: Sequence[protocols.Trial]) -> list[np.ndarray] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dsr_jax import histogram, intervals, metrics, report, verification
+from dsr_jax import histogram, hosts, intervals, metrics, report, verification
 from dsr_jax.page import curves
 from experiments import comparison, difference, paper
 
@@ -96,10 +96,12 @@ def write(
     champion: str = "",
     dataset: str = "",
 ) -> Path:
-    """Writes `index.html` and what it shows into a folder; returns its path.
+    """Writes `index.html` and what it shows into a folder; returns its path. Of several processes the first does it.
 
     ``plots`` take the place of CMC, ROC and histograms, of which a sweep would have too many.
     """
+    if not hosts.first():
+        return folder / "index.html"
     figures = flat(results)
     tables = [
         _table(figures, RANKING, f"{caption}: rank-k and mAP in per cent", dataset),

@@ -2,8 +2,10 @@
 
 A workdir belongs to one configuration: `config.json` is written once the inputs have been checked, and a later start
 with other flags is an error that names them. `log.jsonl` has one object per step, `metrics.json` the final numbers.
+Of several processes, which share the workdir, the first alone writes and speaks.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -19,7 +21,19 @@ import jax
 from absl import app, flags, logging
 
 import data
+from dsr_jax import hosts
 
+FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "Several hosts: host:port of process 0, the same for all; auto: JAX asks the cluster. Without it a launcher that "
+    "started several processes (SLURM, Open MPI) is asked, else this is the only one.",
+)
+flags.DEFINE_integer("num_processes", None, "Several hosts: how many processes, with --coordinator_address.")
+flags.DEFINE_integer("process_id", None, "Several hosts: which of them this is, 0 to num_processes - 1.")
+# They say where a run happens, and are no part of what it is.
+PROCESSES = ("coordinator_address", "num_processes", "process_id")
 # Flags that may differ between two starts in one workdir: they change no result.
 FREE_FLAGS = frozenset(
     {
@@ -41,7 +55,8 @@ class Workdir:
       free: further flags than `FREE_FLAGS` that a later start may change.
 
     Raises:
-      ValueError: if the folder belongs to another configuration; the message names the flags that differ.
+      ValueError: if the folder belongs to another configuration, or processes differ in it or in what they see of it;
+        the message names the flags that differ.
     """
 
     def __init__(
@@ -53,14 +68,20 @@ class Workdir:
             raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
         if (self.path / "config.json").exists():
             _check_same(_read_json(self.path / "config.json").get("flags", {}), flag_values, self.path, free)
+        seen = {f"--{name}": value for name, value in flag_values.items() if name not in FREE_FLAGS}
+        files = {name: (self.path / name).exists() for name in ("config.json", "metrics.json")}
+        hosts.agree("flags or workdir", seen | files)
 
     def begin(self) -> None:
         """Makes the folder, and writes `config.json` with flags, versions, revision and device."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        if hosts.first():
+            self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "config.json", {"flags": self.flags, **environment()})
 
     def log(self, **entry: Any) -> None:
         """Appends one object to `log.jsonl`."""
+        if not hosts.first():
+            return
         with open(self.path / "log.jsonl", "a") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -105,7 +126,7 @@ def flag_values(module: str) -> dict[str, Any]:
 
     Beside them "runner", and "data": the data set's fingerprint, since a folder's name says little of what is in it.
     """
-    values = {flag.name: flag.value for found in _own_flags().values() for flag in found}
+    values = {flag.name: flag.value for found in _own_flags().values() for flag in found if flag.name not in PROCESSES}
     contents = data.fingerprint(flags.FLAGS.dataset, data_dir=flags.FLAGS.data_dir)
     return values | {"runner": module, "data": contents}
 
@@ -122,7 +143,32 @@ def main(job: Callable[[], None]) -> None:
             logging.set_verbosity(logging.WARNING)  # JAX and Orbax tell much that a user need not know
         return rest
 
-    app.run(lambda argv: sys.exit(attempt(job, argv[1:])), flags_parser=parse)
+    def joined(argv: list[str]) -> None:
+        code = attempt(lambda: _together(job), argv[1:])
+        if code and jax.distributed.is_initialized():
+            hosts.leave(code)
+        sys.exit(code)
+
+    app.run(joined, flags_parser=parse)
+
+
+def _together(job: Callable[[], None]) -> None:
+    """Does a job together with the other processes, if there are any; only the first of them speaks."""
+    if not hosts.connect(*(FLAGS[name].value for name in PROCESSES)):
+        job()
+        return
+    with contextlib.ExitStack() as silent:
+        if not hosts.first():
+            FLAGS.progress = False
+            silent.enter_context(contextlib.redirect_stdout(silent.enter_context(open(os.devnull, "w"))))
+        job()
+        hosts.wait("the end")
+
+
+def alone(runner: str) -> None:
+    """Raises ValueError where a runner that measures one process was started as several."""
+    if hosts.count() > 1:
+        raise ValueError(f"num_processes is {hosts.count()}: {runner} measures one process, on all its devices")
 
 
 def attempt(job: Callable[[], None], arguments: Sequence[str] = ()) -> int:
@@ -189,7 +235,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Writes a file whole or not at all."""
+    """Writes a file whole or not at all; of several processes the first does it."""
+    if not hosts.first():
+        return path
     partial = path.with_name(path.name + ".partial")
     partial.write_text(text)
     os.replace(partial, path)

@@ -1,7 +1,8 @@
 """The train steps: pure functions of state and batch (Sec. 3.3, Algorithm 2).
 
 `identification_step` is Fig. 5a, `reconstruction_step` Fig. 5b with the identification loss kept beside it by weight.
-Configuration is keyword-only and bound with `functools.partial`; a step is then jit-compiled by the loop.
+Configuration is keyword-only and bound with `functools.partial`; a step is then jit-compiled by the loop. With a mesh
+of several devices the batch is one of `sharding.spread`; losses, figures and gradient are those of the whole batch.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dsr_jax import blocks, fcn, losses, reconstruction
+from dsr_jax import blocks, fcn, losses, reconstruction, sharding
+from dsr_jax.sharding import Share
 
 Batch = dict[str, Any]
 Figures = dict[str, jax.Array]
@@ -102,16 +104,17 @@ def identification_step(
     optimiser: optax.GradientTransformation,
     trunk: Trunk,
     smoothing: float,
+    mesh: Any = None,
 ) -> tuple[State, Figures]:
     """One step on ``batch``: inputs (B, ...), sizes (B, 2), identities (B,)."""
 
-    def loss(params: Any) -> tuple[jax.Array, Figures]:
+    def loss(params: Any, frozen: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Figures]:
         found, sizes = maps(params["network"], frozen, batch["inputs"], batch["sizes"], trunk=trunk)
         scores = losses.logits(params["head"], found, sizes)
-        value = losses.identification(scores, batch["identities"], smoothing=smoothing)
-        return value, {"loss": value, "accuracy": _accuracy(scores, batch["identities"])}
+        value = losses.identification(scores, batch["identities"], smoothing=smoothing, mean=share.mean)
+        return value, {"loss": value, "accuracy": _accuracy(scores, batch["identities"], share)}
 
-    return _update(state, loss, optimiser)
+    return _update(state, frozen, batch, loss, optimiser, mesh)
 
 
 def reconstruction_step(
@@ -123,10 +126,11 @@ def reconstruction_step(
     trunk: Trunk,
     smoothing: float,
     verification: Verification,
+    mesh: Any = None,
 ) -> tuple[State, Figures]:
     """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,)."""
 
-    def loss(params: Any) -> tuple[jax.Array, Figures]:
+    def loss(params: Any, frozen: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Figures]:
         network = params["network"]
         whole, whole_sizes = maps(network, frozen, batch["whole"], batch["whole_sizes"], trunk=trunk)
         patch, patch_sizes = maps(network, frozen, batch["patch"], batch["patch_sizes"], trunk=trunk)
@@ -135,22 +139,25 @@ def reconstruction_step(
         if verification.id_patches:
             scores = jnp.concatenate([scores, losses.logits(params["head"], patch, patch_sizes)])
             identities = jnp.concatenate([identities, batch["patch_identities"]])
-        identification = losses.identification(scores, identities, smoothing=smoothing)
-        figures = {"identification": identification, "accuracy": _accuracy(scores, identities)}
+        identification = losses.identification(scores, identities, smoothing=smoothing, mean=share.mean)
+        figures = {"identification": identification, "accuracy": _accuracy(scores, identities, share)}
         value = verification.id_weight * identification
         if verification.weight:
-            verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, verification)
+            verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, verification, share)
             value = value + verification.weight * verified
             figures |= {"verification": verified, **compared}
         return value, {"loss": value, **figures}
 
-    return _update(state, loss, optimiser)
+    return _update(state, frozen, batch, loss, optimiser, mesh)
 
 
 def _verify(
-    patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification
+    patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification, share: Share
 ) -> tuple[jax.Array, Figures]:
     """The verification loss of a batch and the mean distances of its positive and negative pairs."""
+    shown = batch["whole_identities"]
+    if how.form == "ranked":  # every patch against the whole images of all devices
+        whole, whole_sizes, shown = share.everybody((whole, whole_sizes, shown))
     cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
     probe, valid = cut(patch, patch_sizes)
     gallery, _ = cut(whole, whole_sizes)
@@ -160,23 +167,26 @@ def _verify(
 
     if how.form == "signed":
         distances, same = jax.vmap(distance)(probe, valid, gallery), batch["sign"] > 0
-        value = losses.verification(distances, batch["sign"], ceiling=how.ceiling)
+        value = losses.verification(distances, batch["sign"], ceiling=how.ceiling, mean=share.mean)
     else:
         distances = jax.vmap(lambda x, mask: jax.vmap(lambda y: distance(x, mask, y))(gallery))(probe, valid)
-        same = batch["patch_identities"][:, None] == batch["whole_identities"][None, :]
-        value = losses.ranking(distances, same, temperature=how.temperature)
+        same = batch["patch_identities"][:, None] == shown[None, :]
+        value = losses.ranking(share.within(distances), same, temperature=how.temperature, mean=share.mean)
+    positive, negative = share.only_real(same), share.only_real(~same)
     return value, {
-        "positive_distance": jnp.sum(distances * same) / jnp.maximum(jnp.sum(same), 1),
-        "negative_distance": jnp.sum(distances * ~same) / jnp.maximum(jnp.sum(~same), 1),
+        "positive_distance": jnp.sum(distances * positive) / jnp.maximum(share.count(positive), 1),
+        "negative_distance": jnp.sum(distances * negative) / jnp.maximum(share.count(negative), 1),
     }
 
 
-def _update(state: State, loss: Any, optimiser: optax.GradientTransformation) -> tuple[State, Figures]:
-    (_, figures), gradient = jax.value_and_grad(loss, has_aux=True)(state.params)
+def _update(
+    state: State, frozen: fcn.Params, batch: Batch, loss: Any, optimiser: optax.GradientTransformation, mesh: Any
+) -> tuple[State, Figures]:
+    (_, figures), gradient = sharding.value_and_grad(loss, mesh)(state.params, frozen, batch)
     updates, memory = optimiser.update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
     return State(state.step + 1, params, memory), {**figures, "gradient_norm": optax.tree.norm(gradient)}
 
 
-def _accuracy(scores: jax.Array, identities: jax.Array) -> jax.Array:
-    return jnp.mean((jnp.argmax(scores, axis=1) == identities).astype(jnp.float32))
+def _accuracy(scores: jax.Array, identities: jax.Array, share: Share) -> jax.Array:
+    return share.mean((jnp.argmax(scores, axis=1) == identities).astype(jnp.float32))

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import data
 from data import decoded, views
-from dsr_jax import fcn, losses, weights
+from dsr_jax import fcn, hosts, losses, sharding, weights
 from dsr_jax.checkpoint import Checkpoints
 from experiments import batches, frozen, settings, steps
 from experiments.run import Workdir
@@ -229,18 +229,21 @@ def fit(
     Raises:
       ValueError: when a figure is not finite; the message names the step.
     """
-    step = jax.jit(step, donate_argnums=0)
+    mesh = sharding.mesh()
+    step = jax.jit(functools.partial(step, mesh=mesh), donate_argnums=0, out_shardings=sharding.everywhere(mesh))
     state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
+    state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
     with Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
         start = checkpoints.latest() or 0
         if start:
             state, _, start = checkpoints.restore(state)
             print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
+        hosts.agree("the checkpoint that they go on from", {"step": start})
         workdir.forget(phase=phase, after=start)
         with Stream(dataset, start=start, stop=count, threads=FLAGS.reading_threads) as stream:
             bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
             for number, batch in enumerate(bar, start=start + 1):
-                state, figures = step(state, frozen, batch)
+                state, figures = step(state, frozen, sharding.spread(batch, mesh))
                 values = {name: float(value) for name, value in figures.items()}
                 _check_finite(values, phase, number)
                 workdir.log(phase=phase, step=number, **values, **stream.timing())
@@ -290,5 +293,6 @@ def finish(workdir: Workdir, start: Start, *, phase: str) -> None:
         preprocessing=start.card.preprocessing,
         extra={"phase": phase, "dataset": FLAGS.dataset, "size": list(start.size), "seed": FLAGS.seed},
     )
-    weights.save(workdir.path / weights.WORKDIR_FILE, start.params, card, head=start.head)
+    if hosts.first():
+        weights.save(workdir.path / weights.WORKDIR_FILE, start.params, card, head=start.head)
     print(f"trained network: {workdir.path / weights.WORKDIR_FILE}")

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import hypothesis
 import hypothesis.strategies as st
+import jax
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn
+from dsr_jax import extract, fcn, sharding
 
 from . import oracles
 from .test_fcn import params, relative
@@ -55,7 +56,8 @@ def test_a_lazy_sequence_is_never_held():
             return picture
 
     images = Lazy()
-    found = extract.maps(params(), images, output_stride=STRIDE, batch_size=3)
+    alone = sharding.mesh(jax.devices()[:1])
+    found = extract.maps(params(), images, output_stride=STRIDE, batch_size=3, mesh=alone)
     assert len(found) == 7 and not np.allclose(found[0], found[6])
     assert images.most <= 3 + 1
 

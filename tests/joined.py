@@ -1,0 +1,138 @@
+"""Maps, distances and losses that must be the same on any number of devices; and the same by several processes.
+
+python -m tests.joined RESULT COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID
+"""
+
+import functools
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dsr_jax import checkpoint, extract, fcn, hosts, losses, match, sharding
+from experiments import steps
+
+STEPS, PAIRS, PEOPLE = 20, 5, 4  # five pairs: no number of devices here divides them
+SHAPE, PATCH = (4, 3, 16), (3, 3, 16)
+FORMS = ("identification", "signed", "ranked")
+
+
+@functools.cache
+def network():
+    """A tiny network and its classifier; not before the processes are joined."""
+    params = fcn.init(jax.random.key(0), width=0.03)
+    return params, losses.init_head(jax.random.key(1), width=params["block5_conv3"]["bias"].size, identities=PEOPLE)
+
+
+def trained(form, over, *, count=STEPS, state=None, first=0, pairs=PAIRS):
+    """State and losses (count, ...) of training on batches of ``pairs`` that no two steps share."""
+    params, head = network()
+    images = form == "identification"
+    trunk = steps.Trunk(16, 1 if images else 5, 3 if images else 4, "torch")
+    optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(3e-2, momentum=0.9))
+    common = {"optimiser": optimiser, "trunk": trunk, "smoothing": 0.1, "mesh": over}
+    if images:
+        step = functools.partial(steps.identification_step, **common)
+    else:
+        how = steps.Verification(form=form, id_weight=0.5, id_patches=form == "signed")
+        step = functools.partial(steps.reconstruction_step, verification=how, **common)
+    step = jax.jit(step, donate_argnums=0, out_shardings=sharding.everywhere(over))
+    if state is None:
+        state = steps.init(params, head, optimiser, frozen_blocks=trunk.frozen_blocks)
+        state = jax.tree.map(functools.partial(jnp.array, copy=True), state)
+    frozen = {name: layer for name, layer in params.items() if int(name[5]) <= trunk.frozen_blocks}
+    state, frozen = sharding.replicated(state, over), sharding.replicated(frozen, over)
+    found = []
+    for number in range(first, first + count):
+        batch = identified(number, pairs) if images else compared(number, pairs)
+        state, figures = step(state, frozen, sharding.spread(batch, over))
+        found.append([float(figures[name]) for name in sorted(figures)])
+    return state, np.array(found)
+
+
+def identified(number, count):
+    """A batch of images of two sizes."""
+    rng = np.random.default_rng(number)
+    sizes = np.where(rng.random((count, 1)) < 0.5, [[32, 32]], [[32, 16]]).astype(np.int32)
+    images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
+    return {"inputs": images, "sizes": sizes, "identities": rng.integers(0, PEOPLE, count).astype(np.int32)}
+
+
+def compared(number, count):
+    """A batch of pairs, as outputs of the frozen blocks; every patch has a whole image of its person in it."""
+    rng = np.random.default_rng(number)
+    people = rng.integers(0, PEOPLE, count).astype(np.int32)
+    sign = np.where(np.arange(count) % 3 < 2, 1, -1).astype(np.int32)
+    depth = network()[0]["block4_conv3"]["bias"].size
+    heights = rng.integers(2, PATCH[0] + 1, count)
+    patch = rng.random((count, *PATCH[:2], depth)).astype(np.float32)
+    for values, height in zip(patch, heights, strict=True):
+        values[height:] = 0
+    return {
+        "whole": rng.random((count, *SHAPE[:2], depth)).astype(np.float32),
+        "whole_sizes": np.tile(np.array(SHAPE[:2], np.int32), (count, 1)),
+        "whole_identities": people,
+        "patch": patch,
+        "patch_sizes": np.stack([heights, np.full(count, PATCH[1])], axis=1).astype(np.int32),
+        "patch_identities": np.where(sign > 0, people, np.roll(people, 1)).astype(np.int32),
+        "sign": sign,
+    }
+
+
+def images():
+    rng = np.random.default_rng(7)
+    return [rng.integers(0, 256, size, np.uint8) for size in [(32, 32, 3), (48, 20, 3), (30, 33, 3), (32, 32, 3)] * 2]
+
+
+def drawn(count, seed, heights=(3, 4)):
+    """Maps sparse enough for codes to matter, of several sizes."""
+    rng = np.random.default_rng(seed)
+    return [(rng.random((heights[i % len(heights)], *SHAPE[1:])) ** 4).astype(np.float32) for i in range(count)]
+
+
+PROBES, GALLERY, LABELS = drawn(3, 1), drawn(7, 2), [0, 1, 1, 2, 3, 4, 4]
+
+
+def matched(coder, **options):
+    return match.distances(PROBES, GALLERY, coder=coder, scales=(1, 2), **options)
+
+
+def everything():
+    """All that two processes are compared by."""
+    over = sharding.mesh()
+    found = {form: trained(form, over)[1] for form in FORMS}
+    found |= {f"map{i}": m for i, m in enumerate(extract.maps(network()[0], images(), output_stride=16, max_buckets=2))}
+    found["active_set"] = matched("active_set", identities=LABELS).upper
+    found["feature_sign"] = matched("feature_sign", identities=LABELS).distance
+    found["joint"] = matched("auto", dictionary="joint", boost=1.2).distance
+    found["one"] = match.distances(PROBES[0], GALLERY[0]).distance
+    return found
+
+
+def main(result, address, count, number, folder):
+    jax.config.update("jax_num_cpu_devices", 2)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    hosts.connect(address, int(count), int(number))
+    assert jax.device_count() == 2 * int(count) and hosts.first() == (number == "0")
+    found = everything()
+    # Half of the training, a checkpoint that all write together, and the rest from it.
+    over = sharding.mesh()
+    half, before = trained("signed", over, count=10)
+    with checkpoint.Checkpoints(folder) as checkpoints:
+        checkpoints.save(10, half)
+        checkpoints.wait()
+        hosts.wait("saved")
+        half, _, step = checkpoints.restore(half)
+    found["restored"] = np.concatenate([before, trained("signed", over, count=10, state=half, first=step)[1]])
+    try:
+        hosts.agree("flags", {"--seed": 0, "--steps": int(number)})
+        found["disagreement"] = np.array("")
+    except ValueError as error:
+        found["disagreement"] = np.array(str(error))
+    np.savez(result, **found)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
