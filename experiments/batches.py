@@ -1,9 +1,9 @@
 """Batches of training views, in an order that is a pure function of seed and step.
 
-Two kinds of views behind one interface: `ImageViews` draws them from the images at every step, `frozen.FrozenViews` a
-fixed number per image once. Grain shuffles, repeats and batches; `dataset[step]` is the batch of that step, so a run
-that resumes at step k goes on exactly where it was: the step is the iterator's whole state. With several processes
-each takes its `Share` of the rows of every batch.
+Three kinds of views behind one interface: `ImageViews` draws them from the images at every step, all at one size,
+`own_size.OwnSizeViews` each at its own, and `frozen.FrozenViews` a fixed number per image once. Grain shuffles,
+repeats and batches; `dataset[step]` is the batch of that step, so a run that resumes at step k goes on exactly where it
+was: the step is the iterator's whole state. With several processes each takes its `Share` of the rows of every batch.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
-from tqdm import tqdm
 
 from data import Source, decoded, sampling, views
-from dsr_jax import extract, protocols
+from dsr_jax import protocols
 
 
 class Views(Protocol):
@@ -90,61 +89,6 @@ class ImageViews:
         return views.patch(self._images[i], rng, size=self._size, augmentation=self._augmentation)
 
 
-class OwnSizeViews:
-    """Views of images that keep their own size, padded to one of a few shapes (`extract.buckets`).
-
-    Args:
-      people: the images; each is decoded once to learn its size.
-      stride: pixels per map position: padded sides are its multiples, and the smallest patch has at least one.
-      buckets: largest number of padded shapes.
-      augmentation: how far a view differs from its image.
-      limit: bytes of decoded images held in memory; the others are decoded at each use.
-      progress: show a progress bar.
-
-    Raises:
-      ValueError: for an image that is too small, or that cannot be decoded; the message names it.
-    """
-
-    def __init__(
-        self,
-        people: People,
-        *,
-        stride: int,
-        buckets: int,
-        augmentation: views.Augmentation,
-        limit: int,
-        progress: bool = False,
-    ):
-        """Reads every image once; see the class."""
-        self._images = decoded.Decoded(people.source, people.positions, size=None, limit=limit)
-        self._augmentation = augmentation
-        bar = tqdm(self._images, desc="sizes", unit="image", disable=not progress)
-        shapes = [(image.shape[0], image.shape[1]) for image in bar]
-        for position, shape in zip(people.positions, shapes, strict=True):
-            if min(views.smallest_patch(shape)) < stride:
-                raise ValueError(
-                    f"image {people.source.names[position]!r} of {shape[0]} x {shape[1]} pixels has patches below one "
-                    f"output cell of {stride} x {stride}: give --buckets=0, which brings all images to --size"
-                )
-        self._buckets = extract.buckets(shapes, stride=stride, limit=buckets)
-
-    def padded(self, i: int) -> tuple[int, ...]:
-        """Height, width and channels of the image's bucket."""
-        return (*self._buckets[i], 3)
-
-    def whole(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A holistic view, padded to the image's bucket."""
-        image = self._images[i]
-        view = views.whole(image, rng, size=(image.shape[0], image.shape[1]), augmentation=self._augmentation)
-        return _padded(view.pixels, self.padded(i)), view.size
-
-    def patch(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A patch at the image's scale, padded to the image's bucket."""
-        image = self._images[i]
-        view = views.patch(image, rng, size=(image.shape[0], image.shape[1]), augmentation=self._augmentation)
-        return _padded(view.pixels, self.padded(i)), view.size
-
-
 def identification(
     drawn: Views,
     classes: np.ndarray,
@@ -172,7 +116,7 @@ def identification(
 
     def draw(i: int, rng: np.random.Generator) -> dict[str, Any]:
         inputs, size = (drawn.patch if rng.random() < patch_share else drawn.whole)(int(i), rng)
-        return {"inputs": _padded(inputs, drawn.padded(int(i))), "sizes": size, "identities": np.int32(classes[i])}
+        return {"inputs": zeros_beyond(inputs, drawn.padded(int(i))), "sizes": size, "identities": np.int32(classes[i])}
 
     order = _order(classes, [drawn.padded(i) for i in range(len(classes))], batch_size, per_identity, seed)
     return _batched(order, len(classes), draw, batch_size=batch_size, seed=seed, share=share)
@@ -280,8 +224,8 @@ def _batched(
     return parts if share.processes == 1 else parts[share.process :: share.processes]
 
 
-def _padded(inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Zeros beyond the inputs."""
+def zeros_beyond(inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inputs at the start of an array of that shape, zeros beyond them."""
     if inputs.shape == shape:
         return inputs
     padded = np.zeros(shape, inputs.dtype)

@@ -10,6 +10,7 @@ processor time. Leaves `pipeline.json`, one flat object, and `pipeline.txt`, the
 """
 
 import functools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -20,12 +21,12 @@ import numpy as np
 from absl import flags
 
 import data
-from data import Source, sampling, views
+from data import Source, views
 from dsr_jax import cores
 from experiments import batches, run, settings
 from experiments.speed import footage
 from experiments.speed.outcome import Figures, Table, number
-from experiments.stream import Stream, ahead
+from experiments.stream import Stream
 
 FLAGS = flags.FLAGS
 EVERYTHING = 1 << 60  # bytes that may be held
@@ -35,7 +36,9 @@ flags.DEFINE_list("threads_tried", ["0", "1", "2", "4"], "Threads that make batc
 flags.DEFINE_integer("views_per_batch", 32, "Views per batch.", lower_bound=1)
 flags.DEFINE_integer("drawn_pictures", 96, "Drawn crops, and as many drawn frames.", lower_bound=1)
 flags.DEFINE_integer("pipeline_rounds", 3, "Times that each case is timed, in turns.", lower_bound=1)
-flags.DEFINE_float("timed_seconds", 2.0, "Length of each timing.", lower_bound=0.0)
+flags.DEFINE_float(
+    "timed_seconds", 2.0, "Processor time of each timing, about; at least eight batches.", lower_bound=0.0
+)
 
 
 def main() -> None:
@@ -77,9 +80,10 @@ def _rates(inputs: dict[str, Source], sizes: list[tuple[int, int]], threads: lis
                     drawn, people.classes, batch_size=FLAGS.views_per_batch, patch_share=0.5, seed=FLAGS.seed
                 )
     found: dict[Any, list[tuple[float, float]]] = {(*case, crew): [] for case in cases for crew in threads}
+    counts = {case: _count(dataset) for case, dataset in cases.items()}
     for _ in range(FLAGS.pipeline_rounds):
         for *case, crew in found:
-            found[*case, crew].append(_images_per_second(cases[*case], crew))
+            found[*case, crew].append(_images_per_second(cases[*case], counts[*case], crew))
     rows = []
     for name, size, memory in cases:
         cells = []
@@ -145,16 +149,20 @@ def _microseconds(call: Callable[[int], object], count: int) -> float:
     return min(rounds) / count * 1e6
 
 
-def _images_per_second(dataset: grain.MapDataset, threads: int) -> tuple[float, float]:
-    """What comes out of a stream while nobody else works: per second, and per second of processor time."""
-    with Stream(dataset, start=0, stop=sampling.ENDLESS // FLAGS.views_per_batch, threads=threads) as stream:
-        coming = iter(stream)
-        for _ in range(ahead(threads)):  # what was made ahead while nothing was timed
-            next(coming)
-        images, start, begun = 0, time.perf_counter(), time.process_time()
-        while not images or time.perf_counter() - start < FLAGS.timed_seconds:
-            images += len(next(coming)["inputs"])
-        return images / (time.perf_counter() - start), images / max(time.process_time() - begun, 1e-9)
+def _images_per_second(dataset: grain.MapDataset, count: int, threads: int) -> tuple[float, float]:
+    """Of ``count`` batches that nobody works on: per second, and per second of processor time."""
+    start, begun = time.perf_counter(), time.process_time()
+    with Stream(dataset, start=0, stop=count, threads=threads) as stream:
+        images = sum(len(batch["inputs"]) for batch in stream)  # to the end: no thread works on after it
+    return images / (time.perf_counter() - start), images / max(time.process_time() - begun, 1e-9)
+
+
+def _count(dataset: grain.MapDataset) -> int:
+    """So many batches as take the time asked for, in one thread, and enough for several."""
+    dataset[0]
+    start = time.thread_time()
+    dataset[1]
+    return max(8, math.ceil(FLAGS.timed_seconds / max(time.thread_time() - start, 1e-4)))
 
 
 def _text(size: tuple[int, int]) -> str:

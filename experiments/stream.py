@@ -40,7 +40,8 @@ class Stream:
         """Makes nothing yet."""
         if threads < 0:
             raise ValueError(f"threads must be at least 0, got {threads}")
-        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead(threads))
+        # What is made ahead bounds the memory that it takes.
+        options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(4, 2 * threads) if threads else 0)
         # An empty slice of an endless dataset is an error of Grain's.
         self._batches = iter(dataset[start:stop].to_iter_dataset(options)) if start < stop else None
         self._since, self._waited, self._images = time.perf_counter(), 0.0, 0
@@ -74,11 +75,6 @@ class Stream:
         found = dict(zip(TIMING, (round(self._waited / seconds, 4), round(self._images / seconds, 1)), strict=True))
         self._since, self._waited, self._images = now, 0.0, 0
         return found
-
-
-def ahead(threads: int) -> int:
-    """The batches that are made ahead, which bounds the memory that they take."""
-    return max(4, 2 * threads) if threads else 0
 
 
 def images(batch: Any) -> int:

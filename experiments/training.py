@@ -24,7 +24,7 @@ import data
 from data import decoded, views
 from dsr_jax import fcn, hosts, losses, sharding, weights
 from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, frozen, settings, steps
+from experiments import batches, frozen, own_size, settings, steps
 from experiments.run import Workdir
 from experiments.stream import Stream
 
@@ -151,7 +151,7 @@ class Start:
         drawn: dict[str, Any] = {"augmentation": augmentation, "limit": FLAGS.image_memory * decoded.MEGABYTE}
         if buckets:
             own = {"stride": self.trunk.output_stride, "buckets": buckets, "progress": FLAGS.progress}
-            return batches.OwnSizeViews(self.people, **own, **drawn)
+            return own_size.OwnSizeViews(self.people, **own, **drawn)
         images = functools.partial(batches.ImageViews, self.people, size=self.size, **drawn)
         if not FLAGS.frozen_views:
             return images()

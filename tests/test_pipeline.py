@@ -20,7 +20,7 @@ from PIL import Image
 from data import decoded, sampling, views
 from data.source import Source
 from dsr_jax import weights
-from experiments import batches, finetune, pretrain, run, stream
+from experiments import batches, benchmark_pipeline, finetune, own_size, pretrain, run, stream
 from tests.runners import SMALL, call, prepared
 
 CLASSES = np.repeat(np.arange(6), [2, 3, 4, 4, 5, 1])
@@ -48,9 +48,9 @@ def one_size(limit=10**9, **options):
     return batches.ImageViews(crowd(**options), size=(32, 24), augmentation=views.Augmentation(), limit=limit)
 
 
-def own_size(buckets=3, limit=10**9, augmentation=PLAIN, **options):
+def unresized(buckets=3, limit=10**9, augmentation=PLAIN, **options):
     drawn = {"augmentation": augmentation, "limit": limit}
-    return batches.OwnSizeViews(crowd(**options), stride=8, buckets=buckets, **drawn)
+    return own_size.OwnSizeViews(crowd(**options), stride=8, buckets=buckets, **drawn)
 
 
 def identification(drawn=None, **options):
@@ -66,7 +66,7 @@ def pairs(**options):
 KINDS = {
     "shuffled": identification,
     "balanced": functools.partial(identification, per_identity=2),
-    "own sizes": lambda **options: identification(own_size(), **options),
+    "own sizes": lambda **options: identification(unresized(), **options),
     "pairs": pairs,
     "balanced pairs": functools.partial(pairs, per_identity=2),
 }
@@ -232,7 +232,7 @@ def test_grouped_batches_hold_one_group_and_every_image_equally_often(groups, ba
 
 
 def test_images_of_their_own_size_are_padded_to_few_shapes():
-    drawn = own_size(buckets=3)
+    drawn = unresized(buckets=3)
     source = pictures(SHAPES)
     shapes = set()
     for step in range(12):
@@ -247,7 +247,7 @@ def test_images_of_their_own_size_are_padded_to_few_shapes():
 
 
 def test_patches_of_images_of_their_own_size_keep_their_scale():
-    drawn = own_size(buckets=2)
+    drawn = unresized(buckets=2)
     for i in (0, 7, 12):
         pixels, (height, width) = drawn.patch(i, np.random.default_rng(0))
         image, piece = pictures(SHAPES)[i].image, pixels[:height, :width]
@@ -257,7 +257,7 @@ def test_patches_of_images_of_their_own_size_keep_their_scale():
 
 
 def test_one_bucket_is_shuffled_like_one_size():
-    a, b = identification(own_size(buckets=1))[5], identification()[5]
+    a, b = identification(unresized(buckets=1))[5], identification()[5]
     np.testing.assert_array_equal(a["identities"], b["identities"])
 
 
@@ -316,7 +316,7 @@ def test_a_picture_that_cannot_be_decoded_is_named_when_its_step_comes(threads):
 
 def test_a_picture_that_cannot_be_decoded_is_named_when_sizes_are_read():
     with pytest.raises(ValueError, match="image '2.png' of toy/train cannot be read"):
-        own_size(broken=(2,))
+        unresized(broken=(2,))
 
 
 # Who waits
@@ -457,9 +457,54 @@ def test_batches_of_nobody_are_errors():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         sampling.Grouped(CLASSES, batch_size=0, seed=0)
     with pytest.raises(ValueError, match="give --buckets=1"):
-        identification(own_size(), per_identity=2)
+        identification(unresized(), per_identity=2)
 
 
 def test_images_whose_patches_have_no_map_are_named():
     with pytest.raises(ValueError, match="image '0.png' of 24 x 24 pixels has patches below one output cell of 16"):
-        batches.OwnSizeViews(crowd(), stride=16, buckets=1, augmentation=PLAIN, limit=0)
+        own_size.OwnSizeViews(crowd(), stride=16, buckets=1, augmentation=PLAIN, limit=0)
+
+
+# The benchmark
+
+
+BENCHMARK = ("--view_sizes=32x24,16x16", "--threads_tried=0,1", "--views_per_batch=2", "--drawn_pictures=1")
+
+
+def measure(data_dir, workdir, *arguments):
+    given = ("--dataset=folder", f"--data_dir={data_dir}", f"--workdir={workdir}", *BENCHMARK)
+    return call(benchmark_pipeline, *given, "--pipeline_rounds=1", "--timed_seconds=0", *arguments)
+
+
+def test_the_benchmark_measures_every_case(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(benchmark_pipeline, "IMAGES", 64)
+    assert measure(folder, tmp_path / "out") == 0
+    found = json.loads((tmp_path / "out" / "pipeline.json").read_text())
+    assert all(value > 0 for value in found.values())
+    names = {tuple(key.split("/")[:2]) for key in found}
+    assert names == {
+        (who, size) for who in ("folder", "1080p crops", "1080p frames") for size in ("32 x 24", "16 x 16")
+    }
+    assert {key.split("/")[2] for key in found if "folder/32" in key} == {
+        *("read_us", "resize_us", "whole_us", "patch_us", "decoded", "held")
+    }
+    text = (tmp_path / "out" / "pipeline.txt").read_text()
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert all(line.rstrip() in lines for line in text.splitlines())
+    for table in text.split("\n\n\n"):  # the columns line up
+        rules = [line for line in table.splitlines() if line.startswith("---")]
+        assert all(len(line) <= len(rule) for rule in rules for line in table.splitlines() if line.startswith("1080p"))
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("--view_sizes=32", "view_sizes must be HEIGHTxWIDTH"),
+        ("--view_sizes=", "view_sizes"),
+        ("--threads_tried=-1", "threads_tried must be whole numbers"),
+        ("--threads_tried=", "threads_tried must be whole numbers"),
+    ],
+)
+def test_a_benchmark_of_nothing_is_an_error(folder, tmp_path, capsys, argument, message):
+    assert measure(folder, tmp_path / "out", argument) == 1
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
