@@ -26,6 +26,7 @@ def network():
     return params, losses.init_head(jax.random.key(1), width=params["block5_conv3"]["bias"].size, identities=PEOPLE)
 
 
+@jax.numpy_dtype_promotion("standard")  # Optax mixes integers and floats
 def trained(form, over, *, count=STEPS, state=None, first=0, pairs=PAIRS):
     """State and losses (count, ...) of training on batches of ``pairs`` that no two steps share."""
     params, head = network()
@@ -105,7 +106,7 @@ def everything():
     found = {form: trained(form, over)[1] for form in FORMS}
     found |= {f"map{i}": m for i, m in enumerate(extract.maps(network()[0], images(), output_stride=16, max_buckets=2))}
     found["active_set"] = matched("active_set", identities=LABELS).upper
-    found["feature_sign"] = matched("feature_sign", identities=LABELS).distance
+    found["ridge"] = matched("ridge", identities=LABELS).distance
     found["joint"] = matched("auto", dictionary="joint", boost=1.2).distance
     found["one"] = match.distances(PROBES[0], GALLERY[0]).distance
     return found

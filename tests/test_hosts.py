@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import checkpoint, hosts, sharding
+from dsr_jax import sharding
 from tests import joined
 from tests.runners import ROOT
 
@@ -89,7 +89,7 @@ def test_distances_and_maps_are_those_of_one_process(results):
     found = results[0][0]
     expected = {
         "active_set": joined.matched("active_set", identities=joined.LABELS).upper,
-        "feature_sign": joined.matched("feature_sign", identities=joined.LABELS).distance,
+        "ridge": joined.matched("ridge", identities=joined.LABELS).distance,
         "joint": joined.matched("auto", dictionary="joint", boost=1.2).distance,
     }
     for name, values in expected.items():
