@@ -13,7 +13,7 @@ import functools
 
 from absl import flags
 
-from experiments import batches, evaluate, page, pretrain, run, settings, steps, training
+from experiments import batches, evaluate, optimiser, page, pretrain, run, settings, steps, training
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
@@ -64,17 +64,22 @@ def verification() -> steps.Verification:
     )
 
 
+def rule() -> optimiser.Optimiser:
+    """How parameters are updated, as the flags say."""
+    return optimiser.from_flags(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
+
+
 def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -> steps.State:
     """DSR fine-tuning from ``start``; returns the final state."""
-    optimiser = training.optimiser(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
+    updates = rule()
     step = functools.partial(
         steps.reconstruction_step,
-        optimiser=optimiser,
+        optimiser=updates.transform,
         trunk=start.trunk,
         smoothing=FLAGS.smoothing,
         verification=how,
     )
-    state = steps.init(start.params, start.head, optimiser, frozen_blocks=FLAGS.frozen_blocks)
+    state = steps.init(start.params, start.head, updates.transform, frozen_blocks=FLAGS.frozen_blocks)
     dataset = batches.pairs(
         start.views,
         start.people.classes,
@@ -85,7 +90,14 @@ def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -
         seed=FLAGS.seed,
     )
     return training.fit(
-        step, state, start.frozen(), dataset, phase="reconstruction", count=FLAGS.steps, workdir=workdir
+        step,
+        state,
+        start.frozen(),
+        dataset,
+        phase="reconstruction",
+        count=FLAGS.steps,
+        workdir=workdir,
+        rate=updates.rate,
     )
 
 
@@ -96,6 +108,7 @@ def main() -> None:
         print(page.text(workdir.metrics()))
         return
     how = verification()
+    rule(), pretrain.rule()  # their flags are checked before anything is written
     if FLAGS.evaluate:
         evaluate.check()
     before = training.Start(workdir)

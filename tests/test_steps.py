@@ -10,7 +10,7 @@ import pytest
 
 from data import views
 from dsr_jax import fcn, losses
-from experiments import steps, training
+from experiments import optimiser, steps
 
 SIZE, PATCH = (48, 32), (36, 32)
 PARAMS = fcn.init(jax.random.key(0), width=0.03)
@@ -51,12 +51,12 @@ def frozen(blocks=2):
 @functools.cache
 def reconstruction(rate=1e-2, **options):
     """The first state and a compiled step."""
-    optimiser = optax.sgd(rate)
+    updates = optax.sgd(rate)
     verification = steps.Verification(**{"id_weight": 0.5, "id_patches": True, **options})
     step = functools.partial(
-        steps.reconstruction_step, optimiser=optimiser, trunk=TRUNK, smoothing=0.1, verification=verification
+        steps.reconstruction_step, optimiser=updates, trunk=TRUNK, smoothing=0.1, verification=verification
     )
-    return steps.init(PARAMS, HEAD, optimiser, frozen_blocks=2), jax.jit(step)
+    return steps.init(PARAMS, HEAD, updates, frozen_blocks=2), jax.jit(step)
 
 
 def test_the_state_holds_only_what_is_trained():
@@ -149,13 +149,13 @@ def test_ranked_verification_takes_every_patch_against_every_whole_image():
 
 
 def test_identification_counts_what_is_right():
-    optimiser = training.optimiser("adam", 1e-2, count=20)
+    updates = optimiser.build("adam", 1e-2, count=20).transform
     step = jax.jit(
         functools.partial(
-            steps.identification_step, optimiser=optimiser, trunk=TRUNK._replace(frozen_blocks=0), smoothing=0.0
+            steps.identification_step, optimiser=updates, trunk=TRUNK._replace(frozen_blocks=0), smoothing=0.0
         )
     )
-    state = steps.init(PARAMS, HEAD, optimiser, frozen_blocks=0)
+    state = steps.init(PARAMS, HEAD, updates, frozen_blocks=0)
     pairs = batch()
     values = {
         "inputs": pairs["whole"],
@@ -172,18 +172,6 @@ def test_identification_counts_what_is_right():
         losses_seen.append(float(figures["loss"]))
         assert float(figures["accuracy"]) == np.mean(guesses == values["identities"])
     assert losses_seen[-1] < losses_seen[0]
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_the_first_step_is_a_warm_up_and_the_head_has_its_own_rate(name):
-    optimiser = training.optimiser(name, 1.0, count=100, head_factor=10.0, decay=0.0, clip=1e9)
-    params = {"network": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2)}}
-    memory, sizes = optimiser.init(params), []
-    for _ in range(3):
-        updates, memory = optimiser.update(params, memory, params)
-        sizes.append([float(jnp.abs(updates[part]["w"][0])) for part in ("network", "head")])
-    assert sizes[0] == [0.0, 0.0] and sizes[1][0] > 0
-    np.testing.assert_allclose([head / network for network, head in sizes[1:]], 10.0, rtol=1e-4)
 
 
 def test_views_of_training_have_the_shapes_of_these_batches():
