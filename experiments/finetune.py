@@ -30,6 +30,13 @@ flags.DEFINE_enum(
     "Eq. 5 on each pair; or every patch of the batch "
     "against every whole image of it, by softmax (use with --negatives=0).",
 )
+flags.DEFINE_enum(
+    "mining",
+    "none",
+    ["none", "batch_hard"],
+    "Which pairs count: those of --verification, or of every patch against every whole image of the batch each patch's "
+    "hardest pair of one person and of two (more distances per step with --verification=signed).",
+)
 flags.DEFINE_float("verification_weight", 1.0, "Weight of the verification loss; 0 is the control.", lower_bound=0.0)
 flags.DEFINE_float("id_loss_weight", 0.0, "Weight of the identification loss kept beside it.", lower_bound=0.0)
 flags.DEFINE_bool("id_patches", False, "Whether the identification loss sees the patches as well.")
@@ -61,6 +68,7 @@ def verification() -> steps.Verification:
         gradient=FLAGS.gradient,
         ceiling=FLAGS.ceiling,
         temperature=FLAGS.temperature,
+        mining=FLAGS.mining,
     )
 
 

@@ -56,6 +56,8 @@ class Verification(NamedTuple):
       gradient: "envelope" (Eq. 7) or "implicit".
       ceiling: largest distance to which a negative pair is pushed (signed).
       temperature: of the softmax (ranked).
+      mining: "none", or "batch_hard": of every patch against every whole image of the batch, only each patch's hardest
+        pair of one person and hardest of two count, in either form.
     """
 
     form: str = "signed"
@@ -67,6 +69,7 @@ class Verification(NamedTuple):
     gradient: str = "envelope"
     ceiling: float = 1.0
     temperature: float = 0.1
+    mining: str = "none"
 
 
 def init(
@@ -150,25 +153,37 @@ def reconstruction_step(
 def _verify(
     patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification
 ) -> tuple[jax.Array, Figures]:
-    """The verification loss of a batch and the mean distances of its positive and negative pairs."""
+    """The verification loss of a batch, mean distances of its positive and negative pairs, and what their codes are."""
     cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
     probe, valid = cut(patch, patch_sizes)
     gallery, _ = cut(whole, whole_sizes)
 
-    def distance(x: Any, mask: Any, y: Any) -> jax.Array:
-        return reconstruction.distance(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
+    def measured(x: Any, mask: Any, y: Any) -> tuple[jax.Array, reconstruction.Coding]:
+        return reconstruction.measured(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
 
-    if how.form == "signed":
-        distances, same = jax.vmap(distance)(probe, valid, gallery), batch["sign"] > 0
+    if how.form == "signed" and how.mining == "none":
+        (distances, coding), same = jax.vmap(measured)(probe, valid, gallery), batch["sign"] > 0
         value = losses.verification(distances, batch["sign"], ceiling=how.ceiling)
     else:
-        distances = jax.vmap(lambda x, mask: jax.vmap(lambda y: distance(x, mask, y))(gallery))(probe, valid)
+        distances, coding = jax.vmap(lambda x, mask: jax.vmap(lambda y: measured(x, mask, y))(gallery))(probe, valid)
         same = batch["patch_identities"][:, None] == batch["whole_identities"][None, :]
-        value = losses.ranking(distances, same, temperature=how.temperature)
+        value = _of_all(distances, same, how)
     return value, {
+        "nonzero_codes": jnp.mean(coding.nonzero),
+        "gap": jnp.mean(coding.gap),
         "positive_distance": jnp.sum(distances * same) / jnp.maximum(jnp.sum(same), 1),
         "negative_distance": jnp.sum(distances * ~same) / jnp.maximum(jnp.sum(~same), 1),
     }
+
+
+def _of_all(distances: jax.Array, same: jax.Array, how: Verification) -> jax.Array:
+    """The verification loss of every patch against every whole image, of all pairs or of the hardest."""
+    kept = losses.hardest(distances, same) if how.mining == "batch_hard" else None
+    if how.form == "ranked":
+        chosen = distances if kept is None else jnp.where(kept, distances, jnp.inf)
+        return losses.ranking(chosen, same, temperature=how.temperature)
+    signs, some = jnp.where(same, 1, -1).ravel(), None if kept is None else kept.ravel()
+    return losses.verification(distances.ravel(), signs, ceiling=how.ceiling, kept=some)
 
 
 def _update(state: State, loss: Any, optimiser: optax.GradientTransformation) -> tuple[State, Figures]:

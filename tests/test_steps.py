@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from data import views
-from dsr_jax import fcn, losses
+from dsr_jax import blocks, fcn, losses, reconstruction
 from experiments import optimiser, steps
 
 SIZE, PATCH = (48, 32), (36, 32)
@@ -49,7 +49,7 @@ def frozen(blocks=2):
 
 
 @functools.cache
-def reconstruction(rate=1e-2, **options):
+def prepared(rate=1e-2, **options):
     """The first state and a compiled step."""
     updates = optax.sgd(rate)
     verification = steps.Verification(**{"id_weight": 0.5, "id_patches": True, **options})
@@ -60,12 +60,12 @@ def reconstruction(rate=1e-2, **options):
 
 
 def test_the_state_holds_only_what_is_trained():
-    state, _ = reconstruction()
+    state, _ = prepared()
     assert {name[5] for name in state.params["network"]} == {"3", "4", "5"}
 
 
 def test_every_trained_layer_moves_and_no_frozen_one_is_in_reach():
-    state, step = reconstruction()
+    state, step = prepared()
     later = state
     for seed in range(3):
         later, _ = step(later, frozen(), batch(seed))
@@ -88,14 +88,14 @@ def test_no_gradient_reaches_frozen_blocks():
 
 
 def test_many_batches_are_one_compilation():
-    state, step = reconstruction()
+    state, step = prepared()
     for seed in range(4):
         state, _ = step(state, frozen(), batch(seed))
     assert step._cache_size() == 1
 
 
 def test_steps_on_one_batch_lower_its_loss():
-    state, step = reconstruction()
+    state, step = prepared()
     found = []
     for _ in range(8):
         state, figures = step(state, frozen(), batch())
@@ -104,7 +104,7 @@ def test_steps_on_one_batch_lower_its_loss():
 
 
 def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
-    state, step = reconstruction()
+    state, step = prepared()
     values = batch()
     kept = dict(values)
     for part in ("whole", "patch"):
@@ -125,7 +125,7 @@ def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
 
 
 def test_the_figures_are_the_losses_of_the_pairs():
-    state, step = reconstruction(weight=2.0)
+    state, step = prepared(weight=2.0)
     _, figures = step(state, frozen(), batch())
     np.testing.assert_allclose(
         figures["loss"], 0.5 * figures["identification"] + 2.0 * figures["verification"], rtol=1e-5
@@ -136,16 +136,92 @@ def test_the_figures_are_the_losses_of_the_pairs():
 
 
 def test_the_control_is_identification_alone():
-    _, step = reconstruction(weight=0.0)
-    state, figures = step(reconstruction()[0], frozen(), batch())
+    _, step = prepared(weight=0.0)
+    state, figures = step(prepared()[0], frozen(), batch())
     assert "verification" not in figures
     np.testing.assert_allclose(figures["loss"], 0.5 * figures["identification"], rtol=1e-6)
 
 
 def test_ranked_verification_takes_every_patch_against_every_whole_image():
-    state, step = reconstruction(form="ranked", id_weight=0.0)
+    state, step = prepared(form="ranked", id_weight=0.0)
     _, figures = step(state, frozen(), batch())
     assert 0 < float(figures["verification"]) < 20 and np.isfinite(figures["gradient_norm"])
+
+
+@pytest.mark.parametrize("form", ["signed", "ranked"])
+def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
+    """Against a loop over the distances of every patch and whole image, each computed alone."""
+    state, step = prepared(form=form, id_weight=0.0, mining="batch_hard")
+    values = batch()
+    found = {
+        part: steps.maps(
+            state.params["network"], frozen(), values[part], jnp.asarray(values[f"{part}_sizes"]), trunk=TRUNK
+        )
+        for part in ("whole", "patch")
+    }
+
+    def distance(p, g):
+        (x, valid), (y, _) = (
+            blocks.cut(found[part][0][i], found[part][1][i], scales=(1,)) for part, i in (("patch", p), ("whole", g))
+        )
+        return float(reconstruction.distance(x, y, valid=valid))
+
+    terms = []
+    for p, identity in enumerate(values["patch_identities"]):
+        own = [distance(p, g) for g in range(4) if values["whole_identities"][g] == identity]
+        others = [distance(p, g) for g in range(4) if values["whole_identities"][g] != identity]
+        terms += [np.log1p(np.exp((max(own) - min(others)) / 0.1))] if form == "ranked" else [max(own), -min(others)]
+    _, figures = step(state, frozen(), values)
+    np.testing.assert_allclose(figures["verification"], np.mean(terms), rtol=1e-4, atol=1e-6)
+
+
+def test_the_codes_of_the_pairs_are_told():
+    state, step = prepared()
+    _, figures = step(state, frozen(), batch())
+    assert 0 < float(figures["nonzero_codes"]) <= 6, "a whole image of 48 x 32 has 6 blocks"
+    assert 0 <= float(figures["gap"]) < 1e-4
+
+
+@pytest.mark.parametrize("kept_outputs", [False, True])
+@pytest.mark.parametrize("blocks_frozen", [0, 2, 4])
+def test_frozen_blocks_have_no_backward_pass(blocks_frozen, kept_outputs):
+    """Convolutions in the step's program: of a frozen layer one, or none where its outputs are kept; of a trained one
+    three, forward and both gradients, but for the first, into whose input nothing goes back."""
+    updates, values = optax.sgd(1e-2), batch()
+    inputs, sizes, first = values["whole"], jnp.asarray(values["whole_sizes"]), 1
+    if kept_outputs and blocks_frozen:
+        images, first = fcn.preprocess(inputs, "torch"), blocks_frozen + 1
+        inputs, sizes = fcn.apply(PARAMS, images, sizes, output_stride=16, blocks=(1, blocks_frozen))
+    trunk = TRUNK._replace(frozen_blocks=blocks_frozen, first_block=first)
+    step = functools.partial(steps.identification_step, optimiser=updates, trunk=trunk, smoothing=0.1)
+    state = steps.init(PARAMS, HEAD, updates, frozen_blocks=blocks_frozen)
+    given = {"inputs": inputs, "sizes": sizes, "identities": values["whole_identities"]}
+    program = jax.jit(step).lower(state, frozen(blocks_frozen), given).as_text()
+    layers = [2, 2, 3, 3, 3]
+    forward = sum(layers[:blocks_frozen]) if first == 1 else 0
+    assert program.count("stablehlo.convolution") == forward + 3 * sum(layers[blocks_frozen:]) - 1
+
+
+@pytest.mark.parametrize("form", ["signed", "ranked"])
+def test_bfloat16_is_for_the_network_alone(form):
+    """Parameters, their updates, maps, logits, distances and every figure are float32; so are the network's sums."""
+    updates = optimiser.build("adam", 1e-2, count=20).transform
+    how = steps.Verification(form=form, id_weight=0.5)
+    trunk = TRUNK._replace(dtype="bfloat16")
+    step = functools.partial(steps.reconstruction_step, optimiser=updates, trunk=trunk, smoothing=0.1, verification=how)
+    state = steps.init(PARAMS, HEAD, updates, frozen_blocks=2)
+    later, figures = jax.jit(step)(state, frozen(), batch())
+    kinds = {leaf.dtype for leaf in jax.tree.leaves((later, figures))} - {jnp.dtype(jnp.int32)}
+    assert kinds == {jnp.dtype(jnp.float32)}
+    found, _ = steps.maps(
+        state.params["network"], frozen(), batch()["whole"], jnp.asarray(batch()["whole_sizes"]), trunk=trunk
+    )
+    assert found.dtype == jnp.float32
+    program = str(jax.make_jaxpr(step)(state, frozen(), batch()))
+    assert "bf16" in program
+    for line in program.splitlines():
+        sums = any(f" {name}[" in line for name in ("reduce_sum", "exp", "log", "reduce_max"))
+        assert not (sums and ":bf16" in line.split("=")[0]), f"summed in bfloat16: {line}"
 
 
 def test_identification_counts_what_is_right():
