@@ -42,6 +42,7 @@ class VGG16(nnx.Module):
         for block, (count, width_out) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
             for number in range(1, count + 1):
                 options: dict[str, Any] = {"dtype": dtype, "conv_general_dilated": _convolve, "rngs": rngs}
+                options |= {"promote_dtype": _promoted}
                 setattr(self, f"block{block}_conv{number}", nnx.Conv(width_in, width_out, (3, 3), **options))
                 width_in = width_out
 
@@ -206,6 +207,18 @@ def _pool(x: jax.Array) -> jax.Array:
 def _convolve(images: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
     """What Flax calls with the arguments of `jax.lax.conv_general_dilated`, whose further ones say what this is."""
     return convolution.convolve(images, kernel)
+
+
+def _promoted(arrays: tuple[jax.Array, jax.Array, jax.Array], *, dtype: Any, **_: Any) -> tuple[jax.Array, ...]:
+    """What Flax calls before a convolution: images, kernel and bias in the type of the computation.
+
+    A bias of a narrower type than its parameter is spread over all positions before it is rounded, not after: so the
+    gradients of all positions are summed in float32. In bfloat16 a sum of ones ends at a few hundred.
+    """
+    images, kernel, bias = arrays
+    if jnp.finfo(dtype).bits < jnp.finfo(bias.dtype).bits:
+        bias = jnp.broadcast_to(bias, (*images.shape[:3], bias.size))
+    return images.astype(dtype), kernel.astype(dtype), bias.astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnames="shapes")

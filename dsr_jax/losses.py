@@ -6,6 +6,13 @@ area first, so that whole images and patches of any size share one classifier.
 Verification, for a pair with sign alpha = +1 (same person) or -1 (different persons):
 
     L = alpha 1/N min_W |X - Y W|^2 (+ l1 |W|_1, which has no gradient once W is fixed)
+
+Of all pairs of probes and gallery images in a batch, `hardest` keeps, for each probe, the farthest of its own person
+and the nearest of the others (batch-hard mining; Hermans, Beyer, Leibe: In Defense of the Triplet Loss, 2017). They go
+into either form of the verification loss:
+
+    signed   Eq. 5 on these pairs:   L = mean over the pairs kept of alpha d
+    ranked   softmax over the two:   L = mean over probes of log(1 + exp((d+ - d-) / T))
 """
 
 from collections.abc import Callable
@@ -91,7 +98,7 @@ def verification(
       distances: (B,) distances of the pairs, Eq. 4.
       signs: (B,) +1 for the same person, -1 for different persons.
       ceiling: a pair of different persons counts only up to this distance; 1 (no effect on unit blocks) is the paper.
-      mean: how the mean is formed, see `sharding.Share`.
+      mean: how the mean is formed, and over which pairs: see `sharding.Share`.
 
     Returns:
       The mean loss, in [-1, 1].
@@ -137,3 +144,36 @@ def ranking(
     scores = -distances / temperature
     right = jax.nn.logsumexp(jnp.where(same, scores, -jnp.inf), axis=1)
     return mean(jax.nn.logsumexp(scores, axis=1) - right)
+
+
+def hardest(
+    distances: Float[Array, "probes gallery"], same: Bool[Array, "probes gallery"]
+) -> Bool[Array, "probes gallery"]:
+    """The pairs that batch-hard mining keeps: of each probe one of its own person, and one of another.
+
+        + : argmax_g {d_pg : same},     - : argmin_g {d_pg : not same}
+
+    Of equally hard pairs the first counts; a probe without a pair of one kind keeps none of it.
+
+    Args:
+      distances: (P, G) distances of all pairs; infinity leaves a pair out, as it does for `ranking`.
+      same: (P, G) whether the pair shows one person.
+
+    Returns:
+      (P, G) which pairs are kept; without gradient.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import losses
+      >>> distances = jnp.array([[0.1, 0.3, 0.5, 0.4]])
+      >>> losses.hardest(distances, jnp.array([[True, True, False, False]])).tolist()
+      [[False, True, False, True]]
+    """
+    places = jnp.arange(distances.shape[1])[None, :]
+
+    def first_largest(values: jax.Array, among: jax.Array) -> jax.Array:
+        place = jnp.argmax(jnp.where(among, values, -jnp.inf), axis=1)
+        return among & (places == place[:, None])
+
+    among = jnp.isfinite(distances)
+    return first_largest(distances, same & among) | first_largest(-distances, ~same & among)

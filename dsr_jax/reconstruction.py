@@ -13,7 +13,7 @@ The codes are solved once, exactly, in the forward pass. The backward pass never
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,18 @@ CODERS: dict[str, Callable[..., sparse.Solution]] = {
     "proximal": proximal.proximal,
 }
 GRADIENTS = ("envelope", "implicit")
+
+
+class Coding(NamedTuple):
+    """What the codes behind a distance are like: means over the probe's blocks; without gradient.
+
+    Attributes:
+      nonzero: non-zero codes per probe block.
+      gap: duality gap of Eq. 6, see `sparse`.
+    """
+
+    nonzero: Float[Array, ""]
+    gap: Float[Array, ""]
 
 
 class _Options(NamedTuple):
@@ -75,18 +87,35 @@ def distance(
       >>> jax.grad(reconstruction.distance)(x, y).round(2)
       Array([[ 1.36, -0.48]], dtype=float32)
     """
-    probe_blocks, gallery_blocks = jnp.asarray(probe_blocks), jnp.asarray(gallery_blocks)
-    check_blocks(probe_blocks, gallery_blocks, l1)
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient must be one of {GRADIENTS}, got {gradient!r}")
-    if valid is not None and valid.shape != probe_blocks.shape[:1]:
-        raise ValueError(
-            f"valid must have one entry per probe block, shape {probe_blocks.shape[:1]}, got {valid.shape}"
-        )
-    weights = jnp.ones(probe_blocks.shape[0], bool) if valid is None else valid
-    shares = weights.astype(probe_blocks.dtype)
-    shares = shares / jnp.maximum(jnp.sum(shares), 1)
-    return _distance(_Options(float(l1), float(tol), coder, gradient), probe_blocks, gallery_blocks, shares)
+    return _measured(probe_blocks, gallery_blocks, valid, _Options(l1, tol, coder, gradient))[0]
+
+
+def measured(
+    probe_blocks: Float[Array, "n d"],
+    gallery_blocks: Float[Array, "m d"],
+    *,
+    l1: float = 0.4,
+    valid: Bool[Array, " n"] | None = None,
+    tol: float = 1e-6,
+    coder: str = "auto",
+    gradient: str = "envelope",
+) -> tuple[Float[Array, ""], Coding]:
+    """The distance, and what its codes are like: from one solve.
+
+    Args, Raises: as `distance`.
+
+    Returns:
+      The distance, which is differentiable, and its `Coding`, which is not.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from dsr_jax import reconstruction
+      >>> blocks = jnp.eye(3)
+      >>> distance, coding = reconstruction.measured(blocks[:2], blocks[1:])  # the first is rebuilt from nothing
+      >>> round(float(distance), 2), float(coding.nonzero)
+      (0.58, 0.5)
+    """
+    return _measured(probe_blocks, gallery_blocks, valid, _Options(l1, tol, coder, gradient))
 
 
 def solve(
@@ -144,19 +173,46 @@ def check_blocks(probe_blocks: jax.Array, gallery_blocks: jax.Array, l1: float) 
         raise ValueError(f"l1 must be positive, got {l1}; the paper uses 0.4")
 
 
+def _measured(
+    probe_blocks: Any, gallery_blocks: Any, valid: jax.Array | None, options: _Options
+) -> tuple[jax.Array, Coding]:
+    probe_blocks, gallery_blocks = jnp.asarray(probe_blocks), jnp.asarray(gallery_blocks)
+    check_blocks(probe_blocks, gallery_blocks, options.l1)
+    if options.gradient not in GRADIENTS:
+        raise ValueError(f"gradient must be one of {GRADIENTS}, got {options.gradient!r}")
+    if valid is not None and valid.shape != probe_blocks.shape[:1]:
+        raise ValueError(
+            f"valid must have one entry per probe block, shape {probe_blocks.shape[:1]}, got {valid.shape}"
+        )
+    weights = jnp.ones(probe_blocks.shape[0], bool) if valid is None else valid
+    shares = weights.astype(probe_blocks.dtype)
+    shares = shares / jnp.maximum(jnp.sum(shares), 1)
+    options = options._replace(l1=float(options.l1), tol=float(options.tol))
+    return _distance(options, probe_blocks, gallery_blocks, shares)
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _distance(options: _Options, probe: jax.Array, gallery: jax.Array, shares: jax.Array) -> jax.Array:
+def _distance(options: _Options, probe: jax.Array, gallery: jax.Array, shares: jax.Array) -> tuple[jax.Array, Coding]:
     return _forward(options, probe, gallery, shares)[0]
 
 
-def _forward(options: _Options, probe: jax.Array, gallery: jax.Array, shares: jax.Array) -> tuple[jax.Array, tuple]:
-    codes = solve(probe, gallery, l1=options.l1, tol=options.tol, coder=options.coder).codes
+def _forward(
+    options: _Options, probe: jax.Array, gallery: jax.Array, shares: jax.Array
+) -> tuple[tuple[jax.Array, Coding], tuple]:
+    solution = solve(probe, gallery, l1=options.l1, tol=options.tol, coder=options.coder)
+    codes = solution.codes
     residual = probe - codes.T @ gallery
-    return jnp.sum(shares * jnp.sum(residual * residual, axis=1)), (codes, residual, gallery, shares)
+    nonzero = jnp.sum(codes != 0, axis=0).astype(shares.dtype)
+    coding = Coding(jnp.sum(shares * nonzero), jnp.sum(shares * solution.gap))
+    distance = jnp.sum(shares * jnp.sum(residual * residual, axis=1))
+    return (distance, coding), (codes, residual, gallery, shares)
 
 
-def _backward(options: _Options, saved: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array, None]:
+def _backward(
+    options: _Options, saved: tuple, cotangents: tuple[jax.Array, Coding]
+) -> tuple[jax.Array, jax.Array, None]:
     codes, residual, gallery, shares = saved
+    cotangent, _ = cotangents  # nothing is learnt from what the codes are like
     weighted = 2 * cotangent * shares[:, None] * residual
     if options.gradient == "envelope":
         return weighted, -codes @ weighted, None

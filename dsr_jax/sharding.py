@@ -77,12 +77,21 @@ def rows(total: int, over: Mesh) -> tuple[np.ndarray, np.ndarray]:
     return np.minimum(numbers, total - 1), numbers < total
 
 
-def spread(batch: dict[str, Any], over: Mesh) -> dict[str, Any]:
-    """A batch on the mesh: every device has its rows, and `REAL` beside them. On one device: the batch as it is."""
+def spread(batch: dict[str, Any], over: Mesh, *, total: int | None = None) -> dict[str, Any]:
+    """A batch on the mesh: every device has its rows, and `REAL` beside them. On one device: the batch as it is.
+
+    Args:
+      batch: arrays with a row for each row of the batch, or for each of this process's, which the devices then share
+        evenly.
+      over: the mesh.
+      total: rows of the whole batch; default: those that are here.
+    """
     if over.size == 1:
         return batch
-    total = len(next(iter(batch.values())))
-    numbers, real = rows(total, over)
+    here = len(next(iter(batch.values())))
+    numbers, real = rows(total or here, over)
+    if total and here < total:
+        numbers = numbers - numbers[0]
     kept = {name: np.asarray(values)[numbers] for name, values in batch.items()} | {REAL: real}
     return _put(kept, NamedSharding(over, P(AXIS)))
 
@@ -156,6 +165,11 @@ class Share(NamedTuple):
     def count(self, flags: Any) -> Any:
         """How many of ``flags`` are true, over all devices."""
         return jnp.sum(flags) if self.real is None else jax.lax.psum(jnp.sum(flags), AXIS)
+
+    def mean_over(self, kept: Any, values: Any) -> Any:
+        """Addend to the mean of those ``values`` that are kept; 0 where none is."""
+        count = jnp.maximum(self.count(kept), 1).astype(values.dtype)
+        return jnp.sum(jnp.where(kept, values, 0)) / count
 
     def everybody(self, values: Any) -> Any:
         """The rows of all devices: (rows, ...) to (all rows, ...). Differentiable."""

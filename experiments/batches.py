@@ -169,7 +169,7 @@ def pairs(
     return _batched(order, len(chosen.sign), draw, batch_size=batch_size, seed=seed, share=share)
 
 
-def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Share) -> None:
+def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Share = EVERYTHING) -> None:
     """Whether batches of this size can be made; the same as is checked when they are.
 
     Raises:

@@ -13,7 +13,7 @@ import functools
 
 from absl import flags
 
-from experiments import batches, evaluate, page, pretrain, run, settings, steps, training
+from experiments import batches, evaluate, optimiser, page, pretrain, run, settings, steps, training
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
@@ -29,6 +29,13 @@ flags.DEFINE_enum(
     ["signed", "ranked"],
     "Eq. 5 on each pair; or every patch of the batch "
     "against every whole image of it, by softmax (use with --negatives=0).",
+)
+flags.DEFINE_enum(
+    "mining",
+    "none",
+    ["none", "batch_hard"],
+    "Which pairs count: those of --verification, or of every patch against every whole image of the batch each patch's "
+    "hardest pair of one person and of two (more distances per step with --verification=signed).",
 )
 flags.DEFINE_float("verification_weight", 1.0, "Weight of the verification loss; 0 is the control.", lower_bound=0.0)
 flags.DEFINE_float("id_loss_weight", 0.0, "Weight of the identification loss kept beside it.", lower_bound=0.0)
@@ -61,20 +68,26 @@ def verification() -> steps.Verification:
         gradient=FLAGS.gradient,
         ceiling=FLAGS.ceiling,
         temperature=FLAGS.temperature,
+        mining=FLAGS.mining,
     )
+
+
+def rule() -> optimiser.Optimiser:
+    """How parameters are updated, as the flags say."""
+    return optimiser.from_flags(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
 
 
 def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -> steps.State:
     """DSR fine-tuning from ``start``; returns the final state."""
-    optimiser = training.optimiser(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
+    updates = rule()
     step = functools.partial(
         steps.reconstruction_step,
-        optimiser=optimiser,
+        optimiser=updates.transform,
         trunk=start.trunk,
         smoothing=FLAGS.smoothing,
         verification=how,
     )
-    state = steps.init(start.params, start.head, optimiser, frozen_blocks=FLAGS.frozen_blocks)
+    state = steps.init(start.params, start.head, updates.transform, frozen_blocks=FLAGS.frozen_blocks)
     dataset = batches.pairs(
         start.views,
         start.people.classes,
@@ -84,10 +97,18 @@ def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -
         batch_size=FLAGS.batch_size,
         seed=FLAGS.seed,
         per_identity=start.per_identity,
-        share=start.share,
+        share=training.share(FLAGS.batch_size),
     )
     return training.fit(
-        step, state, start.frozen(), dataset, phase="reconstruction", count=FLAGS.steps, workdir=workdir
+        step,
+        state,
+        start.frozen(),
+        dataset,
+        phase="reconstruction",
+        count=FLAGS.steps,
+        workdir=workdir,
+        rate=updates.rate,
+        rows=FLAGS.batch_size,
     )
 
 
@@ -105,6 +126,7 @@ def main() -> None:
     how = verification()
     if FLAGS.buckets:
         raise ValueError("buckets keeps images at their own size and pairs need one scale: pre-train with it alone")
+    rule(), pretrain.rule()  # their flags are checked before anything is written
     if FLAGS.evaluate:
         evaluate.check()
     before = training.Start(workdir, batch_sizes=_batch_sizes())

@@ -10,12 +10,13 @@ import functools
 
 from absl import flags
 
-from experiments import batches, run, settings, steps, training
+from experiments import batches, optimiser, run, settings, steps, training
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pretrain_steps", 1000, "Steps of identification training.", lower_bound=0)
 flags.DEFINE_integer("pretrain_batch_size", 32, "Views per step of identification training.", lower_bound=1)
-flags.DEFINE_float("pretrain_rate", 3e-4, "Learning rate of identification training (AdamW).", lower_bound=0.0)
+flags.DEFINE_float("pretrain_rate", 3e-4, "Learning rate of identification training.", lower_bound=0.0)
+flags.DEFINE_enum("pretrain_optimizer", "adam", ["sgd", "adam"], "SGD with momentum, or AdamW.")
 flags.DEFINE_float("pretrain_head_factor", 10.0, "Learning rate of the classifier relative to the network's.")
 flags.DEFINE_float("patch_share", 0.0, "Share of the views that are patches; the paper pre-trains on whole images: 0.")
 flags.DEFINE_integer(
@@ -24,15 +25,23 @@ flags.DEFINE_integer(
 )  # fmt: skip
 
 
+def rule() -> optimiser.Optimiser:
+    """How parameters are updated, as the flags say."""
+    return optimiser.from_flags(
+        FLAGS.pretrain_optimizer,
+        FLAGS.pretrain_rate,
+        count=FLAGS.pretrain_steps,
+        head_factor=FLAGS.pretrain_head_factor,
+    )
+
+
 def train(workdir: run.Workdir, start: training.Start) -> steps.State:
     """Identification training from ``start``; returns the final state."""
-    optimiser = training.optimiser(
-        "adam", FLAGS.pretrain_rate, count=FLAGS.pretrain_steps, head_factor=FLAGS.pretrain_head_factor
-    )
+    updates = rule()
     step = functools.partial(
-        steps.identification_step, optimiser=optimiser, trunk=start.trunk, smoothing=FLAGS.smoothing
+        steps.identification_step, optimiser=updates.transform, trunk=start.trunk, smoothing=FLAGS.smoothing
     )
-    state = steps.init(start.params, start.head, optimiser, frozen_blocks=FLAGS.frozen_blocks)
+    state = steps.init(start.params, start.head, updates.transform, frozen_blocks=FLAGS.frozen_blocks)
     dataset = batches.identification(
         start.views,
         start.people.classes,
@@ -40,10 +49,18 @@ def train(workdir: run.Workdir, start: training.Start) -> steps.State:
         patch_share=FLAGS.patch_share,
         seed=FLAGS.seed,
         per_identity=start.per_identity,
-        share=start.share,
+        share=training.share(FLAGS.pretrain_batch_size),
     )
     return training.fit(
-        step, state, start.frozen(), dataset, phase="identification", count=FLAGS.pretrain_steps, workdir=workdir
+        step,
+        state,
+        start.frozen(),
+        dataset,
+        phase="identification",
+        count=FLAGS.pretrain_steps,
+        workdir=workdir,
+        rate=updates.rate,
+        rows=FLAGS.pretrain_batch_size,
     )
 
 
@@ -52,6 +69,7 @@ def main() -> None:
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("pretrain"))
     if training.finished(workdir):
         return
+    rule()  # its flags are checked before anything is written
     start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
     state = train(workdir, start)
     training.finish(workdir, start.after(state), phase="identification")

@@ -22,6 +22,7 @@ from absl import app, flags, logging
 
 import data
 from dsr_jax import hosts
+from experiments.termination import EXIT_CODE, Terminated, raised
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -89,9 +90,17 @@ class Workdir:
         """Takes the steps of a phase after a checkpoint out of the log: they are about to be done again."""
         log = self.path / "log.jsonl"
         lines = log.read_text().splitlines() if log.exists() else []
-        kept = [line for line in lines if _before(line, phase, after)]
-        if len(kept) < len(lines):
-            write_text(log, "".join(f"{line}\n" for line in kept))
+        kept = "".join(f"{line}\n" for line in lines if _before(line, phase, after))
+        if log.exists() and kept != log.read_text():  # it may also want its last line's end
+            write_text(log, kept)
+
+    def check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
+        """Compares what a checkpoint says of its configuration with what is the case now.
+
+        Raises:
+          ValueError: if it is another configuration; the message names the flags that differ.
+        """
+        _check_same(before, now, self.path, frozenset())
 
     def write_metrics(self, metrics: dict[str, Any]) -> Path:
         """Writes `metrics.json`, one flat object, whole or not at all."""
@@ -172,16 +181,24 @@ def alone(runner: str) -> None:
 
 
 def attempt(job: Callable[[], None], arguments: Sequence[str] = ()) -> int:
-    """Runs a job whose flags are parsed; returns the exit code. DSR_TRACEBACK=1 in the environment shows tracebacks."""
+    """Runs a job whose flags are parsed.
+
+    DSR_TRACEBACK=1 in the environment shows tracebacks.
+
+    Returns:
+      The exit code: 0, 1 for an error, 130 for Ctrl-C, `termination.EXIT_CODE` for SIGTERM.
+    """
     try:
         if arguments:
             raise ValueError(f"what is {arguments[0]!r}? Every argument is a --flag=value; see --help")
-        job()
-    except (KeyboardInterrupt, ValueError, OSError) as error:
-        # One that comes while XLA waits for a function of ours is reported by XLA, as an error of its own.
-        if isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error):
-            print("\nstopped: start again with the same flags to go on from the last checkpoint", file=sys.stderr)
-            return 130
+        with raised():
+            job()
+    except (KeyboardInterrupt, Terminated, ValueError, OSError) as error:
+        for kind, code in ((KeyboardInterrupt, 130), (Terminated, EXIT_CODE)):
+            # One that comes while XLA waits for a function of ours is reported by XLA, as an error of its own.
+            if isinstance(error, kind) or kind.__name__ in str(error):
+                print("\nstopped: start again with the same flags to go on from the last checkpoint", file=sys.stderr)
+                return code
         if os.environ.get("DSR_TRACEBACK"):
             raise
         print(f"error: {error}", file=sys.stderr)

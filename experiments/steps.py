@@ -5,6 +5,7 @@ Configuration is keyword-only and bound with `functools.partial`; a step is then
 of several devices the batch is one of `sharding.spread`; losses, figures and gradient are those of the whole batch.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -58,6 +59,8 @@ class Verification(NamedTuple):
       gradient: "envelope" (Eq. 7) or "implicit".
       ceiling: largest distance to which a negative pair is pushed (signed).
       temperature: of the softmax (ranked).
+      mining: "none", or "batch_hard": of every patch against every whole image of the batch, only each patch's hardest
+        pair of one person and hardest of two count, in either form.
     """
 
     form: str = "signed"
@@ -69,6 +72,7 @@ class Verification(NamedTuple):
     gradient: str = "envelope"
     ceiling: float = 1.0
     temperature: float = 0.1
+    mining: str = "none"
 
 
 def init(
@@ -154,29 +158,42 @@ def reconstruction_step(
 def _verify(
     patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification, share: Share
 ) -> tuple[jax.Array, Figures]:
-    """The verification loss of a batch and the mean distances of its positive and negative pairs."""
+    """The verification loss of a batch, mean distances of its positive and negative pairs, and what their codes are."""
     shown = batch["whole_identities"]
-    if how.form == "ranked":  # every patch against the whole images of all devices
+    in_pairs = how.form == "signed" and how.mining == "none"
+    if not in_pairs:  # every patch against the whole images of all devices
         whole, whole_sizes, shown = share.everybody((whole, whole_sizes, shown))
     cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
     probe, valid = cut(patch, patch_sizes)
     gallery, _ = cut(whole, whole_sizes)
 
-    def distance(x: Any, mask: Any, y: Any) -> jax.Array:
-        return reconstruction.distance(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
+    def measured(x: Any, mask: Any, y: Any) -> tuple[jax.Array, reconstruction.Coding]:
+        return reconstruction.measured(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
 
-    if how.form == "signed":
-        distances, same = jax.vmap(distance)(probe, valid, gallery), batch["sign"] > 0
+    if in_pairs:
+        (distances, coding), same = jax.vmap(measured)(probe, valid, gallery), batch["sign"] > 0
         value = losses.verification(distances, batch["sign"], ceiling=how.ceiling, mean=share.mean)
     else:
-        distances = jax.vmap(lambda x, mask: jax.vmap(lambda y: distance(x, mask, y))(gallery))(probe, valid)
+        distances, coding = jax.vmap(lambda x, mask: jax.vmap(lambda y: measured(x, mask, y))(gallery))(probe, valid)
         same = batch["patch_identities"][:, None] == shown[None, :]
-        value = losses.ranking(share.within(distances), same, temperature=how.temperature, mean=share.mean)
+        value = _of_all(share.within(distances), same, how, share)
     positive, negative = share.only_real(same), share.only_real(~same)
     return value, {
-        "positive_distance": jnp.sum(distances * positive) / jnp.maximum(share.count(positive), 1),
-        "negative_distance": jnp.sum(distances * negative) / jnp.maximum(share.count(negative), 1),
+        "nonzero_codes": share.mean_over(positive | negative, coding.nonzero),
+        "gap": share.mean_over(positive | negative, coding.gap),
+        "positive_distance": share.mean_over(positive, distances),
+        "negative_distance": share.mean_over(negative, distances),
     }
+
+
+def _of_all(distances: jax.Array, same: jax.Array, how: Verification, share: Share) -> jax.Array:
+    """The verification loss of every patch against every whole image, of all pairs or of the hardest."""
+    kept = losses.hardest(distances, same) if how.mining == "batch_hard" else jnp.isfinite(distances)
+    if how.form == "ranked":
+        chosen = jnp.where(kept, distances, jnp.inf)
+        return losses.ranking(chosen, same, temperature=how.temperature, mean=share.mean)
+    signs, mean = jnp.where(same, 1, -1).ravel(), functools.partial(share.mean_over, share.only_real(kept).ravel())
+    return losses.verification(distances.ravel(), signs, ceiling=how.ceiling, mean=mean)
 
 
 def _update(

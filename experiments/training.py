@@ -1,13 +1,14 @@
 """What pre-training and fine-tuning share: flags, the network they start from, the loop.
 
 The loop's order: restore the newest checkpoint; draw the batch of each step (a function of seed and step alone); step;
-log; stop on NaN naming the step; save every so often. So a run that was killed goes on as if it had not been.
+stop on NaN or divergence naming the step; log; save every so often, and on SIGTERM. So a run that was killed goes
+on as if it had not been.
 """
 
 import copy
 import functools
 import hashlib
-import math
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from absl import flags
 from tqdm import tqdm
 
@@ -24,7 +24,7 @@ import data
 from data import decoded, views
 from dsr_jax import fcn, hosts, losses, sharding, weights
 from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, frozen, own_size, settings, steps
+from experiments import batches, divergence, frozen, own_size, settings, steps, termination
 from experiments.run import Workdir
 from experiments.stream import Stream
 
@@ -87,11 +87,11 @@ class Start:
         source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
         self.people, self.held_out = batches.people(source, holdout=FLAGS.holdout)
         self.identities = int(self.people.classes.max()) + 1
-        self.per_identity, self.share = _per_identity(), batches.Share(jax.process_index(), jax.process_count())
+        self.per_identity = _per_identity()
         for name in batch_sizes:
             size: Any = FLAGS[name].value
             try:
-                batches.check(self.people.classes, size, per_identity=self.per_identity, share=self.share)
+                batches.check(self.people.classes, size, per_identity=self.per_identity)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         self.params, self.head, self.card = self._network()
@@ -182,26 +182,6 @@ class Start:
         )
 
 
-def optimiser(
-    name: str, learning_rate: float, *, count: int, head_factor: float = 1.0, clip: float = 1.0, decay: float = 5e-4
-) -> optax.GradientTransformation:
-    """SGD with momentum (the paper) or AdamW; warm-up over a twentieth of the steps, then a cosine to zero."""
-
-    def rule(rate: float) -> optax.GradientTransformation:
-        warm = max(1, count // 20)
-        schedule = optax.warmup_cosine_decay_schedule(0.0, rate, warm, max(count, warm + 1))
-        if name == "adam":
-            return optax.adamw(schedule, weight_decay=decay)
-        return optax.chain(optax.add_decayed_weights(decay), optax.sgd(schedule, momentum=0.9))
-
-    rules = {"network": rule(learning_rate), "head": rule(learning_rate * head_factor)}
-
-    def labels(params: dict[str, Any]) -> dict[str, Any]:
-        return {name: jax.tree.map(lambda _, name=name: name, part) for name, part in params.items()}
-
-    return optax.chain(optax.clip_by_global_norm(clip), optax.partition(rules, labels))
-
-
 def fit(
     step: Callable[..., tuple[steps.State, steps.Figures]],
     state: steps.State,
@@ -211,6 +191,8 @@ def fit(
     phase: str,
     count: int,
     workdir: Workdir,
+    rate: Callable[[int], float],
+    rows: int,
 ) -> steps.State:
     """Runs ``step`` until ``count`` steps are done, from the newest checkpoint of this phase on.
 
@@ -222,48 +204,64 @@ def fit(
       phase: what this training is called in log and checkpoints.
       count: number of steps.
       workdir: where checkpoints and log go.
+      rate: the learning rate of a step, for the log.
+      rows: of a batch, of all processes together.
 
     Returns:
       The state after ``count`` steps.
 
     Raises:
-      ValueError: when a figure is not finite; the message names the step.
+      ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
+      termination.Terminated: after SIGTERM, once a checkpoint is saved.
     """
-    mesh = sharding.mesh()
+    mesh, defined = sharding.mesh(), _defined(workdir)
     step = jax.jit(functools.partial(step, mesh=mesh), donate_argnums=0, out_shardings=sharding.everywhere(mesh))
     state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
     state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
-    with Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
+    with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
         start = checkpoints.latest() or 0
         if start:
-            state, _, start = checkpoints.restore(state)
+            state, extra, start = checkpoints.restore(state)
+            workdir.check(extra.get("flags", defined), defined)
             print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
         hosts.agree("the checkpoint that they go on from", {"step": start})
         workdir.forget(phase=phase, after=start)
         with Stream(dataset, start=start, stop=count, threads=FLAGS.reading_threads) as stream:
             bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
             for number, batch in enumerate(bar, start=start + 1):
-                state, figures = step(state, frozen, sharding.spread(batch, mesh))
-                values = {name: float(value) for name, value in figures.items()}
-                _check_finite(values, phase, number)
+                state, figures = step(state, frozen, sharding.spread(batch, mesh, total=rows))
+                values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
+                divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
                 workdir.log(phase=phase, step=number, **values, **stream.timing())
                 bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-                if number % FLAGS.checkpoint_every == 0 or number == count:
-                    checkpoints.save(number, state, {"phase": phase})
+                stop = told()
+                if number % FLAGS.checkpoint_every == 0 or number == count or stop:
+                    # The batches are a function of seed and step, so their key and position are these two numbers.
+                    data_state = {"seed": FLAGS.seed, "next_batch": number}
+                    checkpoints.save(number, state, {"phase": phase, "data": data_state, "flags": defined})
+                if stop:
+                    break
     return state
+
+
+def _defined(workdir: Workdir) -> dict[str, Any]:
+    """What a checkpoint of this run belongs to: its flags, and what is in the weights file, whose name says little."""
+    content = None
+    if FLAGS.weights:
+        with weights.locate(FLAGS.weights).open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+    return json.loads(json.dumps({**workdir.flags, "weights' content": content}, default=str))
 
 
 def _restored(start: int, count: int) -> str:
     return f"all {count} steps restored" if start == count else f"resumed at step {start} of {count}"
 
 
-def _check_finite(values: dict[str, float], phase: str, number: int) -> None:
-    bad = [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]
-    if bad:
-        raise ValueError(
-            f"{phase}: {', '.join(bad)} at step {number}: lower the learning rate and use another --workdir; "
-            "nothing of this step was saved"
-        )
+def share(rows: int) -> batches.Share:
+    """What this process draws of a batch: its own rows, or, where the devices do not divide it evenly, everything."""
+    if rows % sharding.mesh().size:
+        return batches.EVERYTHING
+    return batches.Share(jax.process_index(), hosts.count())
 
 
 def _per_identity() -> int:

@@ -1,6 +1,8 @@
 """Checkpoints: bit for bit, whole or not at all, and clear about what does not fit."""
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,11 +107,132 @@ def test_only_the_newest_are_kept(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["10", "9"]
 
 
-def test_the_same_step_is_replaced(tmp_path):
+def test_a_whole_checkpoint_is_never_replaced(tmp_path):
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(4, {"x": jnp.int32(0)})
-        checkpoints.save(4, {"x": jnp.int32(1)})
-        assert checkpoints.restore({"x": jnp.int32(9)})[0]["x"] == 1
+        with pytest.raises(ValueError, match="step=4 is saved in .* already"):
+            checkpoints.save(4, {"x": jnp.int32(1)})
+        assert checkpoints.restore({"x": jnp.int32(9)})[0]["x"] == 0
+
+
+def test_the_best_is_kept_beside_the_newest_and_known_after_a_restart(tmp_path):
+    def x(step):
+        return {"x": jnp.int32(step)}
+
+    with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+        for step, score in enumerate([0.2, 0.7, 0.7, None, 0.5], start=1):
+            checkpoints.save(step, x(step), score=score)
+    assert checkpoints.best == (2, 0.7), "of equals the first"
+    assert checkpoints.steps() == [2, 5]
+    with checkpoint.Checkpoints(tmp_path, keep=1) as later:
+        assert later.restore(x(0))[2] == 5 and later.best == (2, 0.7)
+        assert later.restore(x(0), best=True)[2] == 2
+        later.save(6, x(6), score=0.6)
+        later.save(7, x(7), score=0.9)
+        assert later.restore(x(0), best=True)[0]["x"] == 7
+    assert later.steps() == [7]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_damaged_best_gives_way_to_the_newest(tmp_path):
+    with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, {"x": jnp.int32(1)}, score=1.0)
+        checkpoints.save(2, {"x": jnp.int32(2)}, score=0.0)
+        checkpoints.wait()
+        (tmp_path / "1" / "_CHECKPOINT_METADATA").unlink()
+        with pytest.warns(UserWarning, match="1 is damaged"):
+            assert checkpoints.restore({"x": jnp.int32(0)}, best=True)[2] == 2
+
+
+def test_without_scores_the_best_is_the_newest(tmp_path):
+    with checkpoint.Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, {"x": jnp.int32(1)})
+        checkpoints.save(2, {"x": jnp.int32(2)})
+        assert checkpoints.best is None and checkpoints.restore({"x": jnp.int32(0)}, best=True)[2] == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_after_a_damaged_one_what_is_saved_next_counts(tmp_path):
+    """Its step may be lower than that of the damaged one, or the same; neither must cost the new one its place."""
+    with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+        for step in (10, 20):
+            checkpoints.save(step, {"x": jnp.int32(step)})
+    (tmp_path / "20" / "_CHECKPOINT_METADATA").unlink()
+    with checkpoint.Checkpoints(tmp_path, keep=2) as checkpoints:
+        with pytest.warns(UserWarning, match="20 is damaged"):
+            assert checkpoints.restore({"x": jnp.int32(0)})[2] == 10
+        assert (tmp_path / "20").exists(), "reading changes nothing"
+        for step in (15, 18, 20):
+            checkpoints.save(step, {"x": jnp.int32(-step)})
+            assert (tmp_path / "damaged-20").exists() == (step == 15), "until a later one is complete"
+    assert checkpoints.steps() == [18, 20]
+    assert checkpoint.Checkpoints(tmp_path).restore({"x": jnp.int32(0)})[0]["x"] == -20
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["18", "20"]
+
+
+def test_nothing_is_removed_before_its_successor_is_complete(tmp_path, monkeypatch):
+    """Every removal is watched: whole checkpoints go only when as many newer ones are whole."""
+    removed, rmtree = [], shutil.rmtree
+
+    def watched(folder, *arguments, **options):
+        removed.append((Path(folder).name, checkpoints.steps()))
+        return rmtree(folder, *arguments, **options)
+
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=2)
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", watched)
+    with checkpoints:
+        for step in (1, 2, 3, 4, 5):
+            checkpoints.save(step, {"x": jnp.int32(step)})
+    assert removed == [("1", [2, 3]), ("2", [3, 4]), ("3", [4, 5])]
+
+
+def test_an_interrupted_removal_leaves_no_half_checkpoint(tmp_path, monkeypatch):
+    with checkpoint.Checkpoints(tmp_path, keep=1) as checkpoints:
+        checkpoints.save(1, {"x": jnp.int32(1)})
+        checkpoints.save(2, {"x": jnp.int32(2)})
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint.shutil, "rmtree", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.wait()
+        assert (tmp_path / "1" / "_CHECKPOINT_METADATA").exists(), "half of it is there"
+    again = checkpoint.Checkpoints(tmp_path, keep=1)
+    assert again.steps() == [2]
+    with again:
+        again.save(3, {"x": jnp.int32(3)})
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["3"]
+
+
+@pytest.fixture
+def full_disk():
+    """A switch: from then on no file of this process can grow beyond 100 kB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_an_error_and_the_earlier_checkpoint_intact(tmp_path, full_disk):
+    state = {"x": jnp.asarray(np.random.default_rng(0).standard_normal(100_000), jnp.float32)}
+    checkpoints = checkpoint.Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, state)
+    checkpoints.wait()
+    before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
+    full_disk()
+    checkpoints.save(2, state, score=1.0)
+    with pytest.raises(OSError, match=r"could not be written into .*too large.*make room.*start again"):
+        checkpoints.wait()
+    assert checkpoints.steps() == [1]
+    assert before.items() <= {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}.items()
+    restored, _, step = checkpoint.Checkpoints(tmp_path).restore(state)
+    assert step == 1 and bits(restored) == bits(state)
+
+
+def test_a_failed_save_does_not_hide_what_ended_the_training(tmp_path, full_disk):
+    state = {"x": jnp.asarray(np.random.default_rng(0).standard_normal(100_000), jnp.float32)}
+    full_disk()
+    with pytest.warns(UserWarning, match="could not be written"), pytest.raises(ZeroDivisionError):
+        with checkpoint.Checkpoints(tmp_path) as checkpoints:
+            checkpoints.save(1, state)
+            raise ZeroDivisionError
 
 
 def test_a_step_without_its_marker_is_not_a_step(tmp_path):
@@ -151,6 +274,8 @@ def test_bad_arguments_are_named(tmp_path):
         checkpoints.save(-1, {"x": jnp.int32(0)})
     with pytest.raises(ValueError, match="extra holds what JSON cannot"):
         checkpoints.save(1, {"x": jnp.int32(0)}, {"path": Path()})
+    with pytest.raises(ValueError, match="score=nan"):
+        checkpoints.save(1, {"x": jnp.int32(0)}, score=float("nan"))
 
 
 # Orbax's background threads complain on stderr about what they could not read.

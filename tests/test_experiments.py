@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import signal
-import time
 
 import jax
 import numpy as np
@@ -216,32 +214,20 @@ def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, 
     workdir = tmp_path / "run"
     shutil.copytree(tuned / "checkpoints", workdir / "checkpoints")
     monkeypatch.setattr(run.Workdir, "log", lambda *_, **__: pytest.fail("a step was trained"))
-    assert tune(people, workdir, *COMPARE) == 0
+    assert tune(people, workdir, *COMPARE, "--evaluate") == 0
     assert "reconstruction: all 4 steps restored" in capsys.readouterr().out
     assert (workdir / weights.WORKDIR_FILE).read_bytes() == (tuned / weights.WORKDIR_FILE).read_bytes()
-
-
-def test_killed_in_the_middle_and_started_again_ends_where_it_would_have(people, tmp_path):
-    long = ("--steps=60", "--checkpoint_every=10")
-    finished(tune(people, tmp_path / "whole", *long, job=start))
-    process = tune(people, tmp_path / "killed", *long, job=start)
-    log = tmp_path / "killed" / "log.jsonl"
-    while process.poll() is None and not (log.exists() and '"reconstruction", "step": 25' in log.read_text()):
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it finished before it was killed"
-    output, _ = finished(tune(people, tmp_path / "killed", *long, job=start))
-    assert "identification: all 3 steps restored" in output and "reconstruction: resumed at step" in output
-    ends = [(tmp_path / name / weights.WORKDIR_FILE).read_bytes() for name in ("whole", "killed")]
-    assert ends[0] == ends[1]
-    assert steps_of(tmp_path / "whole") == steps_of(tmp_path / "killed")
 
 
 def test_a_loss_that_is_no_number_stops_naming_the_step(people, tmp_path, capsys):
     assert tune(people, tmp_path / "run", "--pretrain_rate=1e30", "--steps=0") == 1
     assert "identification: " in (message := capsys.readouterr().err) and " at step " in message
-    assert {f.name for f in (tmp_path / "run").iterdir()} <= {"config.json", "log.jsonl", "checkpoints"}
+    files = {f.name for f in (tmp_path / "run").iterdir()}
+    assert files <= {"config.json", "log.jsonl", "checkpoints", "bad_batch.npz"}
+    assert f"nothing of this step was saved but its batch, {tmp_path / 'run' / 'bad_batch.npz'}" in message
+    with np.load(tmp_path / "run" / "bad_batch.npz") as kept:
+        assert str(kept["phase"]) == "identification" and f"at step {kept['step']}: " in message
+        assert kept["inputs"].shape == (4, 64, 32, 3) and kept["identities"].shape == (4,)
 
 
 def test_kept_outputs_of_frozen_blocks_are_shared_by_runs(people, tmp_path):
@@ -337,6 +323,36 @@ def test_a_workdir_of_another_configuration_stays_as_it_is(tuned, people, networ
 
 def test_flags_that_change_no_result_may_change(tuned, people, tmp_path):
     assert tune(people, tuned, *COMPARE, "--evaluate", "--checkpoint_every=7", "--progress") == 0
+
+
+def test_checkpoints_of_another_configuration_are_an_error(tuned, people, tmp_path, capsys):
+    """Also where the workdir says nothing of it."""
+    shutil.copytree(tuned / "checkpoints", tmp_path / "run" / "checkpoints")
+    assert tune(people, tmp_path / "run", *COMPARE, "--evaluate", "--smoothing=0.3") == 1
+    assert "belongs to another configuration (--smoothing: 0.1 before, 0.3 now)" in capsys.readouterr().err
+
+
+def test_weights_that_were_changed_since_are_an_error(people, network, tmp_path, capsys):
+    given = shutil.copy(network, tmp_path / "vgg16.npz")
+    changed = jax.tree.map(lambda x: np.asarray(x) / 2, PARAMS)
+    arguments = (f"--weights={given}", "--frozen_blocks=4", "--pretrain_steps=0", "--steps=2")
+    assert tune(people, tmp_path / "run", *arguments) == 0
+    (tmp_path / "run" / "metrics.json").unlink()
+    np.savez(given, **{f"{layer}/{name}": x for layer, leaf in changed.items() for name, x in leaf.items()})
+    assert tune(people, tmp_path / "run", *arguments) == 1
+    assert "belongs to another configuration (--weights' content: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rest", ['{"phase": "reconstruction", "st', '{"phase": "identification", "step": 9}'])
+def test_a_log_that_was_cut_off_goes_on_in_a_line_of_its_own(tmp_path, rest):
+    workdir = run.Workdir(tmp_path, {})
+    workdir.log(phase="identification", step=1)
+    with (tmp_path / "log.jsonl").open("a") as file:
+        file.write(rest)
+    workdir.forget(phase="reconstruction", after=0)
+    workdir.log(phase="reconstruction", step=1)
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries] == [1, *([9] if rest.endswith("}") else []), 1]
 
 
 @pytest.mark.parametrize("content", ["{", "[1]"])

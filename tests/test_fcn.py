@@ -132,6 +132,21 @@ def test_bfloat16():
     assert relative(np.asarray(maps[0], np.float32), alone(x)) <= 0.05
 
 
+def test_in_bfloat16_the_gradients_of_a_bias_are_summed_in_float32():
+    """Over 40,000 positions whose gradient is 1, or 0 behind a ReLU: a sum in bfloat16 would end at 4,096."""
+    images = jnp.zeros((1, 200, 200, 3))
+
+    def total(bias, dtype):
+        changed = params() | {"block1_conv2": {**params()["block1_conv2"], "bias": bias}}
+        maps, _ = apply(changed, images, dtype=dtype, blocks=(1, 1))
+        return jnp.sum(maps.astype(jnp.float32))
+
+    bias = jnp.ones_like(params()["block1_conv2"]["bias"]) * 30
+    expected, found = (jax.grad(total)(bias, dtype) for dtype in (jnp.float32, jnp.bfloat16))
+    assert float(expected[0]) == 10_000, "one of four positions passes the pool"
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_init():
     drawn = fcn.init(jax.random.key(1), width=0.25)
     assert [layer["kernel"].shape[3] for layer in drawn.values()] == [16] * 2 + [32] * 2 + [64] * 3 + [128] * 6

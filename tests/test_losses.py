@@ -1,5 +1,7 @@
 """The losses, against their formulas written out in NumPy, and their gradients through the whole chain."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import scipy.special
 
 from dsr_jax import blocks, losses, reconstruction
+from dsr_jax.sharding import Share
 
 
 def maps(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +92,55 @@ def test_ranking():
     gradient = jax.grad(losses.ranking)(jnp.asarray(distances, jnp.float32), jnp.asarray(same))
     assert np.isfinite(gradient).all()
     assert np.all(np.asarray(gradient)[same] >= 0) and np.all(np.asarray(gradient)[~same] <= 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_hardest_pairs_are_those_that_a_loop_finds(seed):
+    rng = np.random.default_rng(seed)
+    distances, same = rng.integers(0, 5, (5, 6)) / 4, rng.random((5, 6)) < 0.4  # with ties
+    same[0], same[1] = True, False  # probes with one kind only
+    distances[2, 3] = np.inf  # a pair that is left out
+    expected = np.zeros((5, 6), bool)
+    for p in range(5):
+        own = [g for g in range(6) if same[p, g] and np.isfinite(distances[p, g])]
+        others = [g for g in range(6) if not same[p, g] and np.isfinite(distances[p, g])]
+        if own:
+            expected[p, max(own, key=lambda g: distances[p, g])] = True
+        if others:
+            expected[p, min(others, key=lambda g: distances[p, g])] = True
+    found = losses.hardest(jnp.asarray(distances, jnp.float32), jnp.asarray(same))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_mined_losses_are_those_of_the_hardest_pairs_and_only_these_are_learnt_from():
+    rng = np.random.default_rng(0)
+    distances, same = rng.random((4, 6)).astype(np.float32), rng.random((4, 6)) < 0.4
+    same[:, 0], same[:, 1] = True, False
+    far = np.where(same, distances, -1).max(axis=1).astype(np.float64)
+    near = np.where(same, 2, distances).min(axis=1).astype(np.float64)
+
+    def ranked(d):
+        return losses.ranking(jnp.where(losses.hardest(d, jnp.asarray(same)), d, jnp.inf), jnp.asarray(same))
+
+    def signed(d):
+        signs = jnp.asarray(np.where(same, 1, -1).ravel())
+        kept = losses.hardest(d, jnp.asarray(same)).ravel()
+        return losses.verification(d.ravel(), signs, ceiling=0.3, mean=functools.partial(Share().mean_over, kept))
+
+    given = jnp.asarray(distances)
+    np.testing.assert_allclose(ranked(given), np.log1p(np.exp((far - near) / 0.1)).mean(), rtol=1e-5)
+    np.testing.assert_allclose(signed(given), (far - np.minimum(near, 0.3)).sum() / 8, rtol=1e-5)
+    for loss in (ranked, signed):
+        gradient = np.asarray(jax.grad(loss)(given))
+        assert np.isfinite(gradient).all()
+        moved = gradient != 0
+        assert (moved <= np.asarray(losses.hardest(given, jnp.asarray(same)))).all() and moved.any()
+
+
+def test_no_pair_kept_is_no_loss():
+    kept = jnp.zeros(2, bool)
+    mean = functools.partial(Share().mean_over, kept)
+    assert float(losses.verification(jnp.array([0.5, 0.75]), jnp.array([1, -1]), mean=mean)) == 0
 
 
 def test_verification_alone_parts_what_differs():

@@ -184,6 +184,27 @@ def test_padding_is_inert(coder, gradient):
     assert not np.any(grown[0][6:])
 
 
+def test_what_the_codes_are_like_is_told_beside_the_distance():
+    rng = np.random.default_rng(0)
+    x, y = (
+        jnp.asarray(blocks / np.linalg.norm(blocks, axis=1, keepdims=True), jnp.float32)
+        for blocks in (np.abs(rng.standard_normal((5, 8))), np.abs(rng.standard_normal((7, 8))))
+    )
+    valid = jnp.array([True, True, False, True, True])
+    solution = reconstruction.solve(x, y, l1=0.1)
+    distance, coding = jax.jit(functools.partial(reconstruction.measured, l1=0.1))(x, y, valid=valid)
+    np.testing.assert_allclose(distance, reconstruction.distance(x, y, l1=0.1, valid=valid), rtol=1e-6)
+    used = np.asarray(valid)
+    np.testing.assert_allclose(coding.nonzero, np.count_nonzero(solution.codes, axis=0)[used].mean(), rtol=1e-6)
+    np.testing.assert_allclose(coding.gap, np.asarray(solution.gap)[used].mean(), rtol=1e-5)
+    assert float(coding.nonzero) > 1
+
+    def told(y):
+        return sum(reconstruction.measured(x, y, l1=0.1)[1])
+
+    assert not np.any(jax.grad(told)(y)), "nothing is learnt from it"
+
+
 def test_masked_blocks_do_not_count_even_when_they_are_not_zero():
     probe, gallery = pair()
     masked = jax.jit(lambda valid: distance(probe, gallery, valid=valid))

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from data import views
-from dsr_jax import fcn, losses
-from experiments import steps, training
+from dsr_jax import blocks, fcn, losses, reconstruction
+from experiments import optimiser, steps
 
 SIZE, PATCH = (48, 32), (36, 32)
 PARAMS = fcn.init(jax.random.key(0), width=0.03)
@@ -49,23 +49,23 @@ def frozen(blocks=2):
 
 
 @functools.cache
-def reconstruction(rate=1e-2, **options):
+def prepared(rate=1e-2, **options):
     """The first state and a compiled step."""
-    optimiser = optax.sgd(rate)
+    updates = optax.sgd(rate)
     verification = steps.Verification(**{"id_weight": 0.5, "id_patches": True, **options})
     step = functools.partial(
-        steps.reconstruction_step, optimiser=optimiser, trunk=TRUNK, smoothing=0.1, verification=verification
+        steps.reconstruction_step, optimiser=updates, trunk=TRUNK, smoothing=0.1, verification=verification
     )
-    return steps.init(PARAMS, HEAD, optimiser, frozen_blocks=2), jax.jit(step)
+    return steps.init(PARAMS, HEAD, updates, frozen_blocks=2), jax.jit(step)
 
 
 def test_the_state_holds_only_what_is_trained():
-    state, _ = reconstruction()
+    state, _ = prepared()
     assert {name[5] for name in state.params["network"]} == {"3", "4", "5"}
 
 
 def test_every_trained_layer_moves_and_no_frozen_one_is_in_reach():
-    state, step = reconstruction()
+    state, step = prepared()
     later = state
     for seed in range(3):
         later, _ = step(later, frozen(), batch(seed))
@@ -88,14 +88,14 @@ def test_no_gradient_reaches_frozen_blocks():
 
 
 def test_many_batches_are_one_compilation():
-    state, step = reconstruction()
+    state, step = prepared()
     for seed in range(4):
         state, _ = step(state, frozen(), batch(seed))
     assert step._cache_size() == 1
 
 
 def test_steps_on_one_batch_lower_its_loss():
-    state, step = reconstruction()
+    state, step = prepared()
     found = []
     for _ in range(8):
         state, figures = step(state, frozen(), batch())
@@ -104,7 +104,7 @@ def test_steps_on_one_batch_lower_its_loss():
 
 
 def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
-    state, step = reconstruction()
+    state, step = prepared()
     values = batch()
     kept = dict(values)
     for part in ("whole", "patch"):
@@ -125,7 +125,7 @@ def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
 
 
 def test_the_figures_are_the_losses_of_the_pairs():
-    state, step = reconstruction(weight=2.0)
+    state, step = prepared(weight=2.0)
     _, figures = step(state, frozen(), batch())
     np.testing.assert_allclose(
         figures["loss"], 0.5 * figures["identification"] + 2.0 * figures["verification"], rtol=1e-5
@@ -136,26 +136,102 @@ def test_the_figures_are_the_losses_of_the_pairs():
 
 
 def test_the_control_is_identification_alone():
-    _, step = reconstruction(weight=0.0)
-    state, figures = step(reconstruction()[0], frozen(), batch())
+    _, step = prepared(weight=0.0)
+    state, figures = step(prepared()[0], frozen(), batch())
     assert "verification" not in figures
     np.testing.assert_allclose(figures["loss"], 0.5 * figures["identification"], rtol=1e-6)
 
 
 def test_ranked_verification_takes_every_patch_against_every_whole_image():
-    state, step = reconstruction(form="ranked", id_weight=0.0)
+    state, step = prepared(form="ranked", id_weight=0.0)
     _, figures = step(state, frozen(), batch())
     assert 0 < float(figures["verification"]) < 20 and np.isfinite(figures["gradient_norm"])
 
 
+@pytest.mark.parametrize("form", ["signed", "ranked"])
+def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
+    """Against a loop over the distances of every patch and whole image, each computed alone."""
+    state, step = prepared(form=form, id_weight=0.0, mining="batch_hard")
+    values = batch()
+    found = {
+        part: steps.maps(
+            state.params["network"], frozen(), values[part], jnp.asarray(values[f"{part}_sizes"]), trunk=TRUNK
+        )
+        for part in ("whole", "patch")
+    }
+
+    def distance(p, g):
+        (x, valid), (y, _) = (
+            blocks.cut(found[part][0][i], found[part][1][i], scales=(1,)) for part, i in (("patch", p), ("whole", g))
+        )
+        return float(reconstruction.distance(x, y, valid=valid))
+
+    terms = []
+    for p, identity in enumerate(values["patch_identities"]):
+        own = [distance(p, g) for g in range(4) if values["whole_identities"][g] == identity]
+        others = [distance(p, g) for g in range(4) if values["whole_identities"][g] != identity]
+        terms += [np.log1p(np.exp((max(own) - min(others)) / 0.1))] if form == "ranked" else [max(own), -min(others)]
+    _, figures = step(state, frozen(), values)
+    np.testing.assert_allclose(figures["verification"], np.mean(terms), rtol=1e-4, atol=1e-6)
+
+
+def test_the_codes_of_the_pairs_are_told():
+    state, step = prepared()
+    _, figures = step(state, frozen(), batch())
+    assert 0 < float(figures["nonzero_codes"]) <= 6, "a whole image of 48 x 32 has 6 blocks"
+    assert 0 <= float(figures["gap"]) < 1e-4
+
+
+@pytest.mark.parametrize("kept_outputs", [False, True])
+@pytest.mark.parametrize("blocks_frozen", [0, 2, 4])
+def test_frozen_blocks_have_no_backward_pass(blocks_frozen, kept_outputs):
+    """Convolutions in the step's program: of a frozen layer one, or none where its outputs are kept; of a trained one
+    three, forward and both gradients, but for the first, into whose input nothing goes back."""
+    updates, values = optax.sgd(1e-2), batch()
+    inputs, sizes, first = values["whole"], jnp.asarray(values["whole_sizes"]), 1
+    if kept_outputs and blocks_frozen:
+        images, first = fcn.preprocess(inputs, "torch"), blocks_frozen + 1
+        inputs, sizes = fcn.apply(PARAMS, images, sizes, output_stride=16, blocks=(1, blocks_frozen))
+    trunk = TRUNK._replace(frozen_blocks=blocks_frozen, first_block=first)
+    step = functools.partial(steps.identification_step, optimiser=updates, trunk=trunk, smoothing=0.1)
+    state = steps.init(PARAMS, HEAD, updates, frozen_blocks=blocks_frozen)
+    given = {"inputs": inputs, "sizes": sizes, "identities": values["whole_identities"]}
+    program = jax.jit(step).lower(state, frozen(blocks_frozen), given).as_text()
+    layers = [2, 2, 3, 3, 3]
+    forward = sum(layers[:blocks_frozen]) if first == 1 else 0
+    assert program.count("stablehlo.convolution") == forward + 3 * sum(layers[blocks_frozen:]) - 1
+
+
+@pytest.mark.parametrize("form", ["signed", "ranked"])
+def test_bfloat16_is_for_the_network_alone(form):
+    """Parameters, their updates, maps, logits, distances and every figure are float32; so are the network's sums."""
+    updates = optimiser.build("adam", 1e-2, count=20).transform
+    how = steps.Verification(form=form, id_weight=0.5)
+    trunk = TRUNK._replace(dtype="bfloat16")
+    step = functools.partial(steps.reconstruction_step, optimiser=updates, trunk=trunk, smoothing=0.1, verification=how)
+    state = steps.init(PARAMS, HEAD, updates, frozen_blocks=2)
+    later, figures = jax.jit(step)(state, frozen(), batch())
+    kinds = {leaf.dtype for leaf in jax.tree.leaves((later, figures))} - {jnp.dtype(jnp.int32)}
+    assert kinds == {jnp.dtype(jnp.float32)}
+    found, _ = steps.maps(
+        state.params["network"], frozen(), batch()["whole"], jnp.asarray(batch()["whole_sizes"]), trunk=trunk
+    )
+    assert found.dtype == jnp.float32
+    program = str(jax.make_jaxpr(step)(state, frozen(), batch()))
+    assert "bf16" in program
+    for line in program.splitlines():
+        sums = any(f" {name}[" in line for name in ("reduce_sum", "exp", "log", "reduce_max"))
+        assert not (sums and ":bf16" in line.split("=")[0]), f"summed in bfloat16: {line}"
+
+
 def test_identification_counts_what_is_right():
-    optimiser = training.optimiser("adam", 1e-2, count=20)
+    updates = optimiser.build("adam", 1e-2, count=20).transform
     step = jax.jit(
         functools.partial(
-            steps.identification_step, optimiser=optimiser, trunk=TRUNK._replace(frozen_blocks=0), smoothing=0.0
+            steps.identification_step, optimiser=updates, trunk=TRUNK._replace(frozen_blocks=0), smoothing=0.0
         )
     )
-    state = steps.init(PARAMS, HEAD, optimiser, frozen_blocks=0)
+    state = steps.init(PARAMS, HEAD, updates, frozen_blocks=0)
     pairs = batch()
     values = {
         "inputs": pairs["whole"],
@@ -172,18 +248,6 @@ def test_identification_counts_what_is_right():
         losses_seen.append(float(figures["loss"]))
         assert float(figures["accuracy"]) == np.mean(guesses == values["identities"])
     assert losses_seen[-1] < losses_seen[0]
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_the_first_step_is_a_warm_up_and_the_head_has_its_own_rate(name):
-    optimiser = training.optimiser(name, 1.0, count=100, head_factor=10.0, decay=0.0, clip=1e9)
-    params = {"network": {"w": jnp.ones(2)}, "head": {"w": jnp.ones(2)}}
-    memory, sizes = optimiser.init(params), []
-    for _ in range(3):
-        updates, memory = optimiser.update(params, memory, params)
-        sizes.append([float(jnp.abs(updates[part]["w"][0])) for part in ("network", "head")])
-    assert sizes[0] == [0.0, 0.0] and sizes[1][0] > 0
-    np.testing.assert_allclose([head / network for network, head in sizes[1:]], 10.0, rtol=1e-4)
 
 
 def test_views_of_training_have_the_shapes_of_these_batches():
