@@ -9,7 +9,7 @@ from typing import no_type_check
 import numpy as np
 
 from dsr_jax import protocols
-from dsr_jax.compiled import kernel
+from dsr_jax.compiled import flat, kernel
 
 
 def recolour(pixels: np.ndarray, factors: np.ndarray, box: protocols.Box | None = None) -> np.ndarray:
@@ -37,7 +37,7 @@ def recolour(pixels: np.ndarray, factors: np.ndarray, box: protocols.Box | None 
     table = (np.arange(256) * brightness - mean) * contrast + mean
     wanted = np.ascontiguousarray(pixels if box is None else protocols.crop(pixels, box))
     result = np.empty_like(wanted)
-    _recolour(wanted.reshape(-1), table, saturation, result.reshape(-1))
+    _recolour(flat(wanted), table, saturation, result.reshape(-1))
     return result
 
 
