@@ -156,7 +156,7 @@ def distances(
     if dictionary == "joint":
         chosen = "active_set"
         weight = _weight(l1, most=MUTE * (1 + float(boost)))
-        joined = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
+        joined: dict[str, Any] = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
         figures = _of_probes(
             probes, gallery, lambda own: joint.solve(own, gallery.as_entries, progress=progress, **joined)
         )

@@ -154,7 +154,7 @@ def _together(job: Callable[[], None]) -> None:
         return
     with contextlib.ExitStack() as silent:
         if not hosts.first():
-            FLAGS.progress = False
+            FLAGS["progress"].value = False
             silent.enter_context(contextlib.redirect_stdout(silent.enter_context(open(os.devnull, "w"))))
         job()
         hosts.wait("the end")
