@@ -61,10 +61,10 @@ class Entries:
         cut = (blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers)
         return np.concatenate([part.astype(np.float32) for part in cut])
 
-    def tiles(self, limit: int, *, multiple: int = 1) -> Iterator[Tile]:
+    def tiles(self, limit: int, *, multiple: int = 1, least: int = 1) -> Iterator[Tile]:
         """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile.
 
-        The places of a tile, of which the last may hold nothing, are a ``multiple`` of a number, like ``limit``.
+        A tile has ``least`` places or more, a ``multiple`` of them; the last may hold nothing, as these do.
         """
         counts = self.counts
         sizes = np.array([grid(n) for n in counts.tolist()])
@@ -72,10 +72,10 @@ class Entries:
         for size in np.unique(sizes):
             members = order[sizes[order] == size]
             for start in range(0, len(members), limit):
-                yield self._tile(members[start : start + limit], counts, int(size), limit, multiple)
+                yield self._tile(members[start : start + limit], counts, int(size), limit, multiple, least)
 
-    def _tile(self, members: np.ndarray, counts: np.ndarray, size: int, limit: int, multiple: int) -> Tile:
-        places = -(-min(limit, grid(len(members))) // multiple) * multiple
+    def _tile(self, members: np.ndarray, counts: np.ndarray, size: int, limit: int, multiple: int, least: int) -> Tile:
+        places = max(least, -(-min(limit, grid(len(members))) // multiple) * multiple)
         values = np.zeros((places, size, self.maps[0].shape[2]), np.float32)
         numbers = [i for member in members for i in self.groups[member]]
         parts = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))

@@ -17,7 +17,6 @@ released code:
     distances(P, G, dictionary="joint", pooling="max", scales=(1, 2, 3, 4), probe_scales=(1,), boost=1.2)
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -157,10 +156,10 @@ def distances(
     if dictionary == "joint":
         chosen = "active_set"
         weight = _weight(l1, most=MUTE * (1 + float(boost)))
-        coded = functools.partial(
-            joint.solve, l1=weight, boost=float(boost), max_bytes=int(max_bytes), progress=progress
+        joined: dict[str, Any] = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
+        figures = _of_probes(
+            probes, gallery, lambda own: joint.solve(own, gallery.as_entries, progress=progress, **joined)
         )
-        figures = _of_probes(probes, gallery, lambda own: coded(own, gallery.as_entries))
     elif chosen == "active_set":
         figures = _of_entries(
             probes, gallery, lambda own: pooled.solve(Positions.of(probes), own.positions, progress=progress, **options)

@@ -22,6 +22,9 @@ from dsr_jax.entries import Entries, Tile, grid
 RIDGE = 1e-3  # kappa of the later PyTorch ports
 # Arrays as large as the correlations that a coder keeps at once, measured by peak memory.
 COPIES = {"proximal": 10, "feature_sign": 6, "ridge": 4}
+# XLA makes another program of a single entry than of several, which rounds otherwise; a coder stops within 1e-6 of the
+# codes, so its distances would differ by as much. A device of several therefore has at least so many, if they fit.
+PAIR = 2
 COMFORT = 1 << 25  # bytes of correlations beyond which a larger tile no longer helps (it leaves the cache)
 
 
@@ -63,14 +66,15 @@ def solve(
     over = sharding.own_mesh() if mesh is None else mesh
     shape = (len(probes), len(gallery))
     distance, lower, upper, gap = (np.empty(shape, np.float32) for _ in range(4))
-    gallery_limit, probe_limit = limits(probes, gallery, coder=coder, max_bytes=max_bytes, devices=over.size)
+    limit, probe_limit = limits(probes, gallery, coder=coder, max_bytes=max_bytes, devices=over.size)
+    least = 1 if over.size == 1 else min(limit, PAIR) * over.size
     probe_tiles = list(probes.tiles(probe_limit)) if _resident(probes, max_bytes) else None
     # What rounding of the products themselves, which grows with d, can do to an error beside the coder's allowance.
     slack = 4 * active_set.rounding(probes.maps[0].shape[2]) * float(np.finfo(np.float32).eps)
     bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
     # On accelerators the default precision of a matrix product is too coarse for the certificate.
     with bar, jax.default_matmul_precision("highest"):
-        for entries in gallery.tiles(gallery_limit * over.size, multiple=over.size):
+        for entries in gallery.tiles(limit * over.size, multiple=over.size, least=least):
             dictionary = sharding.entries(entries.values, over)
             gram = _gram(dictionary, mesh=over)
             for images in probe_tiles or probes.tiles(probe_limit):
@@ -96,7 +100,8 @@ def limits(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int, dev
             f"got {max_bytes}"
         )
     room = min(max_bytes, COMFORT * COPIES[coder])
-    entries = max(1, min(16, -(-len(gallery) // devices), int(0.3 * room) // (entry + pair)))
+    own = len(gallery) if devices == 1 else max(PAIR, -(-len(gallery) // devices))
+    entries = max(1, min(16, own, int(0.3 * room) // (entry + pair)))
     left = room - entries * entry
     return entries, max(1, min(len(probes), left // (entries * pair + probe)))
 

@@ -26,39 +26,37 @@ def network():
     return params, losses.init_head(jax.random.key(1), width=params["block5_conv3"]["bias"].size, identities=PEOPLE)
 
 
-@jax.numpy_dtype_promotion("standard")  # Optax mixes integers and floats
-def trained(form, over, *, count=STEPS, state=None, first=0, pairs=PAIRS):
-    """State and losses (count, ...) of training on batches of ``pairs`` that no two steps share."""
+@functools.cache
+def training(form, over):
+    """First state, frozen parameters and compiled step: block 5 and the classifier are trained."""
     params, head = network()
-    images = form == "identification"
-    trunk = steps.Trunk(16, 1 if images else 5, 3 if images else 4, "torch")
     optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(3e-2, momentum=0.9))
-    common = {"optimiser": optimiser, "trunk": trunk, "smoothing": 0.1, "mesh": over}
-    if images:
+    common = {"optimiser": optimiser, "trunk": steps.Trunk(16, 5, 4, "torch"), "smoothing": 0.1, "mesh": over}
+    if form == "identification":
         step = functools.partial(steps.identification_step, **common)
     else:
         how = steps.Verification(form=form, id_weight=0.5, id_patches=form == "signed")
         step = functools.partial(steps.reconstruction_step, verification=how, **common)
+    frozen = {name: layer for name, layer in params.items() if int(name[5]) < 5}
+    state = steps.init(params, head, optimiser, frozen_blocks=4)
     step = jax.jit(step, donate_argnums=0, out_shardings=sharding.everywhere(over))
+    return state, sharding.replicated(frozen, over), step
+
+
+@jax.numpy_dtype_promotion("standard")  # Optax mixes integers and floats
+def trained(form, over, *, count=STEPS, state=None, first=0, pairs=PAIRS):
+    """State and figures (count, ...) of training on batches of ``pairs`` that no two steps share."""
+    begin, frozen, step = training(form, over)
     if state is None:
-        state = steps.init(params, head, optimiser, frozen_blocks=trunk.frozen_blocks)
-        state = jax.tree.map(functools.partial(jnp.array, copy=True), state)
-    frozen = {name: layer for name, layer in params.items() if int(name[5]) <= trunk.frozen_blocks}
-    state, frozen = sharding.replicated(state, over), sharding.replicated(frozen, over)
+        state = sharding.replicated(jax.tree.map(functools.partial(jnp.array, copy=True), begin), over)
     found = []
     for number in range(first, first + count):
-        batch = identified(number, pairs) if images else compared(number, pairs)
+        batch = compared(number, pairs)
+        if form == "identification":
+            batch = {name: batch[f"whole_{name}"] for name in ("sizes", "identities")} | {"inputs": batch["whole"]}
         state, figures = step(state, frozen, sharding.spread(batch, over))
         found.append([float(figures[name]) for name in sorted(figures)])
     return state, np.array(found)
-
-
-def identified(number, count):
-    """A batch of images of two sizes."""
-    rng = np.random.default_rng(number)
-    sizes = np.where(rng.random((count, 1)) < 0.5, [[32, 32]], [[32, 16]]).astype(np.int32)
-    images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
-    return {"inputs": images, "sizes": sizes, "identities": rng.integers(0, PEOPLE, count).astype(np.int32)}
 
 
 def compared(number, count):

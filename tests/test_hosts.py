@@ -1,6 +1,8 @@
 """Two processes with two devices each: the results of one, files written once, and what goes wrong said at once."""
 
+import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -11,9 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import sharding
+from dsr_jax import checkpoint, hosts, sharding
+from experiments import finetune, run
 from tests import joined
-from tests.runners import ROOT
+from tests.runners import ROOT, SMALL, call, metrics_of
+
+ONE = sharding.mesh(jax.devices()[:1])
 
 
 def free_port():
@@ -81,7 +86,7 @@ def test_all_processes_have_the_whole_result(results):
 
 @pytest.mark.parametrize("form", joined.FORMS)
 def test_losses_are_those_of_one_device(results, form):
-    alone = joined.trained(form, sharding.mesh(jax.devices()[:1]))[1]
+    alone = joined.trained(form, ONE)[1]
     np.testing.assert_allclose(results[0][0][form], alone, rtol=1e-5, atol=1e-5)
 
 
@@ -94,3 +99,163 @@ def test_distances_and_maps_are_those_of_one_process(results):
     }
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-6, err_msg=name)
+
+
+def test_checkpoints_are_written_once_and_by_all_alike(results):
+    (first, _), folder = results
+    np.testing.assert_allclose(first["restored"], first["signed"], rtol=1e-5, atol=1e-5)
+    assert checkpoint.Checkpoints(folder).steps() == [10]
+    alone, _, step = checkpoint.Checkpoints(folder).restore(joined.trained("signed", ONE, count=10)[0])
+    later = joined.trained("signed", ONE, count=10, state=alone, first=step)[1]
+    np.testing.assert_allclose(later, first["signed"][10:], rtol=1e-5, atol=1e-5)
+
+
+def test_processes_that_differ_are_told_in_what(results):
+    message = str(results[0][0]["disagreement"])
+    assert message.startswith("the processes differ in flags: --steps; give all of them the same flags")
+
+
+ASKED = (
+    *("--dataset=folder", *SMALL, "--frozen_blocks=4", "--frozen_views=1", "--id_loss_weight=0.5", "--trials=1"),
+    *("--steps=2", "--positives=4", "--negatives=2", "--batch_size=3", "--checkpoint_every=1", "--partial=none"),
+    *("--methods=resizing,dsr_single", "--ranked_lists=1", "--reconstructions=1"),
+)
+
+
+def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
+    """Fine-tuning with evaluation, whose last step is then taken again on the eight devices of this process."""
+    workdir = tmp_path / "out"
+    arguments = (*ASKED, f"--data_dir={people}", f"--weights={network}", f"--workdir={workdir}")
+
+    def flags(address, number):
+        return *arguments, f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"
+
+    (_, said, _), (_, silent, _) = succeeded(together("-m", "experiments.finetune", each=flags))
+    assert "report: " in said and "rank1" in said and "report" not in silent and "rank1" not in silent
+    log = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2]
+    figures, kept = metrics_of(workdir), {p.name: dict(np.load(p)) for p in (workdir / "distances").iterdir()}
+    assert not list(workdir.rglob("*.partial")) and len(kept) == 4
+    for name in ("metrics.json", "network.safetensors"):
+        (workdir / name).unlink()
+    for name in ("checkpoints/reconstruction/2", "distances"):
+        shutil.rmtree(workdir / name)
+    assert call(finetune, *arguments) == 0
+    again = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    assert again[0] == log[0]
+    assert again[1].pop("phase") == log[1].pop("phase") == "reconstruction"
+    assert again[1] == pytest.approx(log[1], rel=1e-5, abs=1e-5)
+    assert metrics_of(workdir) == pytest.approx(figures)
+    for name, content in kept.items():
+        found = np.load(workdir / "distances" / name)
+        for key in content:
+            if key.startswith("distances"):
+                tolerance = 1e-6 if "dsr" in name else 1e-5 * np.abs(content[key]).max()
+                np.testing.assert_allclose(found[key], content[key], atol=tolerance, err_msg=f"{name} {key}")
+
+
+def test_a_process_that_fails_does_not_wait_for_the_others(tmp_path, people, network):
+    """One has other flags than the other: both say so, and end."""
+    arguments = (*ASKED, f"--data_dir={people}", f"--weights={network}", f"--workdir={tmp_path / 'out'}")
+
+    def flags(address, number):
+        joining = f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"
+        return *arguments, f"--seed={number}", *joining
+
+    for code, _, errors in together("-m", "experiments.finetune", each=flags):
+        assert code == 1 and "error: the processes differ in flags or workdir: --seed;" in errors
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((None, 2, None), "coordinator_address and process_id are missing beside num_processes: several processes"),
+        ((None, 2, 0), "coordinator_address is missing beside num_processes and process_id"),
+        (("localhost:1234", None, None), "num_processes and process_id are missing beside coordinator_address"),
+        (("localhost:1234", 2, 2), "process_id must be 0 to 1 of 2 processes, got 2"),
+        (("localhost:1234", 2, -1), "process_id must be 0 to 1 of 2 processes, got -1"),
+        (("localhost:1234", 0, 0), "num_processes must be at least 1, got 0"),
+        (("localhost", 2, 0), "coordinator_address must be host:port .* got 'localhost'"),
+        (("localhost:http", 2, 0), "coordinator_address must be host:port .* got 'localhost:http'"),
+        (("localhost:70000", 2, 0), "coordinator_address must be host:port .* got 'localhost:70000'"),
+        ((":1234", 2, 0), "coordinator_address must be host:port .* got ':1234'"),
+    ],
+)
+def test_bad_input_is_an_error_before_anything_is_joined(given, message):
+    with pytest.raises(ValueError, match=message):
+        hosts.connect(*given)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "launcher"),
+    [
+        ("SLURM_STEP_NUM_TASKS", "16", "SLURM"),
+        ("SLURM_STEP_NUM_TASKS", "1", ""),
+        ("OMPI_COMM_WORLD_SIZE", "2", "Open MPI"),
+        ("TPU_WORKER_HOSTNAMES", "host0,host1", "Cloud TPU"),
+        ("TPU_WORKER_HOSTNAMES", "localhost", ""),
+        ("SLURM_JOB_ID", "7", ""),
+    ],
+)
+def test_launchers_say_how_many_they_started(monkeypatch, variable, value, launcher):
+    for known in hosts.LAUNCHERS.values():
+        monkeypatch.delenv(known, raising=False)
+    monkeypatch.setenv(variable, value)
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: asked.append(given))
+    assert hosts.launched() == launcher
+    assert hosts.connect() is bool(launcher) and asked == [(None, None, None)] * bool(launcher)
+
+
+def test_the_cluster_is_asked_where_that_is_asked_for(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda *given: asked.append(given))
+    assert hosts.connect("auto") and asked == [(None, None, None)]
+
+    def nobody(*_):
+        raise RuntimeError("deadline exceeded\n...")
+
+    monkeypatch.setattr(jax.distributed, "initialize", nobody)
+    with pytest.raises(ValueError, match="coordinator_address 127.0.0.1:99: the processes did not join"):
+        hosts.connect("127.0.0.1:99", 2, 1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("total", [0, 1, 4, 7, 8])
+def test_parts_follow_each_other_and_are_alike(monkeypatch, count, total):
+    monkeypatch.setattr(hosts, "count", lambda: count)
+    parts = [range(total)[part] for part in hosts._parts(total)]
+    assert [i for part in parts for i in part] == list(range(total))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("total", [1, 5, 6])
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_columns_come_together_in_blocks_of_rows(monkeypatch, total, block):
+    """Both processes in turn, each answered with what the other would have said."""
+    whole = np.random.default_rng(0).random((2, 3, total)).astype(np.float32)
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    monkeypatch.setattr(hosts, "BLOCK", block)
+    parts = hosts._parts(total)
+    widest, said = max(part.stop - part.start for part in parts), []
+
+    def gather(mine):
+        rows = slice(sum(map(len, said)), sum(map(len, said)) + len(mine))
+        said.append(mine)
+        blocks = [np.zeros_like(mine) for _ in parts]
+        for one, part in zip(blocks, parts, strict=True):
+            one[:, : part.stop - part.start] = whole.reshape(6, total)[rows, part]
+        np.testing.assert_array_equal(mine, blocks[1])
+        return np.stack(blocks)
+
+    monkeypatch.setattr(hosts.multihost_utils, "process_allgather", gather)
+    np.testing.assert_array_equal(hosts.together(whole[..., parts[1]], total), whole)
+    assert {piece.shape[1] for piece in said} == {widest} and len(said) == (6 if block == 1 else 1)
+
+
+def test_a_measurement_is_of_one_process(monkeypatch):
+    run.alone("benchmark_speed")
+    monkeypatch.setattr(hosts, "count", lambda: 2)
+    with pytest.raises(ValueError, match="num_processes is 2: benchmark_speed measures one process"):
+        run.alone("benchmark_speed")
