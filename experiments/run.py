@@ -48,7 +48,7 @@ class Workdir:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
         if (self.path / "config.json").exists():
-            _check_same(_read_json(self.path / "config.json").get("flags", {}), flag_values, self.path, free)
+            _check_same(read_json(self.path / "config.json").get("flags", {}), flag_values, self.path, free)
 
     def begin(self) -> None:
         """Makes the folder, and writes `config.json` with flags, versions, revision and device."""
@@ -83,7 +83,7 @@ class Workdir:
     def metrics(self) -> dict[str, Any]:
         """The final numbers if the run has finished, else nothing."""
         file = self.path / "metrics.json"
-        return _read_json(file) if file.exists() else {}
+        return read_json(file) if file.exists() else {}
 
 
 def environment() -> dict[str, Any]:
@@ -193,7 +193,12 @@ def _before(line: str, phase: str, after: int) -> bool:
     return entry.get("phase") != phase or entry.get("step", 0) <= after
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that a run wrote.
+
+    Raises:
+      ValueError: if it is something else.
+    """
     try:
         return dict(json.loads(path.read_text()))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:

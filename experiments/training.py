@@ -26,6 +26,7 @@ from dsr_jax import fcn, losses, weights
 from dsr_jax.checkpoint import Checkpoints
 from experiments import batches, divergence, frozen, settings, steps, termination
 from experiments.run import Workdir
+from experiments.validation import History, Validated, Validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
@@ -87,6 +88,12 @@ class Start:
         later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.params["network"])}
         later.head = jax.tree.map(np.asarray, state.params["head"])
         return later
+
+    def validation(self) -> Validation | None:
+        """How the networks of this run are validated, if the flags say that they are."""
+        if not FLAGS.validate_every:
+            return None
+        return Validation(self.size, convention=self.card.preprocessing, output_stride=self.trunk.output_stride)
 
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""
@@ -158,7 +165,8 @@ def fit(
     count: int,
     workdir: Workdir,
     rate: Callable[[int], float],
-) -> steps.State:
+    validate: Callable[[fcn.Params, int], Validated] | None = None,
+) -> tuple[steps.State, History]:
     """Runs ``step`` until ``count`` steps are done, from the newest checkpoint of this phase on.
 
     Args:
@@ -170,9 +178,10 @@ def fit(
       count: number of steps.
       workdir: where checkpoints and log go.
       rate: the learning rate of a step, for the log.
+      validate: what a network comes to; it is asked every `--validate_every` steps and at the last.
 
     Returns:
-      The state after ``count`` steps.
+      The state after ``count`` steps, or the best of those validated, and the validations.
 
     Raises:
       ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
@@ -181,29 +190,42 @@ def fit(
     step, defined = jax.jit(step, donate_argnums=0), _defined(workdir)
     state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
     with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
-        start = checkpoints.latest() or 0
+        start, history = checkpoints.latest() or 0, History()
         if start:
             state, extra, start = checkpoints.restore(state)
             workdir.check(extra.get("flags", defined), defined)
+            history = History.of(extra.get("validations", ()))
             print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
         workdir.forget(phase=phase, after=start)
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-        stream = iter(dataset[start:count].to_iter_dataset(options)) if start < count else iter(())
+        over = start == count or history.exhausted(FLAGS.patience)
+        stream = iter(()) if over else iter(dataset[start:count].to_iter_dataset(options))
         bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
         for number, batch in enumerate(bar, start=start + 1):
             state, figures = step(state, frozen, batch)
             values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
             divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
+            validated = None
+            if validate and (number % FLAGS.validate_every == 0 or number == count):
+                validated = validate({**frozen, **state.params["network"]}, number)
+                history += validated
+                values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
             workdir.log(phase=phase, step=number, **values)
             bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-            stop = told()
-            if number % FLAGS.checkpoint_every == 0 or number == count or stop:
+            stop = told() or (validated is not None and history.exhausted(FLAGS.patience))
+            if number % FLAGS.checkpoint_every == 0 or number == count or validated or stop:
                 # The batches are a function of seed and step, so their key and position are these two numbers.
                 data_state = {"seed": FLAGS.seed, "next_batch": number}
-                checkpoints.save(number, state, {"phase": phase, "data": data_state, "flags": defined})
+                extra = {"phase": phase, "data": data_state, "flags": defined, "validations": history.entries}
+                score = validated.mean_average_precision if validated else None
+                checkpoints.save(number, state, extra, score=score)
             if stop:
                 break
-    return state
+        if history.best:
+            state, _, kept = checkpoints.restore(state, best=True)
+    if history.best:
+        print(f"{phase}: the network of step {kept} is kept\n{history.table()}", flush=True)
+    return state, history
 
 
 def _defined(workdir: Workdir) -> dict[str, Any]:
