@@ -22,7 +22,9 @@ import data
 from experiments.termination import EXIT_CODE, Terminated, raised
 
 # Flags that may differ between two starts in one workdir: they change no result.
-FREE_FLAGS = frozenset({"workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
+FREE_FLAGS = frozenset(
+    {"workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every", "plot_every"}
+)
 HELP = frozenset({"--help", "-help", "-h", "-?"})
 
 

@@ -24,7 +24,7 @@ import data
 from data import views
 from dsr_jax import fcn, losses, weights
 from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, divergence, frozen, settings, steps, termination
+from experiments import batches, divergence, frozen, plots, settings, steps, termination
 from experiments.run import Workdir
 from experiments.validation import History, Validated, Validation
 
@@ -200,6 +200,7 @@ def fit(
         options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
         over = start == count or history.exhausted(FLAGS.patience)
         stream = iter(()) if over else iter(dataset[start:count].to_iter_dataset(options))
+        live = plots.Live(workdir, seconds=FLAGS.plot_every)
         bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
         for number, batch in enumerate(bar, start=start + 1):
             state, figures = step(state, frozen, batch)
@@ -212,6 +213,7 @@ def fit(
                 values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
             workdir.log(phase=phase, step=number, **values)
             bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
+            live.update()
             stop = told() or (validated is not None and history.exhausted(FLAGS.patience))
             if number % FLAGS.checkpoint_every == 0 or number == count or validated or stop:
                 # The batches are a function of seed and step, so their key and position are these two numbers.
@@ -221,6 +223,8 @@ def fit(
                 checkpoints.save(number, state, extra, score=score)
             if stop:
                 break
+        if not over:
+            live.update(over=True)
         if history.best:
             state, _, kept = checkpoints.restore(state, best=True)
     if history.best:

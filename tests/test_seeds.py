@@ -29,7 +29,14 @@ def test_the_summary_is_mean_and_range_of_every_figure():
 
 
 def trained(people, workdir, *arguments, runner=pretrain, code=0):
-    common = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", "--pretrain_batch_size=4", *SMALL)
+    common = (
+        "--dataset=folder",
+        f"--data_dir={people}",
+        "--width=0.03125",
+        "--plot_every=0",
+        "--pretrain_batch_size=4",
+        *SMALL,
+    )
     assert call(runner, *common, "--pretrain_steps=2", f"--workdir={workdir}", *arguments) == code
 
 

@@ -29,7 +29,14 @@ def test_the_best_is_the_first_of_the_highest_and_patience_counts_from_it():
 
 
 def trained(people, workdir, *arguments, runner=pretrain, code=0):
-    common = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", "--pretrain_batch_size=4", *SMALL)
+    common = (
+        "--dataset=folder",
+        f"--data_dir={people}",
+        "--width=0.03125",
+        "--plot_every=0",
+        "--pretrain_batch_size=4",
+        *SMALL,
+    )
     own = ("--holdout=2", "--pretrain_steps=6", "--pretrain_rate=3e-3", f"--workdir={workdir}")
     assert call(runner, *common, *own, *arguments) == code
 
