@@ -1,9 +1,12 @@
-"""The page an evaluation leaves behind: tables, curves, distances, ranked lists (Fig. 12), reconstruction maps.
+"""The pages that runs leave behind: what an evaluation came to, and how the figures of a training went.
 
-`write_evaluation` fills one folder with `index.html`, the drawings as SVG and the pictures as JPEG. The page opens from
-disk and asks the network for nothing, which its Content-Security-Policy enforces; the one script that it may run is
-the one written into it. What is shown is described by the frozen dataclasses of `tables`, `curves`, `distance_plot`,
-`ranked_lists` and `reconstruction_map`, which are here, too.
+`write_evaluation` shows tables, curves, distances, ranked lists (Fig. 12) and reconstruction maps. It fills one folder
+with `index.html`, the drawings as SVG and the pictures as JPEG. The page opens from disk and asks the network for
+nothing, which its Content-Security-Policy enforces; the one script that it may run is the one written into it. What is
+shown is described by the frozen dataclasses of `tables`, `curves`, `distance_plot`, `ranked_lists`, `trends` and
+`reconstruction_map`, which are here, too.
+
+`write_training` replaces one file, which holds all that it shows, as often as it is called while a network is trained.
 """
 
 import base64
@@ -17,12 +20,13 @@ import jinja2
 from markupsafe import Markup
 
 from dsr_jax.intervals import Interval
-from dsr_jax.page import assets, distance_plot, ranked_lists, reconstruction_map, svg, tables
+from dsr_jax.page import assets, distance_plot, ranked_lists, reconstruction_map, svg, tables, trends
 from dsr_jax.page import curves as drawing
 from dsr_jax.page.distance_plot import DistancePlot
 from dsr_jax.page.ranked_lists import Hit, RankedList
 from dsr_jax.page.reconstruction_map import Reconstruction
 from dsr_jax.page.tables import Cell, Compared, Row, Table, text_table
+from dsr_jax.page.trends import Trace, Trend
 
 __all__ = [
     "Cell",
@@ -34,8 +38,11 @@ __all__ = [
     "Reconstruction",
     "Row",
     "Table",
+    "Trace",
+    "Trend",
     "text_table",
     "write_evaluation",
+    "write_training",
 ]
 
 _FOLDER = Path(__file__).parent / "page" / "templates"
@@ -111,6 +118,70 @@ def write_evaluation(
         policy=_policy(script),
     )
     return assets.replace(Path(folder), files, page)
+
+
+def write_training(
+    file: str | os.PathLike,
+    *,
+    title: str,
+    parts: Mapping[str, Sequence[Trend]],
+    config: Mapping[str, object],
+    summary: str = "",
+    refresh: int = 0,
+) -> Path:
+    """Writes the page of a training, whole or not at all.
+
+    Args:
+        file: where to; its folder is made if missing.
+        title: heading of the page.
+        parts: heading to what is drawn under it.
+        config: name and value of everything that decided the run.
+        summary: a sentence or two under the heading.
+        refresh: seconds after which an open page reads the file again; 0: never.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: if a trend is not what its class asks for. An older page then stays as it is.
+
+    Example:
+        >>> import tempfile
+        >>> loss = Trend("Loss", "loss", (Trace("loss", (1, 2), (0.5, 0.25)),))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = write_training(f"{folder}/training.html", title="Run", parts={"One": [loss]}, config={})
+        ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
+        True
+    """
+    drawings = [
+        (
+            heading,
+            [
+                {
+                    "caption": one.caption,
+                    "svg": Markup(svg.for_page(trends.draw(one), prefix=f"trend-{number}-{i}-")),
+                    "spoken": trends.describe(one),
+                }
+                for i, one in enumerate(drawn)
+            ],
+        )
+        for number, (heading, drawn) in enumerate(parts.items())
+    ]
+    page = _TEMPLATES.get_template("training.html").render(
+        title=title,
+        summary=summary,
+        parts=drawings,
+        config=[(name, _plain(value)) for name, value in config.items()],
+        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
+        policy=_policy(""),
+        refresh=refresh,
+    )
+    target = Path(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    os.replace(partial, target)
+    return target
 
 
 # The parameter `tables` of `write_evaluation` hides the module.

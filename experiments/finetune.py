@@ -13,7 +13,7 @@ import functools
 
 from absl import flags
 
-from experiments import batches, evaluate, optimiser, page, pretrain, run, settings, steps, training
+from experiments import batches, evaluate, optimiser, page, pretrain, run, seeds, settings, steps, training, validation
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
@@ -77,8 +77,10 @@ def rule() -> optimiser.Optimiser:
     return optimiser.from_flags(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
 
 
-def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -> steps.State:
-    """DSR fine-tuning from ``start``; returns the final state."""
+def tune(
+    workdir: run.Workdir, start: training.Start, how: steps.Verification
+) -> tuple[steps.State, validation.History]:
+    """DSR fine-tuning from ``start``; returns the final or best state, and the validations."""
     updates = rule()
     step = functools.partial(
         steps.reconstruction_step,
@@ -109,6 +111,7 @@ def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -
         workdir=workdir,
         rate=updates.rate,
         rows=FLAGS.batch_size,
+        validate=start.validation(),
     )
 
 
@@ -119,6 +122,11 @@ def _batch_sizes() -> list[str]:
 
 def main() -> None:
     """The runner."""
+    seeds.each("finetune", one_seed)
+
+
+def one_seed() -> None:
+    """Fine-tuning with one seed."""
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("finetune"))
     if training.finished(workdir):
         print(page.text(workdir.metrics()))
@@ -126,16 +134,17 @@ def main() -> None:
     how = verification()
     if FLAGS.buckets:
         raise ValueError("buckets keeps images at their own size and pairs need one scale: pre-train with it alone")
-    rule(), pretrain.rule()  # their flags are checked before anything is written
+    rule(), pretrain.rule()  # flags are checked before anything is written
+    validation.check()
     if FLAGS.evaluate:
         evaluate.check()
     before = training.Start(workdir, batch_sizes=_batch_sizes())
     if FLAGS.pretrain_steps:
-        before = before.after(pretrain.train(workdir, before))
-    state = tune(workdir, before, how)
+        before = before.after(pretrain.train(workdir, before)[0])
+    state, history = tune(workdir, before, how)
     after = before.after(state)
     training.finish(workdir, after, phase="reconstruction")
-    figures = {"steps": int(state.step), "identities": before.identities}
+    figures = {"steps": int(state.step), "identities": before.identities, **history.metrics()}
     if FLAGS.evaluate:
         networks = {"before": before, "after": after}
         figures |= evaluate.compare(

@@ -10,7 +10,7 @@ import functools
 
 from absl import flags
 
-from experiments import batches, optimiser, run, settings, steps, training
+from experiments import batches, optimiser, run, seeds, settings, steps, training, validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pretrain_steps", 1000, "Steps of identification training.", lower_bound=0)
@@ -35,8 +35,8 @@ def rule() -> optimiser.Optimiser:
     )
 
 
-def train(workdir: run.Workdir, start: training.Start) -> steps.State:
-    """Identification training from ``start``; returns the final state."""
+def train(workdir: run.Workdir, start: training.Start) -> tuple[steps.State, validation.History]:
+    """Identification training from ``start``; returns the final or best state, and the validations."""
     updates = rule()
     step = functools.partial(
         steps.identification_step, optimiser=updates.transform, trunk=start.trunk, smoothing=FLAGS.smoothing
@@ -61,19 +61,27 @@ def train(workdir: run.Workdir, start: training.Start) -> steps.State:
         workdir=workdir,
         rate=updates.rate,
         rows=FLAGS.pretrain_batch_size,
+        validate=start.validation(),
     )
 
 
 def main() -> None:
     """The runner."""
+    seeds.each("pretrain", one_seed)
+
+
+def one_seed() -> None:
+    """Pre-training with one seed."""
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("pretrain"))
     if training.finished(workdir):
         return
-    rule()  # its flags are checked before anything is written
+    rule()  # flags are checked before anything is written
+    validation.check()
+    validation.refuse()
     start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
-    state = train(workdir, start)
+    state, history = train(workdir, start)
     training.finish(workdir, start.after(state), phase="identification")
-    workdir.write_metrics({"steps": int(state.step), "identities": start.identities})
+    workdir.write_metrics({"steps": int(state.step), "identities": start.identities, **history.metrics()})
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ PROCESSES = ("coordinator_address", "num_processes", "process_id")
 # Flags that may differ between two starts in one workdir: they change no result.
 FREE_FLAGS = frozenset(
     {
-        *("workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"),
+        *("workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every", "plot_every"),
         *("image_memory", "reading_threads"),
     }
 )
@@ -68,7 +68,7 @@ class Workdir:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
         if (self.path / "config.json").exists():
-            _check_same(_read_json(self.path / "config.json").get("flags", {}), flag_values, self.path, free)
+            _check_same(read_json(self.path / "config.json").get("flags", {}), flag_values, self.path, free)
         seen = {f"--{name}": value for name, value in flag_values.items() if name not in FREE_FLAGS}
         files = {name: (self.path / name).exists() for name in ("config.json", "metrics.json")}
         hosts.agree("flags or workdir", seen | files)
@@ -109,7 +109,7 @@ class Workdir:
     def metrics(self) -> dict[str, Any]:
         """The final numbers if the run has finished, else nothing."""
         file = self.path / "metrics.json"
-        return _read_json(file) if file.exists() else {}
+        return read_json(file) if file.exists() else {}
 
 
 def environment() -> dict[str, Any]:
@@ -244,7 +244,12 @@ def _before(line: str, phase: str, after: int) -> bool:
     return entry.get("phase") != phase or entry.get("step", 0) <= after
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that a run wrote.
+
+    Raises:
+      ValueError: if it is something else.
+    """
     try:
         return dict(json.loads(path.read_text()))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:

@@ -47,10 +47,10 @@ class Selection:
       remarks: what averages over the probes would hide.
     """
 
-    def __init__(self, size: tuple[int, int]):
-        """Reads the split that the flags name and prints what is compared."""
+    def __init__(self, size: tuple[int, int], *, subset: str | None = None):
+        """Reads the split that the flags name, or ``subset``, and prints what is compared."""
         ranges = {"height_range": settings.shares("crop_height"), "width_range": settings.shares("crop_width")}
-        probes, gallery = _first_identities(*_images(), count=FLAGS.identities)
+        probes, gallery = _first_identities(*_images(subset or FLAGS.subset), count=FLAGS.identities)
         check = protocols.check_identities(
             probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule=camera_rule()
         )
@@ -93,7 +93,7 @@ def caption() -> str:
     return f"{FLAGS.dataset}, {FLAGS.subset} identities, gallery images {galleries}"
 
 
-def check() -> None:
+def check(subset: str | None = None) -> None:
     """Reads what the flags name far enough to know that it is there.
 
     Raises:
@@ -103,16 +103,16 @@ def check() -> None:
         settings.shares(flag)
     if not np.isfinite(FLAGS.probe_factor):
         raise ValueError(f"probe_factor must be a number, got {FLAGS.probe_factor}; 1 keeps the scale")
-    if FLAGS.subset == "heldout":
+    if (subset or FLAGS.subset) == "heldout":
         _heldout(data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir))
     else:
         for split in ("probe", "gallery"):
             data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir)
 
 
-def _images() -> tuple[pictures.Images, pictures.Images]:
+def _images(subset: str) -> tuple[pictures.Images, pictures.Images]:
     limit = FLAGS.probes_per_identity
-    if FLAGS.subset == "test":
+    if subset == "test":
         probe, gallery = (data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir) for split in ("probe", "gallery"))
         return pictures.read(probe, limit_per_identity=limit), pictures.read(gallery)
     source = data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir)
@@ -134,7 +134,7 @@ def _heldout(source: data.Source) -> list[int]:
     """The images of the held-out identities: probes and gallery at once, told apart by their cameras alone."""
     labels = np.unique(source.identities[source.identities >= 0])
     if not 0 < FLAGS.holdout < len(labels):
-        raise ValueError(f"holdout must be between 1 and {len(labels) - 1} for --subset=heldout, got {FLAGS.holdout}")
+        raise ValueError(f"holdout must be between 1 and {len(labels) - 1} to search among them, got {FLAGS.holdout}")
     held = np.flatnonzero(np.isin(source.identities, labels[-FLAGS.holdout :]))
     if camera_rule() == "any" or (source.cameras[held] == data.UNKNOWN_CAMERA).any():
         raise ValueError(

@@ -24,9 +24,10 @@ import data
 from data import decoded, views
 from dsr_jax import fcn, hosts, losses, sharding, weights
 from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, divergence, frozen, own_size, settings, steps, termination
+from experiments import batches, divergence, frozen, own_size, plots, settings, steps, termination
 from experiments.run import Workdir
 from experiments.stream import Stream
+from experiments.validation import History, Validated, Validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
@@ -120,6 +121,12 @@ class Start:
         later.head = jax.tree.map(np.asarray, state.params["head"])
         return later
 
+    def validation(self) -> Validation | None:
+        """How the networks of this run are validated, if the flags say that they are."""
+        if not FLAGS.validate_every:
+            return None
+        return Validation(self.size, convention=self.card.preprocessing, output_stride=self.trunk.output_stride)
+
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""
         return {name: layer for name, layer in self.params.items() if int(name[5]) <= FLAGS.frozen_blocks}
@@ -193,7 +200,8 @@ def fit(
     workdir: Workdir,
     rate: Callable[[int], float],
     rows: int,
-) -> steps.State:
+    validate: Callable[[fcn.Params, int], Validated] | None = None,
+) -> tuple[steps.State, History]:
     """Runs ``step`` until ``count`` steps are done, from the newest checkpoint of this phase on.
 
     Args:
@@ -206,9 +214,10 @@ def fit(
       workdir: where checkpoints and log go.
       rate: the learning rate of a step, for the log.
       rows: of a batch, of all processes together.
+      validate: what a network comes to; it is asked every `--validate_every` steps and at the last.
 
     Returns:
-      The state after ``count`` steps.
+      The state after ``count`` steps, or the best of those validated, and the validations.
 
     Raises:
       ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
@@ -219,29 +228,46 @@ def fit(
     state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
     state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
     with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
-        start = checkpoints.latest() or 0
+        start, history = checkpoints.latest() or 0, History()
         if start:
             state, extra, start = checkpoints.restore(state)
             workdir.check(extra.get("flags", defined), defined)
+            history = History.of(extra.get("validations", ()))
             print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
         hosts.agree("the checkpoint that they go on from", {"step": start})
         workdir.forget(phase=phase, after=start)
-        with Stream(dataset, start=start, stop=count, threads=FLAGS.reading_threads) as stream:
+        over = start == count or history.exhausted(FLAGS.patience)
+        live = plots.Live(workdir, seconds=FLAGS.plot_every)
+        with Stream(dataset, start=count if over else start, stop=count, threads=FLAGS.reading_threads) as stream:
             bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
             for number, batch in enumerate(bar, start=start + 1):
                 state, figures = step(state, frozen, sharding.spread(batch, mesh, total=rows))
                 values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
                 divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
+                validated = None
+                if validate and (number % FLAGS.validate_every == 0 or number == count):
+                    validated = validate({**frozen, **state.params["network"]}, number)
+                    history += validated
+                    values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
                 workdir.log(phase=phase, step=number, **values, **stream.timing())
                 bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-                stop = told()
-                if number % FLAGS.checkpoint_every == 0 or number == count or stop:
+                live.update()
+                stop = told() or (validated is not None and history.exhausted(FLAGS.patience))
+                if number % FLAGS.checkpoint_every == 0 or number == count or validated or stop:
                     # The batches are a function of seed and step, so their key and position are these two numbers.
                     data_state = {"seed": FLAGS.seed, "next_batch": number}
-                    checkpoints.save(number, state, {"phase": phase, "data": data_state, "flags": defined})
+                    extra = {"phase": phase, "data": data_state, "flags": defined, "validations": history.entries}
+                    score = validated.mean_average_precision if validated else None
+                    checkpoints.save(number, state, extra, score=score)
                 if stop:
                     break
-    return state
+        if not over:
+            live.update(over=True)
+        if history.best:
+            state, _, kept = checkpoints.restore(state, best=True)
+    if history.best:
+        print(f"{phase}: the network of step {kept} is kept\n{history.table()}", flush=True)
+    return state, history
 
 
 def _defined(workdir: Workdir) -> dict[str, Any]:

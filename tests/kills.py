@@ -47,7 +47,9 @@ def start(runner: str, data_dir: Path, workdir: Path, steps: int) -> subprocess.
     """Starts a training with a checkpoint every third step, so that saves are always near."""
     own = [argument.format(steps=steps) for argument in ARGUMENTS[runner]]
     common = ("--dataset=folder", f"--data_dir={data_dir}", f"--workdir={workdir}", "--width=0.03125")
-    return runners.start(f"experiments.{runner}", *common, *runners.SMALL, "--checkpoint_every=3", *own)
+    return runners.start(
+        f"experiments.{runner}", *common, *runners.SMALL, "--plot_every=1", "--checkpoint_every=3", *own
+    )
 
 
 def killed(runner: str, data_dir: Path, workdir: Path, *, steps: int, kills: int, seed: int) -> list[Kill]:

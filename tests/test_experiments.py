@@ -136,7 +136,14 @@ def test_probes_of_unknown_scale_are_brought_to_the_width(people, network, tmp_p
 def tune(data_dir, workdir, *arguments, job=call):
     return job(
         finetune if job is call else "experiments.finetune",
-        *("--dataset=folder", f"--data_dir={data_dir}", f"--workdir={workdir}", "--width=0.03125", *SMALL),
+        *(
+            "--dataset=folder",
+            f"--data_dir={data_dir}",
+            f"--workdir={workdir}",
+            "--width=0.03125",
+            "--plot_every=0",
+            *SMALL,
+        ),
         *("--pretrain_steps=3", "--pretrain_batch_size=4", "--pretrain_rate=1e-3", "--steps=4", "--batch_size=2"),
         *("--positives=6", "--negatives=6", "--id_loss_weight=0.5", "--checkpoint_every=2", "--noevaluate"),
         *arguments,
@@ -240,9 +247,17 @@ def test_kept_outputs_of_frozen_blocks_are_shared_by_runs(people, tmp_path):
 
 
 def test_pretraining_alone(people, tmp_path):
-    arguments = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", "--pretrain_steps=2", *SMALL)
+    arguments = (
+        "--dataset=folder",
+        f"--data_dir={people}",
+        "--width=0.03125",
+        "--pretrain_steps=2",
+        "--plot_every=0",
+        *SMALL,
+    )
     assert call(pretrain, *arguments, f"--workdir={tmp_path / 'run'}", "--patch_share=0.5") == 0
     assert metrics_of(tmp_path / "run") == {"steps": 2, "identities": 4}
+    assert not (tmp_path / "run" / "report").exists()
     assert weights.load_head(tmp_path / "run")["bias"].shape == (4,)
 
 

@@ -7,7 +7,8 @@ import optax
 import pytest
 from absl.testing import flagsaver
 
-from experiments import finetune, optimiser
+from dsr_jax import fcn, weights
+from experiments import finetune, optimiser, pretrain
 
 from .runners import FLAGS, SMALL, call
 
@@ -130,6 +131,37 @@ def test_flags_that_make_no_sense_are_named(arguments, message):
 
 
 def test_a_runner_checks_them_before_it_writes(people, tmp_path, capsys):
-    arguments = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", f"--workdir={tmp_path / 'out'}", *SMALL)
+    arguments = (
+        "--dataset=folder",
+        f"--data_dir={people}",
+        "--width=0.03125",
+        "--plot_every=0",
+        f"--workdir={tmp_path / 'out'}",
+        *SMALL,
+    )
     assert call(finetune, *arguments, "--steps=5", "--accumulate=2") == 1
     assert "accumulate=2 does not divide the 5 steps" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_run_that_accumulates_ends_where_one_with_large_batches_does(people, tmp_path):
+    """The same views in the same order: two batches of four are one of eight."""
+    common = (
+        "--dataset=folder",
+        f"--data_dir={people}",
+        "--width=0.03125",
+        "--plot_every=0",
+        "--pretrain_optimizer=sgd",
+        *SMALL,
+    )
+    arguments = {
+        "parts": ("--pretrain_batch_size=4", "--pretrain_steps=4", "--accumulate=2"),
+        "large": ("--pretrain_batch_size=8", "--pretrain_steps=2"),
+    }
+    for name, own in arguments.items():
+        how = ("--pretrain_rate=1", "--warm_up=0", f"--workdir={tmp_path / name}")
+        assert call(pretrain, *common, *own, *how) == 0
+    parts, large = (weights.load(tmp_path / name) for name in arguments)
+    moved = fcn.init(jax.random.split(jax.random.key(0))[0], width=1 / 32)
+    for layer, leaf in large.items():
+        np.testing.assert_allclose(parts[layer]["kernel"], leaf["kernel"], atol=2e-5)
+        assert np.abs(leaf["kernel"] - moved[layer]["kernel"]).max() > 1e-3, "it has learnt"

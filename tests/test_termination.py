@@ -62,7 +62,14 @@ def test_the_exit_code_is_its_own_whoever_reports_it(error, capsys):
 
 
 def pretrained(people, workdir, *arguments):
-    common = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", "--pretrain_batch_size=4", *SMALL)
+    common = (
+        "--dataset=folder",
+        f"--data_dir={people}",
+        "--width=0.03125",
+        "--plot_every=0",
+        "--pretrain_batch_size=4",
+        *SMALL,
+    )
     return call(pretrain, *common, "--pretrain_steps=6", f"--workdir={workdir}", *arguments)
 
 
