@@ -56,9 +56,10 @@ def main() -> None:
     machine = f"{cores.count()} cores, batches of {FLAGS.views_per_batch}, {FLAGS.pipeline_rounds} rounds"
     print(f"\n{machine}\n", flush=True)
     figures: Figures = {}
-    tables = [_stages(inputs, sizes, figures), _rates(inputs, sizes, threads, figures)]
-    for table in tables:
-        print(table.text(), flush=True)
+    tables = [_stages(inputs, sizes, figures)]
+    print(tables[0].text(), flush=True)
+    tables.append(_rates(inputs, sizes, threads, figures))
+    print(tables[1].text(), flush=True)
     run.write_json(workdir.path / "pipeline.json", figures)
     run.write_text(workdir.path / "pipeline.txt", "\n\n".join([machine, *(table.text() for table in tables)]))
 
