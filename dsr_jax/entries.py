@@ -64,7 +64,7 @@ class Entries:
     def tiles(self, limit: int, *, multiple: int = 1, least: int = 1) -> Iterator[Tile]:
         """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile.
 
-        A tile has ``least`` places or more, a ``multiple`` of them; the last may hold nothing, as these do.
+        The places of a tile, the last of which may hold nothing, are at least ``least`` and a ``multiple`` of a number.
         """
         counts = self.counts
         sizes = np.array([grid(n) for n in counts.tolist()])

@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,7 +154,13 @@ def main(job: Callable[[], None]) -> None:
         return rest
 
     def joined(argv: list[str]) -> None:
-        code = attempt(lambda: _together(job), argv[1:])
+        try:
+            code = attempt(lambda: _together(job), argv[1:])
+        except Exception:
+            if not jax.distributed.is_initialized():
+                raise
+            traceback.print_exc()
+            code = 1
         if code and jax.distributed.is_initialized():
             hosts.leave(code)
         sys.exit(code)

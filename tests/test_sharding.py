@@ -61,11 +61,7 @@ def matching(count):
     """The programs of a matching's inner loop, as given to the compiler and, of several devices, as they come out."""
     mesh = over(count)
     place = sharding.everywhere(mesh) and jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(sharding.AXIS))
-    entries, atoms, depth = (
-        -(-6 // count) * count,
-        13,
-        joined.SHAPE[2],
-    )  # those of `sides()`, compiled once
+    entries, atoms, depth = max(6, 2 * count), 9, joined.SHAPE[2]  # those of `sides()`, compiled once
     gram, dictionary = (jax.ShapeDtypeStruct((entries, atoms, n), jnp.float32, sharding=place) for n in (atoms, depth))
     probes = jax.ShapeDtypeStruct((3, atoms, depth), jnp.float32)
     how = {"l1": 0.4, "tol": 1e-6, "mesh": mesh}
