@@ -13,7 +13,20 @@ import functools
 
 from absl import flags
 
-from experiments import batches, evaluate, optimiser, page, pretrain, run, seeds, settings, steps, training, validation
+from experiments import (
+    batches,
+    evaluate,
+    loop,
+    optimiser,
+    page,
+    pretrain,
+    run,
+    seeds,
+    settings,
+    steps,
+    training,
+    validation,
+)
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
@@ -99,7 +112,7 @@ def tune(
         batch_size=FLAGS.batch_size,
         seed=FLAGS.seed,
     )
-    return training.fit(
+    return loop.fit(
         step,
         state,
         start.frozen(),

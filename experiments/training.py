@@ -1,32 +1,20 @@
-"""What pre-training and fine-tuning share: flags, the network they start from, the loop.
-
-The loop's order: restore the newest checkpoint; draw the batch of each step (a function of seed and step alone); step;
-stop on NaN or divergence naming the step; log; save every so often, and on SIGTERM. So a run that was killed goes
-on as if it had not been.
-"""
+"""What pre-training and fine-tuning share: flags, and the network they start from; the loop is `loop`."""
 
 import copy
 import functools
 import hashlib
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 import data
 from data import views
 from dsr_jax import fcn, losses, weights
-from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, divergence, frozen, plots, settings, steps, termination
+from experiments import batches, frozen, settings, steps
 from experiments.run import Workdir
-from experiments.validation import History, Validated, Validation
+from experiments.validation import Validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
@@ -46,7 +34,6 @@ flags.DEFINE_float("shift", 0.05, "Augmentation: largest shift as a share of eac
 flags.DEFINE_float("colour", 0.2, "Augmentation: largest relative change of brightness, contrast, saturation.")
 flags.DEFINE_float("erase", 0.5, "Augmentation: probability of erasing a rectangle.")
 flags.DEFINE_float("smoothing", 0.1, "Label smoothing of the identification loss.", lower_bound=0.0, upper_bound=1.0)
-flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
 
 
 def finished(workdir: Workdir) -> bool:
@@ -153,96 +140,6 @@ class Start:
             seed=FLAGS.seed,
             progress=FLAGS.progress,
         )
-
-
-def fit(
-    step: Callable[..., tuple[steps.State, steps.Figures]],
-    state: steps.State,
-    frozen: fcn.Params,
-    dataset: grain.MapDataset,
-    *,
-    phase: str,
-    count: int,
-    workdir: Workdir,
-    rate: Callable[[int], float],
-    validate: Callable[[fcn.Params, int], Validated] | None = None,
-) -> tuple[steps.State, History]:
-    """Runs ``step`` until ``count`` steps are done, from the newest checkpoint of this phase on.
-
-    Args:
-      step: (state, frozen parameters, batch) to (next state, figures); compiled here, and its state donated.
-      state: the first state; it stays as it is.
-      frozen: parameters that are not trained.
-      dataset: the batch of each step.
-      phase: what this training is called in log and checkpoints.
-      count: number of steps.
-      workdir: where checkpoints and log go.
-      rate: the learning rate of a step, for the log.
-      validate: what a network comes to; it is asked every `--validate_every` steps and at the last.
-
-    Returns:
-      The state after ``count`` steps, or the best of those validated, and the validations.
-
-    Raises:
-      ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
-      termination.Terminated: after SIGTERM, once a checkpoint is saved.
-    """
-    step, defined = jax.jit(step, donate_argnums=0), _defined(workdir)
-    state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
-    with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
-        start, history = checkpoints.latest() or 0, History()
-        if start:
-            state, extra, start = checkpoints.restore(state)
-            workdir.check(extra.get("flags", defined), defined)
-            history = History.of(extra.get("validations", ()))
-            print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
-        workdir.forget(phase=phase, after=start)
-        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)
-        over = start == count or history.exhausted(FLAGS.patience)
-        stream = iter(()) if over else iter(dataset[start:count].to_iter_dataset(options))
-        live = plots.Live(workdir, seconds=FLAGS.plot_every)
-        bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
-        for number, batch in enumerate(bar, start=start + 1):
-            state, figures = step(state, frozen, batch)
-            values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
-            divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
-            validated = None
-            if validate and (number % FLAGS.validate_every == 0 or number == count):
-                validated = validate({**frozen, **state.params["network"]}, number)
-                history += validated
-                values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
-            workdir.log(phase=phase, step=number, **values)
-            bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-            live.update()
-            stop = told() or (validated is not None and history.exhausted(FLAGS.patience))
-            if number % FLAGS.checkpoint_every == 0 or number == count or validated or stop:
-                # The batches are a function of seed and step, so their key and position are these two numbers.
-                data_state = {"seed": FLAGS.seed, "next_batch": number}
-                extra = {"phase": phase, "data": data_state, "flags": defined, "validations": history.entries}
-                score = validated.mean_average_precision if validated else None
-                checkpoints.save(number, state, extra, score=score)
-            if stop:
-                break
-        if not over:
-            live.update(over=True)
-        if history.best:
-            state, _, kept = checkpoints.restore(state, best=True)
-    if history.best:
-        print(f"{phase}: the network of step {kept} is kept\n{history.table()}", flush=True)
-    return state, history
-
-
-def _defined(workdir: Workdir) -> dict[str, Any]:
-    """What a checkpoint of this run belongs to: its flags, and what is in the weights file, whose name says little."""
-    content = None
-    if FLAGS.weights:
-        with weights.locate(FLAGS.weights).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-    return json.loads(json.dumps({**workdir.flags, "weights' content": content}, default=str))
-
-
-def _restored(start: int, count: int) -> str:
-    return f"all {count} steps restored" if start == count else f"resumed at step {start} of {count}"
 
 
 def _check_size(size: tuple[int, int], stride: int) -> None:
