@@ -3,8 +3,10 @@
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from absl import flags
 
@@ -37,13 +39,18 @@ def check(
         bad = [f"loss is {figures['loss']:g}, beyond --loss_limit={limit:g},"]
     if not bad:
         return
-    arrays: dict[str, Any] = {**batch, "phase": np.array(phase), "step": np.array(step)}
     file = workdir.path / FILE
-    partial = workdir.path / f"{FILE}.partial"
-    with partial.open("wb") as target:
-        np.savez(target, **arrays)
-    os.replace(partial, file)
+    if jax.process_index() == 0:
+        _keep(file, {**batch, "phase": np.array(phase), "step": np.array(step)})
     raise ValueError(
         f"{phase}: {', '.join(bad)} at step {step}: lower the learning rate and use another --workdir; "
         f"nothing of this step was saved but its batch, {file}"
     )
+
+
+def _keep(file: Path, arrays: dict[str, Any]) -> None:
+    """Writes arrays whole or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    with partial.open("wb") as target:
+        np.savez(target, **arrays)
+    os.replace(partial, file)

@@ -13,7 +13,20 @@ import functools
 
 from absl import flags
 
-from experiments import batches, evaluate, optimiser, page, pretrain, run, seeds, settings, steps, training, validation
+from experiments import (
+    batches,
+    evaluate,
+    loop,
+    optimiser,
+    page,
+    pretrain,
+    run,
+    seeds,
+    settings,
+    steps,
+    training,
+    validation,
+)
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
@@ -101,7 +114,7 @@ def tune(
         per_identity=start.per_identity,
         share=training.share(FLAGS.batch_size),
     )
-    return training.fit(
+    return loop.fit(
         step,
         state,
         start.frozen(),

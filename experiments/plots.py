@@ -70,7 +70,7 @@ def write(workdir: Workdir, *, refresh: int = 0) -> None:
     """Writes the page of what the log holds."""
     entries = [json.loads(line) for line in (workdir.path / "log.jsonl").read_text().splitlines()]
     phases = dict.fromkeys(entry["phase"] for entry in entries)
-    last = f"{PHASES.get(entries[-1]['phase'])}: step {entries[-1]['step']}. " if entries else ""
+    last = f"{PHASES.get(entries[-1]['phase'], entries[-1]['phase'])}: step {entries[-1]['step']}. " if entries else ""
     report.write_training(
         workdir.path / "report" / FILE,
         title=f"Training: {workdir.flags.get('dataset', '')}",

@@ -10,7 +10,7 @@ import functools
 
 from absl import flags
 
-from experiments import batches, optimiser, run, seeds, settings, steps, training, validation
+from experiments import batches, loop, optimiser, run, seeds, settings, steps, training, validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pretrain_steps", 1000, "Steps of identification training.", lower_bound=0)
@@ -51,7 +51,7 @@ def train(workdir: run.Workdir, start: training.Start) -> tuple[steps.State, val
         per_identity=start.per_identity,
         share=training.share(FLAGS.pretrain_batch_size),
     )
-    return training.fit(
+    return loop.fit(
         step,
         state,
         start.frozen(),

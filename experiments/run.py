@@ -151,6 +151,8 @@ def main(job: Callable[[], None]) -> None:
         rest = app.parse_flags_with_usage(argv)
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # JAX and Orbax tell much that a user need not know
+        # Orbax also tells, at length, of errors that it then raises, and that are told by us.
+        logging.get_absl_logger().addFilter(lambda record: "_SignalingThread" not in record.getMessage())
         return rest
 
     def joined(argv: list[str]) -> None:
@@ -229,6 +231,9 @@ def _own_flags() -> dict[str, list[flags.Flag]]:
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path, free: frozenset[str]) -> None:
+    # A flag that there was not yet at the time is at its default: with defaults results stay what they were.
+    since = {name: flags.FLAGS[name].default for name in set(now) - set(before) if name in flags.FLAGS}
+    before = json.loads(json.dumps(since, default=str)) | before
     now = json.loads(json.dumps(now, default=str))
     changed = [
         f"--{name}: {before.get(name)!r} before, {now.get(name)!r} now"

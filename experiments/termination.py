@@ -41,10 +41,16 @@ def noted() -> Iterator[Callable[[], bool]]:
     Yields:
       Whether the signal has come, to any of the processes of a training: a question that all of them must ask together.
     """
-    came = threading.Event()
+    came, agreed = threading.Event(), threading.Event()
+
+    def told() -> bool:
+        if _anywhere(came.is_set()):
+            agreed.set()
+        return agreed.is_set()
+
     with _handled(lambda number, frame: came.set()):
-        yield lambda: _anywhere(came.is_set())
-    if came.is_set():
+        yield told
+    if came.is_set() or agreed.is_set():
         raise Terminated
 
 

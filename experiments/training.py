@@ -1,33 +1,22 @@
-"""What pre-training and fine-tuning share: flags, the network they start from, the loop.
-
-The loop's order: restore the newest checkpoint; draw the batch of each step (a function of seed and step alone); step;
-stop on NaN or divergence naming the step; log; save every so often, and on SIGTERM. So a run that was killed goes
-on as if it had not been.
-"""
+"""What pre-training and fine-tuning share: flags, and the network they start from; the loop is `loop`."""
 
 import copy
 import functools
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 import data
 from data import decoded, views
 from dsr_jax import fcn, hosts, losses, sharding, weights
-from dsr_jax.checkpoint import Checkpoints
-from experiments import batches, divergence, frozen, own_size, plots, settings, steps, termination
+from experiments import batches, frozen, own_size, settings, steps
 from experiments.run import Workdir
-from experiments.stream import Stream
-from experiments.validation import History, Validated, Validation
+from experiments.validation import Validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
@@ -58,10 +47,6 @@ flags.DEFINE_integer("images_per_identity", 4, "Of a batch, with --sampling=bala
 flags.DEFINE_integer(
     "image_memory", 1000, "Megabytes of decoded images held; others are decoded at each use.", lower_bound=0
 )
-flags.DEFINE_integer(
-    "reading_threads", 2, "Threads that make batches ahead; 0: each is made when it is needed.", lower_bound=0
-)
-flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
 
 
 def finished(workdir: Workdir) -> bool:
@@ -187,100 +172,6 @@ class Start:
             seed=FLAGS.seed,
             progress=FLAGS.progress,
         )
-
-
-def fit(
-    step: Callable[..., tuple[steps.State, steps.Figures]],
-    state: steps.State,
-    frozen: fcn.Params,
-    dataset: grain.MapDataset,
-    *,
-    phase: str,
-    count: int,
-    workdir: Workdir,
-    rate: Callable[[int], float],
-    rows: int,
-    validate: Callable[[fcn.Params, int], Validated] | None = None,
-) -> tuple[steps.State, History]:
-    """Runs ``step`` until ``count`` steps are done, from the newest checkpoint of this phase on.
-
-    Args:
-      step: (state, frozen parameters, batch) to (next state, figures); compiled here, and its state donated.
-      state: the first state; it stays as it is.
-      frozen: parameters that are not trained.
-      dataset: the batch of each step.
-      phase: what this training is called in log and checkpoints.
-      count: number of steps.
-      workdir: where checkpoints and log go.
-      rate: the learning rate of a step, for the log.
-      rows: of a batch, of all processes together.
-      validate: what a network comes to; it is asked every `--validate_every` steps and at the last.
-
-    Returns:
-      The state after ``count`` steps, or the best of those validated, and the validations.
-
-    Raises:
-      ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
-      termination.Terminated: after SIGTERM, once a checkpoint is saved.
-    """
-    mesh, defined = sharding.mesh(), _defined(workdir)
-    step = jax.jit(functools.partial(step, mesh=mesh), donate_argnums=0, out_shardings=sharding.everywhere(mesh))
-    state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
-    state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
-    with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
-        start, history = checkpoints.latest() or 0, History()
-        if start:
-            state, extra, start = checkpoints.restore(state)
-            workdir.check(extra.get("flags", defined), defined)
-            history = History.of(extra.get("validations", ()))
-            print(f"{phase}: {_restored(start, count)} from {workdir.path}", flush=True)
-        hosts.agree("the checkpoint that they go on from", {"step": start})
-        workdir.forget(phase=phase, after=start)
-        over = start == count or history.exhausted(FLAGS.patience)
-        live = plots.Live(workdir, seconds=FLAGS.plot_every)
-        with Stream(dataset, start=count if over else start, stop=count, threads=FLAGS.reading_threads) as stream:
-            bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
-            for number, batch in enumerate(bar, start=start + 1):
-                state, figures = step(state, frozen, sharding.spread(batch, mesh, total=rows))
-                values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
-                divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
-                validated = None
-                if validate and (number % FLAGS.validate_every == 0 or number == count):
-                    validated = validate({**frozen, **state.params["network"]}, number)
-                    history += validated
-                    values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
-                workdir.log(phase=phase, step=number, **values, **stream.timing())
-                bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
-                live.update()
-                stop = told() or (validated is not None and history.exhausted(FLAGS.patience))
-                if number % FLAGS.checkpoint_every == 0 or number == count or validated or stop:
-                    # The batches are a function of seed and step, so their key and position are these two numbers.
-                    data_state = {"seed": FLAGS.seed, "next_batch": number}
-                    extra = {"phase": phase, "data": data_state, "flags": defined, "validations": history.entries}
-                    score = validated.mean_average_precision if validated else None
-                    checkpoints.save(number, state, extra, score=score)
-                if stop:
-                    break
-        if not over:
-            live.update(over=True)
-        if history.best:
-            state, _, kept = checkpoints.restore(state, best=True)
-    if history.best:
-        print(f"{phase}: the network of step {kept} is kept\n{history.table()}", flush=True)
-    return state, history
-
-
-def _defined(workdir: Workdir) -> dict[str, Any]:
-    """What a checkpoint of this run belongs to: its flags, and what is in the weights file, whose name says little."""
-    content = None
-    if FLAGS.weights:
-        with weights.locate(FLAGS.weights).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-    return json.loads(json.dumps({**workdir.flags, "weights' content": content}, default=str))
-
-
-def _restored(start: int, count: int) -> str:
-    return f"all {count} steps restored" if start == count else f"resumed at step {start} of {count}"
 
 
 def share(rows: int) -> batches.Share:

@@ -340,6 +340,17 @@ def test_flags_that_change_no_result_may_change(tuned, people, tmp_path):
     assert tune(people, tuned, *COMPARE, "--evaluate", "--checkpoint_every=7", "--progress") == 0
 
 
+def test_a_flag_that_is_new_since_had_its_default(tuned, people, tmp_path, capsys):
+    workdir = tmp_path / "old"
+    shutil.copytree(tuned, workdir)
+    config = json.loads((workdir / "config.json").read_text())
+    del config["flags"]["accumulate"], config["flags"]["milestones"]
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert tune(people, workdir, *COMPARE, "--evaluate") == 0
+    assert tune(people, workdir, *COMPARE, "--evaluate", "--accumulate=2") == 1
+    assert "--accumulate: 1 before, 2 now" in capsys.readouterr().err
+
+
 def test_checkpoints_of_another_configuration_are_an_error(tuned, people, tmp_path, capsys):
     """Also where the workdir says nothing of it."""
     shutil.copytree(tuned / "checkpoints", tmp_path / "run" / "checkpoints")

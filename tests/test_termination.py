@@ -33,6 +33,12 @@ def test_it_is_noted_and_raised_on_leaving():
     assert reached
 
 
+def test_what_another_process_was_told_ends_this_one_too(monkeypatch):
+    monkeypatch.setattr(termination, "_anywhere", lambda here: True)
+    with pytest.raises(termination.Terminated), termination.noted() as told:
+        assert told()
+
+
 def test_an_error_in_the_block_is_told_rather_than_the_signal():
     with pytest.raises(ZeroDivisionError), termination.noted():
         terminate()
@@ -88,7 +94,7 @@ def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypat
     assert not (tmp_path / "run" / weights.WORKDIR_FILE).exists()
     assert [folder.name for folder in (tmp_path / "run" / "checkpoints" / "identification").iterdir()] == ["3"]
     capsys.readouterr()
-    assert pretrained(people, tmp_path / "run") == 0
+    assert pretrained(people, tmp_path / "run", "--checkpoint_every=1", "--progress") == 0  # both free
     assert "identification: resumed at step 3 of 6" in capsys.readouterr().out
     for name in (weights.WORKDIR_FILE, "log.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

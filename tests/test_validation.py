@@ -100,7 +100,9 @@ def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(peop
     for name in (weights.WORKDIR_FILE, "log.jsonl", "metrics.json"):
         assert (tmp_path / "other" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     (tmp_path / "other" / "metrics.json").unlink()
+    capsys.readouterr()
     trained(people, tmp_path / "other", *arguments)
+    assert "identification: early stop at step 4 of 6 restored" in capsys.readouterr().out
     assert (tmp_path / "other" / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()
 
 
