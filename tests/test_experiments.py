@@ -269,7 +269,7 @@ def test_pretraining_alone(people, tmp_path):
     [
         (("--weights=",), "weights is missing"),
         (("--weights=nowhere.npz",), "nowhere.npz.*does not exist"),
-        (("--data_dir=nowhere",), "folder is not prepared in nowhere: run"),
+        (("--data_dir=nowhere",), "folder is not prepared in .*nowhere: run"),
         (("--dataset=folders",), "dataset 'folders' is unknown"),
         (("--methods=dsr",), "methods knows resizing, .*got 'dsr'"),
         (("--methods=",), "methods is empty"),
