@@ -135,7 +135,7 @@ class Grouped(_Rounds):
       >>> from data import sampling
       >>> order = sampling.Grouped([0, 0, 0, 0, 1, 1], batch_size=2, seed=0)
       >>> [sorted(order[place] for place in (2 * step, 2 * step + 1)) for step in range(3)]
-      [[0, 1], [4, 5], [2, 3]]
+      [[4, 5], [0, 3], [1, 2]]
     """
 
     def __init__(self, groups: ArrayLike, *, batch_size: int, seed: int):
