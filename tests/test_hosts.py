@@ -135,6 +135,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     log = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 2]
     figures, kept = metrics_of(workdir), {p.name: dict(np.load(p)) for p in (workdir / "distances").iterdir()}
+    assert len(json.loads((workdir / "config.json").read_text())["device"]) == 4
     assert not list(workdir.rglob("*.partial")) and len(kept) == 4
     for name in ("metrics.json", "network.safetensors"):
         (workdir / name).unlink()
