@@ -8,7 +8,9 @@ writes files and speaks. With one process nothing here does anything.
 import json
 import math
 import os
+import socket
 import sys
+import time
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +21,7 @@ from jax.experimental import multihost_utils
 
 # Where a launcher says how many processes it started. With more than one `jax.distributed` knows the rest.
 LAUNCHERS = {"SLURM": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE", "Cloud TPU": "TPU_WORKER_HOSTNAMES"}
+PATIENCE = 300.0  # seconds for which process 0 is waited for
 BLOCK = 1 << 26  # bytes that a process hands round at a time
 
 
@@ -61,6 +64,8 @@ def connect(
         )
     else:
         _check(str(coordinator_address), int(num_processes or 0), int(process_id or 0))
+        if process_id:
+            _reach(str(coordinator_address))
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM from the program
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
@@ -189,3 +194,24 @@ def _check(coordinator_address: str, num_processes: int, process_id: int) -> Non
             f"process_id must be 0 to {num_processes - 1} of {num_processes} processes, got {process_id}: they are "
             "numbered from 0"
         )
+
+
+def _reach(coordinator_address: str) -> None:
+    """Waits until process 0 listens; JAX, which would wait as long, ends the program without a word that helps.
+
+    Raises:
+      ValueError: if it does not within `PATIENCE`.
+    """
+    host, _, port = coordinator_address.rpartition(":")
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise ValueError(
+                    f"coordinator_address {coordinator_address} does not answer ({error}): start process 0 with it, on "
+                    "a host and port that all others reach"
+                ) from error
+        time.sleep(0.2)

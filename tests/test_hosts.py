@@ -135,6 +135,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     log = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [1, 2]
     figures, kept = metrics_of(workdir), {p.name: dict(np.load(p)) for p in (workdir / "distances").iterdir()}
+    assert len(json.loads((workdir / "config.json").read_text())["device"]) == 4
     assert not list(workdir.rglob("*.partial")) and len(kept) == 4
     for name in ("metrics.json", "network.safetensors"):
         (workdir / name).unlink()
@@ -218,7 +219,13 @@ def test_the_cluster_is_asked_where_that_is_asked_for(monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", nobody)
     with pytest.raises(ValueError, match="coordinator_address 127.0.0.1:99: the processes did not join"):
-        hosts.connect("127.0.0.1:99", 2, 1)
+        hosts.connect("127.0.0.1:99", 2, 0)
+
+
+def test_a_process_0_that_is_not_there_is_told(monkeypatch):
+    monkeypatch.setattr(hosts, "PATIENCE", 0.0)
+    with pytest.raises(ValueError, match="coordinator_address 127.0.0.1:[0-9]+ does not answer .* start process 0"):
+        hosts.connect(f"127.0.0.1:{free_port()}", 2, 1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
