@@ -90,7 +90,7 @@ def fit(
                 validated = None
                 if validate and (number % FLAGS.validate_every == 0 or number == count):
                     validated = validate({**frozen, **state.params["network"]}, number)
-                    history += validated
+                    history = history.after(validated)
                     values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
                 workdir.log(phase=phase, step=number, **values, **stream.timing())
                 bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)

@@ -42,8 +42,9 @@ class History(NamedTuple):
 
     entries: tuple[Validated, ...] = ()
 
-    def __add__(self, other: Validated) -> "History":  # type: ignore[override]
-        return History((*self.entries, other))
+    def after(self, validated: Validated) -> "History":
+        """The history with one more."""
+        return History((*self.entries, validated))
 
     @property
     def best(self) -> Validated | None:

@@ -100,6 +100,21 @@ def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypat
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_training_goes_on_from_before_a_damaged_checkpoint_and_ends_the_same(people, tmp_path, capsys):
+    assert pretrained(people, tmp_path / "run", "--checkpoint_every=2") == 0
+    names = (weights.WORKDIR_FILE, "log.jsonl", "metrics.json")
+    before = [(tmp_path / "run" / name).read_bytes() for name in names]
+    (tmp_path / "run" / "metrics.json").unlink()
+    newest = tmp_path / "run" / "checkpoints" / "identification" / "6"
+    for file in (file for file in newest.rglob("*") if file.is_file() and "commit" not in file.name):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.warns(UserWarning, match="6 is damaged, passed over"):
+        assert pretrained(people, tmp_path / "run", "--checkpoint_every=2") == 0
+    assert "resumed at step 4 of 6" in capsys.readouterr().out
+    assert [(tmp_path / "run" / name).read_bytes() for name in names] == before
+
+
 def test_a_signal_before_training_ends_the_run_as_well(people, tmp_path, monkeypatch):
     monkeypatch.setattr(finetune.training, "Start", lambda workdir: terminate())
     assert pretrained(people, tmp_path / "run") == 75
