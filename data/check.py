@@ -22,6 +22,7 @@ TALL, WIDE = 6.0, 1 / 3  # height over width beyond which a crop is odd
 TINY = (32, 16)  # height and width below which it is
 FAR = 4.0  # how many times the median height or width of its split
 _SHOWN = 5  # names of a finding
+_TABLES = (".csv", ".json")  # sources that list what lies beside them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +114,8 @@ def _trees(builder: type[Builder], source: Path | None) -> str:
     if source is None:
         return layout.beside(builder.EXPECTED, "(no --source)")
     place = source if source.exists() else Path(str(source).rpartition("#")[0] or source)  # PATH#name=value
+    if place.is_file() and place.suffix.lower() in _TABLES:
+        place = place.parent
     return layout.beside(builder.EXPECTED, layout.found(place))
 
 

@@ -8,8 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from PIL import Image, ImageEnhance
 
 import data
@@ -20,6 +18,7 @@ from data.folder import Folder
 from data.inspection import difference_hash, inspect
 from data.listing import Listing, Record
 from data.statistics import aligned, spread
+from tests.commands import command
 from tests.test_data import people_csv
 
 CROWD = synthetic.people(12)
@@ -74,7 +73,9 @@ def test_a_good_source_is_usable_without_a_word_of_caution(tmp_path):
     assert report.usable and report.cautions == 0
     lines = str(report).splitlines()
     assert lines[-1] == "usable"
-    assert "path,identity,camera,role" in report.text and "│ people.csv (a file)" in report.text
+    assert (
+        "path,identity,camera,role" in report.text and "│   people.csv" in report.text and "│   probe/" in report.text
+    )
     assert "train             2       4        2            2     128     48" in lines
     looked = lines[lines.index("looked for") + 1 : -2]
     assert len(looked) == 9 and all(line.endswith("  none") for line in looked)
@@ -290,21 +291,9 @@ def test_statistics_line_up():
 # The command
 
 
-def command(capsys, *arguments: str) -> tuple[int, str, str]:
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
     """`python -m data.prepare` in this process: exit code, output, errors."""
-    values = flags.FlagValues()
-    with flagsaver.flagsaver(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flags, "FLAGS", values)
-        for name in ("DEFINE_enum", "DEFINE_string", "DEFINE_bool"):
-            define = getattr(flags, name)
-            patch.setattr(flags, name, lambda *a, define=define, **k: define(*a, flag_values=values, **k))
-        prepare.define_flags()
-        rest = values(["prepare", *arguments])
-        try:
-            prepare.main(rest)
-            code = 0
-        except SystemExit as error:
-            code = int(error.code or 0)
+    code = command(prepare, *arguments)
     said = capsys.readouterr()
     return code, said.out, said.err
 
@@ -312,13 +301,13 @@ def command(capsys, *arguments: str) -> tuple[int, str, str]:
 def test_the_command_says_by_its_exit_code_whether_it_is_usable(tmp_path, capsys):
     files = people(tmp_path)
     arguments = ["--dataset=folder", f"--source={tmp_path / 'people.csv'}", "--check"]
-    code, said, errors = command(capsys, *arguments)
+    code, said, errors = run(capsys, *arguments)
     assert (code, said.splitlines()[-1], errors) == (0, "usable", "")
     files["train", 0, 0].write_bytes(b"")
-    code, said, errors = command(capsys, *arguments)
+    code, said, errors = run(capsys, *arguments)
     assert code == 1 and said.splitlines()[-1].startswith("not usable: 1 of 8") and errors == ""
-    assert command(capsys, *arguments, "--skip_bad")[0] == 0
-    code, _, errors = command(capsys, *arguments, "--overwrite")
+    assert run(capsys, *arguments, "--skip_bad")[0] == 0
+    code, _, errors = run(capsys, *arguments, "--overwrite")
     assert code == 1 and "--check builds nothing, and --overwrite builds again" in errors
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "people.csv", "probe", "train"]
 
