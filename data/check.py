@@ -135,13 +135,17 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
         Finding(
             "the same file trained on and tested on",
             _named(seen, leaked),
-            f"{len(leaked):,} files are both trained on and tested on: delete them from one split",
+            f"{_plural(len(leaked), 'file is', 'files are')} both trained on and tested on: delete from one split",
         ),
         Finding("the same file in probe and gallery", _named(seen, [pair for pair in equal if pair not in leaked])),
         Finding(f"the same picture in two splits ({duplicates.NEAR} of 128 bits)", _named(seen, alike)),
         _shared(seen),
         *_mates(seen, camera_rule),
     ]
+
+
+def _plural(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _odd_shapes(seen: Inspection) -> list[str]:
@@ -181,7 +185,8 @@ def _shared(seen: Inspection) -> Finding:
     """People who are trained on and tested on."""
     trained = set(seen.identities[seen.splits == "train"].tolist()) - {NOBODY}
     both = sorted(trained & set(seen.identities[seen.splits != "train"].tolist()))
-    fatal = f"{len(both):,} identities are both trained on and tested on: give each to one of them"
+    count = _plural(len(both), "identity is", "identities are")
+    fatal = f"{count} both trained on and tested on: give each to one of them"
     return Finding("identities trained on and tested on", [f"identity {who}" for who in both], fatal)
 
 

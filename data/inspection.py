@@ -1,8 +1,8 @@
 """One look at every picture of a source: whether it can be read, how large it is, its bytes and its looks as numbers.
 
-Pictures are decoded one after another and forgotten; 40 bytes of each stay. The bytes are known by the first 128 bits
-of their SHA-256. The looks are known by a difference hash: the picture, grey, averaged down to 16 rows of 9, and a bit
-for every two neighbours of a row that says whether it gets brighter. A copy that was compressed, made brighter or
+Pictures are decoded one after another and forgotten; a few numbers of each stay. The bytes are known by the first 128
+bits of their SHA-256. The looks are known by a difference hash: the picture, grey, averaged down to 16 rows of 9, and a
+bit for every two neighbours of a row that says whether it gets brighter. A copy that was compressed, made brighter or
 scaled anew keeps almost all of its 128 bits, while two people who stand alike in the same clothes do not.
 """
 

@@ -137,7 +137,7 @@ def test_shared_identities_make_it_unusable(tmp_path):
     add(tmp_path, "more.png", 0, 1, "gallery", encoded(drawn(0, 1, 3)))
     report = checked(tmp_path)
     assert found(report, "identities trained on and tested on") == (1, ["identity 0"])
-    assert report.reason == "1 identities are both trained on and tested on: give each to one of them"
+    assert report.reason == "1 identity is both trained on and tested on: give each to one of them"
 
 
 def test_nobody_is_no_identity_that_is_shared_or_found(tmp_path):
