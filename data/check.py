@@ -116,7 +116,11 @@ def _trees(builder: type[Builder], source: Path | None) -> str:
     place = source if source.exists() else Path(str(source).rpartition("#")[0] or source)  # PATH#name=value
     if place.is_file() and place.suffix.lower() in _TABLES:
         place = place.parent
-    return layout.beside(builder.EXPECTED, layout.found(place))
+    try:
+        found = layout.found(place)
+    except OSError as error:  # a device, or a folder that may not be looked into
+        found = f"({error.strerror})"
+    return layout.beside(builder.EXPECTED, found)
 
 
 def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: bool) -> list[Finding]:

@@ -202,6 +202,12 @@ def test_what_cannot_be_listed_is_said_in_the_last_line(tmp_path, name, source, 
     assert str(report).count("Expected") == 0, "the trees are there once"
 
 
+def test_a_source_that_is_no_folder_and_no_file_is_said():
+    report = check(data.DATASETS["cuhk03"], Path("/dev/null"))
+    assert not report.usable and "│ (Not a directory)" in report.text
+    assert report.reason.startswith("--source=/dev/null") or "Not a directory" in report.reason
+
+
 # Published counts
 
 
