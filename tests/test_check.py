@@ -191,7 +191,7 @@ def test_mates_follow_the_camera_rule():
         ("folder", None, "--source is needed", "(no --source)"),
         ("cuhk03", ".", "--source=PLACE", "cuhk03_new_protocol_config"),
         ("folder", "bad.csv", "PLACE/bad.csv names 1 files that are not there (paths are", "line 2: "),
-        ("synthetic", "x", "--source=PLACE/x: the synthetic data set is drawn, leave --source out", "synthetic:"),
+        ("synthetic", "x", "--source", "synthetic:"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_listed_is_said_in_the_last_line(tmp_path, name, source, reason, told):
