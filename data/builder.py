@@ -176,9 +176,9 @@ def build(
                 fresh = type(builder)(data_dir=scratch)
                 _write(fresh, listing, _metadata(listing, fingerprint, skipped), progress=progress)
                 placing.put(Path(fresh.data_dir), Path(builder.data_dir))
-    builder.info.metadata.clear()
-    with quiet():
-        builder.info.read_from_directory(builder.data_dir)
+        builder.info.metadata.clear()
+        with quiet():
+            builder.info.read_from_directory(builder.data_dir)
     if builder.info.metadata["fingerprint"] != fingerprint:
         raise ValueError(f"{name} in {root} is there, built from another source: pass --overwrite to build it again")
 
@@ -231,7 +231,9 @@ class _Writer(tfds.core.ExampleWriter):
         )
         try:
             return super().write(path, ordered)
-        except RuntimeError as error:  # ArrayRecord's only one
+        except RuntimeError as error:  # ArrayRecord's only one, which then names the file
+            if os.fspath(path) not in str(error):
+                raise
             number = errno.ENOSPC if os.strerror(errno.ENOSPC) in str(error) else errno.EIO
             raise OSError(
                 number, f"cannot write the data set ({error}): free some space, or give another --data_dir"

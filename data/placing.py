@@ -117,7 +117,7 @@ def tidy(root: Path, name: str) -> None:
     """
     for leftover in _leftovers(root, name):
         if (leftover / _ASIDE).exists():
-            for written in sorted((leftover / name).iterdir()):
+            for written in sorted((leftover / name).glob("*")):  # none if it was removing the rest that was killed
                 if not (root / name / written.name).exists():
                     written.rename(root / name / written.name)
         shutil.rmtree(leftover)

@@ -3,12 +3,16 @@
     python -m data.prepare --dataset=synthetic --data_dir=DATA
     python -m data.prepare --dataset=cuhk03 --source=path/to/cuhk03 --data_dir=DATA
     python -m data.prepare --dataset=folder --source=people.csv --data_dir=DATA
+    python -m data.prepare --dataset=folder --source=people.csv --check
 
 All data sets, what each is built from and what it expects: docs/data.md, or `python -c 'import data; help(data)'`.
 
 Every picture is decoded once before anything is written; a damaged one stops it (or is left out and listed, with
 --skip_bad). The data set appears in DATA/NAME whole or not at all. A second call finds it ready, checks that the
 source is still the one it was built from, and prints the table again; --overwrite builds anew.
+
+--check builds nothing: it prints what is expected beside what is found, counts, and all that is odd (see
+`data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
 
 people.csv has the columns path,identity,camera,role: role is train, probe or gallery, paths are relative to the CSV,
 camera may be absent (unknown), identity is any label; -1 is nobody.
@@ -23,9 +27,11 @@ from pathlib import Path
 from absl import app, flags
 
 import data
+from data import statistics
 from data.builder import Builder, build
+from data.check import check
 from data.listing import Listing, checked
-from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Source
+from data.source import NOBODY, SPLITS, Source
 
 
 def prepare(
@@ -83,25 +89,21 @@ def _listing(builder: Builder, source: Path | None) -> Listing:
         raise
 
 
-def table(sources: Sequence[Source]) -> str:
-    """The statistics of some splits: identities, images and cameras, aligned.
+def table(sources: Sequence[Source], *, progress: bool = False) -> str:
+    """The statistics of some splits, aligned.
 
     Args:
       sources: the splits, each titled "dataset/split".
+      progress: show a bar while the heads of the files are read, if that takes long.
 
     Example:
       >>> from data.source import Source
-      >>> print(table([Source([{}], identities=[3], cameras=[-1], names=["a.png"], title="toy/probe")]))
-      split    identities  images  cameras
-      probe             1       1  unknown
+      >>> records = [{"image": b"P6 64 128 255 " + bytes(128 * 64 * 3)}]
+      >>> print(table([Source(records, identities=[3], cameras=[-1], names=["a.ppm"], title="toy/probe")]))
+      split    identities  images  cameras  images each  height  width
+      probe             1       1  unknown            1     128     64
     """
-    lines = [f"{'split':<8}{'identities':>11}{'images':>8}{'cameras':>9}"]
-    for source in sources:
-        people = set(source.identities.tolist()) - {NOBODY}
-        cameras = set(source.cameras.tolist()) - {UNKNOWN_CAMERA}
-        split = source.title.split("/")[-1]
-        lines.append(f"{split:<8}{len(people):>11,}{len(source):>8,}{len(cameras) or 'unknown':>9}")
-    return "\n".join(lines)
+    return statistics.table([statistics.of_source(source, progress=progress) for source in sources])
 
 
 def remarks(builder: Builder) -> list[str]:
@@ -137,31 +139,41 @@ def define_flags() -> None:
     )
     flags.DEFINE_string("data_dir", None, "Folder for prepared data sets; made if absent.")
     flags.DEFINE_bool("skip_bad", False, "Leave damaged or non-image files out and list them.")
+    flags.DEFINE_bool("check", False, "Build nothing: look at everything, say what is odd, and whether it is usable.")
     flags.DEFINE_bool("overwrite", False, "Build again even if the data set is there.")
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs the command line: the table on standard output, or a message and exit code 1."""
+    """Runs the command line: the table or the report on standard output, or a message and exit code 1."""
     asked = flags.FLAGS
+    progress = sys.stderr.isatty()
     try:
         if len(argv) > 1:
             raise ValueError(f"what is {argv[1]!r}? Every argument is a --flag=value; see --help")
+        source = Path(asked.source).expanduser() if asked.source else None
+        if asked.check:
+            if asked.overwrite:
+                raise ValueError("--check builds nothing, and --overwrite builds again: pass one of them")
+            report = check(data.DATASETS[asked.dataset], source, skip_bad=asked.skip_bad, progress=progress)
+            print(report)
+            sys.exit(0 if report.usable else 1)
         if not asked.data_dir:
             raise ValueError("--data_dir is needed: the folder in which prepared data sets are kept")
         builder = prepare(
             asked.dataset,
-            Path(asked.source).expanduser() if asked.source else None,
+            source,
             data_dir=Path(asked.data_dir),
             skip_bad=asked.skip_bad,
             overwrite=asked.overwrite,
-            progress=sys.stderr.isatty(),
+            progress=progress,
         )
+        splits = [builder.source(split) for split in SPLITS if split in builder.info.splits]
+        print(f"{asked.dataset} is ready in {builder.data_dir}")
+        print(table(splits, progress=progress))
+        print("\n".join(remarks(builder)))
     except (ValueError, OSError) as error:
         print(f"data.prepare: {error}", file=sys.stderr)
         sys.exit(1)
-    print(f"{asked.dataset} is ready in {builder.data_dir}")
-    print(table([builder.source(split) for split in SPLITS if split in builder.info.splits]))
-    print("\n".join(remarks(builder)))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,22 @@
 
 A data set of person re-identification (paper, Sec. 4) has three splits: `train`, and the `probe` and `gallery`
 of the test identities. On disk a split is a set of array_record files that a TensorFlow Datasets builder wrote;
-here they are read at random by position, without TensorFlow, and decoded with Pillow. Identities, cameras and
+here they are read at random by position, without TensorFlow, and decoded by `data/decoding.py`. Identities, cameras and
 names of a whole split are known without touching an image, so protocols can be drawn before anything is decoded.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data.decoding import decode, upright_size
 
 SPLITS = ("train", "probe", "gallery")
 NOBODY = -1  # identity of a distractor
 UNKNOWN_CAMERA = -1
-
-# What cameras, phones and data sets write. Named, so that a hostile file cannot reach an exotic decoder.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 
 
 class Example(NamedTuple):
@@ -30,46 +27,6 @@ class Example(NamedTuple):
     identity: int
     camera: int
     name: str
-
-
-def decode(encoded: bytes) -> np.ndarray:
-    """Decodes a picture file to RGB, upright.
-
-    The EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped.
-
-    Args:
-      encoded: the bytes of a JPEG, PNG, BMP, TIFF, WebP, GIF or PPM file.
-
-    Returns:
-      (H, W, 3) uint8.
-
-    Raises:
-      ValueError: the bytes are no picture, or a truncated one.
-
-    Example:
-      >>> buffer = io.BytesIO()
-      >>> Image.new("L", (4, 8), 255).save(buffer, "PNG")
-      >>> decode(buffer.getvalue()).shape
-      (8, 4, 3)
-    """
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
-            return np.array(_rgb(ImageOps.exif_transpose(picture)))
-    except UnidentifiedImageError:
-        raise ValueError(f"not an image file of a known format ({', '.join(FORMATS)})") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"an image too large to be a crop of a person: {error}") from None
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, ValueError) as error:
-        # Pillow's decoders have no common error for damaged files.
-        raise ValueError(f"a damaged image file ({error})") from error
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode == "I":  # convert("RGB") would clip 16 bits at 255
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-    if "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    return picture.convert("RGB")
 
 
 class Source(Sequence[Example]):
@@ -87,9 +44,7 @@ class Source(Sequence[Example]):
       title: what the representation says, such as "cuhk03/train".
 
     Example:
-      >>> buffer = io.BytesIO()
-      >>> Image.new("RGB", (4, 8)).save(buffer, "PNG")
-      >>> records = [{"image": buffer.getvalue()}]
+      >>> records = [{"image": b"P6 4 8 255 " + bytes(4 * 8 * 3)}]
       >>> source = Source(records, identities=[7], cameras=[0], names=["a.png"], title="toy/train")
       >>> source[0].image.shape, source[0].identity, source.names
       ((8, 4, 3), 7, ['a.png'])
@@ -125,6 +80,10 @@ class Source(Sequence[Example]):
         at = range(len(self))[position.__index__()]  # negative positions, and IndexError past the end
         image = decode(self._records[at]["image"])
         return Example(image, int(self.identities[at]), int(self.cameras[at]), self.names[at])
+
+    def size(self, position: SupportsIndex) -> tuple[int, int]:
+        """(height, width) of the image at `position`, which is not decoded."""
+        return upright_size(self._records[range(len(self))[position.__index__()]]["image"])
 
     def __iter__(self) -> Iterator[Example]:
         """Every image in order."""

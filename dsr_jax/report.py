@@ -20,7 +20,16 @@ import jinja2
 from markupsafe import Markup
 
 from dsr_jax.intervals import Interval
-from dsr_jax.page import assets, distance_plot, ranked_lists, reconstruction_map, svg, tables, trends
+from dsr_jax.page import (
+    assets,
+    contact_sheet,
+    distance_plot,
+    ranked_lists,
+    reconstruction_map,
+    svg,
+    tables,
+    trends,
+)
 from dsr_jax.page import curves as drawing
 from dsr_jax.page.distance_plot import DistancePlot
 from dsr_jax.page.ranked_lists import Hit, RankedList
@@ -41,6 +50,7 @@ __all__ = [
     "Trace",
     "Trend",
     "text_table",
+    "write_contact_sheet",
     "write_evaluation",
     "write_training",
 ]
@@ -198,6 +208,48 @@ def _drawing_context(
         "file": assets.store(files, kind, "svg", svg.for_paper(text).encode()),
         "spoken": spoken,
     }
+
+
+def write_contact_sheet(
+    folder: str | os.PathLike,
+    *,
+    title: str,
+    remarks: Sequence[str],
+    tables: Sequence[Table],
+    plots: Sequence[drawing.Plot],
+    sections: Sequence[contact_sheet.Section],
+) -> Path:
+    """Writes the page that shows what is in a data set.
+
+    Args:
+        folder: where to, as for `write_evaluation`.
+        title: heading of the page.
+        remarks: sentences under the heading.
+        tables: figures per split.
+        plots: how they spread.
+        sections: the pictures.
+
+    Returns:
+        Path of `index.html`.
+
+    Raises:
+        ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
+            inside its picture, or a plot is not what its class asks for. An older page then stays as it is.
+    """
+    files: assets.Files = {}
+    page = _TEMPLATES.get_template("contact_sheet.html").render(
+        title=title,
+        remarks=remarks,
+        tables=[_table_context(table) for table in tables],
+        plots=[
+            _drawing_context("curves", i, plot.caption, drawing.draw(plot), drawing.describe(plot), files)
+            for i, plot in enumerate(plots)
+        ],
+        sections=[contact_sheet.context(section, files) for section in sections],
+        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
+        policy=_policy(""),
+    )
+    return assets.replace(Path(folder), files, page)
 
 
 def _script() -> str:

