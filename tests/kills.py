@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsr_jax import weights
+from experiments import stream
 from tests import runners
 
-TIMES = ("waiting", "images_per_second")  # what no two runs have in common
+TIMES = stream.TIMING  # what no two runs have in common
 ARGUMENTS = {
     "pretrain": ("--pretrain_steps={steps}", "--pretrain_batch_size=4"),
     "finetune": (

@@ -15,7 +15,7 @@ import pytest
 
 from dsr_jax import checkpoint, hosts, sharding
 from experiments import finetune, run
-from tests import joined
+from tests import joined, kills
 from tests.runners import ROOT, SMALL, call, metrics_of
 
 ONE = sharding.mesh(jax.devices()[:1])
@@ -132,7 +132,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
 
     (_, said, _), (_, silent, _) = succeeded(together("-m", "experiments.finetune", each=flags))
     assert "report: " in said and "rank1" in said and "report" not in silent and "rank1" not in silent
-    log = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    log = [json.loads(line) for line in kills.lines(workdir / "log.jsonl")]
     assert [entry["step"] for entry in log] == [1, 2]
     figures, kept = metrics_of(workdir), {p.name: dict(np.load(p)) for p in (workdir / "distances").iterdir()}
     assert len(json.loads((workdir / "config.json").read_text())["device"]) == 4
@@ -142,7 +142,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     for name in ("checkpoints/reconstruction/2", "distances"):
         shutil.rmtree(workdir / name)
     assert call(finetune, *arguments) == 0
-    again = [json.loads(line) for line in (workdir / "log.jsonl").read_text().splitlines()]
+    again = [json.loads(line) for line in kills.lines(workdir / "log.jsonl")]
     assert again[0] == log[0]
     assert again[1].pop("phase") == log[1].pop("phase") == "reconstruction"
     assert again[1] == pytest.approx(log[1], rel=1e-5, abs=1e-5)

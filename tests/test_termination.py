@@ -1,6 +1,7 @@
 """SIGTERM: training saves and the run exits with a code of its own; a second start ends where it would have."""
 
 import os
+import shutil
 import signal
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 from dsr_jax import weights
 from experiments import finetune, pretrain, run, termination
 
+from . import kills
 from .runners import SMALL, call, contents
 
 
@@ -96,15 +98,13 @@ def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypat
     capsys.readouterr()
     assert pretrained(people, tmp_path / "run", "--checkpoint_every=1", "--progress") == 0  # both free
     assert "identification: resumed at step 3 of 6" in capsys.readouterr().out
-    for name in (weights.WORKDIR_FILE, "log.jsonl"):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert kills.differences(tmp_path / "whole", tmp_path / "run") == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_training_goes_on_from_before_a_damaged_checkpoint_and_ends_the_same(people, tmp_path, capsys):
     assert pretrained(people, tmp_path / "run", "--checkpoint_every=2") == 0
-    names = (weights.WORKDIR_FILE, "log.jsonl", "metrics.json")
-    before = [(tmp_path / "run" / name).read_bytes() for name in names]
+    shutil.copytree(tmp_path / "run", tmp_path / "whole")
     (tmp_path / "run" / "metrics.json").unlink()
     newest = tmp_path / "run" / "checkpoints" / "identification" / "6"
     for file in (file for file in newest.rglob("*") if file.is_file() and "commit" not in file.name):
@@ -112,10 +112,10 @@ def test_training_goes_on_from_before_a_damaged_checkpoint_and_ends_the_same(peo
     with pytest.warns(UserWarning, match="6 is damaged, passed over"):
         assert pretrained(people, tmp_path / "run", "--checkpoint_every=2") == 0
     assert "resumed at step 4 of 6" in capsys.readouterr().out
-    assert [(tmp_path / "run" / name).read_bytes() for name in names] == before
+    assert kills.differences(tmp_path / "whole", tmp_path / "run") == []
 
 
 def test_a_signal_before_training_ends_the_run_as_well(people, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune.training, "Start", lambda workdir: terminate())
+    monkeypatch.setattr(finetune.training, "Start", lambda workdir, **_: terminate())
     assert pretrained(people, tmp_path / "run") == 75
     assert contents(tmp_path) == {}
