@@ -9,6 +9,10 @@ Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure
 are means over trials, the figures of verification are of the pairs of all trials. `report/index.html` has curves,
 histograms, ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later
 one that names further --methods or --shots beside the earlier ones computes only what is new.
+
+    python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
+
+does the same with maps that any other network wrote (`dsr_jax.map_file`, docs/your-own-network.md).
 """
 
 import functools
@@ -18,7 +22,20 @@ from typing import Any
 from absl import flags
 
 from dsr_jax import fcn, match, protocols, report, weights
-from experiments import comparison, difference, features, kept, methods, page, paper, run, selection, settings, showing
+from experiments import (
+    comparison,
+    difference,
+    features,
+    given_maps,
+    kept,
+    methods,
+    page,
+    paper,
+    run,
+    selection,
+    settings,
+    showing,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(methods.METHODS)}.")
@@ -38,7 +55,7 @@ flags.DEFINE_enum(
 # Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
 ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
 # Flags without effect on a runner that shares the others but compares by methods of its own.
-OWN = (*sorted(ADDED), "multi_shot", "window_stride")
+OWN = (*sorted(ADDED), "maps", "multi_shot", "window_stride")
 
 
 def check() -> dict[str, methods.Method]:
@@ -53,28 +70,37 @@ def check() -> dict[str, methods.Method]:
     settings.integers("shots")
     if not FLAGS.methods:
         raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
-    selection.check()
-    return {name: _method(name) for name in FLAGS.methods}
+    chosen = {name: _method(name) for name in FLAGS.methods}
+    if FLAGS.maps:
+        given_maps.check(chosen)
+    else:
+        selection.check()
+    return chosen
 
 
-def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict[str, Any]:
+def compare(
+    workdir: run.Workdir, networks: dict[str, features.Network], given: given_maps.Given | None = None
+) -> dict[str, Any]:
     """Evaluates each network by every method, prints the tables, writes the report, returns the metrics.
 
     Args:
       workdir: where the report goes; begun here if it was not.
       networks: label ("before", "after"; "" for the only one) to network; all of one size.
+      given: maps that are compared in the place of a network's.
 
     Returns:
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
     chosen = check()
-    found = selection.Selection(next(iter(networks.values())).size)
+    found = given.selection if given else selection.Selection(next(iter(networks.values())).size)
     trials = draws(found)
-    told = [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
+    told = list(given.selection.remarks) if given else []
+    told += [line for shots, drawn in trials.items() for line in comparison.shortages(drawn, shots=shots)]
     _print(told)
     results = []
+    sides: features.Features | given_maps.Sides
     for label, network in networks.items():
-        sides = prepared(network, found, trials)
+        sides = given.sides if given else prepared(network, found, trials)
         results += compared(workdir, label, network, sides, found, trials, chosen)
     workdir.begin()
     difference.write(
@@ -125,13 +151,13 @@ def compared(
     workdir: run.Workdir,
     label: str,
     network: features.Network,
-    sides: features.Features,
+    sides: features.Features | given_maps.Sides,
     found: selection.Selection,
     trials: dict[int, list[protocols.Trial]],
     chosen: dict[str, methods.Method],
 ) -> list[comparison.Result]:
     """Every method on one network, for every number of shots; what the workdir keeps is not computed again."""
-    if {"swm", "amc_swm"} & set(chosen) and sides.larger:
+    if {"swm", "amc_swm"} & set(chosen) and isinstance(sides, features.Features) and sides.larger:
         print(f"swm: {len(sides.larger)} probes are larger than the gallery's size and are scaled to fit", flush=True)
     files = kept.Kept(workdir, kept.digest(network, found.probes, found.gallery, _options(), FLAGS.window_stride))
     results = []
@@ -158,7 +184,15 @@ def describe(params: fcn.Params, card: weights.Card) -> features.Network:
 
 def main() -> None:
     """The runner."""
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("evaluate"), free=ADDED)
+    folder = settings.workdir_given()
+    if FLAGS.maps:
+        check()
+        given = given_maps.Given(FLAGS.maps)
+        workdir = run.Workdir(folder, run.flag_values("evaluate") | {"data": given.digest}, free=ADDED)
+        workdir.write_metrics(compare(workdir, {"": given.network}, given))
+        print(f"metrics: {workdir.path / 'metrics.json'}")
+        return
+    workdir = run.Workdir(folder, run.flag_values("evaluate"), free=ADDED)
     if not FLAGS.weights:
         raise ValueError(
             "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
@@ -179,15 +213,16 @@ def _write_page(
     _, network = list(networks.items())[-1]
     probes, gallery = found.probes, found.gallery
     last = next(result for result in reversed(results) if result.shots == results[0].shots)
+    pictured = not FLAGS.maps  # there is nothing to show of a file of maps but figures and curves
     ranked = [
         showing.ranked_list(last, probe, probes, gallery)
-        for probe in showing.chosen(last, count=FLAGS.ranked_lists, seed=FLAGS.seed)
+        for probe in showing.chosen(last, count=FLAGS.ranked_lists * pictured, seed=FLAGS.seed)
     ]
     rebuilt: list[report.Reconstruction] = []
     explained = [one for one in results if one.shots == last.shots and chosen[one.method].scales]
     if explained:
         coded = explained[-1]
-        for probe in showing.chosen(coded, count=FLAGS.reconstructions, seed=FLAGS.seed):
+        for probe in showing.chosen(coded, count=FLAGS.reconstructions * pictured, seed=FLAGS.seed):
             rebuilt += showing.reconstructions(
                 coded, network, probe, probes, gallery, l1=FLAGS.match_l1, scales=chosen[coded.method].scales
             )
@@ -196,7 +231,7 @@ def _write_page(
         results,
         ranked=ranked,
         reconstructions=rebuilt,
-        title=f"Partial re-identification: {FLAGS.dataset}",
+        title=f"Partial re-identification: {FLAGS.maps or FLAGS.dataset}",
         caption=selection.caption(),
         summary=" ".join(
             [f"{len(probes.names)} probes against {len(gallery.names)} gallery images.", *(f"{line}." for line in told)]

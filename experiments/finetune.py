@@ -91,6 +91,7 @@ def tune(workdir: run.Workdir, start: training.Start, how: steps.Verification) -
 
 def main() -> None:
     """The runner."""
+    settings.refuse(("maps",))
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("finetune"))
     if training.finished(workdir):
         print(page.text(workdir.metrics()))

@@ -21,7 +21,9 @@ from absl import app, flags, logging
 import data
 
 # Flags that may differ between two starts in one workdir: they change no result.
-FREE_FLAGS = frozenset({"workdir", "maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"})
+FREE_FLAGS = frozenset(
+    {"workdir", "maps", "kept_maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"}
+)  # of --maps the contents count, see `evaluate`
 HELP = frozenset({"--help", "-help", "-h", "-?"})
 
 
