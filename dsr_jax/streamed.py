@@ -71,7 +71,7 @@ def distances(
 
 
 def _parts(
-    maps: Sequence[Any], groups: Sequence[Sequence[int]], part_bytes: int
+    maps: Any, groups: Sequence[Sequence[int]], part_bytes: int
 ) -> Iterator[tuple[slice, list[np.ndarray], list[int]]]:
     """Consecutive entries of at most ``part_bytes``: which they are, their maps, and the entry of each map."""
     start, held = 0, 0
