@@ -88,6 +88,26 @@ def test_training_counts_true_positions_only(last_stride):
             assert relative(np.asarray(statistics[name][leaf]), expected) <= 1e-5, (name, leaf)
 
 
+def test_a_batch_on_several_devices_is_one_batch():
+    """Shared out by rows and filled up with rows of no size: the same statistics, which all devices then have."""
+    weights, (images, sizes) = params(1 / 64), batch(SIZES[:3])
+    expected, _, moved = resnet.train(weights, images, sizes, blocks=(1, 2))
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:2]), ("rows",))
+    filled = jnp.concatenate([images, images[:1]]), jnp.concatenate([sizes, jnp.zeros((1, 2), sizes.dtype)])
+    rows, everywhere = jax.sharding.PartitionSpec("rows"), jax.sharding.PartitionSpec()
+
+    def run(weights, images, sizes):
+        return resnet.train(weights, images, sizes, blocks=(1, 2), total=lambda x: jax.lax.psum(x, "rows"))
+
+    shared = jax.shard_map(run, mesh=mesh, in_specs=(everywhere, rows, rows), out_specs=(rows, rows, everywhere))
+    found, found_sizes, statistics = jax.jit(shared)(weights, *filled)
+    np.testing.assert_allclose(found[:3], expected, rtol=1e-4, atol=1e-5)
+    assert not found[3].any() and found_sizes[3].tolist() == [0, 0]
+    for name, leaves in moved.items():
+        for leaf, value in leaves.items():
+            np.testing.assert_allclose(statistics[name][leaf], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
 def test_frozen_blocks_keep_their_statistics_and_have_no_gradient():
     inputs, sizes = jnp.asarray(np.random.default_rng(0).random((2, 8, 6, 8), np.float32)), jnp.array([[8, 6], [5, 4]])
     inputs = fcn.zero_outside(inputs, sizes)
