@@ -51,7 +51,7 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: jax.Array, sizes: jax.Array, training: "Training | None") -> jax.Array:
         """``training=None`` leaves the running statistics as they are, and normalises by them."""
         values = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
-        mean, var = self.mean[...], self.var[...]
+        mean, var = jax.lax.stop_gradient((self.mean[...], self.var[...]))
         if training is not None:
             mean, var = self._measure(values, sizes, training)
         factor = jax.lax.rsqrt(var + EPSILON) * self.scale[...]

@@ -314,6 +314,11 @@ def test_the_same_contents_elsewhere_go_on_and_others_do_not(tmp_path, capsys):
     assert "belongs to another configuration (--data:" in capsys.readouterr().err
 
 
+def test_cameras_may_be_unknown(tmp_path):
+    people(tmp_path / "maps.npz", cameras=None)
+    assert run_evaluate(tmp_path / "maps.npz", tmp_path / "out", methods="dsr_single")["dsr_single/shots1/rank1"] == 100
+
+
 def test_probes_without_an_answer_are_left_out_and_told(tmp_path, capsys):
     people(tmp_path / "maps.npz", identities=[*range(6), *range(1, 7)], names=[f"{i}.png" for i in range(12)])
     assert run_evaluate(tmp_path / "maps.npz", tmp_path / "out", methods="dsr_single")["probes"] == 5

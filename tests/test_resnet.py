@@ -144,6 +144,14 @@ def test_derivative_through_the_statistics_of_a_padded_batch(x64):
     np.testing.assert_allclose(slope, (along(h) - along(-h)) / (2 * h), rtol=1e-4)
 
 
+def test_no_gradient_reaches_the_running_statistics():
+    """Fine-tuning with fixed statistics moves scales and biases alone."""
+    inputs = jnp.ones((1, 64, 32, 3))
+    slope = jax.jit(jax.grad(lambda weights: resnet.apply(weights, inputs, blocks=(1, 1))[0].sum()))(params(1 / 64))
+    moving = {leaf: bool(jnp.abs(value).max() > 0) for leaf, value in slope["block1_norm"].items()}
+    assert moving == {"scale": True, "bias": True, "mean": False, "var": False}
+
+
 def test_statistics_are_set_apart_and_put_back():
     trained, statistics = resnet.split(params())
     assert {leaf for leaves in trained.values() for leaf in leaves} == {"kernel", "scale", "bias"}
