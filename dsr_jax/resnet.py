@@ -305,7 +305,7 @@ def _forward(
     """Maps, their sizes, and the running statistics as they are afterwards."""
     _check(images, last_stride, blocks, frozen_blocks)
     if sizes is None:
-        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]), jnp.int32)
+        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]))
     network = _network(params, last_stride, dtype)
     x = jnp.asarray(images, dtype)
     for block in range(blocks[0], blocks[1] + 1):
