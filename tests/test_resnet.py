@@ -38,11 +38,6 @@ def apply(weights, images, sizes=None, **options):
     return resnet.apply(weights, images, sizes, **options)
 
 
-@functools.partial(jax.jit, static_argnames=("momentum", "last_stride", "frozen_blocks"))
-def train(weights, images, sizes=None, **options):
-    return resnet.train(weights, images, sizes, **options)
-
-
 def batch(sizes, shape=(128, 96)) -> tuple[jax.Array, jax.Array]:
     """Images of these sizes, zero-padded to one shape, and their sizes."""
     images = np.zeros((len(sizes), *shape, 3), np.float32)
@@ -73,11 +68,10 @@ def test_an_image_alone_needs_no_sizes():
     np.testing.assert_allclose(without_jit, found, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("last_stride", [2, 1])
-def test_training_counts_true_positions_only(last_stride):
+def test_training_counts_true_positions_only():
     """Maps and moved statistics of a padded batch are those of its images, whatever the padding."""
-    maps, map_sizes, statistics = train(params(), *batch(SIZES), last_stride=last_stride)
-    by_hand = ByHand(params(), last_stride=last_stride, momentum=0.1)
+    maps, map_sizes, statistics = jax.jit(resnet.train)(params(), *batch(SIZES))
+    by_hand = ByHand(params(), momentum=0.1)
     exact = by_hand.maps([image(*size) for size in SIZES])
     for row, (height, width) in enumerate(map_sizes.tolist()):
         assert relative(np.asarray(maps[row, :height, :width]), exact[row]) <= 1e-4
@@ -173,10 +167,9 @@ def test_blocks_joined_again_are_the_whole():
     assert joined_sizes.tolist() == whole_sizes.tolist() == [[4, 6]] and middle_sizes.tolist() == [[7, 12]]
 
 
-@pytest.mark.parametrize("last_stride", [2, 1])
-def test_block_strides_are_those_of_the_maps(last_stride):
+def test_block_strides_are_those_of_the_maps():
     shapes = jax.eval_shape(functools.partial(resnet.init, width=WIDTH), jax.random.key(0))
-    for block in range(1, 6):
+    for block, last_stride in ((1, 2), (3, 2), (5, 2), (5, 1)):
         whole = functools.partial(resnet.apply, blocks=(1, block), last_stride=last_stride)
         maps, _ = jax.eval_shape(whole, shapes, jax.ShapeDtypeStruct((1, 128, 64, 3), jnp.float32))
         stride = resnet.block_stride(block, last_stride)
@@ -194,8 +187,8 @@ def test_the_published_shapes():
 
 def test_bfloat16_has_statistics_in_float32():
     x, sizes = batch(SIZES[:2])
-    maps, _ = apply(params(), x, sizes, blocks=(1, 3), dtype=jnp.bfloat16)
-    exact, _ = apply(params(), x, sizes, blocks=(1, 3))
+    maps, _ = apply(params(), x, sizes, blocks=(1, 2), dtype=jnp.bfloat16)
+    exact, _ = apply(params(), x, sizes, blocks=(1, 2))
     assert maps.dtype == jnp.bfloat16 and relative(np.asarray(maps, np.float32), np.asarray(exact)) <= 0.05
     _, _, statistics = jax.eval_shape(functools.partial(resnet.train, dtype=jnp.bfloat16), params(), x, sizes)
     assert {leaf.dtype for leaf in jax.tree.leaves(statistics)} == {np.dtype(np.float32)}
