@@ -4,6 +4,7 @@ Everything that takes "a network's parameters" (extraction, training, the runner
 file alone decides which network runs (Sec. 3.1 against Sec. 4.7).
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -90,6 +91,7 @@ def train(
     images: Float[Array, "batch height width channels"],
     sizes: Int[Array, "batch 2"] | None = None,
     *,
+    total: Callable[[jax.Array], jax.Array] = lambda x: x,
     output_stride: int = 32,
     blocks: tuple[int, int] = (1, 5),
     frozen_blocks: int = 0,
@@ -101,6 +103,7 @@ def train(
       params: as for `apply`, like all that follows.
       images: (B, H, W, 3).
       sizes: (B, 2).
+      total: the sum over all devices that share the batch, see `resnet.train`.
       output_stride: 32 or 16.
       blocks: first and last block to run.
       frozen_blocks: blocks without gradient, whose running statistics stay.
@@ -117,7 +120,7 @@ def train(
     options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
-    return resnet.train(params, images, sizes, last_stride=last_stride(output_stride), **options)
+    return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
 
 
 def last_stride(output_stride: int) -> int:

@@ -15,8 +15,8 @@ The parameters are ``{"block1_conv": {"kernel"}, "block1_norm": {"scale", "bias"
 """
 
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,13 @@ MOMENTUM = 0.1  # share of the batch in the new running statistics, as torch cou
 STATISTICS = ("mean", "var")
 
 
+class Training(NamedTuple):
+    """How a batch is normalised by itself: share in the running statistics, and the sum over those who share it."""
+
+    momentum: float
+    total: Callable[[jax.Array], jax.Array]
+
+
 class BatchNorm(nnx.Module):
     """Normalisation of channels, by running statistics or by those of the batch's true positions; in float32."""
 
@@ -41,21 +48,22 @@ class BatchNorm(nnx.Module):
         self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
         self.mean, self.var = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
 
-    def __call__(self, x: jax.Array, sizes: jax.Array, momentum: float | None) -> jax.Array:
-        """``momentum=None`` leaves the running statistics as they are, and normalises by them."""
+    def __call__(self, x: jax.Array, sizes: jax.Array, training: "Training | None") -> jax.Array:
+        """``training=None`` leaves the running statistics as they are, and normalises by them."""
         values = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
-        mean, var = self.mean[...], self.var[...]
-        if momentum is not None:
-            mean, var = self._measure(values, sizes, momentum)
+        mean, var = jax.lax.stop_gradient((self.mean[...], self.var[...]))
+        if training is not None:
+            mean, var = self._measure(values, sizes, training)
         factor = jax.lax.rsqrt(var + EPSILON) * self.scale[...]
         shift = self.bias[...] - mean * factor
         return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
 
-    def _measure(self, x: jax.Array, sizes: jax.Array, momentum: float) -> tuple[jax.Array, jax.Array]:
+    def _measure(self, x: jax.Array, sizes: jax.Array, training: "Training") -> tuple[jax.Array, jax.Array]:
         """Mean and variance of the true positions; the running ones move towards them, the variance unbiased."""
-        count = jnp.maximum(jnp.sum(jnp.prod(sizes, axis=1)), 1).astype(x.dtype)
-        mean = jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2)) / count
-        var = jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2)) / count
+        momentum, total = training
+        count = jnp.maximum(total(jnp.sum(jnp.prod(sizes, axis=1)).astype(x.dtype)), 1)
+        mean = total(jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2))) / count
+        var = total(jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2))) / count
         unbiased = var * count / jnp.maximum(count - 1, 1)
         for statistic, value in ((self.mean, mean), (self.var, unbiased)):
             kept = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
@@ -163,6 +171,7 @@ def train(
     sizes: Int[Array, "batch 2"] | None = None,
     *,
     momentum: float = MOMENTUM,
+    total: Callable[[jax.Array], jax.Array] = lambda x: x,
     last_stride: int = 2,
     blocks: tuple[int, int] = (1, 5),
     frozen_blocks: int = 0,
@@ -173,8 +182,10 @@ def train(
     Args:
       params: as for `apply`, like all that is not named here.
       images: (B, H, W, 3).
-      sizes: (B, 2).
+      sizes: (B, 2). A row of size (0, 0) counts for nothing: so a batch that lacks a few rows can be filled up.
       momentum: share of this batch in the new running statistics; torch's default is 0.1.
+      total: the sum over all devices that share the batch, ``lambda x: jax.lax.psum(x, axis)`` inside a `jax.shard_map`
+        over its rows, so that the statistics are those of the whole batch; default: it is all here.
       last_stride: 2 or 1.
       blocks: first and last block to run.
       frozen_blocks: blocks without gradient, whose running statistics stay.
@@ -200,7 +211,8 @@ def train(
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum must be in [0, 1], got {momentum}; torch's default is 0.1")
     options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
-    return _forward(params, images, sizes, float(momentum), last_stride=last_stride, **options)
+    training = Training(float(momentum), total)
+    return _forward(params, images, sizes, training, last_stride=last_stride, **options)
 
 
 def pool5(maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]) -> Float[Array, "batch d"]:
@@ -283,7 +295,7 @@ def _forward(
     params: Params,
     images: jax.Array,
     sizes: jax.Array | None,
-    momentum: float | None,
+    training: Training | None,
     *,
     last_stride: int,
     blocks: tuple[int, int],
@@ -293,18 +305,18 @@ def _forward(
     """Maps, their sizes, and the running statistics as they are afterwards."""
     _check(images, last_stride, blocks, frozen_blocks)
     if sizes is None:
-        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]), jnp.int32)
+        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]))
     network = _network(params, last_stride, dtype)
     x = jnp.asarray(images, dtype)
     for block in range(blocks[0], blocks[1] + 1):
-        moved = None if block <= frozen_blocks else momentum
+        now = None if block <= frozen_blocks else training
         if block == 1:
             sizes = _halved(sizes)
-            x = _pool(_layer(network, "block1_conv", x, sizes, moved))
+            x = _pool(_layer(network, "block1_conv", x, sizes, now))
             sizes = _halved(sizes)
             x = zero_outside(x, sizes)  # a pool reaches one cell beyond the true area
         for unit in "abcdef"[: UNITS.get(block, 0)]:
-            x, sizes = _unit(network, f"block{block}{unit}", x, sizes, moved)
+            x, sizes = _unit(network, f"block{block}{unit}", x, sizes, now)
         if block <= frozen_blocks:
             x = jax.lax.stop_gradient(x)
     return x, sizes, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
@@ -328,26 +340,26 @@ def _check(images: jax.Array, last_stride: int, blocks: tuple[int, int], frozen_
 
 
 def _unit(
-    network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, momentum: float | None
+    network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, training: Training | None
 ) -> tuple[jax.Array, jax.Array]:
     """A bottleneck and what by-passes it: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
     after = _halved(sizes) if getattr(network, f"{name}_conv2").strides == 2 else sizes
-    y = _layer(network, f"{name}_conv1", x, sizes, momentum)
-    y = _layer(network, f"{name}_conv2", y, after, momentum)
-    y = _normalised(network, f"{name}_conv3", y, after, momentum)
+    y = _layer(network, f"{name}_conv1", x, sizes, training)
+    y = _layer(network, f"{name}_conv2", y, after, training)
+    y = _normalised(network, f"{name}_conv3", y, after, training)
     if hasattr(network, f"{name}_shortcut_conv"):
-        x = _normalised(network, f"{name}_shortcut_conv", x, after, momentum)
+        x = _normalised(network, f"{name}_shortcut_conv", x, after, training)
     return zero_outside(nnx.relu(x + y), after), after
 
 
-def _layer(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, momentum: float | None) -> jax.Array:
+def _layer(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
     """Convolution, normalisation, ReLU, and zeros outside the true area."""
-    return zero_outside(nnx.relu(_normalised(network, name, x, sizes, momentum)), sizes)
+    return zero_outside(nnx.relu(_normalised(network, name, x, sizes, training)), sizes)
 
 
-def _normalised(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, momentum: float | None) -> jax.Array:
+def _normalised(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
     """Convolution and normalisation; sizes are those after the convolution."""
-    return getattr(network, norm(name))(getattr(network, name)(x), sizes, momentum)
+    return getattr(network, norm(name))(getattr(network, name)(x), sizes, training)
 
 
 def _convolve(images: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **_: Any) -> jax.Array:

@@ -18,7 +18,8 @@ from dsr_jax.named_arrays import Tensors
 NAMINGS = ("dsr_jax", "torchvision")
 # torchvision's name of each leaf of ours.
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-CLASSIFIER = ("fc.weight", "fc.bias")
+# torchvision's, and that of re-identification code which keeps torchvision's names.
+CLASSIFIERS = ("fc", "classifier")
 # Units of layer1 to layer4 of the published relatives.
 RELATIVES = {
     (2, 2, 2, 2): "ResNet-18",
@@ -84,7 +85,7 @@ def known(tensors: Collection[str]) -> int:
 
 
 def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
-    """torchvision's classifier as a head: kernel (d, classes) and bias (classes,); empty if there is none.
+    """The file's classifier as a head: kernel (d, classes) and bias (classes,); empty if there is none.
 
     Raises:
       ValueError: if its parts do not fit together, or to the network's last layer.
@@ -96,17 +97,18 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
       >>> resnet50_names.classifier(fc)["kernel"].shape
       (8, 10)
     """
-    present = [key for key in CLASSIFIER if key in tensors]
-    if not present:
+    names = [(f"{name}.weight", f"{name}.bias") for name in CLASSIFIERS]
+    found = next((pair for pair in names if set(pair) & tensors.keys()), None)
+    if found is None:
         return {}
-    if len(present) == 1:
-        (lacking,) = set(CLASSIFIER) - set(present)
-        raise ValueError(f"the classifier has {present[0]} but no {lacking}")
-    kernel, bias = (named_arrays.float32(key, tensors[key]) for key in CLASSIFIER)
+    lacking = [key for key in found if key not in tensors]
+    if lacking:
+        raise ValueError(f"the classifier has no {lacking[0]}")
+    kernel, bias = (named_arrays.float32(key, tensors[key]) for key in found)
     last = tensors.get("layer4.2.bn3.weight", kernel[0] if kernel.ndim == 2 and len(kernel) else np.empty(0))
     if kernel.ndim != 2 or bias.shape != kernel.shape[:1] or kernel.shape[1:] != last.shape:
         raise ValueError(
-            f"the classifier's fc.weight {kernel.shape} and fc.bias {bias.shape} do not fit: expected "
+            f"the classifier's {found[0]} {kernel.shape} and {found[1]} {bias.shape} do not fit: expected "
             f"(classes, {last.size}) and (classes,)"
         )
     return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}
@@ -135,7 +137,8 @@ def _torchvisions(layer: str) -> str:
 
 def _besides(key: str) -> bool:
     """Known, and no part of the network: classifiers, and torch's counters."""
-    return key in CLASSIFIER or key.startswith("head.") or key.endswith(".num_batches_tracked")
+    heads = tuple(f"{name}.{part}" for name in CLASSIFIERS for part in ("weight", "bias"))
+    return key in heads or key.startswith("head.") or key.endswith(".num_batches_tracked")
 
 
 def _width(tensors: Tensors, name: str) -> float:

@@ -36,7 +36,9 @@ flags.DEFINE_bool(
     "quick", False, "Everything small and two rounds, to see that it works; flags given beside it stay as given."
 )
 flags.DEFINE_string(
-    "maps", None, "File (.npz) in which extracted maps are kept: a second run with the same flags reads them from it."
+    "kept_maps",
+    None,
+    "File (.npz) in which extracted maps are kept: a second run with the same flags reads them from it.",
 )
 flags.DEFINE_list("onnx_size", ["256", "128"], "Height,width of the input of the --onnx network, in pixels.")
 flags.DEFINE_list(
@@ -74,8 +76,8 @@ flags.DEFINE_integer("growth_probes", 10, "growth: probes of each matching.", lo
 flags.DEFINE_integer("search_gallery", 5000, "growth: gallery images that are searched.", lower_bound=1)
 flags.DEFINE_enum(
     "search_maps", "real", ["real", "perturbed"],
-    "growth: search the data set's gallery, each image extracted (5,000 take a quarter of an hour; see --maps), or "
-    "copies with noise of a few. Data sets that have too few images are perturbed in any case.",
+    "growth: search the data set's gallery, each image extracted (5,000 take a quarter of an hour; see --kept_maps), "
+    "or copies with noise of a few. Data sets that have too few images are perturbed in any case.",
 )  # fmt: skip
 flags.DEFINE_integer("search_k", 10, "growth: nearest images that a search names.", lower_bound=1)
 flags.DEFINE_integer("search_probes", 5, "growth: probes that search, one after another.", lower_bound=1)

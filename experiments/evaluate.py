@@ -10,6 +10,10 @@ Rank-k, mAP and mINP (equal to mAP where everybody is one entry) are means over 
 are of the pairs of all trials. `report/index.html` has curves, histograms, ranked lists and reconstruction maps. The
 distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods or --shots beside
 the earlier ones computes only what is new.
+
+    python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
+
+does the same with maps that any other network wrote (`dsr_jax.map_file`, docs/your-own-network.md).
 """
 
 import functools
@@ -20,7 +24,20 @@ import numpy as np
 from absl import flags
 
 from dsr_jax import fcn, match, protocols, report, weights
-from experiments import comparison, difference, features, kept, methods, page, paper, run, selection, settings, showing
+from experiments import (
+    comparison,
+    difference,
+    features,
+    given_maps,
+    kept,
+    methods,
+    page,
+    paper,
+    run,
+    selection,
+    settings,
+    showing,
+)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(methods.METHODS)}.")
@@ -51,7 +68,7 @@ flags.DEFINE_enum(
 # Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
 ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
 # Flags without effect on a runner that shares the others but compares by methods of its own.
-OWN = (*sorted(ADDED), "multi_shot", "rerank", "window_stride")
+OWN = (*sorted(ADDED), "maps", "multi_shot", "rerank", "window_stride")
 
 
 def check() -> dict[str, methods.Method]:
@@ -66,30 +83,37 @@ def check() -> dict[str, methods.Method]:
     shots()
     if not FLAGS.methods:
         raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
-    selection.check()
     chosen = {name: _method(name) for name in FLAGS.methods}
+    if FLAGS.maps:
+        given_maps.check(chosen)
+    else:
+        selection.check()
     return chosen | {f"{name}_reranked": method for name, method in _reranked(chosen).items()}
 
 
-def compare(workdir: run.Workdir, networks: dict[str, features.Network]) -> dict[str, Any]:
+def compare(
+    workdir: run.Workdir, networks: dict[str, features.Network], given: given_maps.Given | None = None
+) -> dict[str, Any]:
     """Evaluates each network by every method, prints the tables, writes the report, returns the metrics.
 
     Args:
       workdir: where the report goes; begun here if it was not.
       networks: label ("before", "after"; "" for the only one) to network; all of one size.
+      given: maps that are compared in the place of a network's.
 
     Returns:
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
     chosen = check()
     size = next(iter(networks.values())).size
-    found = selection.Selection(size)
+    found = given.selection if given else selection.Selection(size)
     trials = draws(found)
     told = remarks(found, trials, chosen, size)
     _print(told)
     results = []
+    sides: features.Features | given_maps.Sides
     for label, network in networks.items():
-        sides = prepared(network, found, trials)
+        sides = given.sides if given else prepared(network, found, trials)
         results += compared(workdir, label, network, sides, found, trials, chosen)
     workdir.begin()
     difference.write(
@@ -172,7 +196,7 @@ def compared(
     workdir: run.Workdir,
     label: str,
     network: features.Network,
-    sides: features.Features,
+    sides: features.Features | given_maps.Sides,
     found: selection.Selection,
     trials: dict[int, list[protocols.Trial]],
     chosen: dict[str, methods.Method],
@@ -212,7 +236,15 @@ def describe(params: fcn.Params, card: weights.Card) -> features.Network:
 
 def main() -> None:
     """The runner."""
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("evaluate"), free=ADDED)
+    folder = settings.workdir_given()
+    if FLAGS.maps:
+        check()
+        given = given_maps.Given(FLAGS.maps)
+        workdir = run.Workdir(folder, run.flag_values("evaluate") | {"data": given.digest}, free=ADDED)
+        workdir.write_metrics(compare(workdir, {"": given.network}, given))
+        print(f"metrics: {workdir.path / 'metrics.json'}")
+        return
+    workdir = run.Workdir(folder, run.flag_values("evaluate"), free=ADDED)
     if not FLAGS.weights:
         raise ValueError(
             "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
@@ -233,15 +265,16 @@ def _write_page(
     _, network = list(networks.items())[-1]
     probes, gallery = found.probes, found.gallery
     last = next(result for result in reversed(results) if result.shots == results[0].shots)
+    pictured = not FLAGS.maps  # there is nothing to show of a file of maps but figures and curves
     ranked = [
         showing.ranked_list(last, probe, probes, gallery)
-        for probe in showing.chosen(last, count=FLAGS.ranked_lists, seed=FLAGS.seed)
+        for probe in showing.chosen(last, count=FLAGS.ranked_lists * pictured, seed=FLAGS.seed)
     ]
     rebuilt: list[report.Reconstruction] = []
     explained = [one for one in results if one.shots == last.shots and chosen[one.method].scales]
     if explained:
         coded = explained[-1]
-        for probe in showing.chosen(coded, count=FLAGS.reconstructions, seed=FLAGS.seed):
+        for probe in showing.chosen(coded, count=FLAGS.reconstructions * pictured, seed=FLAGS.seed):
             rebuilt += showing.reconstructions(
                 coded, network, probe, probes, gallery, l1=FLAGS.match_l1, scales=chosen[coded.method].scales
             )
@@ -250,7 +283,7 @@ def _write_page(
         results,
         ranked=ranked,
         reconstructions=rebuilt,
-        title=f"Partial re-identification: {FLAGS.dataset}",
+        title=f"Partial re-identification: {FLAGS.maps or FLAGS.dataset}",
         caption=caption(),
         summary=" ".join(
             [f"{len(probes.names)} probes against {len(gallery.names)} gallery images.", *(f"{line}." for line in told)]

@@ -140,6 +140,7 @@ def main() -> None:
 
 def one_seed() -> None:
     """Fine-tuning with one seed."""
+    settings.refuse(("maps",))
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("finetune"))
     if training.finished(workdir):
         print(page.text(workdir.metrics()))

@@ -14,13 +14,13 @@ ridge_single    the later ports: ridge regression, 1 x 1 blocks
 ridge_multi     the same with three scales
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import match, reranking
+from dsr_jax import map_file, match, reranking, streamed
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from experiments.features import Given, Sides
 
@@ -72,14 +72,20 @@ def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], ov
     return compare
 
 
+def some(maps: Sequence[np.ndarray], positions: Iterable[Any]) -> Sequence[np.ndarray]:
+    """The maps at these positions; those of a file stay unread."""
+    return maps.only(positions) if isinstance(maps, map_file.Maps) else [maps[i] for i in positions]
+
+
 def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
     arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder} | how
 
     def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        return match.distances(
-            [sides.probe[p] for p in probes],
-            [sides.gallery[g] for entry in entries for g in entry],
+        unread = isinstance(sides.gallery, map_file.Maps) and not together
+        return (streamed.distances if unread else match.distances)(
+            some(sides.probe, probes),
+            some(sides.gallery, [g for entry in entries for g in entry]),
             identities=[number for number, entry in enumerate(entries) for _ in entry],
             scales=scales,
             **arguments,
@@ -106,7 +112,7 @@ def _resizing(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
 
 
 def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
-    return global_average.distances([sides.probe[p] for p in probes], [sides.gallery[g] for g in used])
+    return global_average.distances(some(sides.probe, probes), some(sides.gallery, used))
 
 
 def _swm(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:

@@ -3,6 +3,8 @@
 Everything that can be wrong with the data is found here, before any map is extracted.
 """
 
+from pathlib import Path
+
 import numpy as np
 from absl import flags
 
@@ -11,6 +13,12 @@ from dsr_jax import protocols
 from experiments import pictures, settings
 
 FLAGS = flags.FLAGS
+flags.DEFINE_string(
+    "maps",
+    None,
+    "A file of maps that any network wrote (dsr_jax.map_file), which also says who probes and gallery are: in the "
+    "place of --dataset and --weights.",
+)
 flags.DEFINE_enum(
     "camera_rule",
     None,
@@ -83,14 +91,17 @@ class Selection:
 
 
 def camera_rule() -> str:
-    """The flag, or else the data set's own rule."""
+    """The flag, or else the data set's own rule; of a file of maps "cross"."""
+    if FLAGS.maps:
+        return FLAGS.camera_rule or "cross"
     return FLAGS.camera_rule or data.DATASETS[FLAGS.dataset].CAMERA_RULE
 
 
 def caption() -> str:
     """What was compared, for the head of a table."""
     galleries = "of other cameras" if camera_rule() == "cross" else "of any camera"
-    return f"{FLAGS.dataset}, {FLAGS.subset} identities, gallery images {galleries}"
+    compared = f"maps of {Path(FLAGS.maps).name}" if FLAGS.maps else f"{FLAGS.dataset}, {FLAGS.subset} identities"
+    return f"{compared}, gallery images {galleries}"
 
 
 def check(subset: str | None = None) -> None:

@@ -49,7 +49,7 @@ def places(values: Sequence[str]) -> list[float]:
 
 def main() -> None:
     """The runner."""
-    settings.refuse(("ranked_lists", "reconstructions", "paper"))
+    settings.refuse(("maps", "ranked_lists", "reconstructions", "paper"))
     values = _values()
     at = places(values)
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("sweep"), free=evaluate.ADDED | {"values"})

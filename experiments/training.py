@@ -120,6 +120,11 @@ class Start:
         key, head_key = jax.random.split(jax.random.key(FLAGS.seed))
         if FLAGS.weights:
             params, card = weights.load(FLAGS.weights), weights.read_card(FLAGS.weights)
+            if card.architecture != "vgg16":
+                raise ValueError(
+                    f"weights {FLAGS.weights} are a {card.architecture}'s: pretrain and finetune train the VGG-16; "
+                    "evaluate takes either, and resnet.train is the forward pass for a training loop of your own"
+                )
             head = weights.load_head(FLAGS.weights)
             if head and card.extra.get("dataset", FLAGS.dataset) != FLAGS.dataset:
                 print(f"the classifier of {FLAGS.weights} is {card.extra['dataset']}'s: a new one is learnt")

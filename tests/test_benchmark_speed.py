@@ -129,7 +129,7 @@ def test_quick_leaves_the_defaults_of_the_process_alone(quick):
 
 
 def test_maps_are_extracted_once_and_know_what_they_are_of(people, tmp_path, capsys, monkeypatch):
-    small = ("--quick", "--parts=identification", "--people_shots=1", f"--maps={tmp_path / 'maps.npz'}")
+    small = ("--quick", "--parts=identification", "--people_shots=1", f"--kept_maps={tmp_path / 'maps.npz'}")
     assert benchmark(people, tmp_path / "a", *small) == 0
     with monkeypatch.context() as patched:
         patched.setattr(maps.Store, "_write", lambda *_: pytest.fail("maps were extracted again"))
@@ -317,8 +317,8 @@ def test_a_file_of_something_else_is_no_file_of_maps(people, tmp_path, capsys, t
     if truncated:
         np.savez(tmp_path / "maps.npz", values=np.zeros(1000))
         (tmp_path / "maps.npz").write_bytes((tmp_path / "maps.npz").read_bytes()[:3000])
-    assert benchmark(people, tmp_path / "out", "--quick", f"--maps={tmp_path / 'maps.npz'}") == 1
-    assert "is not a file of maps: give another --maps" in capsys.readouterr().err
+    assert benchmark(people, tmp_path / "out", "--quick", f"--kept_maps={tmp_path / 'maps.npz'}") == 1
+    assert "is not a file of maps: give another --kept_maps" in capsys.readouterr().err
 
 
 def test_sizes_of_the_network_are_read():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from dsr_jax import extract, fcn, networks, resnet, weights
+from experiments import pretrain
 
 from . import test_fcn, test_resnet
 from .resnet_by_hand import ByHand
-from .runners import evaluated
+from .runners import call, evaluated
 
 TINY = {"vgg16": functools.partial(test_fcn.params, 1 / 32), "resnet50": functools.partial(test_resnet.params, 1 / 64)}
 
@@ -64,6 +65,14 @@ def test_extracted_maps_of_a_resnet_are_those_of_each_image_alone():
         assert own.shape == expected.shape and test_fcn.relative(own, expected) <= 1e-4
     with pytest.raises(ValueError, match=r"images\[0\] of 31 x 40 pixels is smaller.*32 x 32"):
         extract.maps(TINY["resnet50"](), [np.zeros((31, 40, 3), np.uint8)])
+
+
+def test_training_says_that_it_is_for_the_other_network(people, tmp_path, capsys):
+    weights.save(tmp_path, TINY["resnet50"](), weights.Card("resnet50", 1 / 64, 16, "torch"))
+    common = ("--dataset=folder", f"--data_dir={people}", f"--weights={tmp_path}", f"--workdir={tmp_path / 'out'}")
+    assert call(pretrain, *common, "--noprogress") == 1
+    assert "are a resnet50's: pretrain and finetune train the VGG-16" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_evaluation_takes_a_resnet(people, tmp_path):

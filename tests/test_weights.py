@@ -395,6 +395,10 @@ def test_the_classifier_of_torchvision(tmp_path):
         weights.load_head(REFERENCE / "resnet50_tiny.pth", classes=751)
     np.savez(tmp_path / "none.npz", **{k: x for k, x in STORED.items() if not k.startswith("fc.")})
     assert weights.load_head(tmp_path / "none.npz", classes=751) == {}
+    renamed = {k.replace("fc.", "classifier."): x for k, x in STORED.items()}  # as re-identification code has it
+    np.savez(tmp_path / "reid.npz", **renamed)
+    assert_same(weights.load_head(tmp_path / "reid.npz", classes=5), head)
+    assert_same(weights.load(tmp_path / "reid.npz"), weights.load(REFERENCE / "resnet50_tiny.pth"))
     assert weights.load_head(REFERENCE / "vgg16_tiny.pth") == {}
 
 
@@ -403,7 +407,7 @@ def test_the_classifier_of_torchvision(tmp_path):
     [
         ({"fc.weight": np.ones((5, 7), np.float32)}, r"fc.weight \(5, 7\).*do not fit: expected \(classes, 32\)"),
         ({"fc.bias": np.ones(4, np.float32)}, r"fc.bias \(4,\) do not fit"),
-        ({"fc.bias": None}, "has fc.weight but no fc.bias"),
+        ({"fc.bias": None}, "the classifier has no fc.bias"),
         ({"fc.bias": np.full(5, np.nan, np.float32)}, "fc.bias has 5 NaN"),
     ],
 )

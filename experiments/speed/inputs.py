@@ -28,7 +28,7 @@ class Inputs:
 
     def __init__(self) -> None:
         """Checks what the flags name; see the class."""
-        self.store = mapping.Store(FLAGS.maps)
+        self.store = mapping.Store(FLAGS.kept_maps)
         self.size, self.drawn = _shape("onnx_size", 2), _shape("stand_in_map", 3)
         if bool(FLAGS.onnx) != bool(FLAGS.map_tensor):
             raise ValueError("onnx and map_tensor belong together: give both, or neither for stand-ins")

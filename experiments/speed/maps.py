@@ -84,7 +84,9 @@ class Store:
                 with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
                     self._content = {name: file[name] for name in file.files}
             except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-                raise ValueError(f"maps {self._path} is not a file of maps: give another --maps=FILE.npz") from error
+                raise ValueError(
+                    f"kept_maps {self._path} is not a file of maps: give another --kept_maps=FILE.npz"
+                ) from error
 
     def get(self, key: str, about: dict[str, Any], make: Callable[[], Maps]) -> Maps:
         """The maps of a key: from the file, or made and kept.
@@ -98,7 +100,9 @@ class Store:
             if kept != about:
                 names = sorted(name for name in {*kept, *about} if kept.get(name) != about.get(name))
                 told = "; ".join(f"{name}: {kept.get(name)!r} there, {about.get(name)!r} now" for name in names)
-                raise ValueError(f"maps {self._path} holds other {key} maps ({told}): give another --maps=FILE.npz")
+                raise ValueError(
+                    f"kept_maps {self._path} holds other {key} maps ({told}): give another --kept_maps=FILE.npz"
+                )
             return _split(self._content[f"{key}/values"], self._content[f"{key}/shapes"])
         found = [np.asarray(values, np.float32) for values in make()]
         if self._path is not None:

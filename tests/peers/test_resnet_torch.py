@@ -91,6 +91,24 @@ def test_same_training(params, state, size, last_stride, capsys):
     assert found <= 1e-4 and off <= 1e-4
 
 
+def test_same_training_in_float64(x64):
+    """Without rounding to amplify, nothing is left of the difference."""
+    state = {name: torch.from_numpy(np.asarray(x)) for name, x in resnet50_torch.arrays(stem=4).items()}
+    network = resnet50_torch.network(stem=4)
+    network.load_state_dict(state)
+    params = resnet50_names.to_params({name: x.numpy() for name, x in network.state_dict().items()})
+    params = jax.tree.map(lambda x: x.astype(jnp.float64), params)
+    network, x = network.double().train(), images(3, (97, 53)).astype(np.float64)
+    with torch.no_grad():
+        expected = network.features(torch.from_numpy(x.transpose(0, 3, 1, 2).copy()))
+    run = jax.jit(functools.partial(resnet.train, dtype=jnp.float64))
+    maps, _, statistics = run(params, jnp.asarray(x))
+    assert difference(np.asarray(maps), expected.permute(0, 2, 3, 1).numpy()) <= 1e-9
+    for name, leaf in (("layer3.5.bn2.running_mean", "mean"), ("layer3.5.bn2.running_var", "var")):
+        moved = network.state_dict()[name].numpy()
+        assert difference(np.asarray(statistics["block4f_norm2"][leaf]), moved) <= 1e-9
+
+
 def test_the_classifier_is_torchs(state, tmp_path):
     torch.save(state, tmp_path / "resnet50.pth")
     head = weights.load_head(tmp_path / "resnet50.pth", classes=751)

@@ -1,0 +1,291 @@
+"""Maps of any network in one file: written as they come, read one at a time, never held together.
+
+DSR needs a (h, w, d) map per image and who is on it (Sec. 3.1). Whoever has another network writes its maps with
+`write`, in torch, ONNX or anything that gives arrays; `read` opens them for `match`, `streamed` and
+``python -m experiments.evaluate --maps=FILE``. A Market-sized file, 23,100 maps of 7 x 4 x 2048, is 2.6 GB in bfloat16.
+
+The file is NumPy's .npz with an array per map: ``map_0``, ``map_1``, ... (h, w, d) in float32, float16, bfloat16 (NumPy
+keeps it as 2 bytes, type V2) or float64, ``identities`` (n,) integers, and, if there are, ``cameras`` (n,) integers,
+``names`` (n,) and ``roles`` (n,) of "probe" and "gallery". So `numpy.savez` writes it, too.
+"""
+
+import hashlib
+import os
+import zipfile
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import ml_dtypes
+import numpy as np
+from numpy.lib import format as npy
+
+from dsr_jax.protocols import UNKNOWN, integers
+
+ROLES = ("probe", "gallery")
+DTYPES = ("float32", "bfloat16", "float16")
+_DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+class Maps(Sequence):  # of arrays; said here, checkers of types at run time would read some
+    """The maps of a file as a sequence: (h, w, d) float32 arrays, each read when it is asked for and not kept.
+
+    Attributes:
+      shapes: (h, w, d) of every map.
+    """
+
+    def __init__(self, path: Path, archive: zipfile.ZipFile, members: list[str], shapes: list[tuple[int, ...]]):
+        """See `read`."""
+        self._path, self._archive, self._members, self.shapes = path, archive, members, shapes
+
+    def __len__(self) -> int:
+        """Number of maps."""
+        return len(self._members)
+
+    @overload
+    def __getitem__(self, i: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, i: slice) -> "Maps": ...
+    def __getitem__(self, i: Any) -> Any:
+        """One map, read and checked; of a slice those maps, unread.
+
+        Raises:
+          ValueError: if the map is damaged, or holds NaN or infinity; the message names file and map.
+        """
+        if isinstance(i, slice):
+            return self.only(range(len(self))[i])
+        member = self._members[i]
+        try:
+            values = _values(npy.read_array(self._archive.open(f"{member}.npy"), allow_pickle=False))
+        except _DAMAGED as error:
+            raise ValueError(f"maps file {str(self._path)!r}: {member} is damaged ({error}): write it again") from error
+        return _finite(values, f"maps file {str(self._path)!r}: {member}")
+
+    def only(self, positions: Iterable[Any]) -> "Maps":
+        """Some of the maps, unread."""
+        at = [int(i) for i in positions]
+        return Maps(self._path, self._archive, [self._members[i] for i in at], [self.shapes[i] for i in at])
+
+
+@dataclass(frozen=True, eq=False)
+class MapFile:
+    """What a file holds; see `read`.
+
+    Attributes:
+      maps: the maps, read when asked for.
+      identities: (n,) int64, -1 where unknown.
+      cameras: (n,) int64, -1 where unknown.
+      names: n names.
+      roles: "probe" or "gallery" for each; all "gallery" where the file does not say.
+      digest: SHA-256 of the contents, by the checksums in the file.
+    """
+
+    maps: Maps
+    identities: np.ndarray
+    cameras: np.ndarray
+    names: tuple[str, ...]
+    roles: tuple[str, ...]
+    digest: str
+
+    def side(self, role: str) -> "MapFile":
+        """The probes, or the gallery.
+
+        Raises:
+          ValueError: for another role.
+        """
+        if role not in ROLES:
+            raise ValueError(f"role must be one of {ROLES}, got {role!r}")
+        at = [i for i, own in enumerate(self.roles) if own == role]
+        names = tuple(self.names[i] for i in at)
+        return MapFile(self.maps.only(at), self.identities[at], self.cameras[at], names, (role,) * len(at), self.digest)
+
+
+def write(
+    path: str | os.PathLike[str],
+    maps: Iterable[Any],
+    *,
+    identities: Sequence[Any] | np.ndarray,
+    cameras: Sequence[Any] | np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    roles: Sequence[str] | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Writes maps as they come; the file appears whole or not at all, and no more than one map is held.
+
+    Args:
+      path: the file, ``.npz``.
+      maps: the (h, w, d) maps, a generator for instance: anything that `numpy.asarray` takes; of any sizes, one d.
+      identities: (n,) whole numbers, one per map; -1 is nobody.
+      cameras: (n,) whole numbers; default: unknown.
+      names: n names, to be told by; default: the numbers.
+      roles: n of "probe" and "gallery", which `experiments.evaluate` needs; default: all gallery.
+      dtype: type on disk: "float32", "bfloat16" or "float16".
+
+    Raises:
+      ValueError: for a map that is no (h, w, d) array of real, finite numbers (it is named) or of another d, labels
+        that are no whole numbers, lists of another length than there are maps, values beyond float16.
+
+    Example:
+      >>> import os, tempfile
+      >>> import numpy as np
+      >>> from dsr_jax import map_file
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     path = os.path.join(folder, "maps.npz")
+      ...     map_file.write(path, (np.ones((h, 2, 8)) for h in (3, 4)), identities=[7, 7], roles=["probe", "gallery"])
+      ...     found = map_file.read(path)
+      >>> found.maps.shapes, found.identities.tolist(), found.roles
+      ([(3, 2, 8), (4, 2, 8)], [7, 7], ('probe', 'gallery'))
+    """
+    file = Path(path)
+    if file.suffix != ".npz":
+        raise ValueError(f"path={str(file)!r}: a maps file is an .npz; choose such a name")
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+    count = len(identities)
+    labels = _labels(count, identities=identities, cameras=cameras, names=names, roles=roles)
+    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
+            written, channels = 0, 0
+            for written, value in enumerate(maps, start=1):
+                called = labels["names"][written - 1] if written <= count else "beyond the labels"
+                values = _checked(value, f"maps[{written - 1}] ({called})", channels)
+                channels = values.shape[2]
+                _put(archive, f"map_{written - 1}", _stored(values, dtype, called))
+            if written != count or not count:
+                raise ValueError(f"identities must have one entry per map, got {count} for {written} maps")
+            for name, value in labels.items():
+                _put(archive, name, value)
+        with open(partial, "rb") as finished:
+            os.fsync(finished.fileno())
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read(path: str | os.PathLike[str]) -> MapFile:
+    """Opens a file of maps: its labels and the maps' shapes are read and checked, the maps themselves when asked for.
+
+    Args:
+      path: what `write`, or `numpy.savez` by the description above, wrote.
+
+    Returns:
+      The `MapFile`.
+
+    Raises:
+      ValueError: if the file is not there, is no such file, is cut off, holds maps of different d, or labels that are
+        no whole numbers or of another number than the maps.
+    """
+    file = Path(path)
+    where = f"maps file {str(file)!r}"
+    if not file.is_file():
+        raise ValueError(f"{where} does not exist: give a file that map_file.write wrote")
+    try:
+        archive = zipfile.ZipFile(file)
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        count = sum(name.startswith("map_") for name in members)
+        names = [f"map_{i}" for i in range(count)]
+        lacking = [name for name in (*names, "identities") if name not in members]
+        if lacking or not count:
+            raise ValueError(f"it has {count} maps but no {', '.join(lacking[:3]) or 'map_0'}")
+        shapes = [_header(archive, name) for name in names]
+        found = {
+            name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False)
+            for name in ("identities", "cameras", "names", "roles")
+            if name in members
+        }
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{where} is not a whole file of maps ({error}): write it with map_file.write, which leaves no half ones"
+        ) from error
+    try:
+        depths = {shape[2] for shape in shapes}
+        if len(depths) > 1:
+            other = next(i for i, shape in enumerate(shapes) if shape[2] != shapes[0][2])
+            raise ValueError(f"map_{other} has {shapes[other][2]} channels, map_0 {shapes[0][2]}: d must be one")
+        labels = _labels(count, **found)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    seen = hashlib.sha256(repr(sorted((name, info.CRC, info.file_size) for name, info in members.items())).encode())
+    return MapFile(
+        Maps(file, archive, names, shapes),
+        labels["identities"],
+        labels["cameras"],
+        tuple(labels["names"].tolist()),
+        tuple(labels["roles"].tolist()),
+        seen.hexdigest(),
+    )
+
+
+def _labels(
+    count: int, *, identities: Any, cameras: Any = None, names: Any = None, roles: Any = None
+) -> dict[str, Any]:
+    """All four as arrays of ``count``, or an error that names the one that is wrong."""
+    labels = {
+        "identities": integers(identities, "identities"),
+        "cameras": integers(np.full(count, UNKNOWN) if cameras is None else cameras, "cameras"),
+        "names": np.array(
+            [str(i) for i in range(count)] if names is None else [str(name) for name in names], dtype=str
+        ),
+        "roles": np.array(["gallery"] * count if roles is None else [str(role) for role in roles], dtype=str),
+    }
+    for name, value in labels.items():
+        if value.shape != (count,):
+            raise ValueError(f"{name} must have one entry per map, got shape {value.shape} for {count} maps")
+    strange = sorted(set(labels["roles"].tolist()) - set(ROLES))
+    if strange:
+        raise ValueError(f"roles must be 'probe' or 'gallery', got {', '.join(map(repr, strange[:3]))}")
+    return labels
+
+
+def _checked(value: Any, name: str, channels: int) -> np.ndarray:
+    """A map in float32, or an error that names it; ``channels`` is the d of those before, 0 if there are none."""
+    values = np.asarray(value)
+    if values.ndim != 3 or not values.size:
+        raise ValueError(f"{name} must be an (h, w, d) array, got shape {values.shape}")
+    if channels and values.shape[2] != channels:
+        raise ValueError(f"{name} has {values.shape[2]} channels, the map before it {channels}: d must be one")
+    if not (np.issubdtype(values.dtype, np.number) or values.dtype.name == "bfloat16") or np.iscomplexobj(values):
+        raise ValueError(f"{name} must hold real numbers, got dtype {values.dtype}")
+    with np.errstate(over="ignore"):
+        return _finite(np.ascontiguousarray(values, np.float32), name)
+
+
+def _finite(values: np.ndarray, name: str) -> np.ndarray:
+    bad = np.count_nonzero(~np.isfinite(values))
+    if bad:
+        raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
+    return values
+
+
+def _stored(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """The map in the type on disk."""
+    if dtype == "float16" and np.abs(values).max() > np.finfo(np.float16).max:
+        raise ValueError(f"dtype float16 cannot hold the map of {name}, up to {np.abs(values).max():g}: use bfloat16")
+    return values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+def _put(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        npy.write_array(member, np.asanyarray(values), allow_pickle=False)
+
+
+def _header(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    """A map's shape, off its first bytes."""
+    with archive.open(f"{name}.npy") as member:
+        read_header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(member)]
+        shape, _, dtype = read_header(member)
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"{name} must be an (h, w, d) array, got shape {shape}")
+    if dtype.kind != "f" and dtype != np.dtype("V2"):
+        raise ValueError(f"{name} must hold floating point numbers, got dtype {dtype}")
+    return shape
+
+
+def _values(stored: np.ndarray) -> np.ndarray:
+    """A map off the disk in float32; two bytes that NumPy has no name for are bfloat16."""
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(stored.view(ml_dtypes.bfloat16) if stored.dtype.kind == "V" else stored, np.float32)

@@ -1,0 +1,116 @@
+"""Maps that another network wrote into a file (`dsr_jax.map_file`), in the place of pictures and a network.
+
+The file says who probes and gallery are; maps are read when a method asks. There are no pictures, so methods that look
+at pictures, and flags that change them, are refused by name.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from absl import flags
+
+from dsr_jax import map_file, protocols
+from experiments import pictures, selection
+from experiments.features import Network
+
+FLAGS = flags.FLAGS
+# Methods that stretch, cut or look again at the pictures.
+OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")
+# Flags of an evaluation that are about pictures or a network of ours.
+WITHOUT_EFFECT = (
+    *("weights", "size", "output_stride", "compute", "dataset", "data_dir", "holdout", "subset"),
+    *("partial", "crop_height", "crop_width", "crop_seed", "probe_scale", "probe_factor"),
+    *("probes_per_identity", "identities", "window_stride", "ranked_lists", "reconstructions"),
+)
+
+
+class Given:
+    """A file's probes and gallery, as an evaluation selects and compares them: both a selection and a method's sides.
+
+    Attributes:
+      selection: probes and gallery by identity, camera and name; their pictures have no pixels.
+      sides: their maps.
+      digest: SHA-256 of the file's contents.
+      network: stands for the network that is not here, by the file's digest.
+
+    Raises:
+      ValueError: if the file is not a whole file of maps, or no probe has an answer in its gallery.
+    """
+
+    def __init__(self, path: str):
+        """Opens the file and prints what is compared."""
+        file = map_file.read(path)
+        self.selection = Selected(file)
+        self.sides = Sides(file, self.selection)
+        self.digest = file.digest
+        digest = np.frombuffer(bytes.fromhex(file.digest), np.uint8)
+        self.network = Network({"map_file": {"digest": digest}}, "maps of a file", 0, (0, 0))
+
+
+class Selected(selection.Selection):
+    """Probes and gallery of a file, as `selection.Selection` has those of a data set."""
+
+    def __init__(self, file: map_file.MapFile):
+        """Leaves out probes without an answer, and says so."""
+        self.size = 0, 0
+        probes, self.gallery = (_images(file.side(role)) for role in map_file.ROLES)
+        print(checked(file), flush=True)
+        self.answered = pictures.answered(probes, self.gallery, camera_rule=selection.camera_rule())
+        self.probes, self.without_answer = probes.only(self.answered), int(np.sum(~self.answered))
+        self.remarks: list[str] = []
+        if self.without_answer:
+            without = [probes.names[p] for p in np.flatnonzero(~self.answered)]
+            self.remarks.append(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}")
+
+
+class Sides:
+    """The maps, read when asked for: what `features.Sides` asks for and a file has."""
+
+    def __init__(self, file: map_file.MapFile, found: Selected):
+        """Reads nothing yet."""
+        self.probe = file.side("probe").maps.only(np.flatnonzero(found.answered))
+        self.gallery = file.side("gallery").maps
+        self.resized: tuple[np.ndarray, ...] = ()
+        self.windows = np.empty((0, 0), np.float32)
+        self.patches: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] = ((), ())
+
+
+def check(methods: Iterable[str]) -> None:
+    """Errors of the flags and of the file's labels, before any long work.
+
+    Raises:
+      ValueError: for methods and flags that need pictures, and whatever is wrong with the file; see `map_file.read`.
+    """
+    refused = [name for name in methods if name in OF_PICTURES]
+    if refused:
+        raise ValueError(
+            f"methods {', '.join(refused)} look at pictures, which a file of maps has not: name those that compare "
+            "maps, such as --methods=global_average,dsr_single,dsr_multi"
+        )
+    for name in WITHOUT_EFFECT:
+        if FLAGS[name].value != FLAGS[name].default:
+            raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
+    checked(map_file.read(FLAGS.maps))
+
+
+def checked(file: map_file.MapFile) -> protocols.IdentityCheck:
+    """Who searches whom.
+
+    Raises:
+      ValueError: if there are no probes, no gallery, or nobody in both.
+    """
+    probes, gallery = (file.side(role) for role in map_file.ROLES)
+    for role, side in (("probe", probes), ("gallery", gallery)):
+        if not len(side.maps):
+            raise ValueError(
+                f"maps {FLAGS.maps} has no {role} maps: give map_file.write the roles of all, {map_file.ROLES}"
+            )
+    return protocols.check_identities(
+        probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule=selection.camera_rule()
+    )
+
+
+def _images(side: map_file.MapFile) -> pictures.Images:
+    """The labels of one side; its pictures have no pixels."""
+    nothing = [np.empty((0, 0, 3), np.uint8)] * len(side.maps)
+    return pictures.Images(nothing, side.identities, side.cameras, list(side.names))
