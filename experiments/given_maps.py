@@ -52,7 +52,6 @@ class Selected(selection.Selection):
 
     def __init__(self, file: map_file.MapFile):
         """Leaves out probes without an answer, and says so."""
-        self.size = 0, 0
         probes, self.gallery = (_images(file.side(role)) for role in map_file.ROLES)
         print(checked(file), flush=True)
         self.answered = pictures.answered(probes, self.gallery, camera_rule=selection.camera_rule())

@@ -39,20 +39,10 @@ PROCESSES = ("coordinator_address", "num_processes", "process_id")
 # Flags that may differ between two starts in one workdir: they change no result.
 FREE_FLAGS = frozenset(
     {
-        *(
-            "workdir",
-            "maps",
-            "kept_maps",
-            "flagfile",
-            "progress",
-            "data_dir",
-            "frozen_cache",
-            "checkpoint_every",
-            "plot_every",
-        ),
-        *("image_memory", "reading_threads"),
+        *("workdir", "maps", "kept_maps", "flagfile", "progress", "data_dir", "frozen_cache", "checkpoint_every"),
+        *("plot_every", "image_memory", "reading_threads"),  # of --maps the contents count, see `evaluate`
     }
-)  # of --maps the contents count, see `evaluate`
+)
 HELP = frozenset({"--help", "-help", "-h", "-?"})
 
 
