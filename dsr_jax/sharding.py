@@ -42,8 +42,13 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def own_mesh() -> Mesh:
-    """The mesh of this process's own devices: what needs no word from other hosts runs on it."""
-    return mesh(jax.local_devices())
+    """The mesh of this process's own devices: what needs no word from other hosts runs on it.
+
+    Of a CPU it is one device. Its virtual devices share the cores, which one of them uses all; and programs of many of
+    them at once, waiting for each other's threads, have been seen to stand still on two cores.
+    """
+    devices = jax.local_devices()
+    return mesh(devices[:1] if devices[0].platform == "cpu" else devices)
 
 
 def rows(total: int, over: Mesh) -> tuple[np.ndarray, np.ndarray]:

@@ -214,7 +214,7 @@ def test_means_and_counts_are_of_the_real_rows(total):
 def test_the_mesh_is_of_all_devices_or_of_those_given():
     assert list(sharding.mesh().devices) == jax.devices()
     assert list(sharding.mesh(jax.devices()[3:0:-1]).devices) == jax.devices()[1:4]
-    assert list(sharding.own_mesh().devices) == jax.local_devices()
+    assert list(sharding.own_mesh().devices) == jax.local_devices()[:1]  # a CPU's virtual devices share its cores
     with pytest.raises(ValueError, match="devices must name at least one device"):
         sharding.mesh([])
     with pytest.raises(ValueError, match="total must be at least 1 row, got 0"):
