@@ -154,7 +154,7 @@ def problem(probes: Positions, gallery: Positions, p: int, g: int) -> tuple[np.n
     space = pooled_kernel.space(max(len(probe.rows), len(dictionary.rows)), own.size, atoms, 1)
     pooled_kernel.pair(
         space,
-        (probe.rows @ dictionary.rows.T).reshape(-1),
+        product(probe.rows, dictionary.rows, threads=1).reshape(-1),
         dictionary.grams()[0],
         probe.table,
         dictionary.table,
