@@ -9,7 +9,7 @@
 # PIP_ARGS=...           more arguments for every pip install
 # TORCH_INDEX=URL        where test-peers takes torch from. On Linux the default package is the CUDA build, of several
 #                        gigabytes; pytorch.org/get-started names an index of CPU builds (200 MB), which is enough.
-# PYTEST_ARGS=...        more arguments for pytest, such as -k weights
+# PYTEST_ARGS=...        more arguments for pytest, such as -k weights, or -n 0 for a single process of tests instead of two
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -31,7 +31,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python -m experiments.finetune --flagfile=experiments/flags/demo.flags
 
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_ARGS)
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest tests/peers $(PYTEST_ARGS)
