@@ -109,7 +109,7 @@ def write_evaluation(
     script = _script() if reconstructions else ""
     page = _TEMPLATES.get_template("report.html").render(
         title=title,
-        summary=summary,
+        remarks=[summary] if summary else [],
         tables=[_table_context(table) for table in tables],
         plots=[
             _drawing_context("curves", i, plot.caption, drawing.draw(plot), drawing.describe(plot), files)
@@ -179,7 +179,7 @@ def write_training(
     ]
     page = _TEMPLATES.get_template("training.html").render(
         title=title,
-        summary=summary,
+        remarks=[summary] if summary else [],
         parts=drawings,
         config=[(name, _plain(value)) for name, value in config.items()],
         palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
