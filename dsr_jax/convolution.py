@@ -5,9 +5,11 @@ kernel runs at a sixth of what the processor can do, its forward pass at two thi
 `columns` (few) write straight into XLA's buffers.
 """
 
+import contextlib
+import contextvars
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +25,27 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 # From so many channels (in and out) and products per window on another way than XLA's is faster, and from so many 4 x 4
 # tiles in a batch on it is winograd.
 CHANNELS, WORK, TILES = 64, 1 << 24, 64
+
+_alone = contextvars.ContextVar("alone", default=False)
+
+
+@contextlib.contextmanager
+def standing_alone() -> Iterator[None]:
+    """What is traced within it runs anywhere: XLA's own convolution, which calls nothing of this process.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dsr_jax import convolution
+      >>> images, kernel = jnp.ones((8, 16, 16, 64)), jnp.ones((3, 3, 64, 64))
+      >>> with convolution.standing_alone():
+      ...     convolution.pays(images, kernel)
+      False
+    """
+    before = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(before)
 
 
 def convolve(
@@ -53,7 +76,8 @@ def convolve(
 def pays(images: Any, kernel: Any) -> bool:
     """Whether another way than XLA's is the faster one, for arrays of these shapes and types on this machine."""
     return (
-        jax.default_backend() == "cpu"
+        not _alone.get()
+        and jax.default_backend() == "cpu"
         and images.dtype == kernel.dtype == jnp.float32
         and kernel.shape[:3] == (3, 3, images.shape[3])
         and min(kernel.shape[2:]) >= CHANNELS

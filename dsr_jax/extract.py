@@ -82,6 +82,27 @@ def maps(
     return found
 
 
+def padded(
+    params: fcn.Params, images: jax.Array, sizes: jax.Array, *, output_stride: int, convention: str, dtype: Any
+) -> tuple[jax.Array, jax.Array]:
+    """The maps of images that are padded to one shape, for `jax.jit`; `maps` does the padding and the batches.
+
+    Args:
+      params: as for `maps`, like all that follows.
+      images: (B, H, W, 3) uint8, anything beyond each image's size.
+      sizes: (B, 2) true heights and widths.
+      output_stride: 32 or 16.
+      convention: input convention of the weights.
+      dtype: type of the computation.
+
+    Returns:
+      maps: (B, h, w, d), zero beyond each map's size.
+      map_sizes: (B, 2).
+    """
+    values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
+    return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+
+
 def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
     """The padded shape of every image: multiples of ``stride``, at most ``limit`` different ones, little padding.
 
@@ -180,7 +201,6 @@ def _apply(
     mesh: Mesh,
 ) -> tuple[jax.Array, jax.Array]:
     def network(images: jax.Array, sizes: jax.Array, params: fcn.Params) -> tuple[jax.Array, jax.Array]:
-        values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
-        return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+        return padded(params, images, sizes, output_stride=output_stride, convention=convention, dtype=dtype)
 
     return sharding.by_rows(network, mesh, shared=2)(images, sizes, params)

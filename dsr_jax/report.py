@@ -19,6 +19,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from dsr_jax import whole
 from dsr_jax.intervals import Interval
 from dsr_jax.page import (
     assets,
@@ -186,12 +187,7 @@ def write_training(
         policy=_policy(""),
         refresh=refresh,
     )
-    target = Path(file)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, target)
-    return target
+    return whole.write(file, page.encode("utf-8"))
 
 
 # The parameter `tables` of `write_evaluation` hides the module.

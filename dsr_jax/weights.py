@@ -24,7 +24,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, vgg16_names
+from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, vgg16_names, whole
 
 # The network's file in the workdir of a training run.
 WORKDIR_FILE = "network.safetensors"
@@ -178,7 +178,8 @@ def save(
             for a VGG-16, whose classifier stands on dense layers.
 
     Raises:
-        ValueError: for another naming, or a head where none can be named; if `params` is not the network that `card` describes, or holds NaN or infinite values.
+        ValueError: for another naming, or a head where none can be named; if `params` is not the network that `card`
+            describes, or holds NaN or infinite values.
     """
     file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
     if file.suffix != ".safetensors":
@@ -192,7 +193,7 @@ def save(
         raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
     tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
     metadata = {CARD_KEY: json.dumps(dataclasses.asdict(card), allow_nan=False)}
-    _write_atomically(file, safetensors.numpy.save(tensors, metadata=metadata))
+    whole.write(file, safetensors.numpy.save(tensors, metadata=metadata))
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
@@ -294,18 +295,3 @@ def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:
 def _without_prefix(tensors: named_arrays.Tensors) -> named_arrays.Tensors:
     """The same under the names that they had before torch's data-parallel wrapper put `module.` in front."""
     return {name.removeprefix("module."): x for name, x in tensors.items()}
-
-
-def _write_atomically(file: Path, content: bytes) -> None:
-    """Writes a temporary file beside `file` and moves it there, so that nobody ever sees half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

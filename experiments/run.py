@@ -22,7 +22,7 @@ import jax
 from absl import app, flags, logging
 
 import data
-from dsr_jax import hosts
+from dsr_jax import hosts, whole
 from experiments.termination import EXIT_CODE, Terminated, raised
 
 FLAGS = flags.FLAGS
@@ -272,10 +272,7 @@ def write_text(path: Path, text: str) -> Path:
     """Writes a file whole or not at all; of several processes the first does it."""
     if not hosts.first():
         return path
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
-    return path
+    return whole.write(path, text.encode())
 
 
 def _git(*arguments: str) -> str:
