@@ -5,10 +5,10 @@
     python -m experiments.benchmark_speed --quick --workdir=runs/speed_quick
 
 Parts: `coder` (matching by every coder and peer on VGG and OSNet maps, single- and multi-scale), `identification` (the
-paper's Table 3), `network` (VGG-16 against torch), `growth` (time and memory against gallery size and blocks, search
-against all distances). Leaves `speed.json`, one flat object, `speed.txt`, the tables, and `speed.png`. Peers that are
-not installed are listed as such; without --weights or --onnx maps are stand-ins, and the tables say so. A machine that
-does something else meanwhile moves every figure.
+paper's Table 3), `network` (VGG-16 against torch), `steps` (of training, against torch), `growth` (time and memory
+against gallery size and blocks, search against all distances). Leaves `speed.json`, one flat object, `speed.txt`, the
+tables, and `speed.png`. Peers that are not installed are listed as such; without --weights or --onnx maps are
+stand-ins, and the tables say so. A machine that does something else meanwhile moves every figure.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ from absl import flags
 
 from dsr_jax import cores
 from experiments import any_network, evaluate, run, settings
-from experiments.speed import asked, coder, drawing, growth, identification, network, searching
+from experiments.speed import asked, coder, drawing, growth, identification, network, searching, steps
 from experiments.speed.inputs import Inputs
 from experiments.speed.maps import MapSet
 from experiments.speed.outcome import Figures, Part, Table
 
 # With the flags of any_network and of evaluate: networks, pictures, crops.
 FLAGS = any_network.FLAGS
-PARTS = ("coder", "identification", "network", "growth")
+PARTS = ("coder", "identification", "network", "steps", "growth")
 SCALES = {"single": (1,), "multi": (1, 2, 3)}
 CHANNELS = 512  # of the maps that growth draws
 
@@ -67,6 +67,8 @@ flags.DEFINE_list(
     "network_sizes", ["320x120/32", "160x64/16"], "network: image sizes, HEIGHTxWIDTH/STRIDE, stride 16 or 32."
 )
 flags.DEFINE_list("batches", ["4", "8"], "network: images per batch; each number is timed with each size.")
+flags.DEFINE_string("step_size", "160x64/16", "steps: image height x width / output stride.")
+flags.DEFINE_integer("step_batch", 32, "steps: images, or pairs of whole image and patch, per step.", lower_bound=1)
 flags.DEFINE_list("growth_sizes", ["60", "300", "1000", "5000", "20000"], "growth: gallery sizes, each in a process.")
 flags.DEFINE_list(
     "growth_maps", ["10x3", "5x3", "10x6", "16x8", "20x10"],
@@ -88,6 +90,7 @@ flags.DEFINE_integer("memory_gallery", 5332, "growth: gallery images of it.", lo
 QUICK: dict[str, Any] = {
     **{"rounds": 2, "vgg_width": 1 / 16, "size": ["160", "96"], "probes": 4, "gallery": 5, "checked": 3, "few": 2},
     **{"people": 4, "identified": 2, "network_sizes": ["64x32/16"], "batches": ["2"], "growth_sizes": ["5", "20"]},
+    **{"step_size": "64x32/16", "step_batch": 2},
     **{
         "stand_in_map": ["5", "3", "16"],
         "growth_maps": ["3x2", "2x2"],
@@ -163,6 +166,11 @@ def _network(_: Inputs) -> Part:
     return network.run(_cases(), width=FLAGS.vgg_width, **options)
 
 
+def _steps(_: Inputs) -> Part:
+    options = {"seed": FLAGS.seed, "rounds": FLAGS.rounds, "progress": FLAGS.progress}
+    return steps.run(_step_case(), width=FLAGS.vgg_width, **options)
+
+
 def _growth(inputs: Inputs) -> Part:
     options = {"l1": FLAGS.match_l1, "rounds": FLAGS.rounds}
     large = FLAGS.memory_probes, FLAGS.memory_gallery
@@ -179,12 +187,17 @@ JOBS: dict[str, Callable[[Inputs], Part]] = {
     "coder": _coder,
     "identification": _identification,
     "network": _network,
+    "steps": _steps,
     "growth": _growth,
 }
 
 
 def _cases() -> list[network.Case]:
     return network.cases(FLAGS.network_sizes, settings.integers("batches"))
+
+
+def _step_case() -> network.Case:
+    return network.cases([FLAGS.step_size], [FLAGS.step_batch], flag="step_size")[0]
 
 
 def _check() -> None:
@@ -208,6 +221,7 @@ def _check() -> None:
         settings.shares(name)
     growth.shapes(FLAGS.growth_maps, CHANNELS)
     _cases()
+    _step_case()
     settings.refuse(WITHOUT_EFFECT)
 
 

@@ -71,9 +71,16 @@ def figures(quick):
 def test_every_part_has_its_tables_and_says_what_is_missing(quick):
     text = (quick / "speed.txt").read_text()
     assert text.startswith("Quick run, not a measurement: ")
-    for title in (*(f"Coder, {name}" for name in SETS), "Identification (Table 3), N = 1", "N = 3", "Network"):
+    for title in (*(f"Coder, {name}" for name in SETS), "Identification (Table 3), N = 1", "N = 3"):
         assert title in text
-    for title in ("Search against all distances", "Growth with the gallery", "Growth with the blocks", "What is asked"):
+    for title in (
+        "Network",
+        "Steps of training",
+        "Search against all distances",
+        "Growth with the gallery",
+        "Growth with the blocks",
+        "What is asked",
+    ):
         assert title in text
     for module in ("celer", "skglm", "spams", "torch"):
         assert f"{module}: not installed" in text
@@ -96,6 +103,10 @@ def test_figures_are_flat_and_complete(figures):
     assert figures["identification/shots1/images"] == 4 and figures["identification/shots3/images"] == 8
     assert {key for key in figures if key.startswith("network/")} == {
         f"network/64x32_stride16_batch2/{what}_seconds_per_image" for what in ("forward", "step")
+    }
+    assert {key for key in figures if key.startswith("steps/")} == {
+        f"steps/{name}/ours_seconds"
+        for name in ("identification_frozen0", "identification_frozen4", "reconstruction_frozen4")
     }
 
 
@@ -281,7 +292,10 @@ def test_the_plot_needs_only_what_a_part_measured(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--parts=codes",), "parts must be one or several of coder, identification, network, growth, got codes"),
+        (
+            ("--parts=codes",),
+            "parts must be one or several of coder, .* steps, growth, got codes",
+        ),
         (("--parts=",), "parts must be .* got nothing"),
         (("--rounds=4",), "rounds must be at least 5 .* got 4"),
         (("--match_l1=0",), "match_l1 must be positive"),
@@ -292,6 +306,7 @@ def test_the_plot_needs_only_what_a_part_measured(tmp_path):
         (("--growth_maps=",), "growth_maps is empty"),
         (("--network_sizes=320x120",), "network_sizes must be HEIGHTxWIDTH/STRIDE .*got '320x120'"),
         (("--network_sizes=320x120/8",), "network_sizes must be"),
+        (("--step_size=160x64",), "step_size must be HEIGHTxWIDTH/STRIDE .*got '160x64'"),
         (("--batches=x",), "batches must be whole numbers"),
         (("--onnx_size=256",), "onnx_size must be height,width such as .*got 256"),
         (("--stand_in_map=5,3",), "stand_in_map must be height,width,channels"),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dsr_jax.page.curves import LIGHT
 from experiments.speed.outcome import Figures
 
-COLOURS = dict(zip(("coder", "identification", "network", "growth"), LIGHT, strict=False))
+COLOURS = dict(zip(("coder", "identification", "network", "steps", "growth"), LIGHT, strict=False))
 
 
 def write(path: Path, figures: Figures, *, title: str) -> Path:

@@ -39,8 +39,8 @@ class Case(NamedTuple):
         return f"{self.height}x{self.width}_stride{self.output_stride}_batch{self.batch}"
 
 
-def cases(sizes: Sequence[str], batches: Sequence[int]) -> list[Case]:
-    """Every size with every batch.
+def cases(sizes: Sequence[str], batches: Sequence[int], *, flag: str = "network_sizes") -> list[Case]:
+    """Every size with every batch; ``flag`` is what an error calls them.
 
     Raises:
       ValueError: if a size is not height x width / stride.
@@ -58,9 +58,7 @@ def cases(sizes: Sequence[str], batches: Sequence[int]) -> list[Case]:
         except ValueError:
             pixels = height = width = 0
         if pixels not in (16, 32) or min(height, width) < pixels:
-            raise ValueError(
-                f"network_sizes must be HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32, got {text!r}"
-            )
+            raise ValueError(f"{flag} must be HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32, got {text!r}")
         found += [Case(height, width, pixels, batch) for batch in batches]
     return found
 
@@ -121,9 +119,9 @@ def _ours(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]
 def _torchs(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]:
     torch = importlib.import_module("torch")
     torch.set_num_threads(cores.count())
-    leaves = [_tensor(torch, layer[name]) for layer in params.values() for name in ("kernel", "bias")]
+    leaves = [tensor(torch, layer[name]) for layer in params.values() for name in ("kernel", "bias")]
     x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    apply = functools.partial(_apply, torch, leaves, x, case.output_stride)
+    apply = functools.partial(layers, torch, leaves, x, case.output_stride)
 
     def forward() -> Any:
         with torch.inference_mode():
@@ -136,7 +134,7 @@ def _torchs(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contende
     return [Contender("torch_forward", forward, case.batch), Contender("torch_step", step, case.batch)]
 
 
-def _tensor(torch: Any, values: Any) -> Any:
+def tensor(torch: Any, values: Any) -> Any:
     """A kernel (3, 3, in, out) as torch's (out, in, 3, 3), channels last; a bias as it is."""
     array = np.array(values)
     if array.ndim == 1:
@@ -145,10 +143,10 @@ def _tensor(torch: Any, values: Any) -> Any:
     return turned.contiguous(memory_format=torch.channels_last).requires_grad_()
 
 
-def _apply(torch: Any, leaves: Sequence[Any], x: Any, output_stride: int) -> Any:
-    """torchvision's `vgg16().features`, written out."""
+def layers(torch: Any, leaves: Sequence[Any], x: Any, output_stride: int, *, first_block: int = 1) -> Any:
+    """torchvision's `vgg16().features` from a block on, written out."""
     functional, rest = torch.nn.functional, iter(leaves)
-    for block, convolutions in enumerate(fcn.CONVOLUTIONS, start=1):
+    for block, convolutions in enumerate(fcn.CONVOLUTIONS[first_block - 1 :], start=first_block):
         for _ in range(convolutions):
             x = torch.relu_(functional.conv2d(x, next(rest), next(rest), padding=1))
         if block < 5 or output_stride == 32:

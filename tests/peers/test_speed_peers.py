@@ -2,10 +2,11 @@
 
 import importlib
 
+import jax
 import numpy as np
 import pytest
 
-from experiments.speed import network, peers, problem, stand_ins
+from experiments.speed import network, peers, problem, stand_ins, steps
 
 
 @pytest.fixture(scope="module", params=[(1,), (1, 2, 3)], ids=["single", "multi"])
@@ -54,3 +55,15 @@ def test_the_gradients_of_the_train_steps_are_the_same():
     for i, layer in enumerate(gradient.values()):
         kernel = torch_gradient[2 * i].permute(2, 3, 1, 0).numpy()
         np.testing.assert_allclose(layer["kernel"], kernel, atol=1e-3 * float(np.abs(kernel).max()))
+
+
+def test_steps_of_pre_training_are_those_of_torch():
+    """The same loss on the first step; the fine-tuning of the two differs by what it codes with."""
+    pytest.importorskip("torch")
+    with jax.numpy_dtype_promotion("standard"):  # as in the runners
+        part = steps.run(network.Case(64, 32, 16, 3), width=1 / 8, seed=0, rounds=1, progress=False)
+    for frozen in (0, 4):
+        assert part.figures[f"steps/identification_frozen{frozen}/difference"] < 1e-5
+        assert part.figures[f"steps/identification_frozen{frozen}/ratio"] > 0
+    assert part.figures["steps/reconstruction_frozen4/ratio"] > 0
+    assert "steps/reconstruction_frozen4/difference" not in part.figures
