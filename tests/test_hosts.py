@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from dsr_jax import checkpoint, hosts, sharding
-from experiments import finetune, run
+from experiments import finetune, run, termination
 from tests import joined, kills
 from tests.runners import ROOT, SMALL, call, metrics_of
 
@@ -27,7 +28,7 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def together(*command, count=2, devices=2, each=lambda number: ()):
+def together(*command, count=2, devices=2, each=lambda number: (), meanwhile=lambda started: None):
     """Output of the processes of a command, each given the three flags or arguments that join them."""
     address = f"127.0.0.1:{free_port()}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
@@ -46,6 +47,7 @@ def together(*command, count=2, devices=2, each=lambda number: ()):
         if any(process.poll() for process in started):  # the others may wait for it
             time.sleep(2)
             break
+        meanwhile(started)
         time.sleep(0.1)
     for process in started:
         process.kill()
@@ -153,6 +155,32 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
             if key.startswith("distances"):
                 tolerance = 1e-6 if "dsr" in name else 1e-5 * np.abs(content[key]).max()
                 np.testing.assert_allclose(found[key], content[key], atol=tolerance, err_msg=f"{name} {key}")
+
+
+def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, network):
+    """A scheduler takes one machine away: both save the step that they are at, and a start elsewhere goes on from it."""
+    workdir = tmp_path / "out"
+    asked = [flag for flag in ASKED if not flag.startswith(("--steps", "--positives", "--negatives"))]
+    long = "--steps=20", "--positives=60", "--negatives=0", "--noevaluate", "--checkpoint_every=100"
+    arguments = (*asked, *long, f"--data_dir={people}", f"--weights={network}", f"--workdir={workdir}")
+
+    def flags(address, number):
+        return *arguments, f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"
+
+    def steps():
+        return [json.loads(line)["step"] for line in kills.lines(workdir / "log.jsonl")]
+
+    def end_one(started):
+        if (workdir / "log.jsonl").exists() and (workdir / "log.jsonl").read_bytes().count(b"\n") >= 2:
+            started[1].send_signal(signal.SIGTERM)
+
+    found = together("-m", "experiments.finetune", each=flags, meanwhile=end_one)
+    assert [code for code, *_ in found] == [termination.EXIT_CODE] * 2, found
+    stopped = steps()
+    assert 2 <= len(stopped) < 20 and not (workdir / "network.safetensors").exists()
+    assert (workdir / "checkpoints" / "reconstruction" / str(stopped[-1])).is_dir()
+    assert call(finetune, *arguments) == 0  # on the eight devices of this process
+    assert steps() == list(range(1, 21)) and (workdir / "network.safetensors").exists()
 
 
 def test_a_process_that_fails_does_not_wait_for_the_others(tmp_path, people, network):
