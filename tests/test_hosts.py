@@ -158,7 +158,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
 
 
 def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, network):
-    """A scheduler takes one machine away: both save the step that they are at, and a start elsewhere goes on from it."""
+    """A scheduler takes one machine away: both save the step that they are at; a start elsewhere goes on from it."""
     workdir = tmp_path / "out"
     asked = [flag for flag in ASKED if not flag.startswith(("--steps", "--positives", "--negatives"))]
     long = "--steps=20", "--positives=60", "--negatives=0", "--noevaluate", "--checkpoint_every=100"
@@ -170,9 +170,12 @@ def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, 
     def steps():
         return [json.loads(line)["step"] for line in kills.lines(workdir / "log.jsonl")]
 
+    sent = []
+
     def end_one(started):
-        if (workdir / "log.jsonl").exists() and (workdir / "log.jsonl").read_bytes().count(b"\n") >= 2:
-            started[1].send_signal(signal.SIGTERM)
+        log = workdir / "log.jsonl"
+        if not sent and log.exists() and log.read_bytes().count(b"\n") >= 2:
+            sent.append(started[1].send_signal(signal.SIGTERM))
 
     found = together("-m", "experiments.finetune", each=flags, meanwhile=end_one)
     assert [code for code, *_ in found] == [termination.EXIT_CODE] * 2, found
