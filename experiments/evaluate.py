@@ -59,6 +59,13 @@ flags.DEFINE_list(
     "k1,k2,weight of k-reciprocal re-ranking, 20,6,0.3 in its paper: methods that compare maps (global_average, dsr, "
     "ridge) are shown once more, re-ranked. All gallery images are compared with one another.",
 )
+flags.DEFINE_integer(
+    "shortlist",
+    0,
+    "DSR codes only so many entries per probe, the nearest by pooled features, and is then called dsr_multi_top100; 0: "
+    "all. A remark says which ranks rest on which.",
+    lower_bound=0,
+)
 flags.DEFINE_integer("window_stride", 0, "Pixels between the windows of swm; 0: one output cell.", lower_bound=0)
 flags.DEFINE_integer("ranked_lists", 5, "Ranked lists in the report.", lower_bound=0)
 flags.DEFINE_integer("reconstructions", 3, "Probes in the report shown as they were rebuilt.", lower_bound=0)
@@ -68,7 +75,7 @@ flags.DEFINE_enum(
 # Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
 ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
 # Flags without effect on a runner that shares the others but compares by methods of its own.
-OWN = (*sorted(ADDED), "maps", "multi_shot", "rerank", "window_stride")
+OWN = (*sorted(ADDED), "maps", "multi_shot", "rerank", "shortlist", "window_stride")
 
 
 def check() -> dict[str, methods.Method]:
@@ -88,6 +95,8 @@ def check() -> dict[str, methods.Method]:
         given_maps.check(chosen)
     else:
         selection.check()
+    if FLAGS.shortlist:
+        return _shortlisted(chosen)
     return chosen | {f"{name}_reranked": method for name, method in _reranked(chosen).items()}
 
 
@@ -157,7 +166,7 @@ def caption() -> str:
 def champion(chosen: Iterable[str]) -> str:
     """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     names = list(chosen)
-    return "dsr_multi" if "dsr_multi" in names else names[-1]
+    return next((name for name in names if name in ("dsr_multi", _top("dsr_multi"))), names[-1])
 
 
 def draws(found: selection.Selection) -> dict[int, list[protocols.Trial]]:
@@ -329,6 +338,24 @@ def _reranked(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]:
     if not found:
         raise ValueError(f"rerank is for methods that compare maps, not {', '.join(chosen)}: name dsr_multi or another")
     return {name: methods.reranked(method, k1=k1, k2=k2, weight=weight) for name, method in found.items()}
+
+
+def _shortlisted(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]:
+    """The methods, with those that --shortlist is about under a name that says so."""
+    if FLAGS.rerank:
+        raise ValueError("shortlist and rerank exclude each other: re-ranking needs all distances, of the gallery too")
+    found = {name for name, method in chosen.items() if method.maps and name != "global_average"}
+    if not found:
+        raise ValueError(f"shortlist is for DSR, one dictionary per entry, not for {', '.join(chosen)}")
+    return {
+        _top(name) if name in found else name: methods.shortlisted(method, FLAGS.shortlist) if name in found else method
+        for name, method in chosen.items()
+    }
+
+
+def _top(name: str) -> str:
+    """What a method is called whose distances are those of a shortlist."""
+    return f"{name}_top{FLAGS.shortlist}"
 
 
 def _options() -> methods.Options:

@@ -15,12 +15,12 @@ ridge_multi     the same with three scales
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import map_file, match, reranking, streamed
+from dsr_jax import map_file, match, reranking, shortlist, streamed
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from experiments.features import Given, Sides
 
@@ -154,6 +154,22 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
         return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
 
     return Method(compare, together=True)
+
+
+def shortlisted(method: Method, k: int) -> Method:
+    """A method that compares each probe with the k entries nearest by pooled features, and leaves the rest behind them.
+
+    The entries are those of a search: images that an evaluation does not count, such as the probe's own camera's, take
+    their places in the list as they would in anybody's.
+    """
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        first = METHODS["global_average"](Options()).compare(sides, probes, entries)
+        return shortlist.coded(
+            first, k, lambda rows, columns: method.compare(sides, probes[rows], [entries[c] for c in columns])
+        )
+
+    return replace(method, compare=compare, together=True, maps=False)
 
 
 METHODS: dict[str, Callable[[Options], Method]] = {
