@@ -182,6 +182,18 @@ class Share(NamedTuple):
             return values
         return jax.tree.map(lambda v: jax.lax.all_gather(v, AXIS, tiled=True), values)
 
+    def total(self, values: Any) -> Any:
+        """The sum of ``values`` over all devices, on each of them. Differentiable."""
+        return values if self.real is None else jax.lax.psum(values, AXIS)
+
+    def alike(self, tree: Any) -> Any:
+        """Addend to arrays that every device has alike."""
+        return tree if self.real is None else jax.tree.map(lambda v: v / jax.lax.axis_size(AXIS), tree)
+
+    def sizes(self, sizes: Any) -> Any:
+        """``sizes`` (rows, 2), those of stand-ins zero."""
+        return sizes if self.real is None else jnp.where(self.real[:, None], sizes, 0)
+
     def within(self, distances: Any) -> Any:
         """``distances`` (rows, all rows), infinite to stand-ins."""
         if self.real is None:

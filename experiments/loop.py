@@ -89,7 +89,7 @@ def fit(
                 divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
                 validated = None
                 if validate and (number % FLAGS.validate_every == 0 or number == count):
-                    validated = validate({**frozen, **state.params["network"]}, number)
+                    validated = validate(steps.network(state, frozen), number)
                     history = history.after(validated)
                     values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
                 workdir.log(phase=phase, step=number, **values, **stream.timing())

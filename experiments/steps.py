@@ -12,19 +12,35 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dsr_jax import blocks, fcn, losses, reconstruction, sharding
+from dsr_jax import blocks, fcn, losses, networks, reconstruction, sharding
 from dsr_jax.sharding import Share
 
 Batch = dict[str, Any]
 Figures = dict[str, jax.Array]
+WHOLE = Share()  # of a batch, on one device
 
 
 class State(NamedTuple):
-    """What training changes: ``params`` = {"network": trained blocks, "head": classifier}."""
+    """What training changes.
+
+    Attributes:
+      step: steps done.
+      params: {"network": trained blocks, "head": classifier}.
+      optimiser: its memory.
+      statistics: running statistics of the trained blocks' batch normalisation, which no gradient moves.
+    """
 
     step: Any
     params: Any
     optimiser: Any
+    statistics: Any
+
+
+class Beside(NamedTuple):
+    """What a loss needs and has no gradient in: parameters of frozen blocks, running statistics of trained ones."""
+
+    frozen: fcn.Params
+    statistics: fcn.Params
 
 
 class Trunk(NamedTuple):
@@ -79,25 +95,34 @@ def init(
     params: fcn.Params, head: losses.Head, optimiser: optax.GradientTransformation, *, frozen_blocks: int
 ) -> State:
     """The first state, and only the blocks that are trained in it."""
-    trained = {name: layer for name, layer in params.items() if int(name[5]) > frozen_blocks}
+    own = {name: layer for name, layer in params.items() if int(name[5]) > frozen_blocks}
+    trained, statistics = networks.split(own)
     both = {"network": trained, "head": head}
-    return State(jnp.int32(0), both, optimiser.init(both))
+    return State(jnp.int32(0), both, optimiser.init(both), statistics)
 
 
-def maps(trained: fcn.Params, frozen: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk) -> tuple[Any, Any]:
-    """Maps of a batch of images or of frozen-prefix outputs."""
+def network(state: State, frozen: fcn.Params) -> fcn.Params:
+    """All parameters of the network that training has reached."""
+    return {**frozen, **networks.join(state.params["network"], state.statistics)}
+
+
+def maps(
+    network: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk, share: Share = WHOLE
+) -> tuple[Any, Any, fcn.Params]:
+    """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the network with new statistics."""
     if trunk.first_block == 1:
         inputs = fcn.zero_outside(fcn.preprocess(inputs, trunk.convention), sizes)
-    found, found_sizes = fcn.apply(
-        {**frozen, **trained},
+    found, found_sizes, statistics = networks.train(
+        network,
         inputs,
-        sizes,
+        share.sizes(sizes),
+        total=share.total,
         output_stride=trunk.output_stride,
         blocks=(trunk.first_block, 5),
         frozen_blocks=trunk.frozen_blocks,
         dtype=trunk.dtype,
     )
-    return found.astype(jnp.float32), found_sizes
+    return found.astype(jnp.float32), found_sizes, networks.join(network, statistics)
 
 
 def identification_step(
@@ -112,11 +137,13 @@ def identification_step(
 ) -> tuple[State, Figures]:
     """One step on ``batch``: inputs (B, ...), sizes (B, 2), identities (B,)."""
 
-    def loss(params: Any, frozen: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Figures]:
-        found, sizes = maps(params["network"], frozen, batch["inputs"], batch["sizes"], trunk=trunk)
+    def loss(params: Any, beside: Beside, batch: Batch, share: Share) -> tuple[jax.Array, Any]:
+        given = {**beside.frozen, **networks.join(params["network"], beside.statistics)}
+        found, sizes, after = maps(given, batch["inputs"], batch["sizes"], trunk=trunk, share=share)
         scores = losses.logits(params["head"], found, sizes)
         value = losses.identification(scores, batch["identities"], smoothing=smoothing, mean=share.mean)
-        return value, {"loss": value, "accuracy": _accuracy(scores, batch["identities"], share)}
+        figures = {"loss": value, "accuracy": _accuracy(scores, batch["identities"], share)}
+        return value, (figures, share.alike(_statistics(after, beside)))
 
     return _update(state, frozen, batch, loss, optimiser, mesh)
 
@@ -132,12 +159,15 @@ def reconstruction_step(
     verification: Verification,
     mesh: Any = None,
 ) -> tuple[State, Figures]:
-    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,)."""
+    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,).
 
-    def loss(params: Any, frozen: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Figures]:
-        network = params["network"]
-        whole, whole_sizes = maps(network, frozen, batch["whole"], batch["whole_sizes"], trunk=trunk)
-        patch, patch_sizes = maps(network, frozen, batch["patch"], batch["patch_sizes"], trunk=trunk)
+    Batch normalisation takes whole images and patches one after the other, each by their own statistics.
+    """
+
+    def loss(params: Any, beside: Beside, batch: Batch, share: Share) -> tuple[jax.Array, Any]:
+        given = {**beside.frozen, **networks.join(params["network"], beside.statistics)}
+        whole, whole_sizes, given = maps(given, batch["whole"], batch["whole_sizes"], trunk=trunk, share=share)
+        patch, patch_sizes, given = maps(given, batch["patch"], batch["patch_sizes"], trunk=trunk, share=share)
         scores = losses.logits(params["head"], whole, whole_sizes)
         identities = batch["whole_identities"]
         if verification.id_patches:
@@ -150,7 +180,7 @@ def reconstruction_step(
             verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, verification, share)
             value = value + verification.weight * verified
             figures |= {"verification": verified, **compared}
-        return value, {"loss": value, **figures}
+        return value, ({"loss": value, **figures}, share.alike(_statistics(given, beside)))
 
     return _update(state, frozen, batch, loss, optimiser, mesh)
 
@@ -199,10 +229,19 @@ def _of_all(distances: jax.Array, same: jax.Array, how: Verification, share: Sha
 def _update(
     state: State, frozen: fcn.Params, batch: Batch, loss: Any, optimiser: optax.GradientTransformation, mesh: Any
 ) -> tuple[State, Figures]:
-    (_, figures), gradient = sharding.value_and_grad(loss, mesh)(state.params, frozen, batch)
+    beside = Beside(frozen, state.statistics)
+    (_, (figures, statistics)), gradient = sharding.value_and_grad(loss, mesh)(state.params, beside, batch)
     updates, memory = optimiser.update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
-    return State(state.step + 1, params, memory), {**figures, "gradient_norm": optax.tree.norm(gradient)}
+    return State(state.step + 1, params, memory, statistics), {
+        **figures,
+        "gradient_norm": optax.tree.norm(gradient),
+    }
+
+
+def _statistics(network: fcn.Params, beside: Beside) -> fcn.Params:
+    """The running statistics of the trained blocks."""
+    return {name: {leaf: network[name][leaf] for leaf in own} for name, own in beside.statistics.items()}
 
 
 def _accuracy(scores: jax.Array, identities: jax.Array, share: Share) -> jax.Array:

@@ -10,7 +10,7 @@ from absl import flags
 
 import data
 from data import views
-from dsr_jax import extract, fcn, weights
+from dsr_jax import extract, fcn, networks, weights
 from experiments import any_network, evaluate, features, pictures, settings
 from experiments.speed import maps as mapping
 from experiments.speed import stand_ins
@@ -66,7 +66,8 @@ class Inputs:
         """Where the VGG maps come from, in words."""
         height, width = self.network.size
         random = f"STAND-IN with random weights of width {FLAGS.vgg_width:g}: --weights is missing"
-        return f"{FLAGS.dataset}, VGG-16 at {height} x {width}, {FLAGS.weights and 'weights given' or random}"
+        network = {"vgg16": "VGG-16", "resnet50": "ResNet-50"}[networks.architecture(self.network.params)]
+        return f"{FLAGS.dataset}, {network} at {height} x {width}, {FLAGS.weights and 'weights given' or random}"
 
     def shown(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Pictures of some probes, at their own size and stretched to the gallery's."""
