@@ -86,6 +86,28 @@ def apply(
     return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
 
 
+def map_size(
+    params: Params, size: tuple[int, int], *, output_stride: int = 32, first_block: int = 1
+) -> tuple[int, int]:
+    """Height and width of the map of an image, or of an output of block ``first_block - 1``.
+
+    VGG-16 leaves out the last cell where it is cut, ResNet-50 does not: n pixels make floor(n / output_stride) cells of
+    the one and ceil(n / output_stride) of the other.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks, resnet
+      >>> params = fcn.init(jax.random.key(0), width=0.02), resnet.init(jax.random.key(0), width=0.02)
+      >>> [networks.map_size(one, (120, 64)) for one in params]
+      [(3, 2), (4, 2)]
+    """
+    if architecture(params) == "vgg16":
+        cell = output_stride // 2 ** (first_block - 1)
+        return size[0] // cell, size[1] // cell
+    cell = output_stride // resnet.block_stride(first_block - 1)
+    return -(-size[0] // cell), -(-size[1] // cell)
+
+
 def train(
     params: Params,
     images: Float[Array, "batch height width channels"],

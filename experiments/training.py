@@ -13,13 +13,20 @@ from absl import flags
 
 import data
 from data import decoded, views
-from dsr_jax import fcn, hosts, losses, sharding, weights
+from dsr_jax import fcn, hosts, losses, networks, sharding, weights
 from experiments import batches, frozen, own_size, settings, steps
 from experiments.run import Workdir
 from experiments.validation import Validation
 
 FLAGS = flags.FLAGS
-flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised VGG-16.")
+flags.DEFINE_enum(
+    "architecture",
+    None,
+    sorted(networks.INIT),
+    "Network that starts from random parameters, default vgg16; with --weights the file says which it is, and this may "
+    "only say the same.",
+)
+flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised network.")
 flags.DEFINE_integer(
     "frozen_blocks", 0, "Blocks 1 to this number of the network's five are not trained.", lower_bound=0, upper_bound=4
 )
@@ -102,7 +109,7 @@ class Start:
     def after(self, state: steps.State) -> "Start":
         """The same start with the network and head that ``state`` has reached."""
         later = copy.copy(self)
-        later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.params["network"])}
+        later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.network)}
         later.head = jax.tree.map(np.asarray, state.params["head"])
         return later
 
@@ -120,22 +127,25 @@ class Start:
         key, head_key = jax.random.split(jax.random.key(FLAGS.seed))
         if FLAGS.weights:
             params, card = weights.load(FLAGS.weights), weights.read_card(FLAGS.weights)
-            if card.architecture != "vgg16":
+            if FLAGS.architecture not in (None, card.architecture):
                 raise ValueError(
-                    f"weights {FLAGS.weights} are a {card.architecture}'s: pretrain and finetune train the VGG-16; "
-                    "evaluate takes either, and resnet.train is the forward pass for a training loop of your own"
+                    f"weights {FLAGS.weights} are a {card.architecture}'s and architecture={FLAGS.architecture}: leave "
+                    "--architecture out, or give other --weights"
                 )
             head = weights.load_head(FLAGS.weights)
-            if head and card.extra.get("dataset", FLAGS.dataset) != FLAGS.dataset:
-                print(f"the classifier of {FLAGS.weights} is {card.extra['dataset']}'s: a new one is learnt")
+            if head and card.extra.get("dataset") != FLAGS.dataset:
+                whose = card.extra.get("dataset", "of people or things that it does not name")
+                print(
+                    f"the classifier of {FLAGS.weights}, {head['bias'].size} classes, is {whose}: a new one is learnt"
+                )
                 head = {}
         else:
             # Inputs of unit scale: without batch normalisation a random network keeps the scale of what it is given.
-            card = weights.Card(width=FLAGS.width, preprocessing="torch")
-            params, head = fcn.init(key, width=FLAGS.width), {}
+            architecture = FLAGS.architecture or "vgg16"
+            card = weights.Card(architecture=architecture, width=FLAGS.width, preprocessing="torch")
+            params, head = networks.init(architecture, key, width=FLAGS.width), {}
         if not head:
-            width = params["block5_conv3"]["bias"].size
-            head = losses.init_head(head_key, width=width, identities=self.identities)
+            head = losses.init_head(head_key, width=networks.channels(params), identities=self.identities)
         if head["bias"].size != self.identities:
             raise ValueError(
                 f"weights {FLAGS.weights} classify {head['bias'].size} identities, the training data have "
@@ -154,7 +164,9 @@ class Start:
             return images()
         digest = hashlib.sha256()
         for name, layer in sorted(self.frozen().items()):
-            digest.update(name.encode() + np.asarray(layer["kernel"]).tobytes() + np.asarray(layer["bias"]).tobytes())
+            digest.update(name.encode())
+            for leaf in sorted(layer, reverse=True):  # kernel and bias, or var, scale, mean and bias
+                digest.update(np.asarray(layer[leaf]).tobytes())
         fingerprint = {
             "frozen_weights": digest.hexdigest(),
             "dataset": FLAGS.dataset,
@@ -208,6 +220,7 @@ def _check_size(size: tuple[int, int], stride: int) -> None:
 def finish(workdir: Workdir, start: Start, *, phase: str) -> None:
     """Writes the trained network (with its head and card) into the workdir."""
     card = weights.Card(
+        architecture=start.card.architecture,
         width=start.card.width,
         output_stride=start.trunk.output_stride,
         preprocessing=start.card.preprocessing,

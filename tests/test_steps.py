@@ -79,7 +79,7 @@ def test_no_gradient_reaches_frozen_blocks():
 
     def total(params):
         sizes = jnp.asarray(values["whole_sizes"])
-        found, _ = steps.maps({}, params, values["whole"], sizes, trunk=TRUNK)
+        found, *_ = steps.maps({}, params, values["whole"], sizes, trunk=TRUNK)
         return jnp.sum(found)
 
     gradient = jax.grad(total)(PARAMS)
@@ -213,7 +213,7 @@ def test_bfloat16_is_for_the_network_alone(form):
     later, figures = jax.jit(step)(state, frozen(), batch())
     kinds = {leaf.dtype for leaf in jax.tree.leaves((later, figures))} - {jnp.dtype(jnp.int32)}
     assert kinds == {jnp.dtype(jnp.float32)}
-    found, _ = steps.maps(
+    found, *_ = steps.maps(
         state.params["network"], frozen(), batch()["whole"], jnp.asarray(batch()["whole_sizes"]), trunk=trunk
     )
     assert found.dtype == jnp.float32
@@ -240,7 +240,7 @@ def test_identification_counts_what_is_right():
     }
     losses_seen = []
     for _ in range(10):
-        found, sizes = steps.maps(
+        found, sizes, _ = steps.maps(
             state.params["network"], {}, values["inputs"], jnp.asarray(values["sizes"]), trunk=TRUNK
         )
         guesses = np.argmax(losses.logits(state.params["head"], found, sizes), axis=1)
