@@ -78,7 +78,8 @@ def maps(
                 _run(network, placed, [(i, images[i]) for i in part], bucket, places, found)
                 bar.update(len(part))
             if hosts.count() > 1:
-                _exchange(found, members, [tuple(s // output_stride for s in shapes[i]) for i in members], params)
+                sizes = [networks.map_size(params, shapes[i], output_stride=output_stride) for i in members]
+                _exchange(found, members, sizes, networks.channels(params))
     return found
 
 
@@ -113,11 +114,8 @@ def _places(images: int, batch_size: int, devices: int) -> int:
     return batch_size if devices == 1 else devices * min(batch_size, max(1, -(-images // devices)))
 
 
-def _exchange(
-    found: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, ...]], params: fcn.Params
-) -> None:
+def _exchange(found: list[np.ndarray], members: list[int], sizes: Sequence[Shape], depth: int) -> None:
     """Puts the maps of ``members``, whose heights and widths all processes know, into ``found`` of every process."""
-    depth = int(params["block5_conv3"]["bias"].size)
     own = members[hosts.part(len(members))]
     tallest = max(height * width for height, width in sizes)
     columns = np.zeros((tallest * depth, len(own)), np.float32)

@@ -4,11 +4,12 @@
         --onnx=osnet.onnx --map_tensor=/conv5/relu/Relu_output_0 --workdir=runs/speed
     python -m experiments.benchmark_speed --quick --workdir=runs/speed_quick
 
-Parts: `coder` (matching by every coder and peer on VGG and OSNet maps, single- and multi-scale), `identification` (the
-paper's Table 3), `network` (VGG-16 against torch), `growth` (time and memory against gallery size and blocks, search
-against all distances). Leaves `speed.json`, one flat object, `speed.txt`, the tables, and `speed.png`. Peers that are
-not installed are listed as such; without --weights or --onnx maps are stand-ins, and the tables say so. A machine that
-does something else meanwhile moves every figure.
+Parts: `coder` (matching by every coder and peer on maps of the network of --weights, VGG-16 or ResNet-50, and of an
+OSNet, single- and multi-scale), `identification` (the paper's Table 3), `network` (VGG-16 against torch), `growth`
+(time and memory against gallery size and blocks, search against all distances). Leaves
+`speed.json`, one flat object, `speed.txt`, the tables, and `speed.png`. Peers that are not installed are listed as
+such; without --weights or --onnx maps are stand-ins, and the tables say so. A machine that does something else
+meanwhile moves every figure.
 """
 
 from collections.abc import Callable, Sequence
@@ -133,8 +134,9 @@ def main() -> None:
 
 
 def _coder(inputs: Inputs) -> Part:
-    probes, gallery = inputs.vgg()
-    found = {"vgg": (probes[: FLAGS.probes], gallery[: FLAGS.gallery], inputs.source), "osnet": inputs.osnet()}
+    probes, gallery = inputs.maps()
+    own = probes[: FLAGS.probes], gallery[: FLAGS.gallery], inputs.source
+    found = {inputs.name: own, "osnet": inputs.osnet()}
     sets = [
         MapSet(f"{net}_{way}", x, y, SCALES[way], source) for net, (x, y, source) in found.items() for way in SCALES
     ]
@@ -143,7 +145,7 @@ def _coder(inputs: Inputs) -> Part:
 
 
 def _identification(inputs: Inputs) -> Part:
-    gallery = identification.People(inputs.vgg()[1], inputs.chosen.people, inputs.read[1].pictures)
+    gallery = identification.People(inputs.maps()[1], inputs.chosen.people, inputs.read[1].pictures)
     return identification.run(
         inputs.network,
         identification.Probes(*inputs.shown(FLAGS.identified)),
@@ -170,7 +172,7 @@ def _growth(inputs: Inputs) -> Part:
     specs = growth.specs(sizes, shapes, probes=FLAGS.growth_probes, large=large, seed=FLAGS.seed, **options)
     grown = growth.run(specs, progress=FLAGS.progress)
     gallery, source = inputs.searched()
-    probes = inputs.vgg()[0][: FLAGS.search_probes]
+    probes = inputs.maps()[0][: FLAGS.search_probes]
     found = searching.run(probes, gallery, k=FLAGS.search_k, progress=FLAGS.progress, source=source, **options)
     return Part([*found.tables, *grown.tables], found.figures | grown.figures)
 

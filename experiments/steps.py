@@ -20,6 +20,7 @@ import optax
 from dsr_jax import blocks, fcn, losses, networks, reconstruction, resnet, sharding
 from dsr_jax.sharding import Share
 
+EVERYTHING = Share()
 Batch = dict[str, Any]
 Figures = dict[str, jax.Array]
 Aside = tuple[Figures, fcn.Params]  # what a loss gives beside its value: figures and running statistics
@@ -113,7 +114,13 @@ def init(
 
 
 def maps(
-    trained: fcn.Params, kept: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk, share: Share = Share()
+    trained: fcn.Params,
+    kept: fcn.Params,
+    inputs: Any,
+    sizes: Any,
+    *,
+    trunk: Trunk,
+    share: Share = EVERYTHING,
 ) -> tuple[Any, Any, fcn.Params]:
     """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the running statistics after it.
 

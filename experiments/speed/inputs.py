@@ -10,13 +10,15 @@ from absl import flags
 
 import data
 from data import views
-from dsr_jax import extract, fcn, weights
+from dsr_jax import extract, fcn, networks, weights
 from experiments import any_network, evaluate, features, pictures, settings
 from experiments.speed import maps as mapping
 from experiments.speed import stand_ins
 
 FLAGS = flags.FLAGS
 SIDES = ("probe", "gallery")
+# What the network of the maps is called, in figures and in words.
+NAMES = {"vgg16": ("vgg", "VGG-16"), "resnet50": ("resnet50", "ResNet-50")}
 
 
 class Inputs:
@@ -58,24 +60,30 @@ class Inputs:
 
     @functools.cached_property
     def read(self) -> tuple[pictures.Images, pictures.Images]:
-        """Partial probes and gallery pictures at the size of the VGG-16."""
+        """Partial probes and gallery pictures at the network's size."""
         return self._read(self.network.size)
 
     @property
+    def name(self) -> str:
+        """What figures call the network: "vgg" or "resnet50"."""
+        return NAMES[networks.architecture(self.network.params)][0]
+
+    @property
     def source(self) -> str:
-        """Where the VGG maps come from, in words."""
+        """Where the network's maps come from, in words."""
+        network = NAMES[networks.architecture(self.network.params)][1]
         height, width = self.network.size
         random = f"STAND-IN with random weights of width {FLAGS.vgg_width:g}: --weights is missing"
-        return f"{FLAGS.dataset}, VGG-16 at {height} x {width}, {FLAGS.weights and 'weights given' or random}"
+        return f"{FLAGS.dataset}, {network} at {height} x {width}, {FLAGS.weights and 'weights given' or random}"
 
     def shown(self, count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Pictures of some probes, at their own size and stretched to the gallery's."""
         partial = self.read[0].pictures[:count]
         return partial, [views.resize(picture, self.network.size) for picture in partial]
 
-    def vgg(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """VGG maps of all probes and gallery pictures."""
-        probe, gallery = (self._vgg(f"vgg_{s}", images) for s, images in zip(SIDES, self.read, strict=True))
+    def maps(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """The network's maps of all probes and gallery pictures."""
+        probe, gallery = (self._maps(f"{self.name}_{s}", images) for s, images in zip(SIDES, self.read, strict=True))
         return probe, gallery
 
     def osnet(self) -> tuple[list[np.ndarray], list[np.ndarray], str]:
@@ -102,8 +110,8 @@ class Inputs:
         count, everything = FLAGS.search_gallery, self._splits[1]
         if FLAGS.search_maps == "real" and len(everything) >= count:
             images = pictures.fit_gallery(pictures.read(everything, range(count)), self.network.size)
-            return self._vgg("vgg_search", images), f"maps: {self.source}; every map of another image"
-        few = self.vgg()[1]
+            return self._maps(f"{self.name}_search", images), f"maps: {self.source}; every map of another image"
+        few = self.maps()[1]
         found = list(stand_ins.perturbed(few, count, seed=FLAGS.seed))
         return found, f"maps: {self.source}; PERTURBED COPIES of {len(few)} images (log-normal noise of 50 %)"
 
@@ -112,7 +120,7 @@ class Inputs:
         options |= {"partial": FLAGS.partial, "probe_scale": FLAGS.probe_scale, "seed": FLAGS.crop_seed}
         return mapping.read(self._splits[0], self._splits[1], self.chosen, size=size, **options)
 
-    def _vgg(self, key: str, images: pictures.Images) -> list[np.ndarray]:
+    def _maps(self, key: str, images: pictures.Images) -> list[np.ndarray]:
         network = self.network
         how: dict[str, Any] = {
             "convention": network.convention,
