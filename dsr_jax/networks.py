@@ -17,8 +17,6 @@ from dsr_jax.fcn import Params
 FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # each one's first layer says which it is
 LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
 INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
-# What an optimiser may move, and running statistics, of which a VGG-16 has none.
-split, join = resnet.split, resnet.join
 
 
 def architecture(params: Params) -> str:
@@ -88,6 +86,28 @@ def apply(
     return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
 
 
+def map_size(
+    params: Params, size: tuple[int, int], *, output_stride: int = 32, first_block: int = 1
+) -> tuple[int, int]:
+    """Height and width of the map of an image, or of an output of block ``first_block - 1``.
+
+    VGG-16 leaves out the last cell where it is cut, ResNet-50 does not: n pixels make floor(n / output_stride) cells of
+    the one and ceil(n / output_stride) of the other.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks, resnet
+      >>> params = fcn.init(jax.random.key(0), width=0.02), resnet.init(jax.random.key(0), width=0.02)
+      >>> [networks.map_size(one, (120, 64)) for one in params]
+      [(3, 2), (4, 2)]
+    """
+    if architecture(params) == "vgg16":
+        cell = output_stride // 2 ** (first_block - 1)
+        return size[0] // cell, size[1] // cell
+    cell = output_stride // resnet.block_stride(first_block - 1)
+    return -(-size[0] // cell), -(-size[1] // cell)
+
+
 def train(
     params: Params,
     images: Float[Array, "batch height width channels"],
@@ -123,20 +143,6 @@ def train(
     if architecture(params) == "vgg16":
         return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
     return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
-
-
-def map_size(params: Params, size: tuple[int, int], *, output_stride: int) -> tuple[int, int]:
-    """Height and width of the map of an image: of a VGG-16 in whole cells, of a ResNet-50 in begun ones.
-
-    Example:
-      >>> import jax
-      >>> from dsr_jax import fcn, networks
-      >>> networks.map_size(fcn.init(jax.random.key(0), width=0.125), (97, 64), output_stride=32)
-      (3, 2)
-    """
-    rounded = -1 if architecture(params) == "resnet50" else 1
-    height, width = (rounded * (rounded * side // output_stride) for side in size)
-    return height, width
 
 
 def last_stride(output_stride: int) -> int:

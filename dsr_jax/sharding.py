@@ -171,6 +171,24 @@ class Share(NamedTuple):
         """How many of ``flags`` are true, over all devices."""
         return jnp.sum(flags) if self.real is None else jax.lax.psum(jnp.sum(flags), AXIS)
 
+    def total(self, values: Any) -> Any:
+        """The sum of all devices' ``values``, which each of them then has. Differentiable."""
+        return values if self.real is None else jax.lax.psum(values, AXIS)
+
+    def alike(self, values: Any) -> Any:
+        """Addend to ``values`` that all devices have alike: all of them on the first, and nothing on the others."""
+        if self.real is None:
+            return values
+        first = jax.lax.axis_index(AXIS) == 0
+        return jax.tree.map(lambda v: jnp.where(first, v, jnp.zeros_like(v)), values)
+
+    def sizes(self, sizes: Any) -> Any:
+        """``sizes`` (n rows, 2), one kind of row below the other, with (0, 0) for stand-ins."""
+        if self.real is None:
+            return sizes
+        kinds = sizes.shape[0] // self.real.shape[0]
+        return jnp.where(jnp.tile(self.real, kinds)[:, None], sizes, 0)
+
     def mean_over(self, kept: Any, values: Any) -> Any:
         """Addend to the mean of those ``values`` that are kept; 0 where none is."""
         count = jnp.maximum(self.count(kept), 1).astype(values.dtype)
@@ -181,18 +199,6 @@ class Share(NamedTuple):
         if self.real is None:
             return values
         return jax.tree.map(lambda v: jax.lax.all_gather(v, AXIS, tiled=True), values)
-
-    def total(self, values: Any) -> Any:
-        """The sum of ``values`` over all devices, on each of them. Differentiable."""
-        return values if self.real is None else jax.lax.psum(values, AXIS)
-
-    def alike(self, tree: Any) -> Any:
-        """Addend to arrays that every device has alike."""
-        return tree if self.real is None else jax.tree.map(lambda v: v / jax.lax.axis_size(AXIS), tree)
-
-    def sizes(self, sizes: Any) -> Any:
-        """``sizes`` (rows, 2), those of stand-ins zero."""
-        return sizes if self.real is None else jnp.where(self.real[:, None], sizes, 0)
 
     def within(self, distances: Any) -> Any:
         """``distances`` (rows, all rows), infinite to stand-ins."""
@@ -212,7 +218,8 @@ def value_and_grad(loss: Callable[..., Any], over: Mesh | None = None) -> Callab
     """`jax.value_and_grad` of a loss that is a sum over the rows of a batch, over all devices.
 
     Args:
-      loss: (params, frozen, batch, share) to (value, figures), each the addend of the batch's rows, formed by `Share`.
+      loss: (params, frozen, batch, share) to (value, figures), each the addend of the batch's rows, formed by `Share`;
+        figures are any pytree.
       over: the mesh; None or of one device: the loss of the whole batch as it is.
 
     Returns:

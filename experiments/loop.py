@@ -72,7 +72,8 @@ def fit(
     with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
         start, history = checkpoints.latest() or 0, History()
         if start:
-            state, extra, start = checkpoints.restore(state)
+            stored, extra, start = checkpoints.restore(state.stored())
+            state = steps.State.of(stored)
             workdir.check(extra.get("flags", defined), defined)
             history = History.of(extra.get("validations", ()))
         over = start == count or history.exhausted(FLAGS.patience)
@@ -89,7 +90,7 @@ def fit(
                 divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
                 validated = None
                 if validate and (number % FLAGS.validate_every == 0 or number == count):
-                    validated = validate(steps.network(state, frozen), number)
+                    validated = validate({**frozen, **state.network}, number)
                     history = history.after(validated)
                     values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
                 workdir.log(phase=phase, step=number, **values, **stream.timing())
@@ -101,13 +102,14 @@ def fit(
                     data_state = {"seed": FLAGS.seed, "next_batch": number}
                     extra = {"phase": phase, "data": data_state, "flags": defined, "validations": history.entries}
                     score = validated.mean_average_precision if validated else None
-                    checkpoints.save(number, state, extra, score=score)
+                    checkpoints.save(number, state.stored(), extra, score=score)
                 if stop:
                     break
         if not over:
             live.update(over=True)
         if history.best:
-            state, _, kept = checkpoints.restore(state, best=True)
+            stored, _, kept = checkpoints.restore(state.stored(), best=True)
+            state = steps.State.of(stored)
     if history.best:
         print(f"{phase}: the network of step {kept} is kept\n{history.table()}", flush=True)
     return state, history

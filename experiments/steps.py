@@ -3,6 +3,11 @@
 `identification_step` is Fig. 5a, `reconstruction_step` Fig. 5b with the identification loss kept beside it by weight.
 Configuration is keyword-only and bound with `functools.partial`; a step is then jit-compiled by the loop. With a mesh
 of several devices the batch is one of `sharding.spread`; losses, figures and gradient are those of the whole batch.
+
+A network with batch normalisation (ResNet-50) is normalised by the batch of the step, of all devices together, and the
+running statistics of its trained blocks move towards it: they are part of the state, but nothing that an optimiser or
+weight decay touches. Frozen blocks are normalised by their running statistics, which stay. The whole images and the
+patches of a reconstruction step are one batch, because matching normalises both sides alike, too.
 """
 
 import functools
@@ -12,22 +17,23 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dsr_jax import blocks, fcn, losses, networks, reconstruction, sharding
+from dsr_jax import blocks, fcn, losses, networks, reconstruction, resnet, sharding
 from dsr_jax.sharding import Share
 
+EVERYTHING = Share()
 Batch = dict[str, Any]
 Figures = dict[str, jax.Array]
-WHOLE = Share()  # of a batch, on one device
+Aside = tuple[Figures, fcn.Params]  # what a loss gives beside its value: figures and running statistics
 
 
 class State(NamedTuple):
     """What training changes.
 
     Attributes:
-      step: steps done.
+      step: how many were taken.
       params: {"network": trained blocks, "head": classifier}.
       optimiser: its memory.
-      statistics: running statistics of the trained blocks' batch normalisation, which no gradient moves.
+      statistics: running means and variances of the trained blocks; empty for a network without batch normalisation.
     """
 
     step: Any
@@ -35,12 +41,19 @@ class State(NamedTuple):
     optimiser: Any
     statistics: Any
 
+    def stored(self) -> dict[str, Any]:
+        """What a checkpoint holds: statistics only where there are some, so that older checkpoints stay readable."""
+        return {name: part for name, part in self._asdict().items() if part or name != "statistics"}
 
-class Beside(NamedTuple):
-    """What a loss needs and has no gradient in: parameters of frozen blocks, running statistics of trained ones."""
+    @classmethod
+    def of(cls, stored: dict[str, Any]) -> "State":
+        """The state that `stored` gave."""
+        return cls(**({"statistics": {}} | stored))
 
-    frozen: fcn.Params
-    statistics: fcn.Params
+    @property
+    def network(self) -> fcn.Params:
+        """The trained blocks with their running statistics."""
+        return resnet.join(self.params["network"], self.statistics)
 
 
 class Trunk(NamedTuple):
@@ -95,34 +108,47 @@ def init(
     params: fcn.Params, head: losses.Head, optimiser: optax.GradientTransformation, *, frozen_blocks: int
 ) -> State:
     """The first state, and only the blocks that are trained in it."""
-    own = {name: layer for name, layer in params.items() if int(name[5]) > frozen_blocks}
-    trained, statistics = networks.split(own)
+    trained, statistics = resnet.split({name: x for name, x in params.items() if int(name[5]) > frozen_blocks})
     both = {"network": trained, "head": head}
     return State(jnp.int32(0), both, optimiser.init(both), statistics)
 
 
-def network(state: State, frozen: fcn.Params) -> fcn.Params:
-    """All parameters of the network that training has reached."""
-    return {**frozen, **networks.join(state.params["network"], state.statistics)}
-
-
 def maps(
-    network: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk, share: Share = WHOLE
+    trained: fcn.Params,
+    kept: fcn.Params,
+    inputs: Any,
+    sizes: Any,
+    *,
+    trunk: Trunk,
+    share: Share = EVERYTHING,
 ) -> tuple[Any, Any, fcn.Params]:
-    """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the network with new statistics."""
+    """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the running statistics after it.
+
+    Args:
+      trained: the parameters that are trained.
+      kept: all others: those of frozen blocks, and the running statistics of the trained ones.
+      inputs: the batch.
+      sizes: (B, 2) true sizes.
+      trunk: how the network is run.
+      share: of the batch, what is here.
+    """
+    params = resnet.join({**kept, **trained}, {name: x for name, x in kept.items() if name in trained})
+    if networks.architecture(params) == "resnet50":
+        sizes = share.sizes(sizes)  # stand-ins count for nothing in the statistics
     if trunk.first_block == 1:
         inputs = fcn.zero_outside(fcn.preprocess(inputs, trunk.convention), sizes)
     found, found_sizes, statistics = networks.train(
-        network,
+        params,
         inputs,
-        share.sizes(sizes),
+        sizes,
         total=share.total,
         output_stride=trunk.output_stride,
         blocks=(trunk.first_block, 5),
         frozen_blocks=trunk.frozen_blocks,
         dtype=trunk.dtype,
     )
-    return found.astype(jnp.float32), found_sizes, networks.join(network, statistics)
+    moved = {name: share.alike(leaves) for name, leaves in statistics.items() if name in trained}
+    return found.astype(jnp.float32), found_sizes, moved
 
 
 def identification_step(
@@ -137,13 +163,12 @@ def identification_step(
 ) -> tuple[State, Figures]:
     """One step on ``batch``: inputs (B, ...), sizes (B, 2), identities (B,)."""
 
-    def loss(params: Any, beside: Beside, batch: Batch, share: Share) -> tuple[jax.Array, Any]:
-        given = {**beside.frozen, **networks.join(params["network"], beside.statistics)}
-        found, sizes, after = maps(given, batch["inputs"], batch["sizes"], trunk=trunk, share=share)
+    def loss(params: Any, kept: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Aside]:
+        given = batch["inputs"], batch["sizes"]
+        found, sizes, statistics = maps(params["network"], kept, *given, trunk=trunk, share=share)
         scores = losses.logits(params["head"], found, sizes)
         value = losses.identification(scores, batch["identities"], smoothing=smoothing, mean=share.mean)
-        figures = {"loss": value, "accuracy": _accuracy(scores, batch["identities"], share)}
-        return value, (figures, share.alike(_statistics(after, beside)))
+        return value, ({"loss": value, "accuracy": _accuracy(scores, batch["identities"], share)}, statistics)
 
     return _update(state, frozen, batch, loss, optimiser, mesh)
 
@@ -159,15 +184,10 @@ def reconstruction_step(
     verification: Verification,
     mesh: Any = None,
 ) -> tuple[State, Figures]:
-    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,).
+    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,)."""
 
-    Batch normalisation takes whole images and patches one after the other, each by their own statistics.
-    """
-
-    def loss(params: Any, beside: Beside, batch: Batch, share: Share) -> tuple[jax.Array, Any]:
-        given = {**beside.frozen, **networks.join(params["network"], beside.statistics)}
-        whole, whole_sizes, given = maps(given, batch["whole"], batch["whole_sizes"], trunk=trunk, share=share)
-        patch, patch_sizes, given = maps(given, batch["patch"], batch["patch_sizes"], trunk=trunk, share=share)
+    def loss(params: Any, kept: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Aside]:
+        (whole, whole_sizes), (patch, patch_sizes), statistics = _both(params["network"], kept, batch, trunk, share)
         scores = losses.logits(params["head"], whole, whole_sizes)
         identities = batch["whole_identities"]
         if verification.id_patches:
@@ -180,9 +200,36 @@ def reconstruction_step(
             verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, verification, share)
             value = value + verification.weight * verified
             figures |= {"verification": verified, **compared}
-        return value, ({"loss": value, **figures}, share.alike(_statistics(given, beside)))
+        return value, ({"loss": value, **figures}, statistics)
 
     return _update(state, frozen, batch, loss, optimiser, mesh)
+
+
+def _both(
+    trained: fcn.Params, kept: fcn.Params, batch: Batch, trunk: Trunk, share: Share
+) -> tuple[tuple[Any, Any], tuple[Any, Any], fcn.Params]:
+    """Maps and sizes of the whole images and of the patches, and the running statistics after both."""
+    how: dict[str, Any] = {"trunk": trunk, "share": share}
+    whole, patch = batch["whole"], batch["patch"]
+    sizes = batch["whole_sizes"], batch["patch_sizes"]
+    params = {**kept, **trained}
+    if networks.architecture(params) == "vgg16":
+        whole, patch = (maps(trained, kept, x, s, **how)[:2] for x, s in zip((whole, patch), sizes, strict=True))
+        return whole, patch, {}
+    # One batch of one padded shape: padding counts for nothing in the statistics, and is cut off the maps again.
+    shape = tuple(map(max, zip(whole.shape[1:3], patch.shape[1:3], strict=True)))
+    together = jnp.concatenate([_padded(x, shape) for x in (whole, patch)])
+    found, found_sizes, statistics = maps(trained, kept, together, jnp.concatenate(sizes), **how)
+    options = {"output_stride": trunk.output_stride, "first_block": trunk.first_block}
+    cells = [networks.map_size(params, x.shape[1:3], **options) for x in (whole, patch)]
+    rows = slice(0, len(whole)), slice(len(whole), None)
+    one, other = ((found[r, :h, :w], found_sizes[r]) for r, (h, w) in zip(rows, cells, strict=True))
+    return one, other, statistics
+
+
+def _padded(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """(B, h, w, d) with zeros up to this height and width."""
+    return jnp.pad(x, [(0, 0), (0, shape[0] - x.shape[1]), (0, shape[1] - x.shape[2]), (0, 0)])
 
 
 def _verify(
@@ -229,19 +276,11 @@ def _of_all(distances: jax.Array, same: jax.Array, how: Verification, share: Sha
 def _update(
     state: State, frozen: fcn.Params, batch: Batch, loss: Any, optimiser: optax.GradientTransformation, mesh: Any
 ) -> tuple[State, Figures]:
-    beside = Beside(frozen, state.statistics)
-    (_, (figures, statistics)), gradient = sharding.value_and_grad(loss, mesh)(state.params, beside, batch)
+    kept = {**frozen, **state.statistics}
+    (_, (figures, statistics)), gradient = sharding.value_and_grad(loss, mesh)(state.params, kept, batch)
     updates, memory = optimiser.update(gradient, state.optimiser, state.params)
     params = optax.apply_updates(state.params, updates)
-    return State(state.step + 1, params, memory, statistics), {
-        **figures,
-        "gradient_norm": optax.tree.norm(gradient),
-    }
-
-
-def _statistics(network: fcn.Params, beside: Beside) -> fcn.Params:
-    """The running statistics of the trained blocks."""
-    return {name: {leaf: network[name][leaf] for leaf in own} for name, own in beside.statistics.items()}
+    return State(state.step + 1, params, memory, statistics), {**figures, "gradient_norm": optax.tree.norm(gradient)}
 
 
 def _accuracy(scores: jax.Array, identities: jax.Array, share: Share) -> jax.Array:

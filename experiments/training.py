@@ -21,9 +21,10 @@ from experiments.validation import Validation
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
     "architecture",
-    "vgg16",
-    list(networks.INIT),
-    "The network of a training without --weights, which say.",
+    None,
+    sorted(networks.INIT),
+    "Network that starts from random parameters, default vgg16; with --weights the file says which it is, and this may "
+    "only say the same.",
 )
 flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised network.")
 flags.DEFINE_integer(
@@ -108,7 +109,7 @@ class Start:
     def after(self, state: steps.State) -> "Start":
         """The same start with the network and head that ``state`` has reached."""
         later = copy.copy(self)
-        later.params = jax.tree.map(np.asarray, steps.network(state, self.frozen()))
+        later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.network)}
         later.head = jax.tree.map(np.asarray, state.params["head"])
         return later
 
@@ -126,14 +127,23 @@ class Start:
         key, head_key = jax.random.split(jax.random.key(FLAGS.seed))
         if FLAGS.weights:
             params, card = weights.load(FLAGS.weights), weights.read_card(FLAGS.weights)
+            if FLAGS.architecture not in (None, card.architecture):
+                raise ValueError(
+                    f"weights {FLAGS.weights} are a {card.architecture}'s and architecture={FLAGS.architecture}: leave "
+                    "--architecture out, or give other --weights"
+                )
             head = weights.load_head(FLAGS.weights)
-            if head and card.extra.get("dataset", FLAGS.dataset) != FLAGS.dataset:
-                print(f"the classifier of {FLAGS.weights} is {card.extra['dataset']}'s: a new one is learnt")
+            if head and card.extra.get("dataset") != FLAGS.dataset:
+                whose = card.extra.get("dataset", "of people or things that it does not name")
+                print(
+                    f"the classifier of {FLAGS.weights}, {head['bias'].size} classes, is {whose}: a new one is learnt"
+                )
                 head = {}
         else:
             # Inputs of unit scale: without batch normalisation a random network keeps the scale of what it is given.
-            card = weights.Card(architecture=FLAGS.architecture, width=FLAGS.width, preprocessing="torch")
-            params, head = networks.init(FLAGS.architecture, key, width=FLAGS.width), {}
+            architecture = FLAGS.architecture or "vgg16"
+            card = weights.Card(architecture=architecture, width=FLAGS.width, preprocessing="torch")
+            params, head = networks.init(architecture, key, width=FLAGS.width), {}
         if not head:
             head = losses.init_head(head_key, width=networks.channels(params), identities=self.identities)
         if head["bias"].size != self.identities:
@@ -154,8 +164,9 @@ class Start:
             return images()
         digest = hashlib.sha256()
         for name, layer in sorted(self.frozen().items()):
-            leaves = sorted(layer, key="kernel scale bias mean var".split().index)
-            digest.update(name.encode() + b"".join(np.asarray(layer[leaf]).tobytes() for leaf in leaves))
+            digest.update(name.encode())
+            for leaf in sorted(layer, reverse=True):  # kernel and bias, or var, scale, mean and bias
+                digest.update(np.asarray(layer[leaf]).tobytes())
         fingerprint = {
             "frozen_weights": digest.hexdigest(),
             "dataset": FLAGS.dataset,

@@ -11,31 +11,38 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dsr_jax import checkpoint, extract, fcn, hosts, losses, match, sharding
+from dsr_jax import checkpoint, extract, hosts, losses, match, networks, sharding
 from experiments import steps
 
 STEPS, PAIRS, PEOPLE = 20, 5, 4  # five pairs: no number of devices here divides them
 SHAPE, PATCH = (4, 3, 16), (3, 3, 16)
-FORMS = ("identification", "signed", "ranked")
+FORMS = ("identification", "signed", "ranked", "resnet50")  # the last: signed, of a network with batch normalisation
+WIDTHS = {"vgg16": 0.03, "resnet50": 1 / 32}
 
 
 @functools.cache
-def network():
+def network(architecture="vgg16"):
     """A tiny network and its classifier; not before the processes are joined."""
-    params = fcn.init(jax.random.key(0), width=0.03)
-    return params, losses.init_head(jax.random.key(1), width=params["block5_conv3"]["bias"].size, identities=PEOPLE)
+    params = networks.init(architecture, jax.random.key(0), width=WIDTHS[architecture])
+    return params, losses.init_head(jax.random.key(1), width=networks.channels(params), identities=PEOPLE)
+
+
+def architecture(form):
+    return "resnet50" if form == "resnet50" else "vgg16"
 
 
 @functools.cache
 def training(form, over):
     """First state, frozen parameters and compiled step: block 5 and the classifier are trained."""
-    params, head = network()
-    optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(3e-2, momentum=0.9))
+    params, head = network(architecture(form))
+    rate = 3e-3 if form == "resnet50" else 3e-2  # batch normalisation, of a few positions here, magnifies rounding
+    optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(rate, momentum=0.9))
     common = {"optimiser": optimiser, "trunk": steps.Trunk(16, 5, 4, "torch"), "smoothing": 0.1, "mesh": over}
     if form == "identification":
         step = functools.partial(steps.identification_step, **common)
     else:
-        how = steps.Verification(form=form, id_weight=0.5, id_patches=form == "signed")
+        signed = form != "ranked"
+        how = steps.Verification(form="signed" if signed else form, id_weight=0.5, id_patches=signed)
         step = functools.partial(steps.reconstruction_step, verification=how, **common)
     frozen = {name: layer for name, layer in params.items() if int(name[5]) < 5}
     state = steps.init(params, head, optimiser, frozen_blocks=4)
@@ -51,7 +58,7 @@ def trained(form, over, *, count=STEPS, state=None, first=0, pairs=PAIRS):
         state = sharding.replicated(jax.tree.map(functools.partial(jnp.array, copy=True), begin), over)
     found = []
     for number in range(first, first + count):
-        batch = compared(number, pairs)
+        batch = compared(number, pairs, depth(form))
         if form == "identification":
             batch = {name: batch[f"whole_{name}"] for name in ("sizes", "identities")} | {"inputs": batch["whole"]}
         state, figures = step(state, frozen, sharding.spread(batch, over))
@@ -59,12 +66,17 @@ def trained(form, over, *, count=STEPS, state=None, first=0, pairs=PAIRS):
     return state, np.array(found)
 
 
-def compared(number, count):
+def depth(form):
+    """Channels of the frozen blocks' outputs."""
+    layer = "block4f_conv3" if form == "resnet50" else "block4_conv3"
+    return network(architecture(form))[0][layer]["kernel"].shape[3]
+
+
+def compared(number, count, depth):
     """A batch of pairs, as outputs of the frozen blocks; every patch has a whole image of its person in it."""
     rng = np.random.default_rng(number)
     people = rng.integers(0, PEOPLE, count).astype(np.int32)
     sign = np.where(np.arange(count) % 3 < 2, 1, -1).astype(np.int32)
-    depth = network()[0]["block4_conv3"]["bias"].size
     heights = rng.integers(2, PATCH[0] + 1, count)
     patch = rng.random((count, *PATCH[:2], depth)).astype(np.float32)
     for values, height in zip(patch, heights, strict=True):
@@ -103,6 +115,9 @@ def everything():
     over = sharding.mesh()
     found = {form: trained(form, over)[1] for form in FORMS}
     found |= {f"map{i}": m for i, m in enumerate(extract.maps(network()[0], images(), output_stride=16, max_buckets=2))}
+    # Sides that no number of whole cells covers: ResNet-50 maps have a cell more there than VGG-16 maps.
+    other = extract.maps(network("resnet50")[0], images(), convention="torch", output_stride=16, max_buckets=1)
+    found |= {f"resnet_map{i}": m for i, m in enumerate(other)}
     found["active_set"] = matched("active_set", identities=LABELS).upper
     found["ridge"] = matched("ridge", identities=LABELS).distance
     found["joint"] = matched("auto", dictionary="joint", boost=1.2).distance

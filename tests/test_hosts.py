@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import checkpoint, hosts, sharding
+from dsr_jax import checkpoint, extract, hosts, sharding
 from experiments import finetune, run, termination
 from tests import joined, kills
 from tests.runners import ROOT, SMALL, call, metrics_of
@@ -101,6 +101,11 @@ def test_distances_and_maps_are_those_of_one_process(results):
     }
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, atol=1e-6, err_msg=name)
+    options = {"convention": "torch", "output_stride": 16, "max_buckets": 1}
+    maps = extract.maps(joined.network("resnet50")[0], joined.images(), **options)
+    assert {one.shape[:2] for one in maps} == {(2, 2), (3, 2), (2, 3)}
+    for i, values in enumerate(maps):
+        np.testing.assert_allclose(found[f"resnet_map{i}"], values, rtol=1e-4, atol=1e-5 * values.max())
 
 
 def test_checkpoints_are_written_once_and_by_all_alike(results):

@@ -96,7 +96,7 @@ def test_the_words_looked_for_are_those_of_a_training_step():
 
 def test_on_one_device_programs_are_as_without_a_mesh():
     mesh = over(1)
-    values, batch = np.ones((2, 3, 4), np.float32), joined.compared(0, 3)
+    values, batch = np.ones((2, 3, 4), np.float32), joined.compared(0, 3, 16)
     assert sharding.entries(values, mesh).sharding == jnp.asarray(values).sharding
     assert sharding.by_rows(max, mesh, shared=1) is sharding.by_rows(max, None, shared=1) is max
     assert sharding.spread(batch, mesh) is batch and sharding.replicated(batch, mesh) is batch
@@ -126,7 +126,7 @@ def trained(form, count):
 
 @pytest.mark.parametrize("form", joined.FORMS)
 def test_parameters_end_up_the_same_on_every_device(form):
-    ends = [trained(form, count)[0].params for count in (1, 4)]
+    ends = [(state.params, state.statistics) for state in (trained(form, count)[0] for count in (1, 4))]
     for alone, shared in zip(*map(jax.tree.leaves, ends), strict=True):
         assert shared.sharding.is_fully_replicated and len(shared.addressable_shards) == 4
         np.testing.assert_allclose(shared, alone, atol=1e-5)

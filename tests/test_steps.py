@@ -79,7 +79,7 @@ def test_no_gradient_reaches_frozen_blocks():
 
     def total(params):
         sizes = jnp.asarray(values["whole_sizes"])
-        found, _, _ = steps.maps(params, values["whole"], sizes, trunk=TRUNK)
+        found, *_ = steps.maps({}, params, values["whole"], sizes, trunk=TRUNK)
         return jnp.sum(found)
 
     gradient = jax.grad(total)(PARAMS)
@@ -155,7 +155,7 @@ def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
     values = batch()
     found = {
         part: steps.maps(
-            steps.network(state, frozen()), values[part], jnp.asarray(values[f"{part}_sizes"]), trunk=TRUNK
+            state.params["network"], frozen(), values[part], jnp.asarray(values[f"{part}_sizes"]), trunk=TRUNK
         )
         for part in ("whole", "patch")
     }
@@ -213,8 +213,9 @@ def test_bfloat16_is_for_the_network_alone(form):
     later, figures = jax.jit(step)(state, frozen(), batch())
     kinds = {leaf.dtype for leaf in jax.tree.leaves((later, figures))} - {jnp.dtype(jnp.int32)}
     assert kinds == {jnp.dtype(jnp.float32)}
-    network = steps.network(state, frozen())
-    found, _, _ = steps.maps(network, batch()["whole"], jnp.asarray(batch()["whole_sizes"]), trunk=trunk)
+    found, *_ = steps.maps(
+        state.params["network"], frozen(), batch()["whole"], jnp.asarray(batch()["whole_sizes"]), trunk=trunk
+    )
     assert found.dtype == jnp.float32
     program = str(jax.make_jaxpr(step)(state, frozen(), batch()))
     assert "bf16" in program
@@ -240,7 +241,7 @@ def test_identification_counts_what_is_right():
     losses_seen = []
     for _ in range(10):
         found, sizes, _ = steps.maps(
-            steps.network(state, {}), values["inputs"], jnp.asarray(values["sizes"]), trunk=TRUNK
+            state.params["network"], {}, values["inputs"], jnp.asarray(values["sizes"]), trunk=TRUNK
         )
         guesses = np.argmax(losses.logits(state.params["head"], found, sizes), axis=1)
         state, figures = step(state, {}, values)
