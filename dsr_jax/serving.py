@@ -1,6 +1,7 @@
 """Extraction and matching in one file, for whoever serves them without this library: programs and weights.
 
-The file is a zip of two programs that `jax.export` wrote and a card. In a process that has jax and flatbuffers, and nothing of ours:
+The file is a zip of two programs that `jax.export` wrote and a card. In a process that has jax and flatbuffers, and
+nothing of ours:
 
     import json, zipfile
     from jax import export
