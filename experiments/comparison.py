@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dsr_jax import intervals, metrics, protocols, shortlist, verification, verification_intervals
 from dsr_jax.candidates import candidates
 from experiments.features import Sides
-from experiments.methods import STRETCHED, Method
+from experiments.methods import STRETCHED, Method, is_top
 from experiments.pictures import Images, some
 
 WHOLE = 0  # shots, where every gallery image is an entry of its own
@@ -187,7 +187,7 @@ class Result:
     @property
     def shortlisted(self) -> list[str]:
         """What rests on a shortlist and what on the order of pooled features, if anything does."""
-        if not any((matrix >= shortlist.BEYOND).any() for matrix in self.distances):
+        if not is_top(self.method) or not any((matrix >= shortlist.BEYOND).any() for matrix in self.distances):
             return []
         ranked, inside, right = [], 0, 0
         for trial, matrix in self._groups:

@@ -166,7 +166,7 @@ def caption() -> str:
 def champion(chosen: Iterable[str]) -> str:
     """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     names = list(chosen)
-    return next((name for name in names if name in ("dsr_multi", _top("dsr_multi"))), names[-1])
+    return next((name for name in names if name in ("dsr_multi", methods.top("dsr_multi", FLAGS.shortlist))), names[-1])
 
 
 def draws(found: selection.Selection) -> dict[int, list[protocols.Trial]]:
@@ -344,18 +344,13 @@ def _shortlisted(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]
     """The methods, with those that --shortlist is about under a name that says so."""
     if FLAGS.rerank:
         raise ValueError("shortlist and rerank exclude each other: re-ranking needs all distances, of the gallery too")
-    found = {name for name, method in chosen.items() if method.maps and name != "global_average"}
+    k, found = FLAGS.shortlist, {name for name, method in chosen.items() if method.maps and name != "global_average"}
     if not found:
         raise ValueError(f"shortlist is for DSR, one dictionary per entry, not for {', '.join(chosen)}")
     return {
-        _top(name) if name in found else name: methods.shortlisted(method, FLAGS.shortlist) if name in found else method
+        methods.top(name, k) if name in found else name: methods.shortlisted(method, k) if name in found else method
         for name, method in chosen.items()
     }
-
-
-def _top(name: str) -> str:
-    """What a method is called whose distances are those of a shortlist."""
-    return f"{name}_top{FLAGS.shortlist}"
 
 
 def _options() -> methods.Options:

@@ -14,6 +14,7 @@ ridge_single    the later ports: ridge regression, 1 x 1 blocks
 ridge_multi     the same with three scales
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -154,6 +155,22 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
         return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
 
     return Method(compare, together=True)
+
+
+def top(name: str, k: int) -> str:
+    """What a method is called that compares only the k entries of a shortlist."""
+    return f"{name}_top{k}"
+
+
+def is_top(name: str) -> bool:
+    """Whether a method is called so.
+
+    Example:
+      >>> from experiments import methods
+      >>> methods.is_top(methods.top("dsr_multi", 100)), methods.is_top("resizing")
+      (True, False)
+    """
+    return re.fullmatch(r".+_top\d+", name) is not None
 
 
 def shortlisted(method: Method, k: int) -> Method:

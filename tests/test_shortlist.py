@@ -74,9 +74,10 @@ def evaluated(people, network, workdir, *arguments):
 
 
 def test_an_evaluation_says_what_rests_on_the_list(people, network, tmp_path, capsys):
-    methods = "--methods=global_average,dsr_single"
+    methods = "--methods=resizing,global_average,dsr_single"
     assert evaluated(people, network, tmp_path / "some", methods, "--shortlist=2") == 0
     text = capsys.readouterr().out
+    assert text.count("in the lists") == 1, "of the other methods, whose distances may be large, nothing is said"
     assert "dsr_single_top2/shots1: ranks up to 2 are by this method for every probe, ranks beyond 2 by pooled" in text
     page = (tmp_path / "some" / "report" / "index.html").read_text()
     assert "dsr_single_top2" in page and "of the right answers are in the lists" in page
