@@ -53,6 +53,29 @@ def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, 
     return params
 
 
+def from_params(
+    params: Mapping[str, Mapping[str, Any]], entries: Mapping[str, tuple[str, str]], *, transposed: bool
+) -> Tensors:
+    """A network's parameters under somebody's names, float32: the inverse of `to_params`.
+
+    Args:
+      params: the nested dictionary of the network's module.
+      entries: the name of every array to the layer and leaf that it is here.
+      transposed: whether kernels are to be (out, in, height, width).
+
+    Raises:
+      ValueError: if a layer is missing, or holds NaN or infinite values.
+    """
+    lacking = [f"{layer}.{leaf}" for layer, leaf in entries.values() if leaf not in params.get(layer, {})]
+    if lacking:
+        raise ValueError(f"params lack {listed(lacking)}")
+    tensors = {}
+    for key, (layer, leaf) in entries.items():
+        x = float32(f"{layer}.{leaf}", np.asarray(params[layer][leaf]))
+        tensors[key] = np.ascontiguousarray(x.transpose(3, 2, 0, 1)) if transposed and x.ndim == 4 else x
+    return tensors
+
+
 def kernel(x: NDArray[Any], transposed: bool) -> NDArray[Any]:
     """A kernel as (height, width, in, out); other arrays as they are."""
     return x.transpose(2, 3, 1, 0) if transposed and x.ndim == 4 else x

@@ -68,6 +68,23 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
     return params
 
 
+def from_params(params: Params, *, naming: str = "torchvision") -> Tensors:
+    """The parameters of `resnet` under somebody's names, in his layout: the inverse of `to_params`.
+
+    Args:
+      params: the nested dictionary.
+      naming: one of `NAMINGS`.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import resnet, resnet50_names
+      >>> tensors = resnet50_names.from_params(resnet.init(jax.random.key(0), width=0.125))
+      >>> tensors["layer4.2.conv2.weight"].shape, tensors["layer4.2.bn2.running_var"].shape
+      ((64, 64, 3, 3), (64,))
+    """
+    return named_arrays.from_params(params, _entries(naming), transposed=naming == "torchvision")
+
+
 def naming(tensors: Collection[str]) -> str:
     """Whose names most of a file's names are: "dsr_jax" or "torchvision".
 

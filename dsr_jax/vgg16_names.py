@@ -56,6 +56,23 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     return named_arrays.to_params(tensors, layout)
 
 
+def from_params(params: fcn.Params, *, naming: str = "torchvision") -> Tensors:
+    """The parameters of `fcn` under somebody's names, in his layout: the inverse of `to_params`.
+
+    Args:
+      params: the nested dictionary.
+      naming: one of `NAMINGS`.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, vgg16_names
+      >>> tensors = vgg16_names.from_params(fcn.init(jax.random.key(0), width=0.125))
+      >>> tensors["features.0.weight"].shape, len(tensors)
+      ((8, 3, 3, 3), 26)
+    """
+    return named_arrays.from_params(params, _entries(naming), transposed=naming == "torchvision")
+
+
 def naming(tensors: Collection[str]) -> str:
     """Whose names most of a file's names are: "dsr_jax", "Keras" or "torchvision".
 

@@ -24,7 +24,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, vgg16_names
+from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, vgg16_names, whole
 
 # The network's file in the workdir of a training run.
 WORKDIR_FILE = "network.safetensors"
@@ -115,7 +115,7 @@ def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> di
     tensors, card = _read(file)
     head = {name.removeprefix("head."): x for name, x in tensors.items() if name.startswith("head.")}
     try:
-        if card is None and not head and _architecture(tensors) == "resnet50":
+        if not head and (card.architecture if card else _architecture(tensors)) == "resnet50":
             head = resnet50_names.classifier(tensors)
         found = head["bias"].size if "bias" in head else classes
         if classes is not None and found != classes:
@@ -157,27 +157,43 @@ def save(
     card: Card,
     *,
     head: Mapping[str, Any] | None = None,
+    naming: str = "dsr_jax",
 ) -> None:
     """Writes a network that `load` reads back bit for bit; the file appears complete or not at all.
+
+    With ``naming="torchvision"`` it is a state dict besides: torchvision's names, kernels as (out, in, 3, 3). In torch,
+
+        features.load_state_dict({name.removeprefix("features."): x for name, x in load_file(path).items()})
+
+    (`safetensors.torch.load_file`, for a VGG-16's `features`; a whole ResNet-50 takes the file as it is, but for the
+    classifier, with ``strict=False``). The network expects its input as the card says: of "caffe" preprocessing, BGR of
+    0 to 255 without the mean.
 
     Args:
         path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
         params: the network's nested dictionary, as `load` returns it.
         card: what the network is.
         head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
+        naming: whose names the file has, "dsr_jax" or "torchvision". There is no name for our head among torchvision's
+            for a VGG-16, whose classifier stands on dense layers.
 
     Raises:
-        ValueError: if `params` is not the network that `card` describes, or holds NaN or infinite values.
+        ValueError: for another naming, or a head where none can be named; if `params` is not the network that `card`
+            describes, or holds NaN or infinite values.
     """
     file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
     if file.suffix != ".safetensors":
         raise ValueError(f"path={str(file)!r}: weights are written as .safetensors; choose such a name.")
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
     _network(tensors, file, card)
-    tensors |= {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
-    tensors = {name: named_arrays.float32(name, x) for name, x in tensors.items()}
+    heads = {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
+    if naming == "torchvision":
+        tensors, heads = NAMES[card.architecture].from_params(params), _classifier(card.architecture, head or {})
+    elif naming != "dsr_jax":
+        raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
+    tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
     metadata = {CARD_KEY: json.dumps(dataclasses.asdict(card), allow_nan=False)}
-    _write_atomically(file, safetensors.numpy.save(tensors, metadata=metadata))
+    whole.write(file, safetensors.numpy.save(tensors, metadata=metadata))
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
@@ -213,6 +229,17 @@ def _network(tensors: named_arrays.Tensors, file: Path, card: Card | None = None
         return NAMES[architecture].to_params(tensors, width=card.width if card else None)
     except ValueError as error:
         raise ValueError(f"weights file {str(file)!r}: {error}") from error
+
+
+def _classifier(architecture: str, head: Mapping[str, Any]) -> named_arrays.Tensors:
+    """The head as torchvision's classifier."""
+    if not head:
+        return {}
+    if architecture == "vgg16" or set(head) != {"kernel", "bias"}:
+        raise ValueError(
+            f"torchvision has no names for a head of {', '.join(sorted(head))} on {architecture}: save without it"
+        )
+    return {"fc.weight": np.ascontiguousarray(np.asarray(head["kernel"]).T), "fc.bias": np.asarray(head["bias"])}
 
 
 def _architecture(tensors: named_arrays.Tensors) -> str:
@@ -268,18 +295,3 @@ def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:
 def _without_prefix(tensors: named_arrays.Tensors) -> named_arrays.Tensors:
     """The same under the names that they had before torch's data-parallel wrapper put `module.` in front."""
     return {name.removeprefix("module."): x for name, x in tensors.items()}
-
-
-def _write_atomically(file: Path, content: bytes) -> None:
-    """Writes a temporary file beside `file` and moves it there, so that nobody ever sees half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

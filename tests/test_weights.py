@@ -123,6 +123,33 @@ def test_ours_comes_back_bit_for_bit(tmp_path, width):
     assert_same(weights.load_head(tmp_path / "deep" / "ours.safetensors"), head)
 
 
+@pytest.mark.parametrize("architecture", ["vgg16", "resnet50"])
+def test_ours_under_torchvisions_names_is_a_state_dict_and_comes_back(tmp_path, tiny, architecture):
+    resnet_drawn = resnet.init(jax.random.key(0), width=1 / 16)
+    params, width = (tiny, TINY) if architecture == "vgg16" else (resnet_drawn, 1 / 16)
+    head = {} if architecture == "vgg16" else {"kernel": np.ones((128, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    card, path = weights.Card(architecture=architecture, width=width, output_stride=16), tmp_path / "theirs.safetensors"
+    weights.save(path, params, card, head=head, naming="torchvision")
+    assert_same(weights.load(path), params)
+    assert weights.read_card(path) == card, "preprocessing is the network's, not torchvision's"
+    assert_same(weights.load_head(path), head)
+    names = set(safetensors.numpy.load_file(path))
+    published = resnet50_torch.arrays(stem=4, classes=3) if architecture == "resnet50" else vgg16_torch.INDICES
+    if architecture == "resnet50":
+        assert names == {name for name in published if not name.endswith("num_batches_tracked")}
+    else:
+        assert names == {f"features.{index}.{leaf}" for index in published for leaf in ("weight", "bias")}
+
+
+def test_what_torchvision_has_no_name_for_is_refused(tmp_path, tiny):
+    card, head = weights.Card(width=TINY), {"kernel": np.ones((8, 3), np.float32), "bias": np.zeros(3, np.float32)}
+    with pytest.raises(ValueError, match="no names for a head of bias, kernel on vgg16: save without it"):
+        weights.save(tmp_path / "a.safetensors", tiny, card, head=head, naming="torchvision")
+    with pytest.raises(ValueError, match="naming must be 'dsr_jax' or 'torchvision', got 'Keras'"):
+        weights.save(tmp_path / "a.safetensors", tiny, card, naming="Keras")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_workdir_means_its_network(tmp_path, tiny):
     weights.save(tmp_path, tiny, weights.Card(width=TINY))
     assert_same(weights.load(tmp_path), tiny)

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from dsr_jax import torch_file, weights
+from dsr_jax import fcn, torch_file, weights
 
 from ..reference import vgg16_torch
 
@@ -136,3 +137,21 @@ def test_safetensors_written_by_torch(tmp_path):
     safetensors_torch.save_file({name: x.contiguous() for name, x in state.items()}, tmp_path / "vgg16.safetensors")
     assert_loads_as(tmp_path / "vgg16.safetensors", state)
     assert jax.tree.leaves(weights.load(tmp_path / "vgg16.safetensors"))[0].dtype == np.float32
+
+
+def test_ours_goes_back_into_torchvisions_network(tmp_path):
+    """The trained network in torch computes the same maps."""
+    params = fcn.init(jax.random.key(0), width=1 / 64)
+    params = jax.tree.map(lambda x: x + 0.01, params)  # no bias is zero
+    path = tmp_path / "theirs.safetensors"
+    weights.save(path, params, weights.Card(width=1 / 64), naming="torchvision")
+    features = published().features
+    features.load_state_dict({name.removeprefix("features."): x for name, x in load_file(path).items()})
+    images = np.random.default_rng(0).standard_normal((2, 96, 64, 3)).astype(np.float32)
+    with torch.no_grad():
+        theirs = features(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    ours = np.asarray(fcn.apply(params, jax.numpy.asarray(images))[0])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+    torch.save(features.state_dict(), tmp_path / "again.pth")  # what torchvision's users keep
+    again = {f"features.{name}": x for name, x in torch.load(tmp_path / "again.pth").items()}
+    assert_loads_as(path, again)
