@@ -78,8 +78,30 @@ def maps(
                 _run(network, placed, [(i, images[i]) for i in part], bucket, places, found)
                 bar.update(len(part))
             if hosts.count() > 1:
-                _exchange(found, members, [tuple(s // output_stride for s in shapes[i]) for i in members], params)
+                sizes = [networks.map_size(params, shapes[i], output_stride=output_stride) for i in members]
+                _exchange(found, members, sizes, networks.channels(params))
     return found
+
+
+def padded(
+    params: fcn.Params, images: jax.Array, sizes: jax.Array, *, output_stride: int, convention: str, dtype: Any
+) -> tuple[jax.Array, jax.Array]:
+    """The maps of images that are padded to one shape, for `jax.jit`; `maps` does the padding and the batches.
+
+    Args:
+      params: as for `maps`, like all that follows.
+      images: (B, H, W, 3) uint8, anything beyond each image's size.
+      sizes: (B, 2) true heights and widths.
+      output_stride: 32 or 16.
+      convention: input convention of the weights.
+      dtype: type of the computation.
+
+    Returns:
+      maps: (B, h, w, d), zero beyond each map's size.
+      map_sizes: (B, 2).
+    """
+    values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
+    return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
 
 
 def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
@@ -113,11 +135,8 @@ def _places(images: int, batch_size: int, devices: int) -> int:
     return batch_size if devices == 1 else devices * min(batch_size, max(1, -(-images // devices)))
 
 
-def _exchange(
-    found: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, ...]], params: fcn.Params
-) -> None:
+def _exchange(found: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, int]], depth: int) -> None:
     """Puts the maps of ``members``, whose heights and widths all processes know, into ``found`` of every process."""
-    depth = int(params["block5_conv3"]["bias"].size)
     own = members[hosts.part(len(members))]
     tallest = max(height * width for height, width in sizes)
     columns = np.zeros((tallest * depth, len(own)), np.float32)
@@ -180,7 +199,6 @@ def _apply(
     mesh: Mesh,
 ) -> tuple[jax.Array, jax.Array]:
     def network(images: jax.Array, sizes: jax.Array, params: fcn.Params) -> tuple[jax.Array, jax.Array]:
-        values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
-        return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+        return padded(params, images, sizes, output_stride=output_stride, convention=convention, dtype=dtype)
 
     return sharding.by_rows(network, mesh, shared=2)(images, sizes, params)

@@ -17,6 +17,8 @@ from dsr_jax.fcn import Params
 FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # each one's first layer says which it is
 LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
 INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
+# What an optimiser may move, and running statistics, of which a VGG-16 has none.
+split, join = resnet.split, resnet.join
 
 
 def architecture(params: Params) -> str:
@@ -121,6 +123,20 @@ def train(
     if architecture(params) == "vgg16":
         return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
     return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
+
+
+def map_size(params: Params, size: tuple[int, int], *, output_stride: int) -> tuple[int, int]:
+    """Height and width of the map of an image: of a VGG-16 in whole cells, of a ResNet-50 in begun ones.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks
+      >>> networks.map_size(fcn.init(jax.random.key(0), width=0.125), (97, 64), output_stride=32)
+      (3, 2)
+    """
+    rounded = -1 if architecture(params) == "resnet50" else 1
+    height, width = (rounded * (rounded * side // output_stride) for side in size)
+    return height, width
 
 
 def last_stride(output_stride: int) -> int:
