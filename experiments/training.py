@@ -45,7 +45,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("images_per_identity", 4, "Of a batch, with --sampling=balanced.", lower_bound=1)
 flags.DEFINE_integer(
-    "image_memory", 1000, "Megabytes of decoded images held; others are decoded at each use.", lower_bound=0
+    "image_memory",
+    1000,
+    "Megabytes of decoded images held; others are decoded at each use. As many again of what frozen blocks make of the "
+    "pictures of --validate_every.",
+    lower_bound=0,
 )
 
 
@@ -110,7 +114,8 @@ class Start:
         """How the networks of this run are validated, if the flags say that they are."""
         if not FLAGS.validate_every:
             return None
-        return Validation(self.size, convention=self.card.preprocessing, output_stride=self.trunk.output_stride)
+        how: dict[str, Any] = {"convention": self.card.preprocessing, "output_stride": self.trunk.output_stride}
+        return Validation(self.size, frozen_blocks=FLAGS.frozen_blocks, **how)
 
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""

@@ -64,6 +64,19 @@ def test_the_numbers_are_those_of_an_evaluation_of_the_network_that_is_kept(vali
     assert found["validation_rank1"] == pytest.approx(again["dsr_single/shots1/rank1"])
 
 
+def test_frozen_blocks_run_once_and_change_no_figure(people, tmp_path, monkeypatch):
+    """The same validations, with what frozen blocks make of the pictures kept and without room for it."""
+    prefixes, made = [], validation.prefix.Prefix
+    monkeypatch.setattr(
+        validation.prefix, "Prefix", lambda *given, **limit: prefixes.append(made(*given, **limit)) or prefixes[-1]
+    )
+    arguments = ("--validate_every=2", "--frozen_blocks=4")
+    for name, own in (("kept", ()), ("again", ("--image_memory=0",))):
+        trained(people, tmp_path / name, *arguments, *own)
+    assert prefixes[0].blocks == 4 and prefixes[0].batches > 0 and prefixes[1].batches == 0
+    assert kills.differences(tmp_path / "kept", tmp_path / "again") == []
+
+
 def given(monkeypatch, values):
     """Validations that come to these mAPs, in order of the steps."""
 
