@@ -70,7 +70,7 @@ def maps(
     options = {"output_stride": output_stride, "convention": convention, "dtype": np.dtype(dtype).name}
     network = functools.partial(_apply, **options, mesh=over)
     if prefix is not None:
-        prefix.begin(params)
+        prefix.begin(params, (options, over))
         network = functools.partial(_in_two, network, prefix)
     placed = sharding.replicated(params, over)
     found: list[np.ndarray] = [np.empty(0)] * len(shapes)

@@ -17,8 +17,9 @@ Outputs = tuple[Any, Any]  # of a padded batch: activations and their true sizes
 class Prefix:
     """Outputs of blocks 1 to ``blocks`` for the batches of `extract.maps`; give the same one to every call.
 
-    A batch is known by its pixels, and what is kept is forgotten when the parameters of these blocks are others: the
-    maps are those of an extraction without it, to rounding (the two halves of the network are compiled by themselves).
+    A batch is known by its pixels, and what is kept is forgotten when the parameters of these blocks are others, or are
+    run in another way: the maps are those of an extraction without it, to rounding (the two halves of the network are
+    compiled by themselves).
 
     Args:
       blocks: how many of the network's first blocks stay as they are, 1 to 4.
@@ -48,19 +49,21 @@ class Prefix:
         self._limit, self._used = limit, 0
         self._kept: dict[bytes, Outputs] = {}
         self._of: list[Any] = []
+        self._how: Any = None
 
     @property
     def batches(self) -> int:
         """How many batches are kept."""
         return len(self._kept)
 
-    def begin(self, params: dict[str, dict[str, Any]]) -> None:
-        """Says with which parameters the coming batches are run; what others made of theirs is forgotten."""
+    def begin(self, params: dict[str, dict[str, Any]], how: Any) -> None:
+        """Says with which parameters, and how, the coming batches are run; what others made of theirs is forgotten."""
         frozen = {name: layer for name, layer in params.items() if int(name[5]) <= self.blocks}
         leaves = jax.tree.leaves(frozen)
+        # By identity: comparing their numbers would take as long as a batch.
         same = len(leaves) == len(self._of) and all(a is b for a, b in zip(leaves, self._of, strict=True))
-        if not same:  # by identity: comparing their numbers would take as long as a batch
-            self._of, self._kept, self._used = leaves, {}, 0
+        if not same or how != self._how:
+            self._of, self._how, self._kept, self._used = leaves, how, {}, 0
 
     def of(self, images: np.ndarray, sizes: np.ndarray, run: Callable[[], Outputs]) -> Outputs:
         """The outputs for a padded batch, kept or made by ``run``."""

@@ -137,6 +137,9 @@ def test_first_blocks_run_once_and_again_only_for_others(monkeypatch):
     assert ran_for(params(), images) == last
     assert ran_for(without(params(), 2), images) == both, "other frozen blocks"
     assert kept.batches == 1
+    before = extract.maps(params(), images, output_stride=STRIDE, convention="torch")
+    after = extract.maps(params(), images, output_stride=STRIDE, convention="torch", prefix=kept)
+    assert relative(after[0], before[0]) <= 1e-5, "another convention"
 
 
 def test_no_more_is_kept_than_the_limit():
