@@ -115,7 +115,7 @@ def test_maps_are_the_same_with_first_blocks_kept(architecture, devices):
 def test_first_blocks_run_once_and_again_only_for_others(monkeypatch):
     ran, apply = [], extract._apply
 
-    def noted(*arguments, blocks, **options):
+    def noted(*arguments, blocks=(1, 5), **options):
         ran.append(blocks)
         return apply(*arguments, blocks=blocks, **options)
 
