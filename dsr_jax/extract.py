@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from dsr_jax import fcn, hosts, networks, sharding
+from dsr_jax.prefix import Prefix
 
 Shape = tuple[int, int]
 
@@ -30,6 +31,7 @@ def maps(
     dtype: Any = np.float32,
     progress: str = "",
     mesh: Mesh | None = None,
+    prefix: Prefix | None = None,
 ) -> list[np.ndarray]:
     """The spatial feature map of every image (Sec. 3.1).
 
@@ -46,6 +48,7 @@ def maps(
       dtype: type of the computation, float32 or bfloat16.
       progress: what the progress bar says; empty: no bar.
       mesh: devices of this process that share out a batch; default: all of them.
+      prefix: what the first blocks made of these images when they were last extracted, where the blocks are the same.
 
     Returns:
       One (h, w, d) float32 array per image, in order.
@@ -66,6 +69,9 @@ def maps(
     over = sharding.own_mesh() if mesh is None else mesh
     options = {"output_stride": output_stride, "convention": convention, "dtype": np.dtype(dtype).name}
     network = functools.partial(_apply, **options, mesh=over)
+    if prefix is not None:
+        prefix.begin(params, (options, over))
+        network = functools.partial(_in_two, network, prefix)
     placed = sharding.replicated(params, over)
     found: list[np.ndarray] = [np.empty(0)] * len(shapes)
     with tqdm(total=len(shapes), desc=progress, unit="image", disable=not progress) as bar:
@@ -84,24 +90,33 @@ def maps(
 
 
 def padded(
-    params: fcn.Params, images: jax.Array, sizes: jax.Array, *, output_stride: int, convention: str, dtype: Any
+    params: fcn.Params,
+    images: jax.Array,
+    sizes: jax.Array,
+    *,
+    output_stride: int,
+    convention: str,
+    dtype: Any,
+    blocks: tuple[int, int] = (1, 5),
 ) -> tuple[jax.Array, jax.Array]:
     """The maps of images that are padded to one shape, for `jax.jit`; `maps` does the padding and the batches.
 
     Args:
       params: as for `maps`, like all that follows.
-      images: (B, H, W, 3) uint8, anything beyond each image's size.
+      images: (B, H, W, 3) uint8, anything beyond each image's size; with ``blocks=(k, ...)``, k > 1, the output of
+        block k - 1 instead, zero there.
       sizes: (B, 2) true heights and widths.
       output_stride: 32 or 16.
       convention: input convention of the weights.
       dtype: type of the computation.
+      blocks: first and last block to run.
 
     Returns:
       maps: (B, h, w, d), zero beyond each map's size.
       map_sizes: (B, 2).
     """
-    values = fcn.zero_outside(fcn.preprocess(images, convention), sizes)
-    return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype)
+    values = fcn.zero_outside(fcn.preprocess(images, convention), sizes) if blocks[0] == 1 else images
+    return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype, blocks=blocks)
 
 
 def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
@@ -187,7 +202,19 @@ def _run(
         found[position] = batch[row, :height, :width].astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames=("output_stride", "convention", "dtype", "mesh"))
+def _in_two(
+    network: Callable[..., tuple[jax.Array, jax.Array]],
+    prefix: Prefix,
+    params: fcn.Params,
+    images: np.ndarray,
+    sizes: np.ndarray,
+) -> tuple[jax.Array, jax.Array]:
+    """The maps of a padded batch, of which the first blocks' part may be there already."""
+    outputs = prefix.of(images, sizes, lambda: network(params, images, sizes, blocks=(1, prefix.blocks)))
+    return network(params, *outputs, blocks=(prefix.blocks + 1, 5))
+
+
+@functools.partial(jax.jit, static_argnames=("output_stride", "convention", "dtype", "mesh", "blocks"))
 def _apply(
     params: fcn.Params,
     images: jax.Array,
@@ -197,8 +224,11 @@ def _apply(
     convention: str,
     dtype: str,
     mesh: Mesh,
+    blocks: tuple[int, int] = (1, 5),
 ) -> tuple[jax.Array, jax.Array]:
+    how: dict[str, Any] = {"output_stride": output_stride, "convention": convention, "dtype": dtype, "blocks": blocks}
+
     def network(images: jax.Array, sizes: jax.Array, params: fcn.Params) -> tuple[jax.Array, jax.Array]:
-        return padded(params, images, sizes, output_stride=output_stride, convention=convention, dtype=dtype)
+        return padded(params, images, sizes, **how)
 
     return sharding.by_rows(network, mesh, shared=2)(images, sizes, params)

@@ -65,6 +65,13 @@ def from_params(
 
     Raises:
       ValueError: if a layer is missing, or holds NaN or infinite values.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import named_arrays
+      >>> params = {"conv": {"kernel": np.ones((3, 3, 8, 2))}}
+      >>> named_arrays.from_params(params, {"0.weight": ("conv", "kernel")}, transposed=True)["0.weight"].shape
+      (2, 8, 3, 3)
     """
     lacking = [f"{layer}.{leaf}" for layer, leaf in entries.values() if leaf not in params.get(layer, {})]
     if lacking:

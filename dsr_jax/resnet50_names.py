@@ -53,7 +53,7 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
     name = naming(tensors)
     width = width or _width(tensors, name)
     kernels = resnet.shapes(width)
-    entries = _entries(name)
+    entries = layers(name)
     shapes = {
         key: kernels[layer] if leaf == "kernel" else (kernels[layer.replace("norm", "conv")][3],)
         for key, (layer, leaf) in entries.items()
@@ -68,23 +68,6 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
     return params
 
 
-def from_params(params: Params, *, naming: str = "torchvision") -> Tensors:
-    """The parameters of `resnet` under somebody's names, in his layout: the inverse of `to_params`.
-
-    Args:
-      params: the nested dictionary.
-      naming: one of `NAMINGS`.
-
-    Example:
-      >>> import jax
-      >>> from dsr_jax import resnet, resnet50_names
-      >>> tensors = resnet50_names.from_params(resnet.init(jax.random.key(0), width=0.125))
-      >>> tensors["layer4.2.conv2.weight"].shape, tensors["layer4.2.bn2.running_var"].shape
-      ((64, 64, 3, 3), (64,))
-    """
-    return named_arrays.from_params(params, _entries(naming), transposed=naming == "torchvision")
-
-
 def naming(tensors: Collection[str]) -> str:
     """Whose names most of a file's names are: "dsr_jax" or "torchvision".
 
@@ -93,12 +76,12 @@ def naming(tensors: Collection[str]) -> str:
       >>> resnet50_names.naming(["layer1.0.conv1.weight"])
       'torchvision'
     """
-    return max(NAMINGS, key=lambda name: len(_entries(name).keys() & set(tensors)))
+    return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
 
 
 def known(tensors: Collection[str]) -> int:
     """How many of a file's names are of this network."""
-    return len(_entries(naming(tensors)).keys() & set(tensors))
+    return len(layers(naming(tensors)).keys() & set(tensors))
 
 
 def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -131,8 +114,14 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
     return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}
 
 
-def _entries(naming: str) -> dict[str, tuple[str, str]]:
-    """A file's names of all arrays, each with the layer and leaf that it is."""
+def layers(naming: str) -> dict[str, tuple[str, str]]:
+    """A file's names of all arrays, each with the layer and leaf that it is.
+
+    Example:
+      >>> from dsr_jax import resnet50_names
+      >>> resnet50_names.layers("torchvision")["layer4.2.bn2.running_var"]
+      ('block5c_norm2', 'var')
+    """
     entries = {}
     for name in resnet.shapes():
         norm = resnet.norm(name)

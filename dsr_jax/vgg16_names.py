@@ -44,7 +44,7 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
         missing: features.0.weight, ...
     """
     name = naming(tensors)
-    entries = _entries(name)
+    entries = layers(name)
     width = width or _width(tensors, entries, name)
     layout = named_arrays.Layout(
         f"VGG-16 of width {width:g} in {name} names",
@@ -56,23 +56,6 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     return named_arrays.to_params(tensors, layout)
 
 
-def from_params(params: fcn.Params, *, naming: str = "torchvision") -> Tensors:
-    """The parameters of `fcn` under somebody's names, in his layout: the inverse of `to_params`.
-
-    Args:
-      params: the nested dictionary.
-      naming: one of `NAMINGS`.
-
-    Example:
-      >>> import jax
-      >>> from dsr_jax import fcn, vgg16_names
-      >>> tensors = vgg16_names.from_params(fcn.init(jax.random.key(0), width=0.125))
-      >>> tensors["features.0.weight"].shape, len(tensors)
-      ((8, 3, 3, 3), 26)
-    """
-    return named_arrays.from_params(params, _entries(naming), transposed=naming == "torchvision")
-
-
 def naming(tensors: Collection[str]) -> str:
     """Whose names most of a file's names are: "dsr_jax", "Keras" or "torchvision".
 
@@ -81,16 +64,22 @@ def naming(tensors: Collection[str]) -> str:
       >>> vgg16_names.naming(["features.0.weight", "features.0.bias"])
       'torchvision'
     """
-    return max(NAMINGS, key=lambda name: len(_entries(name).keys() & set(tensors)))
+    return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
 
 
 def known(tensors: Collection[str]) -> int:
     """How many of a file's names are of this network."""
-    return len(_entries(naming(tensors)).keys() & set(tensors))
+    return len(layers(naming(tensors)).keys() & set(tensors))
 
 
-def _entries(naming: str) -> dict[str, tuple[str, str]]:
-    """A file's names of all 26 arrays, each with the layer and leaf that it is."""
+def layers(naming: str) -> dict[str, tuple[str, str]]:
+    """A file's names of all 26 arrays, each with the layer and leaf that it is.
+
+    Example:
+      >>> from dsr_jax import vgg16_names
+      >>> vgg16_names.layers("torchvision")["features.28.bias"]
+      ('block5_conv3', 'bias')
+    """
     entries, index = {}, 0
     for block, count in enumerate(fcn.CONVOLUTIONS, start=1):
         for number in range(1, count + 1):

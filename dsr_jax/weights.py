@@ -10,6 +10,7 @@ derived.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import zipfile
@@ -24,7 +25,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, vgg16_names, whole
+from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, torch_pickle, vgg16_names, whole
 
 # The network's file in the workdir of a training run.
 WORKDIR_FILE = "network.safetensors"
@@ -44,6 +45,8 @@ class Card:
         output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
         preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted) or "torch" (RGB, 0-1, standardised).
         extra: anything else that JSON can hold, such as the training configuration and scores.
+        sha256: checksum of the network's numbers (`digest`), which `load` compares; `None` if the file does not say.
+            `save` fills it in; cards are compared without it.
 
     Example:
         >>> Card(width=0.25, output_stride=16).preprocessing
@@ -55,6 +58,7 @@ class Card:
     output_stride: int | None = None
     preprocessing: str = "caffe"
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    sha256: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Refuses what no network of ours could mean."""
@@ -165,12 +169,13 @@ def save(
 
         features.load_state_dict({name.removeprefix("features."): x for name, x in load_file(path).items()})
 
-    (`safetensors.torch.load_file`, for a VGG-16's `features`; a whole ResNet-50 takes the file as it is, but for the
-    classifier, with ``strict=False``). The network expects its input as the card says: of "caffe" preprocessing, BGR of
-    0 to 255 without the mean.
+    (`safetensors.torch.load_file`, or `torch.load` of a `.pth` file, for a VGG-16's `features`; a whole ResNet-50 takes
+    the file as it is, but for the classifier, with ``strict=False``). The network expects input as the card says: of
+    "caffe" preprocessing, BGR of 0 to 255 without the mean. No torch is needed to write either.
 
     Args:
-        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
+        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written. With torchvision's naming
+            also a `.pth` file; its card is then beside it as `NAME.pth.json`, where `load` and `read_card` look for it.
         params: the network's nested dictionary, as `load` returns it.
         card: what the network is.
         head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
@@ -182,18 +187,47 @@ def save(
             describes, or holds NaN or infinite values.
     """
     file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
-    if file.suffix != ".safetensors":
-        raise ValueError(f"path={str(file)!r}: weights are written as .safetensors; choose such a name.")
+    if file.suffix != ".safetensors" and (file.suffix, naming) != (".pth", "torchvision"):
+        raise ValueError(
+            f"path={str(file)!r}: weights are written as .safetensors, or as .pth with naming='torchvision'; choose "
+            "such a name."
+        )
+    card = dataclasses.replace(card, sha256=digest(params))
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
     _network(tensors, file, card)
     heads = {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
     if naming == "torchvision":
-        tensors, heads = NAMES[card.architecture].from_params(params), _classifier(card.architecture, head or {})
+        names = NAMES[card.architecture].layers("torchvision")
+        tensors = named_arrays.from_params(params, names, transposed=True)
+        heads = _classifier(card.architecture, head or {})
     elif naming != "dsr_jax":
         raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
     tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
-    metadata = {CARD_KEY: json.dumps(dataclasses.asdict(card), allow_nan=False)}
-    whole.write(file, safetensors.numpy.save(tensors, metadata=metadata))
+    note = json.dumps(dataclasses.asdict(card), allow_nan=False)
+    if file.suffix == ".pth":
+        # The card last: one that is left of an older file is not that of these numbers, which `load` notices.
+        whole.write(file, torch_pickle.content(tensors))
+        whole.write(_beside(file), note.encode())
+    else:
+        whole.write(file, safetensors.numpy.save(tensors, metadata={CARD_KEY: note}))
+
+
+def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
+    """SHA-256 of a network's numbers, whatever file they are kept in and under whatever names.
+
+    Example:
+        >>> import jax
+        >>> from dsr_jax import fcn, weights
+        >>> first, second = (fcn.init(jax.random.key(seed), width=0.125) for seed in (0, 1))
+        >>> weights.digest(first) == weights.digest(second)
+        False
+    """
+    found = hashlib.sha256()
+    for layer in sorted(params):
+        for leaf in sorted(params[layer]):
+            x = np.ascontiguousarray(params[layer][leaf], "<f4")
+            found.update(f"{layer}.{leaf} {x.shape}".encode() + x.tobytes())
+    return found.hexdigest()
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
@@ -226,7 +260,13 @@ def _network(tensors: named_arrays.Tensors, file: Path, card: Card | None = None
     """The file's arrays as the network that its card, or else its names, say; or an error that names the file."""
     try:
         architecture = card.architecture if card else _architecture(tensors)
-        return NAMES[architecture].to_params(tensors, width=card.width if card else None)
+        params: fcn.Params = NAMES[architecture].to_params(tensors, width=card.width if card else None)
+        if card and card.sha256 not in (None, digest(params)):
+            raise ValueError(
+                "its numbers are not those that its card was written for (sha256): the file is damaged, or the card "
+                "beside it is of another one"
+            )
+        return params
     except ValueError as error:
         raise ValueError(f"weights file {str(file)!r}: {error}") from error
 
@@ -272,7 +312,8 @@ def _read(file: Path) -> tuple[named_arrays.Tensors, Card | None]:
                     tensors = {name: archive.get_tensor(name) for name in archive.keys()}
                     return _without_prefix(tensors), _parse_card(archive.metadata())
             case ".pth" | ".pt":
-                return _without_prefix(torch_file.read_state_dict(file)), None
+                note = {CARD_KEY: _beside(file).read_text()} if _beside(file).is_file() else None
+                return _without_prefix(torch_file.read_state_dict(file)), _parse_card(note)
     except (
         ValueError,
         TypeError,
@@ -284,6 +325,11 @@ def _read(file: Path) -> tuple[named_arrays.Tensors, Card | None]:
     ) as error:
         raise ValueError(f"weights file {str(file)!r} cannot be read as {file.suffix}: {error}") from error
     raise ValueError(f"weights file {str(file)!r}: its name must end in .npz, .safetensors, .pth or .pt.")
+
+
+def _beside(file: Path) -> Path:
+    """Where the card of a `.pth` file is, which has no place for it."""
+    return file.with_name(f"{file.name}.json")
 
 
 def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:

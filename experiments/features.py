@@ -13,24 +13,26 @@ import numpy as np
 from data import views
 from dsr_jax import extract, fcn
 from dsr_jax.baselines import amc, swm
+from dsr_jax.prefix import Prefix
 from experiments.pictures import Images, fit_gallery, some
 
 WINDOWS_AT_ONCE = 32  # images of one batch where many are of one size
 
 
 class Network(NamedTuple):
-    """A network and how it wants its images."""
+    """A network and how it wants its images; ``prefix`` keeps what its first blocks make of them."""
 
     params: fcn.Params
     convention: str
     output_stride: int
     size: tuple[int, int]
     dtype: str = "float32"
+    prefix: Prefix | None = None
 
     def maps(self, pictures: Sequence[np.ndarray], *, progress: str = "", **options: Any) -> list[np.ndarray]:
         """The (h, w, d) map of every picture."""
-        how = {"convention": self.convention, "output_stride": self.output_stride, "dtype": self.dtype}
-        return extract.maps(self.params, pictures, progress=progress, **how, **options)  # type: ignore[arg-type]
+        how: dict[str, Any] = {"convention": self.convention, "output_stride": self.output_stride, "dtype": self.dtype}
+        return extract.maps(self.params, pictures, progress=progress, prefix=self.prefix, **how, **options)
 
 
 class Sides(Protocol):

@@ -157,7 +157,7 @@ def one_seed() -> None:
         before = before.after(pretrain.train(workdir, before)[0])
     state, history = tune(workdir, before, how)
     after = before.after(state)
-    training.finish(workdir, after, phase="reconstruction")
+    training.finish(workdir, after, phase="reconstruction", scores=history.metrics())
     figures = {"steps": int(state.step), "identities": before.identities, **history.metrics()}
     if FLAGS.evaluate:
         networks = {"before": before, "after": after}

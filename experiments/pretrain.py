@@ -80,7 +80,7 @@ def one_seed() -> None:
     validation.refuse()
     start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
     state, history = train(workdir, start)
-    training.finish(workdir, start.after(state), phase="identification")
+    training.finish(workdir, start.after(state), phase="identification", scores=history.metrics())
     workdir.write_metrics({"steps": int(state.step), "identities": start.identities, **history.metrics()})
 
 

@@ -3,7 +3,8 @@
 import copy
 import functools
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import data
 from data import decoded, views
 from dsr_jax import fcn, hosts, losses, networks, sharding, weights
 from experiments import batches, frozen, own_size, settings, steps
-from experiments.run import Workdir
+from experiments.run import FREE_FLAGS, Workdir
 from experiments.validation import Validation
 
 FLAGS = flags.FLAGS
@@ -52,7 +53,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("images_per_identity", 4, "Of a batch, with --sampling=balanced.", lower_bound=1)
 flags.DEFINE_integer(
-    "image_memory", 1000, "Megabytes of decoded images held; others are decoded at each use.", lower_bound=0
+    "image_memory",
+    1000,
+    "Megabytes of decoded images held; others are decoded at each use. As many again of what frozen blocks make of the "
+    "pictures of --validate_every.",
+    lower_bound=0,
 )
 
 
@@ -117,7 +122,8 @@ class Start:
         """How the networks of this run are validated, if the flags say that they are."""
         if not FLAGS.validate_every:
             return None
-        return Validation(self.size, convention=self.card.preprocessing, output_stride=self.trunk.output_stride)
+        how: dict[str, Any] = {"convention": self.card.preprocessing, "output_stride": self.trunk.output_stride}
+        return Validation(self.size, frozen_blocks=FLAGS.frozen_blocks, **how)
 
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""
@@ -217,14 +223,19 @@ def _check_size(size: tuple[int, int], stride: int) -> None:
         )
 
 
-def finish(workdir: Workdir, start: Start, *, phase: str) -> None:
-    """Writes the trained network (with its head and card) into the workdir."""
+def finish(workdir: Workdir, start: Start, *, phase: str, scores: Mapping[str, Any]) -> None:
+    """Writes the trained network (with its head, and a card that says how it was trained) into the workdir.
+
+    Flags that change no result are not on the card: the same training gives the same file.
+    """
+    defined = {name: value for name, value in workdir.flags.items() if name not in FREE_FLAGS}
+    trained = json.loads(json.dumps({"flags": defined, "scores": dict(scores)}, default=str))
     card = weights.Card(
         architecture=start.card.architecture,
         width=start.card.width,
         output_stride=start.trunk.output_stride,
         preprocessing=start.card.preprocessing,
-        extra={"phase": phase, "dataset": FLAGS.dataset, "size": list(start.size), "seed": FLAGS.seed},
+        extra={"phase": phase, "dataset": FLAGS.dataset, "size": list(start.size), "seed": FLAGS.seed, **trained},
     )
     if hosts.first():
         weights.save(workdir.path / weights.WORKDIR_FILE, start.params, card, head=start.head)

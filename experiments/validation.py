@@ -2,7 +2,8 @@
 
 Every so many steps the network searches as `evaluate --subset=heldout --methods=dsr_single` does, with the same crops
 and a few single-shot gallery draws. The network with the highest mAP is the one that training gives; training stops
-early when it has not been beaten `--patience` times in a row.
+early when it has not been beaten `--patience` times in a row. What frozen blocks make of the pictures is kept from one
+validation to the next.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from dsr_jax import fcn, report
+from data import decoded
+from dsr_jax import fcn, prefix, report
 from experiments import comparison, features, methods, selection, settings
 
 FLAGS = flags.FLAGS
@@ -88,14 +90,17 @@ class Validation:
       size: height and width of whole images.
       convention: input convention of the weights.
       output_stride: of the network.
+      frozen_blocks: the first blocks that are the same in every network that is validated.
 
     Raises:
       ValueError: if there are no held-out identities, or they cannot be told apart by their cameras.
     """
 
-    def __init__(self, size: tuple[int, int], *, convention: str, output_stride: int):
+    def __init__(self, size: tuple[int, int], *, convention: str, output_stride: int, frozen_blocks: int = 0):
         """Reads the pictures."""
-        self._how = {"convention": convention, "output_stride": output_stride, "size": size, "dtype": FLAGS.compute}
+        self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
+        kept = prefix.Prefix(frozen_blocks, limit=FLAGS.image_memory * decoded.MEGABYTE) if frozen_blocks else None
+        self._how |= {"dtype": FLAGS.compute, "prefix": kept}
         self._found = selection.Selection(size, subset="heldout")
         protocol = comparison.Protocol(1, TRIALS, selection.camera_rule(), FLAGS.seed)
         self._trials = comparison.draws(self._found.probes, self._found.gallery, protocol)

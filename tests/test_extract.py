@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn, sharding
+from dsr_jax import extract, fcn, networks, prefix, resnet, sharding
 
 from . import oracles
 from .test_fcn import params, relative
@@ -87,3 +87,66 @@ def test_errors_name_the_image():
         extract.maps(params(), [np.zeros((32, 32), np.uint8)])
     with pytest.raises(ValueError, match=r"images\[0\] must be uint8.*float64"):  # 0 to 1 would be cut to 0
         extract.maps(params(), [np.full((32, 32, 3), 0.5)])
+
+
+# First blocks kept
+
+
+def without(params, block):
+    """Other numbers in one block."""
+    return {name: jax.tree.map(lambda x: 1.5 * x, v) if int(name[5]) == block else v for name, v in params.items()}
+
+
+@pytest.mark.parametrize("architecture", ["vgg16", "resnet50"])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_maps_are_the_same_with_first_blocks_kept(architecture, devices):
+    over = sharding.mesh(jax.devices()[:devices])
+    first = params() if architecture == "vgg16" else resnet.init(jax.random.key(0), width=1 / 32)
+    images = photographs((40, 33), (64, 32), (17, 90), (33, 33))
+    how = {"output_stride": STRIDE, "batch_size": 2, "max_buckets": 2, "mesh": over}
+    kept = prefix.Prefix(4, limit=1 << 24)
+    for trained in (first, without(first, 5), first):
+        expected = extract.maps(trained, images, **how)
+        for m, alone in zip(extract.maps(trained, images, prefix=kept, **how), expected, strict=True):
+            assert m.shape == alone.shape and relative(m, alone) <= 1e-5
+    assert networks.architecture(first) == architecture and kept.batches >= 2
+
+
+def test_first_blocks_run_once_and_again_only_for_others(monkeypatch):
+    ran, apply = [], extract._apply
+
+    def noted(*arguments, blocks=(1, 5), **options):
+        ran.append(blocks)
+        return apply(*arguments, blocks=blocks, **options)
+
+    monkeypatch.setattr(extract, "_apply", noted)
+    images, kept = photographs((32, 32), (32, 32)), prefix.Prefix(4, limit=1 << 24)
+
+    def ran_for(given, pictures):
+        ran.clear()
+        found = extract.maps(given, pictures, output_stride=STRIDE, prefix=kept)
+        for m, picture in zip(found, pictures, strict=True):
+            exact = oracles.vgg16(given, np.asarray(fcn.preprocess(picture)), output_stride=STRIDE)
+            assert relative(m, exact) <= 1e-5
+        return list(ran)
+
+    both, last = [(1, 4), (5, 5)], [(5, 5)]
+    assert ran_for(params(), images) == both
+    assert ran_for(without(params(), 5), images) == last
+    assert ran_for(params(), images[::-1]) == both, "another batch"
+    assert ran_for(params(), images) == last
+    assert ran_for(without(params(), 2), images) == both, "other frozen blocks"
+    assert kept.batches == 1
+    before = extract.maps(params(), images, output_stride=STRIDE, convention="torch")
+    after = extract.maps(params(), images, output_stride=STRIDE, convention="torch", prefix=kept)
+    assert relative(after[0], before[0]) <= 1e-5, "another convention"
+
+
+def test_no_more_is_kept_than_the_limit():
+    images, kept = photographs((32, 32), (64, 64)), prefix.Prefix(4, limit=40)
+    extract.maps(params(), images, output_stride=STRIDE, prefix=kept)
+    assert kept.batches == 0
+    with pytest.raises(ValueError, match="blocks must be 1 to 4"):
+        prefix.Prefix(5, limit=1)
+    with pytest.raises(ValueError, match="limit must be at least 0"):
+        prefix.Prefix(1, limit=-1)

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from dsr_jax import weights
 from experiments import finetune, pretrain, run, validation
 
 from . import kills
@@ -62,6 +63,27 @@ def test_the_numbers_are_those_of_an_evaluation_of_the_network_that_is_kept(vali
     again = evaluated(people, validated, tmp_path / "out", *arguments)
     assert found["validation_mAP"] == pytest.approx(again["dsr_single/shots1/mAP"])
     assert found["validation_rank1"] == pytest.approx(again["dsr_single/shots1/rank1"])
+
+
+def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated):
+    found, card = metrics_of(validated), weights.read_card(validated)
+    assert card.extra["scores"] == {name: found[name] for name in found if name.startswith("validation_")}
+    assert card.extra["flags"]["pretrain_rate"] == 3e-3 and card.extra["flags"]["runner"] == "pretrain"
+    assert not run.FREE_FLAGS & set(card.extra["flags"])
+    assert card.sha256 == weights.digest(weights.load(validated))
+
+
+def test_frozen_blocks_run_once_and_change_no_figure(people, tmp_path, monkeypatch):
+    """The same validations, with what frozen blocks make of the pictures kept and without room for it."""
+    prefixes, made = [], validation.prefix.Prefix
+    monkeypatch.setattr(
+        validation.prefix, "Prefix", lambda *given, **limit: prefixes.append(made(*given, **limit)) or prefixes[-1]
+    )
+    arguments = ("--validate_every=2", "--frozen_blocks=4")
+    for name, own in (("kept", ()), ("again", ("--image_memory=0",))):
+        trained(people, tmp_path / name, *arguments, *own)
+    assert prefixes[0].blocks == 4 and prefixes[0].batches > 0 and prefixes[1].batches == 0
+    assert kills.differences(tmp_path / "kept", tmp_path / "again") == []
 
 
 def given(monkeypatch, values):

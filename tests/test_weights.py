@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dsr_jax import fcn, resnet, resnet50_names, torch_file, vgg16_names, weights
+from dsr_jax import fcn, resnet, resnet50_names, torch_file, torch_pickle, vgg16_names, weights
 
 from .conftest import ROOT
 from .reference import resnet50_torch, vgg16_torch
@@ -139,6 +139,64 @@ def test_ours_under_torchvisions_names_is_a_state_dict_and_comes_back(tmp_path, 
         assert names == {name for name in published if not name.endswith("num_batches_tracked")}
     else:
         assert names == {f"features.{index}.{leaf}" for index in published for leaf in ("weight", "bias")}
+
+
+@pytest.mark.parametrize("name", ["vgg16_tiny.pth", "resnet50_tiny.pth"])
+def test_a_torch_file_is_written_without_torch_and_comes_back_with_its_card(tmp_path, name):
+    params, head = weights.load(REFERENCE / name), weights.load_head(REFERENCE / name)
+    # The convention that torchvision's names do not mean: it must not be guessed from them.
+    card = weights.Card(name.split("_")[0], TINY, 16, "caffe", {"dataset": "people"})
+    for file in ("once.pth", "twice.pth"):
+        weights.save(tmp_path / file, params, card, head=head, naming="torchvision")
+    assert (tmp_path / "once.pth").read_bytes() == (tmp_path / "twice.pth").read_bytes()
+    assert_same(weights.load(tmp_path / "once.pth"), params)
+    assert_same(weights.load_head(tmp_path / "once.pth"), head)
+    assert weights.read_card(tmp_path / "once.pth") == card
+    assert json.loads((tmp_path / "once.pth.json").read_text())["sha256"] == weights.digest(params)
+    with zipfile.ZipFile(tmp_path / "once.pth") as archive:
+        assert archive.testzip() is None and archive.read("archive/version") == b"3\n"
+
+
+def test_a_card_beside_another_torch_file_is_found_out(tmp_path, tiny):
+    weights.save(tmp_path / "a.pth", tiny, weights.Card(width=TINY), naming="torchvision")
+    weights.save(tmp_path / "b.pth", network(seed=1), weights.Card(width=TINY), naming="torchvision")
+    (tmp_path / "b.pth").replace(tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="a.pth': its numbers are not those .* the card beside it"):
+        weights.load(tmp_path / "a.pth")
+    (tmp_path / "a.pth.json").unlink()
+    assert_same(weights.load(tmp_path / "a.pth"), network(seed=1))
+
+
+def test_every_type_that_torch_stores(tmp_path):
+    tensors = {name: np.arange(6).reshape(2, 3).astype(dtype) for name, dtype in torch_file.STORAGES.items()}
+    tensors |= {"scalar": np.array(3, np.int64), "empty": np.empty((0, 2), np.float32), "ends": np.array([1, 2], ">f4")}
+    tensors["turned"] = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    (tmp_path / "any.pth").write_bytes(torch_pickle.content(tensors))
+    read = torch_file.read_state_dict(tmp_path / "any.pth")
+    assert list(read) == list(tensors)
+    for name, x in tensors.items():
+        np.testing.assert_array_equal(read[name], x)
+        assert read[name].dtype == x.dtype.newbyteorder("=")
+    with pytest.raises(ValueError, match="date has type datetime64"):
+        torch_pickle.content({"date": np.zeros(2, "datetime64[s]")})
+
+
+def test_numbers_that_are_not_the_cards_are_found_out(tmp_path, tiny):
+    """One bit of a kernel, which leaves the file legal in every other way."""
+    weights.save(tmp_path, tiny, weights.Card(width=TINY))
+    file = tmp_path / "network.safetensors"
+    assert weights.read_card(file).sha256 == weights.digest(tiny)
+    damaged = bytearray(file.read_bytes())
+    damaged[-2] ^= 1
+    file.write_bytes(damaged)
+    with pytest.raises(ValueError, match="its numbers are not those that its card was written for"):
+        weights.load(file)
+
+
+def test_a_card_that_was_read_may_be_written_with_other_numbers(tmp_path, tiny):
+    weights.save(tmp_path / "a.safetensors", tiny, weights.Card(width=TINY))
+    weights.save(tmp_path / "b.safetensors", network(seed=1), weights.read_card(tmp_path / "a.safetensors"))
+    assert_same(weights.load(tmp_path / "b.safetensors"), network(seed=1))
 
 
 def test_what_torchvision_has_no_name_for_is_refused(tmp_path, tiny):
