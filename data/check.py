@@ -6,13 +6,14 @@ good because people or pictures are both trained on and tested on. Everything el
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from data import counts, duplicates, layout
+from data import counts, duplicates, layout, tree
 from data.builder import Builder
 from data.inspection import Inspection, inspect
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
@@ -102,7 +103,7 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
         {split: (row.images, row.identities) for split, row in found.items()}, builder.COUNTS
     )
     findings = _findings(seen, builder.CAMERA_RULE, skip_bad=skip_bad, progress=progress)
-    parts = ["\n".join(head), table(list(found.values())), *([sides] if sides else [])]
+    parts = ["\n".join(head), "\n".join([table(list(found.values())), *listing.remarks]), *([sides] if sides else [])]
     width = max(len(finding.title) for finding in findings)
     text = "\n\n".join(parts) + f"\n{said}\n\nlooked for\n" + "\n".join(one.text(width) for one in findings)
     reasons = [finding.fatal for finding in findings if finding.fatal and finding.lines]
@@ -114,13 +115,20 @@ def _trees(builder: type[Builder], source: Path | None) -> str:
     if source is None:
         return layout.beside(builder.EXPECTED, "(no --source)")
     place = source if source.exists() else Path(str(source).rpartition("#")[0] or source)  # PATH#name=value
+    return layout.beside(builder.EXPECTED, _drawn(place))
+
+
+def _drawn(place: Path) -> str:
+    """What lies there, in archives too where they can be read."""
     if place.is_file() and place.suffix.lower() in _TABLES:
         place = place.parent
+    elif place.exists():
+        with contextlib.suppress(ValueError, OSError):
+            return tree.opened(place, "").drawn()
     try:
-        found = layout.found(place)
+        return layout.found(place)
     except OSError as error:  # a device, or a folder that may not be looked into
-        found = f"({error.strerror})"
-    return layout.beside(builder.EXPECTED, found)
+        return f"({error.strerror})"
 
 
 def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: bool) -> list[Finding]:

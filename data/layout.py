@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ _MOST_LINES = 14
 
 
 def layout_error(
-    argument: str, source: Path | None, expected: str, problem: str = "", *, names: Sequence[str] | None = None
+    argument: str, source: Path | None, expected: str, problem: str = "", *, drawn: str | None = None
 ) -> ValueError:
     """The error that shows the expected tree beside the found one.
 
@@ -19,7 +20,7 @@ def layout_error(
       source: what the user gave.
       expected: a drawing of the tree, a line per entry.
       problem: what is wrong, if it is more than that the source is absent.
-      names: what the source holds, if it is no plain folder: sorted paths below it.
+      drawn: what the source holds, if it is no plain folder, see `found`.
 
     Returns:
       A `ValueError` to raise.
@@ -33,12 +34,12 @@ def layout_error(
         return ValueError(f"--{argument} is needed. Expected:\n" + "\n".join(f"  {x}" for x in expected.splitlines()))
     if not problem:
         problem = "is not what this data set reads" if source.exists() else "does not exist"
-    drawn = beside(expected, found(source, names=names))
-    return ValueError(f"--{argument}={source} {problem}. Expected beside found:\n{drawn}")
+    both = beside(expected, found(source) if drawn is None else drawn)
+    return ValueError(f"--{argument}={source} {problem}. Expected beside found:\n{both}")
 
 
 def found(source: Path, *, names: Sequence[str] | None = None) -> str:
-    """A drawing of what lies at `source`, two levels deep and a few entries of each; or of the `names` in it.
+    """A drawing of what lies at `source`, two levels deep and a few entries of each; or of the sorted `names` in it.
 
     Example:
       >>> print(found(Path("a.zip"), names=["b/c.jpg", "d.txt"]))
@@ -48,7 +49,9 @@ def found(source: Path, *, names: Sequence[str] | None = None) -> str:
         d.txt
     """
     if names is not None:
-        return _cut([source.name, *_drawn([tuple(name.split("/")) for name in names])])
+        paths = [tuple(name.split("/")) for name in names]
+        shared = os.path.commonprefix([path[:-1] for path in paths])  # folders around everything take one line
+        return _cut(["/".join([source.name, *shared]), *_drawn([path[len(shared) :] for path in paths])])
     if not source.exists():
         return "(nothing)"
     if source.is_file():

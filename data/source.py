@@ -16,7 +16,7 @@ import numpy as np
 from data.decoding import decode, upright_size
 
 SPLITS = ("train", "probe", "gallery")
-NOBODY = -1  # identity of a distractor
+NOBODY = -1  # identity that no evaluation counts; a distractor that shall be a wrong answer has one of its own
 UNKNOWN_CAMERA = -1
 
 

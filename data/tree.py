@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from data.archive import check_form, is_archive, members
-from data.layout import layout_error
+from data.layout import found, layout_error
 from data.members import Limits, Member, is_unreadable
 from data.tarred import Unnamed
 
@@ -84,11 +84,14 @@ class Tree:
         held = sorted({self.members[name].file for name in names})
         return {path.relative_to(self.place).as_posix() if path != self.place else "": path for path in held}
 
+    def drawn(self) -> str:
+        """A drawing of its first two levels, of what lies in archives too."""
+        plain = all(not is_archive(member.file) for member in self.members.values())
+        return found(self.place, names=None if plain and self.place.is_dir() else list(self.members))
+
     def error(self, expected: str, problem: str) -> ValueError:
         """The error that shows the expected tree beside this one."""
-        plain = all(not is_archive(member.file) for member in self.members.values())
-        names = None if plain and self.place.is_dir() else list(self.members)
-        return layout_error("source", self.place, expected, problem, names=names)
+        return layout_error("source", self.place, expected, problem, drawn=self.drawn())
 
     def only(self, keep: Callable[[str], bool]) -> Tree:
         """The part of the tree whose names are kept."""
@@ -109,15 +112,15 @@ def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> T
     if source is None or not source.exists():
         raise layout_error("source", source, expected)
     if source.is_dir():
-        found = dict(_walk(source))
-        if not any(is_picture(name) and not _is_left_behind(name) for name in found):
-            found = _mounted(found, limits)
+        held = dict(_walk(source))
+        if not any(is_picture(name) and not _is_left_behind(name) for name in held):
+            held = _mounted(held, limits)
     else:
         check_form(source)
         if not is_archive(source):
             raise layout_error("source", source, expected)
-        found = members(source, limits=limits)
-    kept = {name: found[name] for name in sorted(found) if not _is_left_behind(name)}
+        held = members(source, limits=limits)
+    kept = {name: held[name] for name in sorted(held) if not _is_left_behind(name)}
     for name in kept:
         if is_unreadable(name):
             raise ValueError(f"--source={source} holds a file with an unreadable name, {ascii(name)}: rename it")

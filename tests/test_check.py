@@ -252,10 +252,29 @@ def test_copies_look_the_same_and_people_do_not():
     for change in (
         lambda image: Image.open(io.BytesIO(encoded(image, "JPEG", quality=75))),
         lambda image: image.resize((2 * image.width, 2 * image.height), Image.Resampling.BICUBIC),
+        lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.BICUBIC),
+        lambda image: image.resize((5 * image.width // 7, 5 * image.height // 7), Image.Resampling.BICUBIC),
         lambda image: ImageEnhance.Brightness(image).enhance(1.2),
     ):
         copies = np.array([difference_hash(np.asarray(change(image))) for image in images])
-        assert (np.bitwise_count(copies ^ looks).sum(axis=1) <= duplicates.NEAR).mean() > 0.9
+        assert (np.bitwise_count(copies ^ looks).sum(axis=1) <= duplicates.NEAR).mean() > 0.95
+
+
+def test_a_hash_is_of_means_over_exact_areas():
+    image = np.random.default_rng(0).integers(0, 256, (13, 11, 1), dtype=np.uint8).repeat(3, axis=2)
+    large = image[..., 0].repeat(16, axis=0).repeat(9, axis=1).astype(float)  # a whole number of pixels each
+    means = np.rint(large.reshape(16, 13, 9, 11).mean(axis=(1, 3)))
+    expected = np.packbits(means[:, 1:] > means[:, :-1]).view(np.uint64)
+    np.testing.assert_array_equal(difference_hash(image), expected)
+
+
+def test_a_placeholder_in_two_splits_is_one_pair_per_picture():
+    """Not one per pair, of which thousands of pictures that nobody replaced would have millions."""
+    seen = inspect(Listing({split: [Record(f"{i}", 0, 0, bytes) for i in range(3000)] for split in ("train", "probe")}))
+    object.__setattr__(seen, "sizes", np.ones((6000, 2), int))
+    object.__setattr__(seen, "looks", np.ones((6000, 2), np.uint64))
+    object.__setattr__(seen, "contents", np.arange(6000, dtype=np.uint64)[:, None].repeat(2, axis=1))
+    assert duplicates.same_looks(seen) == [(0, i) for i in range(3000, 6000)]
 
 
 def test_pairs_across_splits_are_those_of_a_loop(monkeypatch):
@@ -269,13 +288,12 @@ def test_pairs_across_splits_are_those_of_a_loop(monkeypatch):
     object.__setattr__(seen, "sizes", np.ones((27, 2), int))
     object.__setattr__(seen, "looks", looks[rng.permutation(27)])
     object.__setattr__(seen, "contents", contents)
-    expected = [
-        (a, b)
-        for a, b in itertools.combinations(range(27), 2)
-        if seen.splits[a] != seen.splits[b]
-        and contents[a, 0] != contents[b, 0]
-        and sum(int(x ^ y).bit_count() for x, y in zip(seen.looks[a], seen.looks[b], strict=True)) <= 4
-    ]
+    nearest: dict[int, tuple[int, int]] = {}
+    for a, b in itertools.combinations(range(27), 2):
+        bits = sum(int(x ^ y).bit_count() for x, y in zip(seen.looks[a], seen.looks[b], strict=True))
+        if seen.splits[a] != seen.splits[b] and contents[a, 0] != contents[b, 0] and bits <= 4:
+            nearest[b] = min(nearest.get(b, (bits, a)), (bits, a))
+    expected = sorted((a, b) for b, (_, a) in nearest.items())
     assert duplicates.same_looks(seen, near=4) == expected and len(expected) > 5
     for a, b in duplicates.same_bytes(seen):
         assert contents[a, 0] == contents[b, 0] and seen.splits[a] != seen.splits[b]

@@ -7,6 +7,7 @@ import pytest
 
 import data
 from data import options, parts, tree
+from data.check import check
 from data.cropping import encoded
 from data.prepare import prepare, remarks
 from tests.trees import FORMS, picture, source
@@ -142,6 +143,13 @@ def test_market_is_built_with_its_remark(tmp_path):
     assert gallery.identities.tolist() == [0, 1] and gallery.cameras.tolist() == [1, 6]
 
 
+@pytest.mark.parametrize("form", ["zip", "tgz", "zip in a folder"])
+def test_the_check_draws_what_lies_in_an_archive_and_says_the_remarks(tmp_path, form):
+    text = check(data.DATASETS["market1501"], source(tmp_path / "m", contents(MARKET), form)).text
+    assert "/Market-1501-v15.09.15\n" in text and "│   bounding_box_train/\n" in text and "│   query/\n" in text
+    assert "are junk (identity -1): evaluation ignores them, so they are left out." in text
+
+
 def test_remarks_say_which_version_and_how_many_queries(tmp_path):
     for layout, version in ((OCCLUDED, "the authors' Occluded_REID"), (OCCLUDED_REPACKAGED, "the repackaged")):
         place = source(tmp_path / version, contents(layout), "folder")
@@ -187,7 +195,7 @@ def test_what_is_missing_is_named(tmp_path, dataset, layout, without, message, f
     lines = str(raised.value).splitlines()
     first = next(iter(layout)).split("/")[0]
     assert data.DATASETS[dataset].EXPECTED.splitlines()[0] in lines[1]  # the expected tree on the left
-    assert any(f"│   {first}/" in line for line in lines) and "Expected beside found" in lines[0]
+    assert any(first in line.partition("│")[2] for line in lines[1:]) and "Expected beside found" in lines[0]
 
 
 @pytest.mark.parametrize("dataset", sorted(set(data.DATASETS) - {"synthetic"}))
