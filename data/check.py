@@ -146,7 +146,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     alike = duplicates.same_looks(seen, progress=progress)
     leaked = [pair for pair in equal if "train" in seen.splits[list(pair)]]
     tested = [pair for pair in equal if "train" not in seen.splits[list(pair)]]
-    repeated = f"each beside the one most like it; there are {alike.count:,} such pairs in all"
+    repeated = f"each beside the one most like it; there are {alike.total:,} such pairs in all"
     return [
         Finding("images that cannot be read", unreadable, "" if skip_bad else unread),
         Finding(f"images of odd shape (height / width over {TALL:.0f}, under 1/3)", _odd_shapes(seen)),
@@ -161,7 +161,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
         Finding(
             f"the same picture in two splits ({duplicates.NEAR} of 128 bits)",
             _named(seen, alike.pairs),
-            note=repeated if alike.count > len(alike.pairs) else "",
+            note=repeated if alike.total > len(alike.pairs) else "",
         ),
         _shared(seen),
         *_mates(seen, camera_rule),

@@ -41,11 +41,11 @@ class Alike(NamedTuple):
 
     Attributes:
       pairs: one per such picture, in order: the earlier picture that is most like it, and itself.
-      count: all pairs that look the same, of which thousands of equal pictures have millions.
+      total: all pairs that look the same, of which thousands of equal pictures have millions.
     """
 
     pairs: list[tuple[int, int]]
-    count: int
+    total: int
 
 
 def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) -> Alike:

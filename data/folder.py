@@ -3,8 +3,8 @@
 A row is one picture: where it lies (relative to the CSV), who it shows, which camera took it (the column may be
 absent: -1, unknown) and what it is for: `train`, `probe` or `gallery`. Identities and cameras that are integers stay
 what they are; other labels get consecutive numbers in sorted order, and the numbering is stored with the data set.
-Identity -1 is nobody: a picture that belongs to none of the probes. An archive may be given that holds one CSV and,
-relative to it, the pictures.
+Identity -1 is nobody: junk, which no evaluation counts. A distractor, which stays in the gallery as a wrong answer,
+needs an identity that no probe has. An archive may be given that holds one CSV and, relative to it, the pictures.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ source is still the one it was built from, and prints the table again; --overwri
 `data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
 
 people.csv has the columns path,identity,camera,role: role is train, probe or gallery, paths are relative to the CSV,
-camera may be absent (unknown), identity is any label; -1 is nobody.
+camera may be absent (unknown), identity is any label; -1 is nobody (junk), whom no
+evaluation counts.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def remarks(builder: Builder) -> list[str]:
     if both := people.get("train", set()) & (people.get("probe", set()) | people.get("gallery", set())):
         lines.append(f"Take care: {len(both):,} identities are both trained on and tested on.")
     nobody = sum(columns["identities"].count(NOBODY) for columns in index.values())
-    lines += [f"{nobody:,} images show nobody (identity {NOBODY})."] if nobody else []
+    lines += [f"{nobody:,} images show nobody (identity {NOBODY}): no evaluation counts them."] if nobody else []
     lines += metadata.get("remarks", [])  # sets that were built before there were remarks have none
     if skipped := metadata["skipped"]:
         lines += [f"{len(skipped):,} images were left out:", *(f"  {line}" for line in skipped)]

@@ -292,7 +292,7 @@ def test_a_placeholder_in_two_splits_is_one_pair_per_picture(noise):
     found = duplicates.same_looks(seen)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found.count == count**2 and sorted(second for _, second in found.pairs) == list(range(count, 2 * count))
+    assert found.total == count**2 and sorted(second for _, second in found.pairs) == list(range(count, 2 * count))
     assert noise or {first for first, _ in found.pairs} == {0}
     assert peak < 60 << 20
 
