@@ -28,7 +28,7 @@ from pathlib import Path
 from absl import app, flags
 
 import data
-from data import statistics
+from data import placing, statistics
 from data.builder import Builder, build
 from data.check import check
 from data.listing import Listing, checked
@@ -59,11 +59,14 @@ def prepare(
 
     Raises:
       ValueError: bad source, or a source that has changed since the data set was built.
+      OSError: `data_dir` cannot be written.
     """
     builder = data.dataset_builder(dataset, data_dir=data_dir)
     if builder.is_built and not overwrite and source is None:
         return builder
     listing = _listing(builder, source)
+    if overwrite or not builder.is_built:
+        placing.check_writable(data_dir)
     fingerprint = listing.fingerprint(progress=progress)
     if builder.is_built and not overwrite:
         if fingerprint != builder.info.metadata["fingerprint"]:
