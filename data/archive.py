@@ -3,6 +3,7 @@
 An archive from the internet is hostile until its index has been read. Refused by name, before a byte is unpacked:
 paths that leave the archive (absolute, `..`, drives, backslashes), links, devices, encrypted or repeated members, more
 members or more unpacked bytes than `Limits` allow. Sizes that lie are found while reading, and memory stays bounded.
+Only in a zip that was made on Windows a backslash is what it is there, another `/`.
 
 A zip and a .tar are read at random. A .tar.gz cannot be, so that it is unpacked once, in one pass, to a file without
 a name in the temporary folder (`TMPDIR`), which vanishes with the program; from then on it is a .tar.
@@ -19,6 +20,7 @@ from data import tarred
 from data.members import BLOCK, DAMAGED, Index, Limits, Member
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+_WINDOWS = 0  # as the system that made a member of a zip
 _FOREIGN = (".rar", ".7z", ".tar.bz2", ".tar.xz", ".gz", ".xz", ".bz2")
 
 
@@ -32,6 +34,16 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def is_packed(name: str) -> bool:
+    """Whether the name is that of an archive, read here or not.
+
+    Example:
+      >>> is_packed("Partial-REID_Dataset.RAR"), is_packed("a.zip"), is_packed("a.jpg")
+      (True, True, False)
+    """
+    return name.lower().endswith(SUFFIXES + _FOREIGN)
+
+
 def check_form(path: Path) -> None:
     """Refuses archives of other forms.
 
@@ -41,7 +53,7 @@ def check_form(path: Path) -> None:
       ...
       ValueError: Partial-REID_Dataset.rar: .zip, .tar and .tar.gz are read; unpack it and give the folder
     """
-    if path.name.lower().endswith(_FOREIGN) and not is_archive(path):
+    if is_packed(path.name) and not is_archive(path):
         raise ValueError(f"{path}: .zip, .tar and .tar.gz are read; unpack it and give the folder")
 
 
@@ -65,12 +77,15 @@ def _zip(path: Path, limits: Limits) -> dict[str, Member]:
         raise ValueError(f"{path} is not a zip file that can be read ({error}): copy it again") from error
     index = Index(path, limits)
     for member in archive.infolist():
+        # The name as it was stored: ZipFile cuts it at a zero byte.
+        name = member.orig_filename
+        if member.create_system == _WINDOWS and "/" not in name:
+            name = name.replace("\\", "/")
         form = stat.S_IFMT(member.external_attr >> 16)
-        kind = "folder" if member.is_dir() else {0: "file", stat.S_IFREG: "file"}.get(form, "a link or a device")
+        kind = "folder" if name.endswith("/") else {0: "file", stat.S_IFREG: "file"}.get(form, "a link or a device")
         if member.flag_bits & 1:
             kind = "encrypted"
-        # The name as it was stored: ZipFile cuts it at a zero byte.
-        index.add(member.orig_filename, member.file_size, kind=kind, blocks=_zipped(archive, member))
+        index.add(name, member.file_size, kind=kind, blocks=_zipped(archive, member))
     return index.found
 
 

@@ -28,16 +28,22 @@ _TABLES = (".csv", ".json")  # sources that list what lies beside them
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for: what was found, as lines, and whether it makes the source unusable."""
+    """One thing that was looked for: what was found, as lines, and whether it makes the source unusable.
+
+    `note` is a last line that is always shown.
+    """
 
     title: str
     lines: Sequence[str]
     fatal: str = ""
+    note: str = ""
 
     def text(self, width: int) -> str:
         """The title in so many columns, how many, and the first few."""
         more = [f"... and {len(self.lines) - _SHOWN:,} more"] if len(self.lines) > _SHOWN else []
-        shown = "".join(f"\n      {line}" for line in [*self.lines[:_SHOWN], *more])
+        shown = "".join(
+            f"\n      {line}" for line in [*self.lines[:_SHOWN], *more, *([self.note] if self.note else [])]
+        )
         count = f"{len(self.lines):,}" if self.lines else "none"
         return f"  {self.title:<{width}}{count:>8}{shown}"
 
@@ -139,6 +145,8 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     equal = duplicates.same_bytes(seen)
     alike = duplicates.same_looks(seen, progress=progress)
     leaked = [pair for pair in equal if "train" in seen.splits[list(pair)]]
+    tested = [pair for pair in equal if "train" not in seen.splits[list(pair)]]
+    repeated = f"each beside the one most like it; there are {alike.total:,} such pairs in all"
     return [
         Finding("images that cannot be read", unreadable, "" if skip_bad else unread),
         Finding(f"images of odd shape (height / width over {TALL:.0f}, under 1/3)", _odd_shapes(seen)),
@@ -149,8 +157,12 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
             _named(seen, leaked),
             f"{_plural(len(leaked), 'file is', 'files are')} both trained on and tested on: delete from one split",
         ),
-        Finding("the same file in probe and gallery", _named(seen, [pair for pair in equal if pair not in leaked])),
-        Finding(f"the same picture in two splits ({duplicates.NEAR} of 128 bits)", _named(seen, alike)),
+        Finding("the same file in probe and gallery", _named(seen, tested)),
+        Finding(
+            f"the same picture in two splits ({duplicates.NEAR} of 128 bits)",
+            _named(seen, alike.pairs),
+            note=repeated if alike.total > len(alike.pairs) else "",
+        ),
         _shared(seen),
         *_mates(seen, camera_rule),
     ]

@@ -11,7 +11,8 @@ found by their `file_name` beside the JSON or its parent, in `images/` or in a f
 * **Who**: an annotation's `person_id` or `identity`, which is the same person everywhere; or its `track_id` or
   `instance_id` (CocoVID), also among its `attributes` (CVAT). Trackers count from new in every video: where a track
   number occurs in two videos (`video_id` of the images), `--source=PATH#tracks=same` says that it is one person and
-  `#tracks=apart` that it is not; without it that is an error. -1 is nobody.
+  `#tracks=apart` that it is not; without it that is an error. -1 is nobody, whom no
+  evaluation counts.
 * **Which camera**: `camera_id` or `camera` of the image, or of its video; otherwise unknown.
 * **Left out, and counted**: crowds (`iscrowd`), and categories other than person or pedestrian if there are such.
 

@@ -3,8 +3,9 @@
 A row is one picture: where it lies (relative to the CSV), who it shows, which camera took it (the column may be
 absent: -1, unknown) and what it is for: `train`, `probe` or `gallery`. Identities and cameras that are integers stay
 what they are; other labels get consecutive numbers in sorted order, and the numbering is stored with the data set.
-Identity -1 is nobody: a picture that belongs to none of the probes. An archive may be given that holds one CSV and,
-relative to it, the pictures.
+Identity -1 is nobody: junk, which no evaluation counts. A distractor, which stays in the gallery as a wrong answer,
+needs an identity that no probe has. A folder or archive may be given that holds one CSV and, relative to it, the
+pictures.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import csv
 import io
 import posixpath
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -25,7 +27,7 @@ from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
 from data.tree import Tree, gathered, opened
 
 EXPECTED = """\
-people.csv                     the source, or an archive of all
+people.csv                     the source, or folder or archive of all
   path,identity,camera,role    its first line
   probes/a.jpg,1,0,probe
   gallery/b.jpg,1,1,gallery
@@ -142,8 +144,8 @@ class Folder(Builder):
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The rows of the CSV at `source` or in the archive there, every file of which must be there."""
-        if source is None or not source.is_file():
+        """The rows of the CSV at `source`, or in the folder or archive there; every file of them must be there."""
+        if source is None or not (source.is_file() or source.is_dir()):
             raise layout_error("source", source, EXPECTED)
         tree, table = _found(source)
         title = str(source) if source.name == table else f"{source}/{table}"
@@ -156,7 +158,8 @@ class Folder(Builder):
             record = Record(row.path, identity_of[row.identity], camera_of[row.camera], tree.reader(name))
             splits[row.role].append(record)
         files = {row.path: tree.members[name].file for row, name in zip(listed, names, strict=True)}
-        files = {path: file for path, file in files.items() if file != source} | {"": source}
+        listed_in = tree.members[table].file
+        files = {path: file for path, file in files.items() if file != listed_in} | {"": listed_in}
         return Listing(
             {split: records for split, records in splits.items() if records}, files, labels=labels_of(identity_of)
         )
@@ -164,7 +167,7 @@ class Folder(Builder):
 
 def _found(source: Path) -> tuple[Tree, str]:
     """The tree of what the CSV names, and the CSV's name in it."""
-    if not is_archive(source):
+    if not is_archive(source) and not source.is_dir():
         listed = rows(source.read_bytes(), table=str(source))
         return gathered(
             source.parent, [source.name, *(n for row in listed for n in _written("", row.path))]
@@ -177,8 +180,13 @@ def _found(source: Path) -> tuple[Tree, str]:
 
 
 def _written(folder: str, path: str) -> list[str]:
-    """The names that a path in a CSV in `folder` may mean: as it stands, without `..`, with Windows's separators."""
-    plain = [PurePosixPath(folder, spelt).as_posix() for spelt in (path, path.replace("\\", "/"))]
+    """The names that a path in a CSV in `folder` may mean: as it stands, without `..`, with Windows's separators.
+
+    Macs write an umlaut as two characters (NFD), other systems as one (NFC).
+    """
+    forms = (path,) if path.isascii() else (path, *(unicodedata.normalize(form, path) for form in ("NFC", "NFD")))
+    spelt = [form for one in dict.fromkeys(forms) for form in (one, one.replace("\\", "/"))]
+    plain = [PurePosixPath(folder, one).as_posix() for one in spelt]
     return [*plain, *(posixpath.normpath(name) for name in plain)]
 
 

@@ -4,9 +4,9 @@
     people/gallery/ann/c2_0001.jpg
 
 The folder's name is the person: an integer stays what it is, other names get consecutive numbers in sorted order,
-which are stored with the data set; -1 is nobody. The camera comes from a `c` or `cam` and a number in the picture's
-name, set off by `_`, `-`, `.` or blanks (`c2_0001`, `0001_c2s1_000451`, `ann-cam3`), if there is exactly one such
-number; otherwise it is unknown, which equals no other. `query` is another word for `probe`.
+which are stored with the data set; -1 is nobody, whom no evaluation counts. The camera comes from a `c` or `cam` and a
+number in the picture's name, set off by `_`, `-`, `.` or blanks (`c2_0001`, `0001_c2s1_000451`, `ann-cam3`), if there
+is exactly one such number; otherwise it is unknown, which equals no other. `query` is another word for `probe`.
 """
 
 from __future__ import annotations

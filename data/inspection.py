@@ -106,7 +106,7 @@ def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(values[:, 1:] > values[:, :-1]).view(np.uint64)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _shares(pixels: int, parts: int) -> NDArray[np.float32]:
     """(parts, pixels): the share that each pixel has in the mean of each of some equal parts of a line."""
     ends = np.linspace(0, pixels, parts + 1)[:, None]

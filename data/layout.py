@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _MOST_LINES = 14
+_MOST_ENTRIES = 8  # of a folder
 
 
 def layout_error(
@@ -47,6 +48,12 @@ def found(source: Path, *, names: Sequence[str] | None = None) -> str:
         b/
           c.jpg
         d.txt
+      >>> print(found(Path("set"), names=["a.zip/b/c/1.jpg", "a.zip/b/d/2.jpg", "readme.txt"]))
+      set
+        a.zip/b/
+          c/
+          d/
+        readme.txt
     """
     if names is not None:
         paths = [tuple(name.split("/")) for name in names]
@@ -69,15 +76,16 @@ def _cut(lines: list[str]) -> str:
 
 
 def _drawn(paths: Sequence[tuple[str, ...]]) -> list[str]:
-    """The first two levels of sorted paths, a few entries of each."""
-    inner: dict[str, dict[str, None]] = {}
-    for path in paths:
-        entries = inner.setdefault(path[0] + "/" * (len(path) > 1), {})
-        if len(path) > 1:
-            entries[path[1] + "/" * (len(path) > 2)] = None
+    """The first two levels of sorted paths, a few entries of each; a folder with nothing beside it takes no level."""
+    groups = [list(group) for _, group in itertools.groupby(paths, key=lambda path: path[0])]
     lines = []
-    for entry in _few(list(inner)):
-        lines += [f"  {entry}", *(f"    {name}" for name in _few(list(inner.get(entry, {})), count=3))]
+    for entries in groups[:_MOST_ENTRIES]:
+        shared = os.path.commonprefix([entry[:-1] for entry in entries])
+        lines.append("  " + ("/".join(shared) + "/" if shared else entries[0][0]))
+        rest = [entry[len(shared) :] for entry in entries] if shared else []
+        inner = dict.fromkeys(entry[0] + "/" * (len(entry) > 1) for entry in rest)
+        lines += [f"    {name}" for name in _few(list(inner), count=3)]
+    lines += ["  ..."] * (len(groups) > _MOST_ENTRIES)
     return lines or ["  (empty)"]
 
 
@@ -87,7 +95,7 @@ def _some(folder: Path) -> list[str]:
     return _few([entry.name + "/" * entry.is_dir() for entry in entries]) or ["(empty)"]
 
 
-def _few(names: list[str], *, count: int = 8) -> list[str]:
+def _few(names: list[str], *, count: int = _MOST_ENTRIES) -> list[str]:
     return names[:count] + ["..."] * (len(names) > count)
 
 

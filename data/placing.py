@@ -21,6 +21,21 @@ from absl import logging
 _ASIDE = "replaced"  # name of the older folder while the newer one takes its place
 
 
+def check_writable(root: Path) -> None:
+    """Raises an error where nothing can be written, before anybody waits for pictures to be read.
+
+    Args:
+      root: the folder for prepared data sets; may be absent.
+
+    Raises:
+      OSError: it is a file, or below one, or its permissions or its file system forbid it.
+    """
+    place = next(path for path in (root, *root.parents) if path.exists())
+    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+        reason = "cannot be written to" if place.is_dir() else "is no folder"
+        raise OSError(f"{place} {reason}: give another --data_dir")
+
+
 @contextlib.contextmanager
 def locked(root: Path, name: str) -> Iterator[None]:
     """Holds the right to write `root/name`; waits for a process that has it.

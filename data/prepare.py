@@ -15,7 +15,8 @@ source is still the one it was built from, and prints the table again; --overwri
 `data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
 
 people.csv has the columns path,identity,camera,role: role is train, probe or gallery, paths are relative to the CSV,
-camera may be absent (unknown), identity is any label; -1 is nobody.
+camera may be absent (unknown), identity is any label; -1 is nobody (junk), whom no
+evaluation counts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from absl import app, flags
 
 import data
-from data import statistics
+from data import placing, statistics
 from data.builder import Builder, build
 from data.check import check
 from data.listing import Listing, checked
@@ -58,11 +59,14 @@ def prepare(
 
     Raises:
       ValueError: bad source, or a source that has changed since the data set was built.
+      OSError: `data_dir` cannot be written.
     """
     builder = data.dataset_builder(dataset, data_dir=data_dir)
     if builder.is_built and not overwrite and source is None:
         return builder
     listing = _listing(builder, source)
+    if overwrite or not builder.is_built:
+        placing.check_writable(data_dir)
     fingerprint = listing.fingerprint(progress=progress)
     if builder.is_built and not overwrite:
         if fingerprint != builder.info.metadata["fingerprint"]:
@@ -117,7 +121,7 @@ def remarks(builder: Builder) -> list[str]:
     if both := people.get("train", set()) & (people.get("probe", set()) | people.get("gallery", set())):
         lines.append(f"Take care: {len(both):,} identities are both trained on and tested on.")
     nobody = sum(columns["identities"].count(NOBODY) for columns in index.values())
-    lines += [f"{nobody:,} images show nobody (identity {NOBODY})."] if nobody else []
+    lines += [f"{nobody:,} images show nobody (identity {NOBODY}): no evaluation counts them."] if nobody else []
     lines += metadata.get("remarks", [])  # sets that were built before there were remarks have none
     if skipped := metadata["skipped"]:
         lines += [f"{len(skipped):,} images were left out:", *(f"  {line}" for line in skipped)]

@@ -115,7 +115,7 @@ def _people(sides: Mapping[str, Source], first: Source, amount: Amount) -> tuple
     cards = [_card(f"Identity {who}", sides, int(who), amount.images) for who in chosen.tolist()]
     nobody = {split: source for split, source in sides.items() if np.any(source.identities == NOBODY)}
     if nobody and amount.identities:
-        cards.append(_card(f"Nobody (identity {NOBODY}): left out of every evaluation", nobody, NOBODY, amount.images))
+        cards.append(_card(f"Nobody (identity {NOBODY}): no evaluation counts them", nobody, NOBODY, amount.images))
     return tuple(cards)
 
 

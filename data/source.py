@@ -16,12 +16,12 @@ import numpy as np
 from data.decoding import decode, upright_size
 
 SPLITS = ("train", "probe", "gallery")
-NOBODY = -1  # identity that no evaluation counts; a distractor that shall be a wrong answer has one of its own
+NOBODY = -1  # junk: no evaluation counts it. A distractor is a wrong answer, and has an identity that no probe has
 UNKNOWN_CAMERA = -1
 
 
 class Example(NamedTuple):
-    """One image of a person: `image` is (H, W, 3) uint8 RGB; identity -1 is nobody, camera -1 is unknown."""
+    """One image of a person: `image` is (H, W, 3) uint8 RGB; identity -1 is nobody (junk), camera -1 unknown."""
 
     image: np.ndarray
     identity: int

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from data.archive import check_form, is_archive, members
+from data.archive import check_form, is_archive, is_packed, members
 from data.layout import found, layout_error
 from data.members import Limits, Member, is_unreadable
 from data.tarred import Unnamed
@@ -91,6 +91,9 @@ class Tree:
 
     def error(self, expected: str, problem: str) -> ValueError:
         """The error that shows the expected tree beside this one."""
+        if packed := next((name for name in self.members if is_packed(name)), None):
+            alone = is_archive(Path(packed)) and self.members[packed].file == self.place / packed  # not in an archive
+            problem += f"; {packed} in it is not read: unpack it{', or give it alone' if alone else ''}"
         return layout_error("source", self.place, expected, problem, drawn=self.drawn())
 
     def only(self, keep: Callable[[str], bool]) -> Tree:

@@ -69,6 +69,46 @@ def test_links_in_a_folder_are_followed_but_not_in_circles(tmp_path):
     assert list(tree.opened(tmp_path / "set", "x").members) == ["query/a.png"]
 
 
+def windows_zip(path, files):
+    """A zip as old programs on Windows write it: backslashes, and folders that end with one."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            member = zipfile.ZipInfo("x")
+            member.filename = member.orig_filename = name
+            member.create_system = 0
+            archive.writestr(member, content)
+    return path
+
+
+def test_a_zip_with_backslashes_of_windows_is_read(tmp_path):
+    path = windows_zip(tmp_path / "set.zip", {"a\\": b"", "a\\b\\1.JPG": b"one", "a\\2.jpg": b"two"})
+    read = tree.opened(path, "x")
+    assert {name: read.read(name) for name in read.members} == {"a/b/1.JPG": b"one", "a/2.jpg": b"two"}
+
+
+@pytest.mark.parametrize("name", ["..\\out.jpg", "a\\..\\..\\out.jpg", "\\out.jpg", "C:\\out.jpg", "a/..\\out.jpg"])
+def test_backslashes_of_windows_do_not_lead_out(tmp_path, name):
+    with pytest.raises(ValueError, match=r"out.jpg in .* is outside the archive, by its path: not read"):
+        tree.opened(windows_zip(tmp_path / "set.zip", {name: b"evil"}), "x")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("Set.ZIP", "Set.ZIP in it is not read: unpack it, or give it alone. Expected"),
+        ("sub/Set.tgz", "sub/Set.tgz in it is not read: unpack it, or give it alone. Expected"),
+        ("Partial-REID_Dataset.rar", "Partial-REID_Dataset.rar in it is not read: unpack it. Expected"),
+    ],
+)
+def test_an_archive_that_was_not_looked_into_is_named(tmp_path, name, remedy):
+    place = source(tmp_path / "set", {"screenshot.png": b"", name: b"x"}, "folder")
+    with pytest.raises(ValueError, match=f"lacks everything; {remedy}"):
+        raise tree.opened(place, "x").error("the tree", "lacks everything")
+    outer = source(tmp_path / "outer", {name: b"x"}, "zip")
+    with pytest.raises(ValueError, match=f"lacks everything; {name} in it is not read: unpack it. Expected"):
+        raise tree.opened(outer, "x").error("the tree", "lacks everything")
+
+
 # Hostile archives
 
 

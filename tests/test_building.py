@@ -69,6 +69,20 @@ def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):
     assert not builder.is_built and list(tmp_path.iterdir()) == []
 
 
+def test_what_cannot_be_written_to_is_said_before_a_picture_is_read(tmp_path, monkeypatch):
+    people_csv(tmp_path / "mine", ROWS)
+    monkeypatch.setattr("data.prepare.checked", lambda *_, **__: pytest.fail("pictures were read"))
+    source = tmp_path / "mine" / "people.csv"
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match=r"file is no folder: give another --data_dir"):
+            prepare("folder", source, data_dir=place)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere but on such a disk
+    with pytest.raises(OSError, match=f"{tmp_path} cannot be written to: give another --data_dir"):
+        prepare("folder", source, data_dir=tmp_path / "new" / "deeper")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
+
+
 def test_no_space_left_has_its_number(tmp_path, monkeypatch):
     def full(path: object, examples: object) -> None:
         raise RuntimeError(f"write() failed: {os.strerror(errno.ENOSPC)}; writing {path}")

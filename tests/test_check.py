@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -15,7 +16,7 @@ from data import counts, duplicates, prepare, synthetic
 from data.builder import Builder
 from data.check import Report, check
 from data.folder import Folder
-from data.inspection import difference_hash, inspect
+from data.inspection import Inspection, difference_hash, inspect
 from data.listing import Listing, Record
 from data.statistics import aligned, spread
 from tests.commands import command
@@ -268,33 +269,72 @@ def test_a_hash_is_of_means_over_exact_areas():
     np.testing.assert_array_equal(difference_hash(image), expected)
 
 
-def test_a_placeholder_in_two_splits_is_one_pair_per_picture():
-    """Not one per pair, of which thousands of pictures that nobody replaced would have millions."""
-    seen = inspect(Listing({split: [Record(f"{i}", 0, 0, bytes) for i in range(3000)] for split in ("train", "probe")}))
-    object.__setattr__(seen, "sizes", np.ones((6000, 2), int))
-    object.__setattr__(seen, "looks", np.ones((6000, 2), np.uint64))
-    object.__setattr__(seen, "contents", np.arange(6000, dtype=np.uint64)[:, None].repeat(2, axis=1))
-    assert duplicates.same_looks(seen) == [(0, i) for i in range(3000, 6000)]
+def pictures(count: int, looks: np.ndarray, contents: np.ndarray) -> Inspection:
+    """So many pictures in each of two splits, that were never drawn."""
+    zeros = np.zeros(2 * count, np.int64)
+    splits = np.array(["train", "probe"]).repeat(count)
+    names = [f"{split}/{i}" for i, split in enumerate(splits)]
+    sizes = np.ones((2 * count, 2), np.int64)
+    return Inspection(names, splits, zeros, zeros, sizes, contents, looks, {})
+
+
+@pytest.mark.parametrize("noise", [0, 4])
+def test_a_placeholder_in_two_splits_is_one_pair_per_picture(noise):
+    """Not one per pair, of which 20,000 pictures that nobody replaced have 400 million; noise: bits that differ."""
+    count = 20_000
+    looks = np.ones((2 * count, 2), np.uint64)
+    bits = np.random.default_rng(0).integers(1, 63, (2 * count, noise // 2), dtype=np.uint64)
+    for at in bits.T:
+        looks[:, 0] ^= np.uint64(1) << at
+    contents = np.arange(2 * count, dtype=np.uint64)[:, None].repeat(2, axis=1)
+    seen = pictures(count, looks, contents)
+    tracemalloc.start()
+    found = duplicates.same_looks(seen)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.total == count**2 and sorted(second for _, second in found.pairs) == list(range(count, 2 * count))
+    assert noise or {first for first, _ in found.pairs} == {0}
+    assert peak < 60 << 20
+
+
+def test_the_same_bytes_often_are_no_looks_and_are_told_quickly():
+    count = 20_000
+    ones = np.ones((2 * count, 2), np.uint64)
+    assert duplicates.same_looks(pictures(count, ones, ones)) == ([], 0)
+    assert len(duplicates.same_bytes(pictures(count, ones, ones))) == count
+
+
+def test_the_check_says_how_many_pairs_there_are_besides(tmp_path):
+    people(tmp_path)
+    for i in range(3):  # a placeholder, saved again and again
+        for split in ("probe", "gallery"):
+            content = encoded(drawn(6, 0), "JPEG", quality=75 + i + 5 * (split == "probe"))
+            add(tmp_path, f"{split}{i}.jpg", 2, 0, split, content)
+    count, lines = found(checked(tmp_path), "the same picture in two splits")
+    assert count == 3 and lines[-1] == "each beside the one most like it; there are 9 such pairs in all"
+    assert [line.split(" = ")[1] for line in lines[:-1]] == [f"gallery/gallery{i}.jpg" for i in range(3)]
 
 
 def test_pairs_across_splits_are_those_of_a_loop(monkeypatch):
     monkeypatch.setattr(duplicates, "_BLOCK", 7)  # several blocks
     rng = np.random.default_rng(0)
     seen = inspect(Listing({split: [Record(f"{i}", 0, 0, bytes) for i in range(9)] for split in data.SPLITS}))
-    assert len(seen.refused) == 27 and not seen.readable.any() and duplicates.same_looks(seen) == []
-    looks = np.repeat(rng.integers(1, 2**63, (9, 2), dtype=np.uint64), 3, axis=0)
-    looks ^= np.uint64(1) << rng.integers(0, 63, (27, 2), dtype=np.uint64)
-    contents = rng.integers(1, 12, (27, 1), dtype=np.uint64).repeat(2, axis=1)
+    assert len(seen.refused) == 27 and not seen.readable.any() and duplicates.same_looks(seen) == ([], 0)
+    looks = np.repeat(rng.integers(1, 2**63, (4, 2), dtype=np.uint64), 4, axis=0)
+    looks ^= np.uint64(1) << rng.integers(0, 63, (16, 2), dtype=np.uint64)
+    contents = rng.integers(0, 16, (27, 1), dtype=np.uint64).repeat(2, axis=1)
     object.__setattr__(seen, "sizes", np.ones((27, 2), int))
-    object.__setattr__(seen, "looks", looks[rng.permutation(27)])
+    object.__setattr__(seen, "looks", looks[contents[:, 0]])  # the same bytes look the same
     object.__setattr__(seen, "contents", contents)
     nearest: dict[int, tuple[int, int]] = {}
+    count = 0
     for a, b in itertools.combinations(range(27), 2):
         bits = sum(int(x ^ y).bit_count() for x, y in zip(seen.looks[a], seen.looks[b], strict=True))
         if seen.splits[a] != seen.splits[b] and contents[a, 0] != contents[b, 0] and bits <= 4:
+            count += 1
             nearest[b] = min(nearest.get(b, (bits, a)), (bits, a))
     expected = sorted((a, b) for b, (_, a) in nearest.items())
-    assert duplicates.same_looks(seen, near=4) == expected and len(expected) > 5
+    assert duplicates.same_looks(seen, near=4) == (expected, count) and len(expected) > 5
     for a, b in duplicates.same_bytes(seen):
         assert contents[a, 0] == contents[b, 0] and seen.splits[a] != seen.splits[b]
     again = {int(c) for c in contents[:, 0] if len({str(s) for s in seen.splits[contents[:, 0] == c]}) > 1}
@@ -304,7 +344,7 @@ def test_pairs_across_splits_are_those_of_a_loop(monkeypatch):
 def test_pictures_of_one_colour_are_like_no_other():
     flat = [encoded(Image.new("RGB", (8, 16), (value,) * 3)) for value in (10, 20)]
     splits = {split: [Record("a", 0, 0, lambda b=b: b)] for split, b in zip(("train", "probe"), flat, strict=True)}
-    assert duplicates.same_looks(inspect(Listing(splits))) == []
+    assert duplicates.same_looks(inspect(Listing(splits))) == ([], 0)
 
 
 def test_statistics_line_up():

@@ -2,6 +2,7 @@
 
 import json
 import tracemalloc
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,25 @@ def test_a_csv_is_read_in_an_archive_with_its_pictures(tmp_path, form):
     files["second.csv"] = b""
     with pytest.raises(ValueError, match=r"needs one .csv, found 2"):
         data.DATASETS["folder"].listing(source(tmp_path, files, form))
+
+
+def test_a_csv_is_read_in_the_folder_of_its_pictures(tmp_path):
+    files = {"people.csv": b"path,identity,role\na.jpg,7,probe\n", "a.jpg": picture(1), "other.jpg": picture(2)}
+    place = source(tmp_path / "set", files, "folder")
+    listings = [data.DATASETS["folder"].listing(given) for given in (place, place / "people.csv")]
+    assert rows_of(listings[0]) == rows_of(listings[1]) == [("probe", "a.jpg", 7, -1)]
+    assert listings[0].fingerprint() == listings[1].fingerprint()
+    (place / "second.csv").touch()
+    with pytest.raises(ValueError, match=r"(?s)needs one .csv, found 2. Expected beside found.*│   people.csv"):
+        data.DATASETS["folder"].listing(place)
+
+
+@pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_umlauts_of_macs_and_others_are_the_same(tmp_path, written, stored):
+    (tmp_path / unicodedata.normalize(stored, "müller.png")).write_bytes(picture(1))
+    name = unicodedata.normalize(written, "müller.png")
+    (tmp_path / "people.csv").write_text(f"path,identity,role\n{name},1,probe\n", encoding="utf-8")
+    assert rows_of(data.DATASETS["folder"].listing(tmp_path / "people.csv")) == [("probe", name, 1, -1)]
 
 
 def test_one_path_spelt_twice_is_one_picture(tmp_path):
