@@ -15,20 +15,23 @@ ridge_multi     the same with three scales
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import map_file, match, reranking, streamed
+from dsr_jax import map_file, match, reranking, shortlist, streamed
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from experiments.features import Given, Sides
 
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 MULTI_SHOT = ("stack", "minimum", "mean")
+TOP = "_top"  # in names of methods, before the length of the list
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
 Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
+# The same, how many entries of each probe to code, and which may answer her (P, entries), to `Shortlist.extended`.
+Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, np.ndarray], np.ndarray]
 
 
 class Options(NamedTuple):
@@ -50,6 +53,9 @@ class Method:
       maps: whether it compares the maps of two images and nothing else.
       parts: names of the methods whose distances are all that it looks at; else empty.
       fuse: the parts' distances, (P, entries) each, to its own.
+      listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
+        `Listed`. None where there is no such way.
+      shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
     """
 
     compare: Compare
@@ -58,6 +64,8 @@ class Method:
     maps: bool = False
     parts: tuple[str, ...] = ()
     fuse: Callable[..., np.ndarray] | None = None
+    listed: Listed | None = None
+    shortlist: int = 0
 
 
 def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
@@ -91,15 +99,28 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
             **arguments,
         ).distance
 
+    def listed(
+        sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]], k: int, allowed: np.ndarray
+    ) -> np.ndarray:
+        return shortlist.distances(
+            some(sides.probe, probes),
+            some(sides.gallery, [g for entry in entries for g in entry]),
+            k,
+            identities=[number for number, entry in enumerate(entries) for _ in entry],
+            allowed=allowed,
+            scales=scales,
+            **arguments,
+        ).extended
+
     together = arguments.get("dictionary") == "joint"
     drawn = () if together or arguments["coder"] == "ridge" else scales
     if options.multi_shot == "stack" or together:
-        return Method(stacked, together, drawn, maps=not together)
+        return Method(stacked, together, drawn, maps=not together, listed=listed if drawn else None)
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together, drawn, maps=True)
+    return Method(each, together, drawn, maps=True, listed=listed if drawn else None)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
@@ -154,6 +175,18 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
         return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
 
     return Method(compare, together=True)
+
+
+def shortlisted(name: str, method: Method, k: int) -> dict[str, Method]:
+    """A method that codes k entries for each probe and no more, by a name that says so; 0: the method as it is.
+
+    Example:
+      >>> from experiments import methods
+      >>> method = methods.METHODS["dsr_multi"](methods.Options())
+      >>> list(methods.shortlisted("dsr_multi", method, 100)), list(methods.shortlisted("dsr_multi", method, 0))
+      (['dsr_multi_top100'], ['dsr_multi'])
+    """
+    return {f"{name}{TOP}{k}": replace(method, maps=False, shortlist=k)} if k else {name: method}
 
 
 METHODS: dict[str, Callable[[Options], Method]] = {

@@ -1,0 +1,224 @@
+"""DSR on a shortlist: the pooled descriptor chooses K gallery entries for each probe, Algorithm 1 codes these only.
+
+    found = shortlist.distances(probe_maps, gallery_maps, 100)
+    found.entries, found.distance       # (P, 100): which entries, nearest first, and their certified distances
+
+Every pair of Market-1501 is 3,368 x 19,732 codings, a list of 100 is half a per cent of them. What that costs: who is
+not on the list is not coded, however near DSR would find him. So the result has distances of the listed pairs alone,
+and whoever ranks the others must say by what: `Shortlist.extended` puts them after the list, by the pooled descriptor.
+
+The descriptor is that of `baselines.global_average`: the average over a map's positions, of unit length, Euclidean;
+several maps of one identity: the mean of their distances. Maps that are read when asked for stay where they are: all
+are read once for their descriptors, then the listed ones part by part, as in `streamed`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dsr_jax import hosts, listed, problem, streamed, tiles
+from dsr_jax.baselines import global_average
+from dsr_jax.entries import as_labels, gather
+from dsr_jax.positions import Positions
+
+NOBODY = -1  # in `Shortlist.entries`: a place that no entry has
+BEYOND = 2.0  # what `extended` adds to pooled distances: more than any distance of DSR
+PROBES = 4  # parts of probes held for one of the gallery: for every part of probes the gallery is read again
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """Distances of P probes to their K listed entries, and pooled distances to all G.
+
+    Attributes:
+      entries: (P, K) numbers of the listed entries, nearest by DSR first; -1 at the end of a list that is shorter.
+      distance: (P, K) float32 as of `match.distances`, ascending; NaN where there is no entry.
+      lower: (P, K) certified lower bound of the exact distance.
+      upper: (P, K) certified upper bound of the exact distance.
+      gap: (P, K) largest duality gap of the pair's columns.
+      pooled: (P, G) distances of the pooled descriptors, which chose the list.
+      identities: G labels of the entries, or None where none were given.
+      coder: the coder that was used.
+    """
+
+    entries: np.ndarray
+    distance: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    gap: np.ndarray
+    pooled: np.ndarray
+    identities: tuple[Any, ...] | None
+    coder: str
+
+    @property
+    def listed(self) -> np.ndarray:
+        """(P, G) whether the entry is on the probe's list: where there is a distance of DSR."""
+        found = np.zeros(self.pooled.shape, bool)
+        rows, columns = np.nonzero(self.entries != NOBODY)
+        found[rows, self.entries[rows, columns]] = True
+        return found
+
+    @property
+    def extended(self) -> np.ndarray:
+        """(P, G) float32 to rank everybody by: DSR's distance on the list, 2 + the pooled distance beyond it."""
+        found = self.pooled + np.float32(BEYOND)
+        rows, columns = np.nonzero(self.entries != NOBODY)
+        found[rows, self.entries[rows, columns]] = self.distance[rows, columns]
+        return found
+
+
+def nearest(pooled: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    """The k entries of each probe with the smallest pooled distance.
+
+    Args:
+      pooled: (P, G) distances.
+      k: length of the lists, at most G of which are used.
+      allowed: (P, G) whether the entry may answer the probe; others take no place. Default: all may.
+
+    Returns:
+      (P, min(k, G)) numbers of entries, ascending by distance, equal ones in the gallery's order; -1 where fewer are
+      allowed.
+
+    Raises:
+      ValueError: for k < 1, or shapes that do not fit.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import shortlist
+      >>> pooled = np.array([[0.3, 0.1, 0.2], [0.1, 0.2, 0.3]])
+      >>> shortlist.nearest(pooled, 2, allowed=np.array([[True, False, True], [True, False, False]])).tolist()
+      [[2, 0], [0, -1]]
+    """
+    _check_length(k)
+    if allowed is not None and np.shape(allowed) != pooled.shape:
+        raise ValueError(f"allowed must be {pooled.shape}, probes x gallery entries, got shape {np.shape(allowed)}")
+    found = np.full((len(pooled), min(int(k), pooled.shape[1])), NOBODY, np.int64)
+    for p, row in enumerate(pooled):
+        who = np.arange(len(row)) if allowed is None else np.flatnonzero(allowed[p])
+        first = who[np.argsort(row[who], kind="stable")[: found.shape[1]]]
+        found[p, : len(first)] = first
+    return found
+
+
+def distances(
+    probe_maps: Any,
+    gallery_maps: Any,
+    k: int,
+    *,
+    identities: Any = None,
+    allowed: np.ndarray | None = None,
+    l1: float = 0.4,
+    scales: Sequence[int] | None = None,
+    probe_scales: Sequence[int] | None = None,
+    pooling: str | None = None,
+    coder: str = "auto",
+    tol: float = 1e-6,
+    max_bytes: int = 1 << 29,
+    part_bytes: int = streamed.PART,
+    progress: bool = False,
+) -> Shortlist:
+    """DSR's distances of every probe to the k gallery entries that its pooled descriptor is nearest to.
+
+    Several processes must each make the same call; each codes the lists of its part of the probes.
+
+    Args:
+      probe_maps: a sequence of P maps (h, w, d) or an array of them; read when asked for, if it is `map_file.Maps`.
+      gallery_maps: the same of the gallery.
+      k: length of the lists; that of the gallery or more: every pair is coded.
+      identities: a label per gallery map: maps of one identity form one dictionary and are one entry.
+      allowed: (P, G) whether the entry may answer the probe (`candidates.allowed`); others take no place.
+      l1: as of `match.distances`, like all that follow but ``part_bytes``.
+      scales: sides of the windows.
+      probe_scales: the same for the probes.
+      pooling: "average" or "max", of blocks; the descriptor is an average in any case.
+      coder: "auto", "active_set", "proximal" or "feature_sign".
+      tol: largest duality gap of a column.
+      max_bytes: memory ceiling of the tiles, beside the maps.
+      part_bytes: bytes of gallery maps, as float32, that are held; of the probes' four times as many.
+      progress: whether to show a progress bar.
+
+    Returns:
+      The `Shortlist`.
+
+    Raises:
+      ValueError: as `match.distances`; for k < 1, and for the coder "ridge", which has no certificate.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import match, shortlist
+      >>> maps = np.random.default_rng(0).random((8, 4, 2, 16)) ** 4
+      >>> found = shortlist.distances(maps[:3], maps, 2)
+      >>> found.distance.shape, found.entries[:, 0].tolist()
+      ((3, 2), [0, 1, 2])
+      >>> bool(np.allclose(found.distance[0], match.distances(maps[0], maps[found.entries[0]]).distance))
+      True
+    """
+    _check_length(k)
+    chosen = problem.choose_coder(coder)
+    if chosen == "ridge":
+        raise ValueError("coder must not be 'ridge' here: it has no certificate; use match.distances(coder='ridge')")
+    if part_bytes < 1:
+        raise ValueError(f"part_bytes must be at least 1, got {part_bytes}; {streamed.PART} is the default")
+    if not len(probe_maps) or not len(gallery_maps):
+        raise ValueError(
+            f"there must be maps on both sides, got {len(probe_maps)} probes, {len(gallery_maps)} of gallery"
+        )
+    groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
+    pooled = _pooled(probe_maps, gallery_maps, groups)
+    entries = nearest(pooled, k, allowed)
+    how = problem.options(l1, tol, max_bytes)
+    cut = {"scales": scales, "probe_scales": probe_scales, "pooling": pooling}
+    figures = np.full((4, *entries.shape), np.nan, np.float32)
+    own = range(len(entries))[hosts.part(len(entries))]
+    with tqdm(total=int((entries != NOBODY).sum()), desc="matching", unit="pair", disable=not progress) as bar:
+        for rows, probes, _ in streamed.parts(probe_maps, [[p] for p in own], PROBES * part_bytes):
+            at = own[rows]
+            asked = entries[at.start : at.stop]
+            who = np.unique(asked[asked != NOBODY])
+            if not who.size:
+                continue
+            for columns, gallery, members in streamed.parts(gallery_maps, [groups[g] for g in who], part_bytes):
+                part = who[columns]
+                p, place = np.nonzero((asked >= part[0]) & (asked <= part[-1]))
+                pairs = np.stack([p, np.searchsorted(part, asked[p, place])], axis=1)
+                found = _coded(probes, gallery, members, pairs, cut, coder=chosen, progress=bar, **how)
+                figures[:, at.start + p, place] = found
+    figures = hosts.together(figures[:, own.start : own.stop].swapaxes(1, 2), len(entries)).swapaxes(1, 2)
+    order = np.argsort(figures[0], axis=1, kind="stable")  # NaN is last
+    distance, lower, upper, gap = (np.take_along_axis(figure, order, axis=1) for figure in figures)
+    ranked = np.take_along_axis(entries, order, axis=1)
+    return Shortlist(ranked, distance, lower, upper, gap, pooled, labels, chosen)
+
+
+def _pooled(probe_maps: Any, gallery_maps: Any, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """(P, G) distances of the descriptors, of an entry the mean over its maps."""
+    each = global_average.distances(probe_maps, gallery_maps)
+    if all(len(group) == 1 for group in groups):
+        return each
+    return np.stack([each[:, group].mean(axis=1) for group in groups], axis=1)
+
+
+def _coded(
+    probes: Any,
+    gallery: Any,
+    members: Sequence[int],
+    pairs: np.ndarray,
+    cut: dict[str, Any],
+    *,
+    coder: str,
+    progress: tqdm,
+    **how: Any,
+) -> np.ndarray:
+    """Figures (4, n) of pairs of a part of the probes and a part of the gallery."""
+    own, others, _ = problem.compared(probes, gallery, identities=members, coder=coder, **cut)
+    if coder == "active_set":
+        return listed.solve(Positions.of(own), others.positions, pairs, progress=progress, **how)
+    return tiles.listed(own, others.as_entries, pairs, coder=coder, progress=progress, **how)
+
+
+def _check_length(k: Any) -> None:
+    if not (isinstance(k, int | np.integer) and k >= 1):
+        raise ValueError(f"k must be a whole number >= 1, got {k!r}: the length of each probe's list")
