@@ -57,8 +57,8 @@ class Reliance:
         told = [
             f"DSR codes {share:.2g} % of the pairs, the {self.shortlist} nearest by pooled features of each probe; "
             f"rank-1 to rank-{self.shortlist} are DSR's among these, and not certified against the whole gallery",
-            f"{self.missed.sum():,} of {total:,} probes have no right answer on the list, {self.beyond.sum():,} have some "
-            "beyond it",
+            f"{self.missed.sum():,} of {total:,} probes have no right answer on the list, "
+            f"{self.beyond.sum():,} have some beyond it",
         ]
         if self.figures:
             told.append(f"resting on pooled distances of who is not on the list: {', '.join(self.figures)}")
