@@ -94,7 +94,7 @@ def check() -> dict[str, methods.Method]:
         raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
     chosen = _shortlisted({name: _method(name) for name in FLAGS.methods})
     if FLAGS.maps:
-        given_maps.check(chosen)
+        given_maps.check(chosen, whole=comparison.WHOLE in shots())
     else:
         selection.check()
     return chosen | {f"{name}_reranked": method for name, method in _reranked(chosen).items()}

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsr_jax import joint as joint_coding
 from dsr_jax import map_file, match, reranking, shortlist, streamed
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from experiments.features import Given, Sides
@@ -55,6 +56,7 @@ class Method:
       fuse: the parts' distances, (P, entries) each, to its own.
       listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
         `Listed`. None where there is no such way.
+      dictionary: the scales of a gallery's blocks that are one dictionary, held whole; else empty.
       shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
     """
 
@@ -65,6 +67,7 @@ class Method:
     parts: tuple[str, ...] = ()
     fuse: Callable[..., np.ndarray] | None = None
     listed: Listed | None = None
+    dictionary: tuple[int, ...] = ()
     shortlist: int = 0
 
 
@@ -85,15 +88,29 @@ def some(maps: Sequence[np.ndarray], positions: Iterable[Any]) -> Sequence[np.nd
     return maps.only(positions) if isinstance(maps, map_file.Maps) else [maps[i] for i in positions]
 
 
+def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
+    """Raises ValueError where one dictionary of a file's whole gallery takes more memory than it may; reads no map."""
+    if (
+        isinstance(gallery, map_file.Maps)
+        and (needed := joint_coding.held(gallery.shapes, scales=scales)) > JOINT_BYTES
+    ):
+        raise ValueError(
+            f"methods: one joint dictionary of {len(gallery)} maps of the file takes {needed / 1e9:.1f} GB with the "
+            f"maps, more than {JOINT_BYTES / 1e9:.1f} GB: leave the joint methods out, or draw fewer images by --shots"
+        )
+
+
 def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
     arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder} | how
 
     def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        unread = isinstance(sides.gallery, map_file.Maps) and not together
-        return (streamed.distances if unread else match.distances)(
+        gallery = some(sides.gallery, [g for entry in entries for g in entry])
+        if together:
+            check_held(gallery, scales)
+        return (match.distances if together or not isinstance(gallery, map_file.Maps) else streamed.distances)(
             some(sides.probe, probes),
-            some(sides.gallery, [g for entry in entries for g in entry]),
+            gallery,
             identities=[number for number, entry in enumerate(entries) for _ in entry],
             scales=scales,
             **arguments,
@@ -115,7 +132,8 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     together = arguments.get("dictionary") == "joint"
     drawn = () if together or arguments["coder"] == "ridge" else scales
     if options.multi_shot == "stack" or together:
-        return Method(stacked, together, drawn, maps=not together, listed=listed if drawn else None)
+        one = scales if together else ()
+        return Method(stacked, together, drawn, maps=not together, listed=listed if drawn else None, dictionary=one)
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,

@@ -324,6 +324,18 @@ def test_what_cannot_be_is_said_before_anything_is_written(tmp_path, capsys, arg
     assert re.search(words, capsys.readouterr().err) and not (tmp_path / "out").exists()
 
 
+def test_a_joint_dictionary_that_memory_should_not_hold_is_refused_unread(tmp_path, capsys, monkeypatch):
+    path = crowd(tmp_path / "maps.npz", people=5)
+    monkeypatch.setattr(methods, "JOINT_BYTES", 1 << 12)
+    monkeypatch.setattr(map_file.Maps, "__getitem__", lambda *_: pytest.fail("a map was read"))
+    evaluated(path, tmp_path / "out", chosen="joint_single", code=1)
+    assert re.search(
+        r"one joint dictionary of 20 maps of the file takes 0\.0 GB.*leave the joint", capsys.readouterr().err
+    )
+    evaluated(path, tmp_path / "out", chosen="joint_single", shots="2", code=1)
+    assert "one joint dictionary of 10 maps" in capsys.readouterr().err
+
+
 def test_without_identities_of_the_probes_there_is_no_list():
     """`comparison.distances` of a method as it is asks for none."""
     assert methods.METHODS["dsr_multi"](methods.Options()).shortlist == 0
