@@ -52,14 +52,61 @@ def candidates(
     """
     check_camera_rule(camera_rule)
     rows = np.asarray(distances)
+    labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
+    probes, probe_cams, gallery, gallery_cams = _labels(rows, *labels, camera_rule=camera_rule)
+    asked = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
+    return (_kept(i, *probe, gallery, gallery_cams) for i, probe in enumerate(asked))
+
+
+def allowed(
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None = None,
+    gallery_cameras: ArrayLike | None = None,
+    *,
+    camera_rule: str = "cross",
+) -> NDArray[np.bool_]:
+    """Which gallery entries are left to each probe, before there are distances: who may take a place in a shortlist.
+
+    Args and errors are those of `candidates`.
+
+    Returns:
+        (P, G), one byte each.
+
+    Example:
+        >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
+        [[False, True, True, False]]
+    """
+    shape = np.broadcast_to(np.float32(0), (np.size(probe_identities), np.size(gallery_identities)))
+    labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
+    check_camera_rule(camera_rule)
+    probes, probe_cams, gallery, gallery_cams = _labels(shape, *labels, camera_rule=camera_rule)
+    asked = zip(probes.tolist(), probe_cams.tolist(), strict=True)
+    return np.array([_left(*probe, gallery, gallery_cams) for probe in asked], bool).reshape(shape.shape)
+
+
+def _labels(
+    rows: NDArray,
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None,
+    gallery_cameras: ArrayLike | None,
+    *,
+    camera_rule: str,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Identities and cameras of the probes, then of the gallery, as vectors along the rows and columns of distances."""
     probes = _vector(probe_identities, "probe_identities", rows, 0)
     gallery = _vector(gallery_identities, "gallery_identities", rows, 1)
     if (probe_cameras is None) != (gallery_cameras is None):
         raise ValueError("probe_cameras and gallery_cameras: give both or neither.")
     probe_cams = _cameras(probe_cameras, "probe_cameras", rows, 0, camera_rule)
-    gallery_cams = _cameras(gallery_cameras, "gallery_cameras", rows, 1, camera_rule)
-    asked = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
-    return (_kept(i, *probe, gallery, gallery_cams) for i, probe in enumerate(asked))
+    return probes, probe_cams, gallery, _cameras(gallery_cameras, "gallery_cameras", rows, 1, camera_rule)
+
+
+def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray) -> NDArray[np.bool_]:
+    """(G,) what the rule leaves to a probe."""
+    same_camera = (gallery_cams == camera) & (gallery_cams != UNKNOWN)
+    return (gallery != UNKNOWN) & ~((gallery == identity) & same_camera) & (identity != UNKNOWN)
 
 
 def _kept(
@@ -68,10 +115,8 @@ def _kept(
     """Distances and answers of probe `i` after the rule."""
     if not (row > -np.inf).all():
         raise ValueError(f"distances: row {i} has NaN or -inf; every distance must be a number or +inf.")
-    right = gallery == identity
-    same_camera = (gallery_cams == camera) & (gallery_cams != UNKNOWN)
-    kept = (gallery != UNKNOWN) & ~(right & same_camera) & (identity != UNKNOWN)
-    return row[kept], right[kept]
+    kept = _left(identity, camera, gallery, gallery_cams)
+    return row[kept], (gallery == identity)[kept]
 
 
 def _vector(labels: ArrayLike, name: str, distances: NDArray, axis: int) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import threadpoolctl
@@ -73,6 +73,25 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
     with _blas().alone():
         each(part, len(a), parts=1)
+
+
+def products(triples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
+    """Writes ``a @ b`` to ``out`` for every triple (a, b, out) of matrices, the triples shared out among the cores.
+
+    Example:
+      >>> from dsr_jax import cores
+      >>> out = np.empty((2, 1))
+      >>> cores.products([(np.eye(2), np.ones((2, 1)), out)])
+      >>> out.tolist()
+      [[1.0], [1.0]]
+    """
+
+    def part(start: int, stop: int) -> None:
+        for a, b, out in triples[start:stop]:
+            np.matmul(a, b, out=out)
+
+    with _blas().alone():
+        each(part, len(triples), least=8)
 
 
 _THREAD = threading.local()  # whether it is one of the pool's

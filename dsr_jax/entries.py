@@ -66,26 +66,27 @@ class Entries:
 
         The places of a tile, the last of which may hold nothing, are at least ``least`` and a ``multiple`` of a number.
         """
-        counts = self.counts
-        sizes = np.array([grid(n) for n in counts.tolist()])
+        sizes = np.array([grid(n) for n in self.counts.tolist()])
         order = np.argsort(sizes, kind="stable")
         for size in np.unique(sizes):
             members = order[sizes[order] == size]
             for start in range(0, len(members), limit):
-                yield self._tile(members[start : start + limit], counts, int(size), limit, multiple, least)
+                chosen = members[start : start + limit]
+                places = max(least, -(-min(limit, grid(len(chosen))) // multiple) * multiple)
+                yield self.some(chosen, size=int(size), places=places)
 
-    def _tile(self, members: np.ndarray, counts: np.ndarray, size: int, limit: int, multiple: int, least: int) -> Tile:
-        places = max(least, -(-min(limit, grid(len(members))) // multiple) * multiple)
+    def some(self, members: np.ndarray, *, size: int, places: int) -> Tile:
+        """Some entries, which may occur again, in ``places`` of ``size`` blocks."""
         values = np.zeros((places, size, self.maps[0].shape[2]), np.float32)
         numbers = [i for member in members for i in self.groups[member]]
         parts = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))
+        counts = np.zeros(len(members), np.int64)
         for row, member in enumerate(members):
-            start = 0
             for _ in self.groups[member]:
                 part = next(parts)
-                values[row, start : start + len(part)] = part
-                start += len(part)
-        return Tile(members, values, counts[members])
+                values[row, counts[row] : counts[row] + len(part)] = part
+                counts[row] += len(part)
+        return Tile(members, values, counts)
 
 
 def grid(n: int) -> int:

@@ -15,13 +15,13 @@ further than a gap would ask for, and the duality gap of every column, over all 
 an entry bounded by that of zero codes: its coefficients count on those of others, and alone they may overshoot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import active_set, cores
+from dsr_jax import active_set, blocks, cores
 from dsr_jax.entries import Entries
 
 FIRST, MORE = 32, 16  # atoms of a working set at first, and how many may always join it
@@ -90,6 +90,17 @@ def code(
                 _share_out(column, atoms, owners, scale, found.error[c], found.weight[c])
                 del waiting[c]
     return found
+
+
+def held(shapes: Iterable[tuple[int, ...]], *, scales: tuple[int, ...]) -> int:
+    """Bytes that a gallery of maps (h, w, d) takes here: the maps and the one dictionary of their blocks, float32.
+
+    Example:
+      >>> from dsr_jax import joint
+      >>> joint.held([(7, 4, 2048)] * 1000, scales=(1,))
+      458752000
+    """
+    return sum(4 * d * (h * w + blocks.count(h, w, scales=scales)) for h, w, d in shapes)
 
 
 def solve(

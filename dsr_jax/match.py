@@ -21,22 +21,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import numpy as np
 
-from dsr_jax import explanation, hosts, joint, pooled, tiles
+from dsr_jax import explanation, hosts, joint, pooled, problem, tiles
 from dsr_jax import search as searching
-from dsr_jax.entries import Entries, as_maps, as_scales
+from dsr_jax.entries import Entries
 from dsr_jax.explanation import Explanation
 from dsr_jax.gallery import Gallery
 from dsr_jax.positions import Positions
+from dsr_jax.problem import CODERS, Figures, choose_coder
 
-__all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "distances", "explain", "search"]
+__all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "choose_coder", "distances", "explain", "search"]
 
-CODERS = ("active_set", *tiles.CODERS)
 DICTIONARIES = ("image", "joint")
-MUTE = 4.0  # beyond 1 all codes of unit blocks are zero; larger numbers would only overflow
-Figures = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]  # distance, lower, upper, gap
 LOUDEST = 1e3  # a boost beyond it says nothing but the boost
 
 
@@ -150,12 +147,14 @@ def distances(
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
     """
-    options = _options(l1, tol, max_bytes)
-    probes, gallery, chosen = _problem(probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder)
+    options = problem.options(l1, tol, max_bytes)
+    probes, gallery, chosen = problem.compared(
+        probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder
+    )
     _check_dictionary(dictionary, boost, coder)
     if dictionary == "joint":
         chosen = "active_set"
-        weight = _weight(l1, most=MUTE * (1 + float(boost)))
+        weight = problem.weight(l1, most=problem.MUTE * (1 + float(boost)))
         joined: dict[str, Any] = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
         figures = _of_probes(
             probes, gallery, lambda own: joint.solve(own, gallery.as_entries, progress=progress, **joined)
@@ -224,8 +223,10 @@ def search(
         raise ValueError(f"k must be a whole number >= 1, got {k!r}")
     if coder == "ridge":
         raise ValueError("coder must not be 'ridge' here: it has no certificate; sort match.distances(coder='ridge')")
-    options = _options(l1, tol, max_bytes)
-    probes, gallery, chosen = _problem(probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder)
+    options = problem.options(l1, tol, max_bytes)
+    probes, gallery, chosen = problem.compared(
+        probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder
+    )
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
     if chosen == "active_set":
@@ -282,58 +283,13 @@ def explain(
       >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
       [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
     """
-    probes, gallery, _ = _problem(probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set")
+    probes, gallery, _ = problem.compared(
+        probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set"
+    )
     for argument, count in (("probe_map", len(probes)), ("gallery_map", len(gallery.maps))):
         if count != 1:
             raise ValueError(f"{argument} must be one (h, w, d) array, got {count} maps: explain one pair at a time")
-    return explanation.of(probes, gallery, l1=_weight(l1))
-
-
-def choose_coder(coder: str) -> str:
-    """The coder that "auto" stands for on this machine; any other known name is returned as it is."""
-    if coder == "auto":
-        return "active_set" if jax.default_backend() == "cpu" else "proximal"
-    if coder not in CODERS:
-        raise ValueError(f"coder must be 'auto' or one of {sorted(CODERS)}, got {coder!r}")
-    return coder
-
-
-def _problem(
-    probe_maps: Any,
-    gallery_maps: Any,
-    scales: Sequence[int] | None,
-    probe_scales: Sequence[int] | None,
-    pooling: str | None,
-    identities: Sequence[Any] | None,
-    *,
-    coder: str,
-) -> tuple[Entries, Gallery, str]:
-    """What a call compares, checked: probes, gallery, and the coder that it stands for.
-
-    Raises:
-      ValueError: see `distances`.
-    """
-    if isinstance(gallery_maps, Gallery):
-        gallery = gallery_maps
-        _check_own(gallery, identities=identities, scales=scales, pooling=pooling)
-    else:
-        gallery = Gallery.build(
-            gallery_maps,
-            identities=identities,
-            scales=(1, 2, 3) if scales is None else scales,
-            pooling="average" if pooling is None else pooling,
-            copy=False,
-        )
-    chosen = choose_coder(coder)
-    probes_at = gallery.scales if probe_scales is None else as_scales("probe_scales", probe_scales)
-    given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
-    probes = as_maps("probe_maps", given, scales=probes_at, pooling=gallery.pooling)
-    if probes[0].shape[2] != gallery.maps[0].shape[2]:
-        raise ValueError(
-            f"probe_maps and gallery_maps must have the same number of channels d, got {probes[0].shape[2]} and "
-            f"{gallery.maps[0].shape[2]}"
-        )
-    return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
+    return explanation.of(probes, gallery, l1=problem.weight(l1))
 
 
 def _of_entries(probes: Entries, gallery: Gallery, solve: Callable[[Gallery], Figures]) -> Figures:
@@ -359,24 +315,6 @@ def _figures(stacked: np.ndarray) -> Figures:
     return distance, lower, upper, gap
 
 
-def _options(l1: float, tol: float, max_bytes: int) -> dict[str, Any]:
-    """What both ways of coding are given, checked."""
-    _check_positive("tol", tol, "float32 certifies about 1e-6")
-    _check_positive("max_bytes", max_bytes, "half a gigabyte, 1 << 29, is the default")
-    return {"l1": _weight(l1), "tol": float(tol), "max_bytes": int(max_bytes)}
-
-
-def _weight(l1: float, *, most: float = MUTE) -> float:
-    _check_positive("l1", l1, "the paper uses 0.4")
-    return min(float(l1), most)
-
-
-def _check_positive(argument: str, value: Any, advice: str) -> None:
-    """Raises ValueError for anything but a finite number above zero."""
-    if np.ndim(value) or not hasattr(value, "__float__") or not 0 < float(value) < np.inf:
-        raise ValueError(f"{argument} must be a positive number, got {value!r}; {advice}")
-
-
 def _check_dictionary(dictionary: str, boost: float, coder: str) -> None:
     """Raises ValueError for options that say nothing, or contradict each other."""
     if dictionary not in DICTIONARIES:
@@ -387,15 +325,3 @@ def _check_dictionary(dictionary: str, boost: float, coder: str) -> None:
         raise ValueError(f"boost belongs to dictionary='joint', got boost={boost} with dictionary={dictionary!r}")
     if dictionary == "joint" and coder not in ("auto", "active_set"):
         raise ValueError(f"coder must be 'auto' or 'active_set' with dictionary='joint', got {coder!r}")
-
-
-def _check_own(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:
-    """Raises ValueError where a call contradicts what the gallery was built with."""
-    if identities is not None:
-        raise ValueError("identities belong to the Gallery here: pass them to Gallery.build")
-    for argument, given, own in (
-        ("scales", None if scales is None else as_scales("scales", scales), gallery.scales),
-        ("pooling", pooling, gallery.pooling),
-    ):
-        if given is not None and given != own:
-            raise ValueError(f"{argument} belong to the Gallery, which has {own!r}, got {given!r}: build another one")

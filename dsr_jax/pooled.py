@@ -8,11 +8,13 @@ without padding, and nothing larger than a tile's products is ever kept.
 
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from dsr_jax import active_set, cores, pooled_kernel
+from dsr_jax.pooled_kernel import ROW
 from dsr_jax.positions import Grams, Positions, Tile
 from dsr_jax.product_kernel import product
 
@@ -56,7 +58,9 @@ def solve(
         for entries in gallery.tiles(gallery_limit):
             grams = entries.grams()
             for images in kept or probes.tiles(probe_limit):
-                sums = _sums(workers, images, inverse, entries, grams, l1=l1, tol=tol)
+                own = Columns(images.table, inverse[images.blocks], np.cumsum([0, *images.counts]), images.scales)
+                sums = summed(workers, own, entries, grams, _all_pairs(workers, images, entries), l1=l1, tol=tol)
+                sums = sums.reshape(5, len(entries.counts), len(images.counts))
                 for g, p in np.argwhere(~(sums[4] <= tol)).tolist():
                     pair = problem(probes, gallery, images.members.start + p, entries.members.start + g)
                     sums[:4, g, p] = again(*pair, l1=l1, tol=tol, length=probes.channels)
@@ -67,27 +71,50 @@ def solve(
     return distance, lower, upper, gap
 
 
+class Needs(NamedTuple):
+    """Bytes: work of a thread, products of a pair, positions of a probe, those and the Gram matrix of an entry."""
+
+    thread: int
+    pair: int
+    probe: int
+    entry: int
+
+
+def needs(probes: Positions, gallery: Positions, *, max_bytes: int) -> Needs:
+    """What the largest probe and the largest entry take.
+
+    Raises:
+      ValueError: if not even one pair on one thread fits into ``max_bytes``.
+    """
+    columns, atoms = int(probes.heights.max()), int(gallery.heights.max())
+    blocks = -(-int(gallery.counts.max()) // pooled_kernel.LANES) * pooled_kernel.LANES
+    places = 2 * max(columns, atoms) + int(gallery.counts.max()) + int(probes.counts.max())
+    entry = 4 * atoms * (atoms + gallery.channels)
+    found = Needs(4 * blocks * places, 4 * columns * atoms + 80, 4 * columns * probes.channels, entry)
+    if sum(found) > max_bytes:
+        sizes = f"{columns} x {atoms} positions, {int(probes.counts.max())} x {int(gallery.counts.max())} blocks"
+        raise ValueError(
+            f"max_bytes must be at least {sum(found)} for one pair of {sizes} (all maps of an identity are one "
+            f"dictionary), got {max_bytes}"
+        )
+    return found
+
+
+def crew_of(each: Needs, *, max_bytes: int, threads: int) -> int:
+    """How many threads may work at half of what ``max_bytes`` leaves."""
+    return max(1, min(threads, (max_bytes - sum(each)) // (2 * each.thread)))
+
+
 def limits(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int) -> tuple[int, int, int]:
     """Largest number of probes and of gallery entries per tile, and of threads, within ``max_bytes``.
 
     Raises:
       ValueError: if not even one pair on one thread fits.
     """
-    columns, atoms = int(probes.heights.max()), int(gallery.heights.max())
-    blocks = -(-int(gallery.counts.max()) // pooled_kernel.LANES) * pooled_kernel.LANES
-    places = 2 * max(columns, atoms) + int(gallery.counts.max()) + int(probes.counts.max())
-    each = 4 * blocks * places
-    probe, entry = 4 * columns * probes.channels, 4 * atoms * (atoms + gallery.channels)
-    pair = 4 * columns * atoms + 40
-    least = each + pair + probe + entry
-    if least > max_bytes:
-        sizes = f"{columns} x {atoms} positions, {int(probes.counts.max())} x {int(gallery.counts.max())} blocks"
-        raise ValueError(
-            f"max_bytes must be at least {least} for one pair of {sizes} (all maps of an identity are one dictionary), "
-            f"got {max_bytes}"
-        )
-    crew = max(1, min(threads, (max_bytes - least) // (2 * each)))
-    room = max_bytes - crew * each
+    each = needs(probes, gallery, max_bytes=max_bytes)
+    crew = crew_of(each, max_bytes=max_bytes, threads=threads)
+    room = max_bytes - crew * each.thread
+    pair, probe, entry = each.pair, each.probe, each.entry
     images = max(1, min(len(probes), (room - entry) // (2 * (probe + pair)), COMFORT // pair))
     within = (room - images * probe) // (entry + images * pair)
     return images, max(1, min(len(gallery), within, WIDE // entry, COMFORT // (images * pair))), crew
@@ -118,30 +145,67 @@ class Workers:
         cores.each(part, total, threads=self.count)
 
 
-def _sums(
-    workers: Workers, images: Tile, inverse: np.ndarray, entries: Tile, grams: Grams, *, l1: float, tol: float
-) -> np.ndarray:
-    """Per pair (5, G, P): error, lower, upper summed over the blocks, largest gap with and without rounding."""
+class Columns(NamedTuple):
+    """The probes' blocks.
+
+    Attributes:
+      table: their maps, as in `Tile`.
+      inverse: inverse lengths of all blocks.
+      firsts: first block of each probe, and their number.
+      scales: sides of the windows, ascending.
+    """
+
+    table: np.ndarray
+    inverse: np.ndarray
+    firsts: np.ndarray
+    scales: np.ndarray
+
+
+class Products(NamedTuple):
+    """Correlations of the positions of some pairs of probe and entry, sorted by entry.
+
+    Attributes:
+      correlation: all of them, flat.
+      places: (n,) where each pair's begin.
+      strides: (G,) numbers from one position of the probe to the next, by entry.
+      who: (n, 2) entry and probe of each pair.
+    """
+
+    correlation: np.ndarray
+    places: np.ndarray
+    strides: np.ndarray
+    who: np.ndarray
+
+
+def _all_pairs(workers: Workers, images: Tile, entries: Tile) -> Products:
+    """Of every entry of a tile with every probe of a tile, by one product."""
     correlation = product(images.rows, entries.rows, threads=workers.count)
-    figures = np.empty((5, entries.counts.size, images.counts.size))
+    stride, first = correlation.shape[1], entries.table[entries.firsts[:-1], ROW]
+    who = np.indices((len(entries.counts), len(images.counts))).reshape(2, -1).T
+    places = images.table[who[:, 1], ROW] * stride + first[who[:, 0]]
+    return Products(correlation.reshape(-1), places, np.full(len(entries.counts), stride), np.ascontiguousarray(who))
+
+
+def summed(
+    workers: Workers, columns: Columns, entries: Tile, grams: Grams, products: Products, *, l1: float, tol: float
+) -> np.ndarray:
+    """Per pair (5, n): error, lower, upper summed over the blocks, largest gap with and without rounding."""
+    figures = np.empty((5, len(products.who)))
     arguments = (
-        correlation.reshape(-1),
-        correlation.shape[1],
+        *products,
         *grams,
-        images.table,
-        inverse[images.blocks],
-        np.cumsum([0, *images.counts]),
+        *columns[:3],
         entries.table,
         entries.firsts,
         entries.counts,
-        (entries.scales, images.scales),
+        (entries.scales, columns.scales),
         l1,
         EPS,
-        active_set.rounding(images.rows.shape[1]),
+        active_set.rounding(entries.rows.shape[1]),
         tol,
     )
     workers.each(
-        lambda space, start, stop: pooled_kernel.pairs(space, *arguments, start, stop, figures), figures[0].size
+        lambda space, start, stop: pooled_kernel.pairs(space, *arguments, start, stop, figures), figures.shape[1]
     )
     return figures
 

@@ -219,9 +219,11 @@ def pair(space, correlation, gram, probes, maps, scales, inverse, atoms, table, 
 def pairs(
     space,
     correlation,
-    stride,
-    grams,
     places,
+    strides,
+    who,
+    grams,
+    starts,
     probes,
     inverse,
     probe_blocks,
@@ -237,29 +239,29 @@ def pairs(
     stop,
     figures,
 ):
-    """Figures of the pairs start ... stop of a tile, entry by entry: sums over the columns, largest gaps.
+    """Figures of the pairs start ... stop, sorted by entry: (5, n) sums over the columns, largest gaps.
 
-    Args are those of a tile: flat ``correlation`` (probe positions, ``stride`` gallery positions), flat ``grams`` with
-    the ``places`` where each entry's begins, ``probes`` with the ``inverse`` lengths of their blocks and where those
-    begin, ``maps`` of the entries (``BLOCK`` counts within an entry) and where each entry's begin, ``counts`` of their
-    blocks, ``scales`` a pair (gallery's, probes').
+    ``who`` (n, 2) are entry and probe of each pair; of flat ``correlation`` the pair's begin at ``places`` and each of
+    the probe's positions has ``strides`` numbers, by entry. Flat ``grams`` with the ``starts`` of each entry's,
+    ``probes`` with the ``inverse`` lengths of their blocks and where those begin, ``maps`` of the entries (``BLOCK``
+    counts within an entry) and where each entry's begin, ``counts`` of their blocks, ``scales`` a pair (gallery's,
+    probes').
     """
-    number = probes.shape[0]
     s, work = space.system, space.work
     last = -1
     limit = 20 * space.work.size + 100
     for i in range(start, stop):
-        g, p = i // number, i % number
+        g, p = who[i, 0], who[i, 1]
         begin, end = entries[g], entries[g + 1]
         atoms = np.uint64(counts[g])
         m = padded(atoms)
         if g != last:
             rows = positions(maps, begin, end)
-            gram_of(grams, np.uint64(places[g]), rows, maps, begin, end, scales[0], atoms, m, space)
+            gram_of(grams, np.uint64(starts[g]), rows, maps, begin, end, scales[0], atoms, m, space)
             high = mask(work[0], m)
             last = g
-        at = np.uint64(probes[p, ROW]) * np.uint64(stride) + np.uint64(maps[begin, ROW])
-        correlations(correlation, at, np.uint64(stride), probes, p, maps, begin, end, scales, atoms, m, space)
+        at, stride = np.uint64(places[i]), np.uint64(strides[g])
+        correlations(correlation, at, stride, probes, p, maps, begin, end, scales, atoms, m, space)
         error, lower, upper, gap, short = 0.0, 0.0, 0.0, 0.0, 0.0
         for n in range(probe_blocks[p], probe_blocks[p + 1]):
             factor = inverse[n]
@@ -273,5 +275,4 @@ def pairs(
             lower += found[1]
             upper += found[2]
             gap, short = max(gap, found[3]), max(short, found[4])
-        figures[0, g, p], figures[1, g, p], figures[2, g, p] = error, lower, upper
-        figures[3, g, p], figures[4, g, p] = gap, short
+        figures[0, i], figures[1, i], figures[2, i], figures[3, i], figures[4, i] = error, lower, upper, gap, short

@@ -1,123 +1,224 @@
-"""Only the K gallery entries that a cheap distance puts first are coded; the others are told apart from them.
+"""DSR on a shortlist: the pooled descriptor chooses K gallery entries for each probe, Algorithm 1 codes these only.
 
-Coding everything is exact and costs every pair. Where that is too much (Sec. 4.7: 3,368 x 19,732), the pooled features'
-distance, or any other, makes a list of K entries per probe, and DSR orders the list. The rest keeps the cheap order
-behind it. What rests on which is in the numbers: a distance below `BEYOND` was coded, one from `BEYOND` on was not.
+    found = shortlist.distances(probe_maps, gallery_maps, 100)
+    found.entries, found.distance       # (P, 100): which entries, nearest first, and their certified distances
+
+Every pair of Market-1501 is 3,368 x 19,732 codings, a list of 100 is half a per cent of them. What that costs: who is
+not on the list is not coded, however near DSR would find him. So the result has distances of the listed pairs alone,
+and whoever ranks the others must say by what: `Shortlist.extended` puts them after the list, by the pooled descriptor.
+
+The descriptor is that of `baselines.global_average`: the average over a map's positions, of unit length, Euclidean;
+several maps of one identity: the mean of their distances. Maps that are read when asked for stay where they are: all
+are read once for their descriptors, then the listed ones part by part, as in `streamed`.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dsr_jax import match
+from dsr_jax import hosts, listed, problem, streamed, tiles
+from dsr_jax.baselines import global_average
 from dsr_jax.entries import as_labels, gather
+from dsr_jax.positions import Positions
 
-BEYOND = 2.0  # reconstruction errors of unit blocks are at most 1
+NOBODY = -1  # in `Shortlist.entries`: a place that no entry has
+BEYOND = 2.0  # what `extended` adds to pooled distances: more than any distance of DSR
+PROBES = 4  # parts of probes held for one of the gallery: for every part of probes the gallery is read again
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """Distances of P probes to their K listed entries, and pooled distances to all G.
+
+    Attributes:
+      entries: (P, K) numbers of the listed entries, nearest by DSR first; -1 at the end of a list that is shorter.
+      distance: (P, K) float32 as of `match.distances`, ascending; NaN where there is no entry.
+      lower: (P, K) certified lower bound of the exact distance.
+      upper: (P, K) certified upper bound of the exact distance.
+      gap: (P, K) largest duality gap of the pair's columns.
+      pooled: (P, G) distances of the pooled descriptors, which chose the list.
+      identities: G labels of the entries, or None where none were given.
+      coder: the coder that was used.
+    """
+
+    entries: np.ndarray
+    distance: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    gap: np.ndarray
+    pooled: np.ndarray
+    identities: tuple[Any, ...] | None
+    coder: str
+
+    @property
+    def listed(self) -> np.ndarray:
+        """(P, G) whether the entry is on the probe's list: where there is a distance of DSR."""
+        found = np.zeros(self.pooled.shape, bool)
+        rows, columns = np.nonzero(self.entries != NOBODY)
+        found[rows, self.entries[rows, columns]] = True
+        return found
+
+    @property
+    def extended(self) -> np.ndarray:
+        """(P, G) float32 to rank everybody by: DSR's distance on the list, 2 + the pooled distance beyond it."""
+        found = self.pooled + np.float32(BEYOND)
+        rows, columns = np.nonzero(self.entries != NOBODY)
+        found[rows, self.entries[rows, columns]] = self.distance[rows, columns]
+        return found
+
+
+def nearest(pooled: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
+    """The k entries of each probe with the smallest pooled distance.
+
+    Args:
+      pooled: (P, G) distances.
+      k: length of the lists, at most G of which are used.
+      allowed: (P, G) whether the entry may answer the probe; others take no place. Default: all may.
+
+    Returns:
+      (P, min(k, G)) numbers of entries, ascending by distance, equal ones in the gallery's order; -1 where fewer are
+      allowed.
+
+    Raises:
+      ValueError: for k < 1, or shapes that do not fit.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import shortlist
+      >>> pooled = np.array([[0.3, 0.1, 0.2], [0.1, 0.2, 0.3]])
+      >>> shortlist.nearest(pooled, 2, allowed=np.array([[True, False, True], [True, False, False]])).tolist()
+      [[2, 0], [0, -1]]
+    """
+    _check_length(k)
+    if allowed is not None and np.shape(allowed) != pooled.shape:
+        raise ValueError(f"allowed must be {pooled.shape}, probes x gallery entries, got shape {np.shape(allowed)}")
+    found = np.full((len(pooled), min(int(k), pooled.shape[1])), NOBODY, np.int64)
+    for p, row in enumerate(pooled):
+        who = np.arange(len(row)) if allowed is None else np.flatnonzero(allowed[p])
+        first = who[np.argsort(row[who], kind="stable")[: found.shape[1]]]
+        found[p, : len(first)] = first
+    return found
 
 
 def distances(
     probe_maps: Any,
     gallery_maps: Any,
-    first: np.ndarray,
     k: int,
     *,
     identities: Any = None,
+    allowed: np.ndarray | None = None,
+    l1: float = 0.4,
+    scales: Sequence[int] | None = None,
+    probe_scales: Sequence[int] | None = None,
+    pooling: str | None = None,
+    coder: str = "auto",
+    tol: float = 1e-6,
+    max_bytes: int = 1 << 29,
+    part_bytes: int = streamed.PART,
     progress: bool = False,
-    **options: Any,
-) -> NDArray[np.float32]:
-    """`match.distances` of each probe's k nearest entries by another distance; the others beyond them, in its order.
+) -> Shortlist:
+    """DSR's distances of every probe to the k gallery entries that its pooled descriptor is nearest to.
+
+    Several processes must each make the same call; each codes the lists of its part of the probes.
 
     Args:
-      probe_maps: a sequence of P maps (h, w, d).
-      gallery_maps: a sequence of G maps; it may read them when asked for, such as `map_file.Maps`.
-      first: (P, E) distances to the entries: the maps, or with ``identities`` the people, in the order in which they
-        first appear. For example `baselines.global_average.distances`.
-      k: entries per probe that are coded; E or more: all.
-      identities: a label per gallery map: maps of one identity form one dictionary.
-      progress: whether to show a bar.
-      **options: l1, scales, coder and the others of `match.distances`, ``dictionary="joint"`` excepted.
+      probe_maps: a sequence of P maps (h, w, d) or an array of them; read when asked for, if it is `map_file.Maps`.
+      gallery_maps: the same of the gallery.
+      k: length of the lists; that of the gallery or more: every pair is coded.
+      identities: a label per gallery map: maps of one identity form one dictionary and are one entry.
+      allowed: (P, G) whether the entry may answer the probe (`candidates.allowed`); others take no place.
+      l1: as of `match.distances`, like all that follow but ``part_bytes``.
+      scales: sides of the windows.
+      probe_scales: the same for the probes.
+      pooling: "average" or "max", of blocks; the descriptor is an average in any case.
+      coder: "auto", "active_set", "proximal" or "feature_sign".
+      tol: largest duality gap of a column.
+      max_bytes: memory ceiling of the tiles, beside the maps.
+      part_bytes: bytes of gallery maps, as float32, that are held; of the probes' four times as many.
+      progress: whether to show a progress bar.
 
     Returns:
-      (P, E): the coded distances, below `BEYOND`; of all others `BEYOND` + ``first``, brought to 0 to 1 for each probe.
+      The `Shortlist`.
 
     Raises:
-      ValueError: as `match.distances`; for k < 1, for ``first`` of another shape or with NaN, and for the joint
-        dictionary, in which an entry's distance depends on the others.
+      ValueError: as `match.distances`; for k < 1, and for the coder "ridge", which has no certificate.
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax import shortlist
-      >>> from dsr_jax.baselines import global_average
-      >>> maps = list(np.random.default_rng(0).random((6, 4, 2, 8)).astype(np.float32))
-      >>> found = shortlist.distances(maps[:2], maps, global_average.distances(maps[:2], maps), k=3)
-      >>> (found < shortlist.BEYOND).sum(axis=1).tolist(), found.argmin(axis=1).tolist()
-      ([3, 3], [0, 1])
+      >>> from dsr_jax import match, shortlist
+      >>> maps = np.random.default_rng(0).random((8, 4, 2, 16)) ** 4
+      >>> found = shortlist.distances(maps[:3], maps, 2)
+      >>> found.distance.shape, found.entries[:, 0].tolist()
+      ((3, 2), [0, 1, 2])
+      >>> bool(np.allclose(found.distance[0], match.distances(maps[0], maps[found.entries[0]]).distance))
+      True
     """
-    if options.get("dictionary", "image") != "image":
-        raise ValueError("dictionary must be 'image' here: in the joint one an entry depends on all others")
-    labels = as_labels("identities", identities, len(gallery_maps))
-    groups, _ = gather(labels, len(gallery_maps))
-    if np.shape(first) != (len(probe_maps), len(groups)):
-        raise ValueError(f"first must be (probes, entries), {len(probe_maps)} x {len(groups)}, got {np.shape(first)}")
+    _check_length(k)
+    chosen = problem.choose_coder(coder)
+    if chosen == "ridge":
+        raise ValueError("coder must not be 'ridge' here: it has no certificate; use match.distances(coder='ridge')")
+    if part_bytes < 1:
+        raise ValueError(f"part_bytes must be at least 1, got {part_bytes}; {streamed.PART} is the default")
+    if not len(probe_maps) or not len(gallery_maps):
+        raise ValueError(
+            f"there must be maps on both sides, got {len(probe_maps)} probes, {len(gallery_maps)} of gallery"
+        )
+    groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
+    pooled = _pooled(probe_maps, gallery_maps, groups)
+    entries = nearest(pooled, k, allowed)
+    how = problem.options(l1, tol, max_bytes)
+    cut = {"scales": scales, "probe_scales": probe_scales, "pooling": pooling}
+    figures = np.full((4, *entries.shape), np.nan, np.float32)
+    own = range(len(entries))[hosts.part(len(entries))]
+    with tqdm(total=int((entries != NOBODY).sum()), desc="matching", unit="pair", disable=not progress) as bar:
+        for rows, probes, _ in streamed.parts(probe_maps, [[p] for p in own], PROBES * part_bytes):
+            at = own[rows]
+            asked = entries[at.start : at.stop]
+            who = np.unique(asked[asked != NOBODY])
+            if not who.size:
+                continue
+            for columns, gallery, members in streamed.parts(gallery_maps, [groups[g] for g in who], part_bytes):
+                part = who[columns]
+                p, place = np.nonzero((asked >= part[0]) & (asked <= part[-1]))
+                pairs = np.stack([p, np.searchsorted(part, asked[p, place])], axis=1)
+                found = _coded(probes, gallery, members, pairs, cut, coder=chosen, progress=bar, **how)
+                figures[:, at.start + p, place] = found
+    figures = hosts.together(figures[:, own.start : own.stop].swapaxes(1, 2), len(entries)).swapaxes(1, 2)
+    order = np.argsort(figures[0], axis=1, kind="stable")  # NaN is last
+    distance, lower, upper, gap = (np.take_along_axis(figure, order, axis=1) for figure in figures)
+    ranked = np.take_along_axis(entries, order, axis=1)
+    return Shortlist(ranked, distance, lower, upper, gap, pooled, labels, chosen)
 
-    def code(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> np.ndarray:
-        members = [(number, i) for number, entry in enumerate(columns) for i in groups[entry]]
-        return match.distances(
-            [np.asarray(probe_maps[row]) for row in rows],
-            [np.asarray(gallery_maps[i]) for _, i in members],
-            identities=[number for number, _ in members],
-            **options,
-        ).distance
 
-    return coded(first, k, code, progress=progress)
+def _pooled(probe_maps: Any, gallery_maps: Any, groups: Sequence[Sequence[int]]) -> np.ndarray:
+    """(P, G) distances of the descriptors, of an entry the mean over its maps."""
+    each = global_average.distances(probe_maps, gallery_maps)
+    if all(len(group) == 1 for group in groups):
+        return each
+    return np.stack([each[:, group].mean(axis=1) for group in groups], axis=1)
 
 
-def coded(
-    first: np.ndarray,
-    k: int,
-    code: Callable[[NDArray[np.intp], NDArray[np.intp]], np.ndarray],
+def _coded(
+    probes: Any,
+    gallery: Any,
+    members: Sequence[int],
+    pairs: np.ndarray,
+    cut: dict[str, Any],
     *,
-    progress: bool = False,
-) -> NDArray[np.float32]:
-    """The same for any coded distance.
-
-    Args:
-      first: (P, E).
-      k: entries per probe.
-      code: (rows, columns) to their distances, (rows, columns), each less than `BEYOND`.
-      progress: whether to show a bar.
-
-    Raises:
-      ValueError: for k < 1, and for NaN or -inf in ``first``.
-    """
-    check(k)
-    values = np.asarray(first, np.float64)
-    if not (values > -np.inf).all():
-        raise ValueError("first must be numbers or +inf: it orders the entries")
-    every = np.arange(values.shape[1])
-    if k >= len(every):
-        return np.asarray(code(np.arange(len(values)), every), np.float32)
-    found = (BEYOND + _shares(values)).astype(np.float32)
-    for row in tqdm(range(len(values)), desc="shortlist", unit="probe", disable=not progress):
-        columns = np.sort(np.argsort(values[row], kind="stable")[:k])
-        found[row, columns] = code(np.array([row]), columns)[0]
-    return found
+    coder: str,
+    progress: tqdm,
+    **how: Any,
+) -> np.ndarray:
+    """Figures (4, n) of pairs of a part of the probes and a part of the gallery."""
+    own, others, _ = problem.compared(probes, gallery, identities=members, coder=coder, **cut)
+    if coder == "active_set":
+        return listed.solve(Positions.of(own), others.positions, pairs, progress=progress, **how)
+    return tiles.listed(own, others.as_entries, pairs, coder=coder, progress=progress, **how)
 
 
-def check(k: int) -> None:
-    """Raises ValueError unless k is a whole number of at least 1."""
-    if not k >= 1:
-        raise ValueError(f"k, the entries of a shortlist, must be a whole number >= 1, got {k!r}")
-
-
-def _shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values, moved and scaled to 0 to 1, row by row; +inf stays."""
-    finite = np.where(np.isfinite(values), values, -np.inf)
-    low = np.where(np.isfinite(values), values, np.inf).min(axis=1, keepdims=True)
-    spread = finite.max(axis=1, keepdims=True) - low
-    with np.errstate(invalid="ignore"):
-        scaled = (values - low) / np.where(spread > 0, spread, 1)
-    return np.where(np.isfinite(values), scaled, np.inf)
+def _check_length(k: Any) -> None:
+    if not (isinstance(k, int | np.integer) and k >= 1):
+        raise ValueError(f"k must be a whole number >= 1, got {k!r}: the length of each probe's list")

@@ -61,8 +61,8 @@ def distances(
     figures = np.empty((4, len(probe_maps), len(groups)), np.float32)
     coder = ""
     singles = [[p] for p in range(len(probe_maps))]
-    for rows, probes, _ in _parts(probe_maps, singles, part_bytes):
-        for columns, gallery, members in _parts(gallery_maps, groups, part_bytes):
+    for rows, probes, _ in parts(probe_maps, singles, part_bytes):
+        for columns, gallery, members in parts(gallery_maps, groups, part_bytes):
             found = match.distances(probes, gallery, identities=members, **options)
             figures[:, rows, columns] = found.distance, found.lower, found.upper, found.gap
             coder = found.coder
@@ -70,7 +70,7 @@ def distances(
     return match.Distances(distance, lower, upper, gap, known, coder)
 
 
-def _parts(
+def parts(
     maps: Any, groups: Sequence[Sequence[int]], part_bytes: int
 ) -> Iterator[tuple[slice, list[np.ndarray], list[int]]]:
     """Consecutive entries of at most ``part_bytes``: which they are, their maps, and the entry of each map."""

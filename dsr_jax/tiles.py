@@ -88,6 +88,67 @@ def solve(
     return distance, lower, upper, gap
 
 
+def listed(
+    probes: Entries,
+    gallery: Entries,
+    pairs: np.ndarray,
+    *,
+    l1: float,
+    tol: float,
+    coder: str,
+    max_bytes: int,
+    progress: tqdm | None = None,
+) -> np.ndarray:
+    """The same of n chosen pairs, numbers of probe and entry (n, 2): (4, n) float32.
+
+    Every pair has its own probe and its own dictionary, padded to the largest of each; several devices share out the
+    pairs.
+
+    Raises:
+      ValueError: if not even one pair fits into ``max_bytes``.
+    """
+    over = sharding.own_mesh()
+    limits(probes, gallery, coder=coder, max_bytes=max_bytes)
+    columns, atoms, width = grid(int(probes.counts.max())), grid(int(gallery.counts.max())), gallery.maps[0].shape[2]
+    each = 4 * (columns * atoms * COPIES[coder] + atoms * (atoms * 2 + width * 3) + columns * width * 3)
+    places = over.size * max(1, min(16 * PAIR, -(-len(pairs) // over.size), max_bytes // each))
+    slack = 4 * active_set.rounding(width) * float(np.finfo(np.float32).eps)
+    figures = np.empty((4, len(pairs)), np.float32)
+    order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+    with jax.default_matmul_precision("highest"):
+        for start in range(0, len(pairs), places):
+            own = order[start : start + places]
+            sides = (
+                sharding.entries(side.some(members, size=size, places=places).values, over)
+                for side, members, size in ((gallery, pairs[own, 1], atoms), (probes, pairs[own, 0], columns))
+            )
+            found = (np.asarray(part)[: len(own)] for part in _each(*sides, coder=coder, l1=l1, tol=tol, mesh=over))
+            error, lower, upper, gap = found
+            counts = probes.counts[pairs[own, 0]]
+            error, lower, upper = (part.sum(axis=1, dtype=np.float64) / counts for part in (error, lower, upper))
+            figures[:, own] = error, np.maximum(lower - slack, 0), upper + slack, gap.max(axis=1)
+            if progress is not None:
+                progress.update(len(own))
+    return figures
+
+
+@functools.partial(jax.jit, static_argnames=("coder", "l1", "tol", "mesh"))
+def _each(
+    dictionaries: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float, mesh: Mesh
+) -> tuple[jax.Array, ...]:
+    """Figures (n, N) of every probe on the dictionary beside it."""
+    solver = functools.partial(reconstruction.CODERS[coder], l1=l1, tol=tol)
+
+    def columns(dictionaries: jax.Array, values: jax.Array) -> tuple[jax.Array, ...]:
+        def pair(y: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
+            solved = solver(y @ y.T, y @ x.T, jnp.sum(x * x, axis=1))
+            return solved.error, solved.lower, solved.upper, solved.gap
+
+        return jax.vmap(pair)(dictionaries, values)
+
+    return sharding.by_rows(columns, mesh, shared=2)(dictionaries, values)
+
+
 def limits(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int, devices: int = 1) -> tuple[int, int]:
     """Largest number of gallery entries and of probes per tile, on each device, within ``max_bytes`` there."""
     columns, atoms, width = grid(int(probes.counts.max())), grid(int(gallery.counts.max())), gallery.maps[0].shape[2]

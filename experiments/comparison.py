@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import intervals, metrics, protocols, shortlist, verification, verification_intervals
-from dsr_jax.candidates import candidates
+from dsr_jax import candidates, intervals, metrics, protocols, verification, verification_intervals
+from experiments import reliance
 from experiments.features import Sides
-from experiments.methods import STRETCHED, Method, is_top
+from experiments.methods import STRETCHED, Method
 from experiments.pictures import Images, some
 
 WHOLE = 0  # shots, where every gallery image is an entry of its own
@@ -85,18 +85,25 @@ def shortages(trials: Sequence[protocols.Trial], *, shots: int) -> list[str]:
 
 
 def distances(
-    method: Method, sides: Sides, trials: Sequence[protocols.Trial], *, label: str, progress: bool
+    method: Method,
+    sides: Sides,
+    trials: Sequence[protocols.Trial],
+    *,
+    label: str,
+    progress: bool,
+    identities: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """(probes, entries) distances of every trial.
 
     With one shot, each pair of probe and gallery image is matched once however many trials draw it, unless the method
-    looks at all entries together.
+    looks at all entries together, or at a shortlist of them, for which it needs the ``identities`` of all probes: junk
+    and what the camera rule removes takes no place there.
     """
     found: list[np.ndarray] = [np.empty(0)] * len(trials)
     with tqdm(total=len(trials), desc=label, unit="draw", disable=not progress) as bar:
         for camera in sorted({trial.camera for trial in trials}):
             numbers = [i for i, trial in enumerate(trials) if trial.camera == camera]
-            of = _lookup(method, sides, [trials[i] for i in numbers])
+            of = _lookup(method, sides, [trials[i] for i in numbers], identities)
             for i in numbers:
                 found[i] = of(trials[i])
                 bar.update()
@@ -114,6 +121,7 @@ class Result:
       trials: the draws.
       distances: (probes, entries) of each.
       identities: (P,) of all probes.
+      shortlist: how many entries of each probe were coded; 0: all.
     """
 
     label: str
@@ -122,6 +130,7 @@ class Result:
     trials: Sequence[protocols.Trial]
     distances: Sequence[np.ndarray]
     identities: np.ndarray
+    shortlist: int = 0
 
     @property
     def key(self) -> str:
@@ -182,24 +191,23 @@ class Result:
             (few <= max(metrics.RANKS), f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves"),
             (self.method in STRETCHED, "every probe has a scale of its own: verification says little"),
         ]
-        return [*self.shortlisted, *metrics.remarks(self.scores), *(remark for holds, remark in told if holds)]
+        said = metrics.remarks(self.scores) + [remark for holds, remark in told if holds]
+        return said + (self.reliance.remarks if self.reliance else [])
 
-    @property
-    def shortlisted(self) -> list[str]:
-        """What rests on a shortlist and what on the order of pooled features, if anything does."""
-        if not is_top(self.method) or not any((matrix >= shortlist.BEYOND).any() for matrix in self.distances):
-            return []
-        ranked, inside, right = [], 0, 0
-        for trial, matrix in self._groups:
-            for row, own in candidates(matrix, self.identities[trial.probes], *_entries(trial)):
-                coded = row < shortlist.BEYOND
-                ranked.append(int(coded.sum()))
-                inside, right = inside + int((coded & own).sum()), right + int(own.sum())
-        return [
-            f"ranks up to {min(ranked)} are by this method for every probe, ranks beyond {max(ranked)} by pooled "
-            f"features for all; {100 * inside / max(right, 1):.1f} % of the right answers are in the lists; mAP, mINP "
-            "and verification rest on both"
+    @functools.cached_property
+    def reliance(self) -> reliance.Reliance | None:
+        """What rests on the pooled features that chose a shortlist; None without one."""
+        if not self.shortlist:
+            return None
+        left = [
+            (trial.probes, candidates.candidates(matrix, self.identities[trial.probes], *_entries(trial)))
+            for trial, matrix in self._groups
         ]
+        threshold = {}
+        if self.verifiable:
+            roc = verification.roc(self.pairs)
+            threshold = {"EER": roc.equal_error_threshold} | {f"TPR@{fpr:g}": roc.threshold_at(fpr) for fpr in FPRS}
+        return reliance.of(left, len(self.identities), self.shortlist, threshold)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -224,8 +232,19 @@ def _entries(trial: protocols.Trial) -> tuple[np.ndarray, np.ndarray | None, np.
     return trial.draw.identities, *(trial.cameras or (None, None))
 
 
-def _lookup(method: Method, sides: Sides, trials: Sequence[protocols.Trial]) -> Callable[[protocols.Trial], np.ndarray]:
+def _lookup(
+    method: Method, sides: Sides, trials: Sequence[protocols.Trial], identities: np.ndarray | None
+) -> Callable[[protocols.Trial], np.ndarray]:
     """Distances of the trials of one camera; the union of single images is matched once."""
+    listed = method.listed
+    if listed and identities is not None and any(0 < method.shortlist < len(trial.draw.images) for trial in trials):
+        return lambda trial: listed(
+            sides,
+            trial.probes,
+            [images.tolist() for images in trial.draw.images],
+            method.shortlist,
+            candidates.allowed(identities[trial.probes], *_entries(trial)),
+        )
     several = any(len(images) > 1 for trial in trials for images in trial.draw.images)
     if several or method.together:
         return lambda trial: method.compare(sides, trial.probes, [images.tolist() for images in trial.draw.images])

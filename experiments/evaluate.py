@@ -59,12 +59,14 @@ flags.DEFINE_list(
     "k1,k2,weight of k-reciprocal re-ranking, 20,6,0.3 in its paper: methods that compare maps (global_average, dsr, "
     "ridge) are shown once more, re-ranked. All gallery images are compared with one another.",
 )
-flags.DEFINE_integer(
+flags.DEFINE_list(
     "shortlist",
-    0,
-    "DSR codes only so many entries per probe, the nearest by pooled features, and is then called dsr_multi_top100; 0: "
-    "all. A remark says which ranks rest on which.",
-    lower_bound=0,
+    ["0"],
+    "K: pooled features (the ranking of global_average) choose the K entries of each probe that DSR codes; who is not "
+    "on the list comes after it by pooled distance. 0: DSR codes all. The method is then called dsr_multi_topK, and "
+    "terminal, metrics.json and report say which figures rest on pooled distances. Junk and images that the camera "
+    "rule removes take no place. Several numbers: each is evaluated. Methods other than DSR with a lasso per image "
+    "compare everybody as ever.",
 )
 flags.DEFINE_integer("window_stride", 0, "Pixels between the windows of swm; 0: one output cell.", lower_bound=0)
 flags.DEFINE_integer("ranked_lists", 5, "Ranked lists in the report.", lower_bound=0)
@@ -73,7 +75,7 @@ flags.DEFINE_enum(
     "paper", "none", ["none", *paper.DATASETS], "The data set for which the paper's figures stand beside ours."
 )
 # Flags that may differ in a later start in the same workdir: the distances of what was compared before are kept.
-ADDED = frozenset({"methods", "shots", "ranked_lists", "reconstructions", "paper"})
+ADDED = frozenset({"methods", "shots", "shortlist", "ranked_lists", "reconstructions", "paper"})
 # Flags without effect on a runner that shares the others but compares by methods of its own.
 OWN = (*sorted(ADDED), "maps", "multi_shot", "rerank", "shortlist", "window_stride")
 
@@ -90,13 +92,11 @@ def check() -> dict[str, methods.Method]:
     shots()
     if not FLAGS.methods:
         raise ValueError(f"methods is empty: give one or several of {', '.join(methods.METHODS)}")
-    chosen = {name: _method(name) for name in FLAGS.methods}
+    chosen = _shortlisted({name: _method(name) for name in FLAGS.methods})
     if FLAGS.maps:
-        given_maps.check(chosen)
+        given_maps.check(chosen, whole=comparison.WHOLE in shots())
     else:
         selection.check()
-    if FLAGS.shortlist:
-        return _shortlisted(chosen)
     return chosen | {f"{name}_reranked": method for name, method in _reranked(chosen).items()}
 
 
@@ -166,7 +166,7 @@ def caption() -> str:
 def champion(chosen: Iterable[str]) -> str:
     """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     names = list(chosen)
-    return next((name for name in names if name in ("dsr_multi", methods.top("dsr_multi", FLAGS.shortlist))), names[-1])
+    return next((name for name in names if methods.untopped(name) == "dsr_multi"), names[-1])
 
 
 def draws(found: selection.Selection) -> dict[int, list[protocols.Trial]]:
@@ -222,12 +222,21 @@ def compared(
         if method.fuse:
             parts = [distances(part, shots) for part in method.parts]
             return [method.fuse(*of_trial) for of_trial in zip(*parts, strict=True)]
-        return comparison.distances(method, sides, trials[shots], label=key, progress=FLAGS.progress)
+        who = found.probes.identities
+        return comparison.distances(method, sides, trials[shots], label=key, progress=FLAGS.progress, identities=who)
 
     return [
-        comparison.Result(label, name, shots, trials[shots], distances(name, shots), found.probes.identities)
+        comparison.Result(
+            label,
+            name,
+            shots,
+            trials[shots],
+            distances(name, shots),
+            found.probes.identities,
+            method.shortlist,
+        )
         for shots in trials
-        for name in chosen
+        for name, method in chosen.items()
     ]
 
 
@@ -341,16 +350,30 @@ def _reranked(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]:
 
 
 def _shortlisted(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]:
-    """The methods, with those that --shortlist is about under a name that says so."""
+    """The methods, those that can with every length of --shortlist."""
+    given = [str(value).strip() for value in FLAGS.shortlist]
+    if not given or not all(value.isdecimal() for value in given):
+        raise ValueError(
+            f"shortlist must be a number of entries to code for each probe, 0 for all, got "
+            f"{','.join(given) or 'nothing'}; 100 is usual"
+        )
+    lengths = list(dict.fromkeys(map(int, given)))
+    if lengths == [0]:
+        return chosen
     if FLAGS.rerank:
-        raise ValueError("shortlist and rerank exclude each other: re-ranking needs all distances, of the gallery too")
-    k, found = FLAGS.shortlist, {name for name, method in chosen.items() if method.maps and name != "global_average"}
-    if not found:
-        raise ValueError(f"shortlist is for DSR, one dictionary per entry, not for {', '.join(chosen)}")
-    return {
-        methods.top(name, k) if name in found else name: methods.shortlisted(method, k) if name in found else method
-        for name, method in chosen.items()
-    }
+        raise ValueError("rerank compares all with all, which a shortlist leaves out: give one of the two")
+    if FLAGS.multi_shot != "stack" and any(number > 1 for number in shots()):
+        raise ValueError(f"shortlist codes the images of a person as one dictionary, not multi_shot={FLAGS.multi_shot}")
+    if not any(method.listed for method in chosen.values()):
+        raise ValueError(
+            "shortlist is for dsr_single, dsr_double and dsr_multi by a coder that certifies, got methods "
+            f"{', '.join(chosen)} and coder {FLAGS.coder}"
+        )
+    found: dict[str, methods.Method] = {}
+    for name, method in chosen.items():
+        for length in lengths if method.listed else [0]:
+            found |= methods.shortlisted(name, method, length)
+    return found
 
 
 def _options() -> methods.Options:

@@ -4,13 +4,13 @@ The file says who probes and gallery are; maps are read when a method asks. Ther
 at pictures, and flags that change them, are refused by name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import numpy as np
 from absl import flags
 
 from dsr_jax import map_file, protocols
-from experiments import pictures, selection
+from experiments import methods, pictures, selection
 from experiments.features import Network
 
 FLAGS = flags.FLAGS
@@ -74,13 +74,18 @@ class Sides:
         self.patches: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] = ((), ())
 
 
-def check(methods: Iterable[str]) -> None:
+def check(chosen: Mapping[str, methods.Method], *, whole: bool) -> None:
     """Errors of the flags and of the file's labels, before any long work.
 
+    Args:
+      chosen: the methods by name.
+      whole: whether every gallery image is an entry.
+
     Raises:
-      ValueError: for methods and flags that need pictures, and whatever is wrong with the file; see `map_file.read`.
+      ValueError: for methods and flags that need pictures, a joint dictionary larger than memory may be, and whatever
+        is wrong with the file; see `map_file.read`.
     """
-    refused = [name for name in methods if name in OF_PICTURES]
+    refused = [name for name in chosen if name in OF_PICTURES]
     if refused:
         raise ValueError(
             f"methods {', '.join(refused)} look at pictures, which a file of maps has not: name those that compare "
@@ -89,7 +94,11 @@ def check(methods: Iterable[str]) -> None:
     for name in WITHOUT_EFFECT:
         if FLAGS[name].value != FLAGS[name].default:
             raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
-    checked(map_file.read(FLAGS.maps))
+    file = map_file.read(FLAGS.maps)
+    checked(file)
+    for method in chosen.values():
+        if method.dictionary and whole:  # otherwise what is drawn decides
+            methods.check_held(file.side("gallery").maps, method.dictionary)
 
 
 def checked(file: map_file.MapFile) -> protocols.IdentityCheck:

@@ -14,22 +14,25 @@ ridge_single    the later ports: ridge regression, 1 x 1 blocks
 ridge_multi     the same with three scales
 """
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dsr_jax import joint as joint_coding
 from dsr_jax import map_file, match, reranking, shortlist, streamed
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from experiments.features import Given, Sides
 
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 MULTI_SHOT = ("stack", "minimum", "mean")
+TOP = "_top"  # in names of methods, before the length of the list
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
 Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
+# The same, how many entries of each probe to code, and which may answer her (P, entries), to `Shortlist.extended`.
+Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, np.ndarray], np.ndarray]
 
 
 class Options(NamedTuple):
@@ -51,6 +54,10 @@ class Method:
       maps: whether it compares the maps of two images and nothing else.
       parts: names of the methods whose distances are all that it looks at; else empty.
       fuse: the parts' distances, (P, entries) each, to its own.
+      listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
+        `Listed`. None where there is no such way.
+      dictionary: the scales of a gallery's blocks that are one dictionary, held whole; else empty.
+      shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
     """
 
     compare: Compare
@@ -59,6 +66,9 @@ class Method:
     maps: bool = False
     parts: tuple[str, ...] = ()
     fuse: Callable[..., np.ndarray] | None = None
+    listed: Listed | None = None
+    dictionary: tuple[int, ...] = ()
+    shortlist: int = 0
 
 
 def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
@@ -78,29 +88,57 @@ def some(maps: Sequence[np.ndarray], positions: Iterable[Any]) -> Sequence[np.nd
     return maps.only(positions) if isinstance(maps, map_file.Maps) else [maps[i] for i in positions]
 
 
+def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
+    """Raises ValueError where one dictionary of a file's whole gallery takes more memory than it may; reads no map."""
+    if (
+        isinstance(gallery, map_file.Maps)
+        and (needed := joint_coding.held(gallery.shapes, scales=scales)) > JOINT_BYTES
+    ):
+        raise ValueError(
+            f"methods: one joint dictionary of {len(gallery)} maps of the file takes {needed / 1e9:.1f} GB with the "
+            f"maps, more than {JOINT_BYTES / 1e9:.1f} GB: leave the joint methods out, or draw fewer images by --shots"
+        )
+
+
 def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
     arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder} | how
 
     def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        unread = isinstance(sides.gallery, map_file.Maps) and not together
-        return (streamed.distances if unread else match.distances)(
+        gallery = some(sides.gallery, [g for entry in entries for g in entry])
+        if together:
+            check_held(gallery, scales)
+        return (match.distances if together or not isinstance(gallery, map_file.Maps) else streamed.distances)(
             some(sides.probe, probes),
-            some(sides.gallery, [g for entry in entries for g in entry]),
+            gallery,
             identities=[number for number, entry in enumerate(entries) for _ in entry],
             scales=scales,
             **arguments,
         ).distance
 
+    def listed(
+        sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]], k: int, allowed: np.ndarray
+    ) -> np.ndarray:
+        return shortlist.distances(
+            some(sides.probe, probes),
+            some(sides.gallery, [g for entry in entries for g in entry]),
+            k,
+            identities=[number for number, entry in enumerate(entries) for _ in entry],
+            allowed=allowed,
+            scales=scales,
+            **arguments,
+        ).extended
+
     together = arguments.get("dictionary") == "joint"
     drawn = () if together or arguments["coder"] == "ridge" else scales
     if options.multi_shot == "stack" or together:
-        return Method(stacked, together, drawn, maps=not together)
+        one = scales if together else ()
+        return Method(stacked, together, drawn, maps=not together, listed=listed if drawn else None, dictionary=one)
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together, drawn, maps=True)
+    return Method(each, together, drawn, maps=True, listed=listed if drawn else None)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
@@ -157,36 +195,27 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
     return Method(compare, together=True)
 
 
-def top(name: str, k: int) -> str:
-    """What a method is called that compares only the k entries of a shortlist."""
-    return f"{name}_top{k}"
-
-
-def is_top(name: str) -> bool:
-    """Whether a method is called so.
+def untopped(name: str) -> str:
+    """The name of a method, shortlisted or not, without the length of its list.
 
     Example:
       >>> from experiments import methods
-      >>> methods.is_top(methods.top("dsr_multi", 100)), methods.is_top("resizing")
-      (True, False)
+      >>> methods.untopped("dsr_multi_top100"), methods.untopped("resizing")
+      ('dsr_multi', 'resizing')
     """
-    return re.fullmatch(r".+_top\d+", name) is not None
+    return name.partition(TOP)[0]
 
 
-def shortlisted(method: Method, k: int) -> Method:
-    """A method that compares each probe with the k entries nearest by pooled features, and leaves the rest behind them.
+def shortlisted(name: str, method: Method, k: int) -> dict[str, Method]:
+    """A method that codes k entries for each probe and no more, by a name that says so; 0: the method as it is.
 
-    The entries are those of a search: images that an evaluation does not count, such as the probe's own camera's, take
-    their places in the list as they would in anybody's.
+    Example:
+      >>> from experiments import methods
+      >>> method = methods.METHODS["dsr_multi"](methods.Options())
+      >>> list(methods.shortlisted("dsr_multi", method, 100)), list(methods.shortlisted("dsr_multi", method, 0))
+      (['dsr_multi_top100'], ['dsr_multi'])
     """
-
-    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        first = METHODS["global_average"](Options()).compare(sides, probes, entries)
-        return shortlist.coded(
-            first, k, lambda rows, columns: method.compare(sides, probes[rows], [entries[c] for c in columns])
-        )
-
-    return replace(method, compare=compare, together=True, maps=False)
+    return {f"{name}{TOP}{k}": replace(method, maps=False, shortlist=k)} if k else {name: method}
 
 
 METHODS: dict[str, Callable[[Options], Method]] = {

@@ -12,7 +12,8 @@ import numpy as np
 
 from dsr_jax import histogram, hosts, intervals, metrics, report, verification
 from dsr_jax.page import curves
-from experiments import comparison, difference, paper
+from dsr_jax.shortlist import BEYOND
+from experiments import comparison, difference, methods, paper
 
 RANKING = (*(f"rank{k}" for k in metrics.RANKS), "mAP")
 VERIFICATION = ("mINP", "EER", *(f"TPR@{fpr:g}" for fpr in comparison.FPRS))
@@ -28,7 +29,14 @@ def flat(results: Sequence[comparison.Result]) -> dict[str, Any]:
         for name, interval in result.figures.items()
         for end, value in zip(("", "_low", "_high"), interval, strict=True)
     }
-    return figures | {f"{result.key}/{name}": count for result in results for name, count in result.counts.items()}
+    counts = {f"{result.key}/{name}": count for result in results for name, count in result.counts.items()}
+    rest = {
+        f"{result.key}/{name}": value
+        for result in results
+        if result.reliance
+        for name, value in result.reliance.counts.items()
+    }
+    return figures | counts | rest
 
 
 def rows(figures: Mapping[str, Any], columns: Sequence[str] = RANKING) -> dict[str, tuple[intervals.Interval, ...]]:
@@ -150,7 +158,8 @@ def _beside(
 ) -> tuple[report.Cell, ...]:
     """The cells of a row, with what the paper prints where it prints something."""
     *_, method, shots = key.split("/")
-    printed = [paper.figure(dataset, method, _shots(shots), column) for column in columns]
+    whose = methods.untopped(method)
+    printed = [paper.figure(dataset, whose, _shots(shots), column) for column in columns]
     return tuple(
         cell if number is None else report.Compared(cell, number) for cell, number in zip(cells, printed, strict=True)
     )
@@ -188,7 +197,8 @@ def _histogram(result: comparison.Result) -> report.DistancePlot:
         (f"equal error {100 * curve.equal_error_rate:.1f} %", float(curve.equal_error_threshold)),
         ("1 % false positives", curve.threshold_at(0.01)),
     ]
-    return report.DistancePlot(result.key, *found, tuple((label, at) for label, at in thresholds if math.isfinite(at)))
+    beyond = f"{result.key}; from {BEYOND:g} on pooled distances, not coded" if result.shortlist else result.key
+    return report.DistancePlot(beyond, *found, tuple((label, at) for label, at in thresholds if math.isfinite(at)))
 
 
 def _interval(figures: Mapping[str, Any], name: str) -> intervals.Interval:

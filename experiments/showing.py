@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsr_jax import match, protocols, report
+from dsr_jax.shortlist import BEYOND
 from experiments import comparison, features, pictures
 
 SHOWN = 10  # gallery images of a ranked list
@@ -32,6 +33,8 @@ def ranked_list(
     )
     first = int(np.argmax(right)) if right.any() else -1
     title = f"{probes.names[probe]} by {result.key}"
+    if any(hit.distance >= BEYOND for hit in hits):
+        title += f"; from {BEYOND:g} on by pooled distance, beyond the list"
     return report.RankedList(title, probes.pictures[probe], identity, hits, first)
 
 

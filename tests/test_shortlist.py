@@ -1,111 +1,343 @@
-"""The shortlist: exact where it codes, in the cheap order where it does not, and never silent about which is which."""
+"""DSR on a shortlist: what is listed has the distances of everybody's, what is not is said to be so."""
 
 import json
+import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from dsr_jax import match, shortlist
+from dsr_jax import candidates, listed, map_file, match, metrics, problem, shortlist
 from dsr_jax.baselines import global_average
-from experiments import evaluate
+from dsr_jax.positions import Positions
+from experiments import comparison, evaluate, methods, reliance
+from tests.people import maps
+from tests.runners import call, metrics_of
 
-from .runners import SMALL, call
-
-MAPS = list(np.random.default_rng(0).random((9, 4, 2, 8)).astype(np.float32))
-
-
-def test_listed_entries_are_coded_and_the_others_follow_in_their_order():
-    first = global_average.distances(MAPS[:4], MAPS)
-    found = shortlist.distances(MAPS[:4], MAPS, first, 3, scales=(1,))
-    exact = match.distances(MAPS[:4], MAPS, scales=(1,)).distance
-    for row, cheap, values in zip(found, first, exact, strict=True):
-        listed = np.argsort(cheap, kind="stable")[:3]
-        assert set(np.flatnonzero(row < shortlist.BEYOND)) == set(listed)
-        np.testing.assert_allclose(row[listed], values[listed], atol=1e-6)
-        rest = np.setdiff1d(np.arange(9), listed)
-        np.testing.assert_array_equal(np.argsort(row[rest], kind="stable"), np.argsort(cheap[rest], kind="stable"))
+SHAPES = [(4, 3), (3, 4), (5, 2), (2, 2), (6, 3), (4, 3), (3, 3), (1, 4), (4, 3)]
 
 
-@pytest.mark.parametrize("k", [9, 10, 1000])
-def test_a_list_of_everybody_is_the_exhaustive_answer(k):
-    first = global_average.distances(MAPS[:4], MAPS)
-    np.testing.assert_array_equal(
-        shortlist.distances(MAPS[:4], MAPS, first, k), match.distances(MAPS[:4], MAPS).distance
-    )
+def gallery_maps(count=9, seed=1):
+    return [maps(1, seed + i, SHAPES[i % len(SHAPES)])[0] for i in range(count)]
 
 
-def test_people_are_listed_with_all_their_images():
-    who = ["a", "b", "a", "c", "b", "c", "a", "d", "d"]
-    exact = match.distances(MAPS[:3], MAPS, identities=who).distance
-    first = np.array([[3.0, 1, 2, np.inf], [0, 0, 0, 0], [np.inf, np.inf, 1, np.inf]])
-    found = shortlist.distances(MAPS[:3], MAPS, first, 2, identities=who)
-    assert (found < shortlist.BEYOND).tolist() == [
-        [False, True, True, False],
-        [True, True, False, False],
-        [True, False, True, False],
-    ]
-    np.testing.assert_allclose(found[found < 2], exact[found < 2], atol=1e-6)
-    assert found[0, 0] == 3 and found[0, 3] == np.inf and found[1].tolist()[2:] == [2, 2]
+PROBES, GALLERY = (
+    [maps(1, 50 + i, shape)[0] for i, shape in enumerate([(2, 3), (3, 3), (4, 1), (3, 2)])],
+    gallery_maps(),
+)
+
+
+# Chosen pairs
+
+
+@settings(max_examples=15)
+@given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([(1,), (1, 2, 3)]), st.booleans())
+def test_chosen_pairs_have_the_distances_of_the_whole(seed, count, scales, shots):
+    labels = [i // 2 for i in range(9)] if shots else None
+    probes, gallery, _ = problem.compared(PROBES, GALLERY, scales, None, None, labels, coder="active_set")
+    rng = np.random.default_rng(seed)
+    pairs = np.stack([rng.integers(0, len(PROBES), count), rng.integers(0, gallery.entries, count)], axis=1)
+    whole = match.distances(PROBES, GALLERY, scales=scales, identities=labels)
+    for max_bytes in (1 << 17, 1 << 29):
+        how = {"l1": 0.4, "tol": 1e-6, "max_bytes": max_bytes}
+        found = listed.solve(Positions.of(probes), gallery.positions, pairs, **how)
+        for figure, name in zip(found, ("distance", "lower", "upper", "gap"), strict=True):
+            np.testing.assert_allclose(figure, getattr(whole, name)[pairs[:, 0], pairs[:, 1]], atol=1e-6)
+
+
+def test_pairs_that_float32_does_not_settle_are_coded_again():
+    probes, gallery, _ = problem.compared(PROBES, GALLERY, (1, 2), None, None, None, coder="active_set")
+    pairs = np.argwhere(np.ones((4, 9), bool))
+    found = listed.solve(Positions.of(probes), gallery.positions, pairs, l1=0.4, tol=1e-12, max_bytes=1 << 29)
+    whole = match.distances(PROBES, GALLERY, scales=(1, 2), tol=1e-12)
+    np.testing.assert_allclose(found[0].reshape(4, 9), whole.distance, atol=1e-6)
+    np.testing.assert_allclose(found[3].reshape(4, 9), whole.gap, atol=1e-6)
+
+
+# The list
+
+
+def test_the_list_is_the_head_of_the_pooled_ranking():
+    pooled = global_average.distances(PROBES, GALLERY)
+    order = np.argsort(pooled, axis=1, kind="stable")
+    np.testing.assert_array_equal(shortlist.nearest(pooled, 3), order[:, :3])
+    np.testing.assert_array_equal(shortlist.nearest(pooled, 99), order)
+    equal = np.zeros((1, 5))
+    assert shortlist.nearest(equal, 3).tolist() == [[0, 1, 2]], "equal distances keep the gallery's order"
+
+
+def test_who_may_not_answer_takes_no_place():
+    pooled = global_average.distances(PROBES, GALLERY)
+    allowed = np.random.default_rng(0).random(pooled.shape) < 0.6
+    allowed[2] = False
+    found = shortlist.nearest(pooled, 4, allowed)
+    for p in range(4):
+        expected = [g for g in np.argsort(pooled[p], kind="stable") if allowed[p, g]][:4]
+        assert found[p].tolist() == expected + [shortlist.NOBODY] * (4 - len(expected))
+    coded = shortlist.distances(PROBES, GALLERY, 4, allowed=allowed)
+    assert np.isnan(coded.distance[2]).all() and not coded.listed[2].any()
+    np.testing.assert_array_equal(coded.listed & ~allowed, False)
+
+
+# The distances
+
+
+@pytest.mark.parametrize("part_bytes", [1, 1 << 28])
+def test_listed_entries_have_the_distances_of_the_whole(part_bytes):
+    whole = match.distances(PROBES, GALLERY, scales=(1, 2))
+    found = shortlist.distances(PROBES, GALLERY, 4, scales=(1, 2), part_bytes=part_bytes)
+    assert found.coder == whole.coder and found.entries.shape == (4, 4)
+    at = np.arange(4)[:, None], found.entries
+    for name in ("distance", "lower", "upper"):
+        np.testing.assert_allclose(getattr(found, name), getattr(whole, name)[at], atol=1e-6)
+    assert (found.lower <= found.distance).all() and (found.distance <= found.upper).all()
+    assert (np.diff(found.distance, axis=1) >= 0).all(), "nearest first"
+    np.testing.assert_array_equal(np.sort(found.entries, axis=1), np.sort(shortlist.nearest(found.pooled, 4), axis=1))
+
+
+@pytest.mark.parametrize("coder", ["proximal", "feature_sign"])
+def test_coders_of_accelerators_certify_the_same(coder):
+    exact = match.distances(PROBES, GALLERY, scales=(1,))
+    found = shortlist.distances(PROBES, GALLERY, 4, coder=coder, scales=(1,))
+    at = np.arange(4)[:, None], found.entries
+    assert found.coder == coder
+    assert (found.lower <= exact.upper[at]).all() and (exact.lower[at] <= found.upper).all()
+    np.testing.assert_allclose(found.distance, exact.distance[at], atol=3e-5)
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2000, 1 << 28])
+def test_a_list_as_long_as_the_gallery_is_everybody(part_bytes):
+    labels = [3, 1, 3, 2, 2, 1, 7, 8, 3]
+    whole = match.distances(PROBES, GALLERY, identities=labels)
+    found = shortlist.distances(PROBES, GALLERY, 50, identities=labels, part_bytes=part_bytes)
+    assert found.identities == whole.identities and found.listed.all()
+    np.testing.assert_allclose(found.extended, whole.distance, atol=1e-6)
+
+
+def test_who_is_not_listed_comes_after_it_in_the_pooled_order():
+    found = shortlist.distances(PROBES, GALLERY, 3)
+    on, extended = found.listed, found.extended
+    assert (on.sum(axis=1) == 3).all() and extended[on].max() <= 1 < shortlist.BEYOND <= extended[~on].min()
+    for p in range(4):
+        order = np.argsort(extended[p], kind="stable")
+        assert order[:3].tolist() == found.entries[p].tolist()
+        rest = [g for g in np.argsort(found.pooled[p], kind="stable") if not on[p, g]]
+        assert order[3:].tolist() == rest
+
+
+def test_several_maps_of_a_person_are_one_entry_at_their_mean_pooled_distance():
+    labels = ["b", "a", "b", "c", "c", "a", "d", "d", "d"]
+    found = shortlist.distances(PROBES, GALLERY, 2, identities=labels)
+    each = global_average.distances(PROBES, GALLERY)
+    expected = np.stack([each[:, [i for i in range(9) if labels[i] == who]].mean(axis=1) for who in "bacd"], axis=1)
+    np.testing.assert_allclose(found.pooled, expected, rtol=1e-6)
+    whole = match.distances(PROBES, GALLERY, identities=labels)
+    np.testing.assert_allclose(found.distance, whole.distance[np.arange(4)[:, None], found.entries], atol=1e-6)
+
+
+def test_maps_of_a_file_are_read_part_by_part(tmp_path, monkeypatch):
+    map_file.write(tmp_path / "maps.npz", iter(GALLERY), identities=range(9))
+    lazy, held, solve = map_file.read(tmp_path / "maps.npz").maps, [], listed.solve
+    monkeypatch.setattr(listed, "solve", lambda p, g, *a, **k: held.append(len(g)) or solve(p, g, *a, **k))
+    found = shortlist.distances(PROBES[:1], lazy, 3, part_bytes=1000)
+    assert sum(held) == 3 and max(held) < 3, "the listed ones, and not all at a time"
+    np.testing.assert_array_equal(found.extended, shortlist.distances(PROBES[:1], GALLERY, 3).extended)
 
 
 @pytest.mark.parametrize(
-    ("first", "k", "options", "message"),
+    ("k", "options", "words"),
     [
-        (np.zeros((2, 9)), 0, {}, "must be a whole number >= 1, got 0"),
-        (np.zeros((2, 8)), 3, {}, r"first must be \(probes, entries\), 2 x 9, got \(2, 8\)"),
-        (np.full((2, 9), np.nan), 3, {}, r"first must be numbers or \+inf"),
-        (np.zeros((2, 9)), 3, {"dictionary": "joint"}, "dictionary must be 'image' here"),
-        (np.zeros((2, 9)), 3, {"l1": -1}, "l1 must be a positive number"),
+        (0, {}, "k must be a whole number >= 1, got 0"),
+        (-3, {}, "k must be a whole number >= 1, got -3"),
+        (2, {"coder": "ridge"}, "coder must not be 'ridge' here"),
+        (2, {"coder": "none"}, "coder must be 'auto' or one of"),
+        (2, {"part_bytes": 0}, "part_bytes must be at least 1"),
+        (2, {"allowed": np.ones((4, 8), bool)}, r"allowed must be \(4, 9\)"),
+        (2, {"identities": [1]}, "identities must have one entry per gallery map"),
+        (2, {"l1": 0}, "l1 must be a positive number"),
+        (2, {"max_bytes": 10}, "max_bytes must be at least"),
     ],
 )
-def test_what_makes_no_sense_is_refused(first, k, options, message):
-    with pytest.raises(ValueError, match=message):
-        shortlist.distances(MAPS[:2], MAPS, first, k, **options)
+def test_bad_input_is_named(k, options, words):
+    with pytest.raises(ValueError, match=words):
+        shortlist.distances(PROBES, GALLERY, k, **options)
+
+
+def test_empty_sides_and_other_channels_are_refused():
+    with pytest.raises(ValueError, match="maps on both sides, got 0 probes"):
+        shortlist.distances([], GALLERY, 2)
+    with pytest.raises(ValueError, match="one n"):
+        shortlist.distances([PROBES[0][..., :5]], GALLERY, 2)
+
+
+# Who may answer
+
+
+def test_the_rule_is_that_of_the_ranking():
+    rng = np.random.default_rng(0)
+    probes, gallery = rng.integers(-1, 4, 30), rng.integers(-1, 4, 50)
+    cameras = rng.integers(-1, 3, 30), rng.integers(-1, 3, 50)
+    matrix = rng.random((30, 50))
+    for rule in ("cross", "any"):
+        labels = probes, gallery, *cameras
+        allowed = candidates.allowed(*labels, camera_rule=rule)
+        for row, mask, (kept, _) in zip(
+            matrix, allowed, candidates.candidates(matrix, *labels, camera_rule=rule), strict=True
+        ):
+            np.testing.assert_array_equal(row[mask], kept)
+    with pytest.raises(ValueError, match="give both or neither"):
+        candidates.allowed(probes, gallery, cameras[0])
+
+
+# What figures rest on
+
+
+def test_what_rests_on_pooled_distances():
+    rows = [(np.array([0.1, 0.2, 2.5, 2.7]), np.array([True, False, False, False])),
+            (np.array([0.3, 0.1, 2.2, 2.9]), np.array([False, True, True, False])),
+            (np.array([0.4, 0.5, 2.1, 2.8]), np.array([False, False, True, False]))]  # fmt: skip
+    found = reliance.of([(np.arange(3), iter(rows))], 3, 2, {"EER": 0.4, "TPR@0.1": 2.3})
+    assert found.missed.tolist() == [False, False, True] and found.beyond.tolist() == [False, True, True]
+    assert found.figures == ("rank3", "rank5", "rank10", "rank20", "mAP", "mINP", "TPR@0.1")
+    assert found.counts["pairs_coded"] == 50 and found.counts["shortlist"] == 2
+    assert "1 of 3 probes have no right answer on the list, 2 have some beyond it" in found.remarks[1]
+    whole = reliance.of([(np.arange(1), [(rows[0][0][:2], rows[0][1][:2])])], 1, 2, {"EER": 0.1})
+    assert whole.figures == () and whole.remarks == [
+        "the shortlist of 2 holds everybody who may answer: all pairs are coded"
+    ]
 
 
 # In an evaluation
 
 
-def evaluated(people, network, workdir, *arguments):
-    common = ("--dataset=folder", f"--data_dir={people}", f"--weights={network}", *SMALL, "--partial=none")
-    return call(
-        evaluate, *common, "--trials=1", "--ranked_lists=1", "--reconstructions=1", f"--workdir={workdir}", *arguments
+def crowd(path, people=30, shots=2):
+    """People with a probe, gallery images by another camera and one by the probe's own, and junk, all much alike."""
+    rng = np.random.default_rng(0)
+    base = rng.random((6, 3, 16), np.float32) ** 2
+    own = [base + 0.7 * rng.random((6, 3, 16), np.float32) ** 4 for _ in range(people)]
+
+    def noisy(values):
+        return values + rng.normal(0, 0.15, values.shape).astype(np.float32)
+
+    listed = [(noisy(m[1:5]), who, 0, "probe") for who, m in enumerate(own)]
+    listed += [(noisy(m), who, 1, "gallery") for who, m in enumerate(own) for _ in range(shots)]
+    listed += [(m[1:6], who, 0, "gallery") for who, m in enumerate(own)]  # nearest of all, and removed
+    listed += [(noisy(m), -1, 1, "gallery") for m in own[:10]]
+    found, identities, cameras, roles = zip(*listed, strict=True)
+    map_file.write(path, list(found), identities=list(identities), cameras=list(cameras), roles=list(roles))
+    return path
+
+
+def evaluated(path, workdir, *arguments, code=0, chosen="global_average,dsr_single", shots="whole"):
+    common = ("--trials=2", "--noprogress", f"--methods={chosen}", f"--shots={shots}", f"--workdir={workdir}")
+    assert call(evaluate, f"--maps={path}", *common, *arguments) == code
+    return metrics_of(workdir) if code == 0 else {}
+
+
+def kept(workdir, name):
+    with np.load(workdir / "distances" / f"{name}.npz") as file:
+        return file["distances_0"]
+
+
+FIGURES = (*(f"rank{k}" for k in metrics.RANKS), "mAP", "mINP", "EER", "TPR@0.01", "mAP_low", "rank1_high")
+
+
+def test_an_evaluation_says_what_rests_on_pooled_features(tmp_path, capsys):
+    path, out = crowd(tmp_path / "maps.npz"), tmp_path / "out"
+    found = evaluated(path, out, "--shortlist=0,4,1000")
+    text, page = capsys.readouterr().out, (out / "report" / "index.html").read_text()
+    whole, short, all_of = (kept(out, f"dsr_single{end}-whole") for end in ("", "_top4", "_top1000"))
+    np.testing.assert_array_equal(all_of, whole)
+    for name in FIGURES:
+        assert found[f"dsr_single_top1000/whole/{name}"] == found[f"dsr_single/whole/{name}"]
+    assert found["dsr_single_top1000/whole/rest_on_pooled"] == ""
+    # Junk and the probe's own camera take no place: four others are coded for everybody.
+    file = map_file.read(path)
+    probes, gallery = file.side("probe"), file.side("gallery")
+    labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
+    on, allowed = short < shortlist.BEYOND, candidates.allowed(*labels)
+    assert (on.sum(axis=1) == 4).all() and not (on & ~allowed).any()
+    np.testing.assert_allclose(short[on], whole[on], atol=1e-6)
+    pooled = kept(out, "global_average-whole")
+    expected = np.where(allowed, pooled, np.inf).argsort(axis=1, kind="stable")[:, :4]
+    assert all(set(row) == set(np.flatnonzero(own)) for row, own in zip(expected, on, strict=True))
+    np.testing.assert_allclose(short[~on], shortlist.BEYOND + pooled[~on], atol=1e-6)
+    by_hand = metrics.ranks(short, *labels)
+    assert found["dsr_single_top4/whole/rank1"] == pytest.approx(by_hand.cmc()[1])
+    assert found["dsr_single_top4/whole/mAP"] == pytest.approx(by_hand.mAP)
+    # And everywhere it is said what that means.
+    assert found["dsr_single_top4/whole/shortlist"] == 4
+    assert found["dsr_single_top4/whole/pairs_coded"] == pytest.approx(100 * 4 * 30 / allowed.sum())
+    rest = found["dsr_single_top4/whole/rest_on_pooled"].split(",")
+    assert {"rank5", "rank10", "rank20", "mAP", "mINP"} <= set(rest) and not {"rank1", "rank3"} & set(rest)
+    for said in (text, page):
+        assert "resting on pooled distances of who is not on the list: rank5, rank10, rank20, mAP, mINP" in said
+        assert "not certified against the whole gallery" in said and "dsr_single_top4" in said
+    assert json.loads((out / "config.json").read_text())["flags"]["shortlist"] == ["0", "4", "1000"]
+
+
+def test_another_length_is_added_to_what_was_compared(tmp_path):
+    path, out = crowd(tmp_path / "maps.npz"), tmp_path / "out"
+    first = evaluated(path, out, "--shortlist=4", chosen="dsr_single")
+    again = evaluated(path, out, "--shortlist=4,6", chosen="dsr_single")
+    assert first.items() <= again.items() and "dsr_single_top6/whole/rank1" in again
+
+
+@pytest.mark.parametrize("shots", ["1", "2"])
+def test_lists_of_drawn_galleries(tmp_path, shots):
+    path, out = crowd(tmp_path / "maps.npz"), tmp_path / "out"
+    found = evaluated(path, out, "--shortlist=0,5,30", shots=shots)
+    whole, short, pooled = (
+        kept(out, f"{name}-shots{shots}") for name in ("dsr_single", "dsr_single_top5", "global_average")
     )
+    on = short < shortlist.BEYOND
+    assert whole.shape == (30, 30) and (on.sum(axis=1) == 5).all(), "people, not images"
+    np.testing.assert_allclose(short[on], whole[on], atol=1e-6)
+    nearest = pooled.argsort(axis=1, kind="stable")[:, :5]
+    assert np.take_along_axis(on, nearest, axis=1).all()
+    for name in FIGURES:
+        assert found[f"dsr_single_top30/shots{shots}/{name}"] == found[f"dsr_single/shots{shots}/{name}"]
 
 
-def test_an_evaluation_says_what_rests_on_the_list(people, network, tmp_path, capsys):
-    methods = "--methods=resizing,global_average,dsr_single"
-    assert evaluated(people, network, tmp_path / "some", methods, "--shortlist=2") == 0
-    text = capsys.readouterr().out
-    assert text.count("in the lists") == 1, "of the other methods, whose distances may be large, nothing is said"
-    assert "dsr_single_top2/shots1: ranks up to 2 are by this method for every probe, ranks beyond 2 by pooled" in text
-    page = (tmp_path / "some" / "report" / "index.html").read_text()
-    assert "dsr_single_top2" in page and "of the right answers are in the lists" in page
-    kept = np.load(tmp_path / "some" / "distances" / "dsr_single_top2-shots1.npz")["distances_0"]
-    assert ((kept < shortlist.BEYOND).sum(axis=1) == 2).all()
-
-
-def test_a_list_as_long_as_the_gallery_changes_no_figure(people, network, tmp_path, capsys):
-    methods = "--methods=global_average,dsr_single"
-    for name, extra in (("all", ()), ("list", ("--shortlist=1000",))):
-        assert evaluated(people, network, tmp_path / name, methods, "--shots=1,whole", *extra) == 0
-    assert "in the lists" not in capsys.readouterr().out, "nothing rests on pooled features"
-    every, listed = (json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("all", "list"))
-    assert {key.replace("dsr_single", "dsr_single_top1000"): value for key, value in every.items()} == listed
+def test_other_methods_compare_everybody(tmp_path):
+    found = evaluated(
+        crowd(tmp_path / "maps.npz"), tmp_path / "out", "--shortlist=4", chosen="ridge_single,joint_single,dsr_single"
+    )
+    assert {key.split("/")[0] for key in found if "/" in key} == {"ridge_single", "joint_single", "dsr_single_top4"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "words"),
     [
-        (
-            ("--methods=resizing,global_average", "--shortlist=5"),
-            "shortlist is for DSR, one dictionary per entry, not",
-        ),
-        (("--methods=joint_single", "--shortlist=5"), "shortlist is for DSR"),
-        (("--methods=dsr_single", "--shortlist=5", "--rerank=5,2,0.3"), "shortlist and rerank exclude each other"),
+        (("--shortlist=-1",), "shortlist must be a number of entries"),
+        (("--shortlist=ten",), "shortlist must be a number of entries"),
+        (("--shortlist=",), "shortlist must be a number of entries"),
+        (("--shortlist=4", "--rerank=3,2,0.3"), "rerank compares all with all"),
+        (("--shortlist=4", "--methods=joint_single,global_average"), "shortlist is for dsr_single"),
+        (("--shortlist=4", "--coder=ridge"), "shortlist is for dsr_single.*coder ridge"),
+        (("--shortlist=4", "--multi_shot=mean", "--shots=2"), "not multi_shot=mean"),
     ],
 )
-def test_flags_that_make_no_sense_are_refused(people, network, tmp_path, capsys, arguments, message):
-    assert evaluated(people, network, tmp_path / "out", *arguments) == 1
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
+def test_what_cannot_be_is_said_before_anything_is_written(tmp_path, capsys, arguments, words):
+    evaluated(crowd(tmp_path / "maps.npz", people=4), tmp_path / "out", *arguments, code=1)
+    assert re.search(words, capsys.readouterr().err) and not (tmp_path / "out").exists()
+
+
+def test_a_joint_dictionary_that_memory_should_not_hold_is_refused_unread(tmp_path, capsys, monkeypatch):
+    path = crowd(tmp_path / "maps.npz", people=5)
+    monkeypatch.setattr(methods, "JOINT_BYTES", 1 << 12)
+    monkeypatch.setattr(map_file.Maps, "__getitem__", lambda *_: pytest.fail("a map was read"))
+    evaluated(path, tmp_path / "out", chosen="joint_single", code=1)
+    assert re.search(
+        r"one joint dictionary of 20 maps of the file takes 0\.0 GB.*leave the joint", capsys.readouterr().err
+    )
+    evaluated(path, tmp_path / "out", chosen="joint_single", shots="2", code=1)
+    assert "one joint dictionary of 10 maps" in capsys.readouterr().err
+
+
+def test_without_identities_of_the_probes_there_is_no_list():
+    """`comparison.distances` of a method as it is asks for none."""
+    assert methods.METHODS["dsr_multi"](methods.Options()).shortlist == 0
+    assert methods.METHODS["joint_single"](methods.Options()).listed is None
+    assert comparison.Result("", "dsr_multi", 0, [], [], np.zeros(0)).reliance is None

@@ -17,7 +17,7 @@ def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
       y: (G, n) vectors.
 
     Returns:
-      (P, G) distances of the vectors' type.
+      (P, G) distances of the vectors' type, float32 at least.
 
     Raises:
       ValueError: if the vectors are not equally long.
@@ -30,7 +30,10 @@ def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(f"x and y must be (P, n) and (G, n) with one n, got shapes {x.shape} and {y.shape}")
-    product = np.empty((len(x), len(y)), np.result_type(x, y))
+    product = np.empty((len(x), len(y)), np.result_type(x, y, np.float32))
     cores.matmul(x, y.T, product)
-    squared = np.einsum("ij,ij->i", x, x)[:, None] - 2 * product + np.einsum("ij,ij->i", y, y)[None, :]
-    return np.sqrt(np.maximum(squared, 0))
+    product *= -2  # and so on in its place: of probes x gallery there is one array
+    product += np.einsum("ij,ij->i", x, x)[:, None]
+    product += np.einsum("ij,ij->i", y, y)[None, :]
+    np.maximum(product, 0, out=product)
+    return np.sqrt(product, out=product)

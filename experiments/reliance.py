@@ -1,0 +1,90 @@
+"""What the figures of a shortlist rest on: DSR within the list, or the pooled features that chose and follow it.
+
+A list of K leaves rank-1 to rank-K to DSR among those that the pooled features chose; nothing is certified against the
+whole gallery. Whoever is not on the list comes after it, by the pooled distance (`shortlist.Shortlist.extended`), so
+rank-k beyond K does, and with right answers there AP and INP do, and verification where its threshold is so far.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dsr_jax import metrics
+from dsr_jax.shortlist import BEYOND
+
+Left = Iterable[tuple[np.ndarray, np.ndarray]]  # of `candidates.candidates`: distances and answers, probe by probe
+
+
+@dataclass(frozen=True)
+class Reliance:
+    """What a method with a shortlist comes to beyond it.
+
+    Attributes:
+      shortlist: its length.
+      coded: pairs that DSR coded, of those that may answer; of all trials.
+      pairs: how many may answer.
+      missed: (P,) whether none of the probe's right answers is on her list, in some trial.
+      beyond: (P,) whether some of them is not.
+      figures: names of the figures that rest on pooled distances of who is not on the list.
+    """
+
+    shortlist: int
+    coded: int
+    pairs: int
+    missed: np.ndarray
+    beyond: np.ndarray
+    figures: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """For `metrics.json`."""
+        return {
+            "shortlist": self.shortlist,
+            "pairs_coded": 100 * self.coded / self.pairs if self.pairs else 0.0,
+            "probes_missed": int(self.missed.sum()),
+            "probes_beyond": int(self.beyond.sum()),
+            "rest_on_pooled": ",".join(self.figures),
+        }
+
+    @property
+    def remarks(self) -> list[str]:
+        """Sentences to print."""
+        if self.coded == self.pairs:
+            return [f"the shortlist of {self.shortlist} holds everybody who may answer: all pairs are coded"]
+        share, total = 100 * self.coded / self.pairs, len(self.missed)
+        told = [
+            f"DSR codes {share:.2g} % of the pairs, the {self.shortlist} nearest by pooled features of each probe; "
+            f"rank-1 to rank-{self.shortlist} are DSR's among these, and not certified against the whole gallery",
+            f"{self.missed.sum():,} of {total:,} probes have no right answer on the list, "
+            f"{self.beyond.sum():,} have some beyond it",
+        ]
+        if self.figures:
+            told.append(f"resting on pooled distances of who is not on the list: {', '.join(self.figures)}")
+        return told
+
+
+def of(
+    trials: Sequence[tuple[np.ndarray, Left]], probes: int, shortlist: int, thresholds: Mapping[str, float]
+) -> Reliance:
+    """What rests on what.
+
+    Args:
+      trials: of each, the numbers of its probes and what may answer them.
+      probes: how many there are.
+      shortlist: length of the list.
+      thresholds: the distance up to which a figure of verification accepts, by its name.
+    """
+    missed, beyond = np.zeros(probes, bool), np.zeros(probes, bool)
+    coded = pairs = 0
+    for numbers, left in trials:
+        for p, (row, right) in zip(numbers.tolist(), left, strict=True):
+            on = row < BEYOND
+            coded, pairs = coded + int(on.sum()), pairs + len(row)
+            beyond[p] |= bool((right & ~on).any())
+            missed[p] |= bool(right.any()) and not (right & on).any()
+    ranks = [f"rank{k}" for k in metrics.RANKS if k > shortlist and coded < pairs]
+    averages = ["mAP", "mINP"] if beyond.any() else []
+    verified = [name for name, threshold in thresholds.items() if threshold >= BEYOND]
+    return Reliance(shortlist, coded, pairs, missed, beyond, (*ranks, *averages, *verified))
