@@ -125,7 +125,7 @@ def solve(
     for entry in range(len(gallery)):
         atoms[edges[entry] : edges[entry + 1]] = gallery.blocks(entry, entry + 1)
     distance, gap = (np.empty((len(probes), len(gallery)), np.float32) for _ in range(2))
-    with tqdm(total=len(probes), desc="joint coding", unit="probe", disable=not progress) as bar:
+    with tqdm(total=len(probes), desc="joint coding", unit="probe", leave=None, disable=not progress) as bar:
         for first, last in parts(probes.counts, min(COLUMNS, room // column)):
             counts = probes.counts[first:last]
             found = code(probes.blocks(first, last), atoms, owners, l1=l1, boost=boost, entries=len(gallery))

@@ -51,7 +51,9 @@ def solve(
     figures = np.empty((4, *shape), np.float32)
     probe_limit, gallery_limit, crew = limits(probes, gallery, max_bytes=max_bytes, threads=threads or cores.count())
     kept = [probes.tile(0, shape[0])] if probe_limit >= shape[0] else None
-    bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
+    bar = tqdm(
+        total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress
+    )
     workers = Workers(probes, gallery, crew)
     with bar:
         inverse = probes.inverse

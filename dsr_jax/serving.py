@@ -15,7 +15,8 @@ nothing of ours:
 Images are (n, H, W, 3) uint8 RGB with their true heights and widths (n, 2) int32, H and W those of the card: a smaller
 image lies in the upper left corner. The gallery is (people, shots, h, w, d) with the sizes (people, shots, 2), shots
 being the card's: one dictionary per person, and an image that is not there has size 0. Any number of images and people.
-Distances are those of `dsr_jax.match.distances`, whose text holds for the intervals.
+Distances are those of `dsr_jax.match.distances`, whose text holds for the intervals. The programs check nothing: NaN
+in, NaN out.
 """
 
 import dataclasses

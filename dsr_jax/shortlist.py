@@ -173,7 +173,8 @@ def distances(
     cut = {"scales": scales, "probe_scales": probe_scales, "pooling": pooling}
     figures = np.full((4, *entries.shape), np.nan, np.float32)
     own = range(len(entries))[hosts.part(len(entries))]
-    with tqdm(total=int((entries != NOBODY).sum()), desc="matching", unit="pair", disable=not progress) as bar:
+    total = int((entries != NOBODY).sum())
+    with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
         for rows, probes, _ in streamed.parts(probe_maps, [[p] for p in own], PROBES * part_bytes):
             at = own[rows]
             asked = entries[at.start : at.stop]

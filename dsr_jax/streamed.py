@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from dsr_jax import match
 from dsr_jax.entries import as_labels, gather
@@ -22,6 +23,7 @@ def distances(
     *,
     identities: Any = None,
     part_bytes: int = PART,
+    progress: bool = False,
     **options: Any,
 ) -> match.Distances:
     """The same as `match.distances`, part by part.
@@ -31,6 +33,7 @@ def distances(
       gallery_maps: the same of G maps.
       identities: a label per gallery map: maps of one identity form one dictionary.
       part_bytes: bytes of maps, as float32, that are held of each side; one entry at least.
+      progress: whether to show a progress bar.
       **options: l1, scales, coder and the others of `match.distances`, ``dictionary="joint"`` excepted.
 
     Returns:
@@ -61,11 +64,14 @@ def distances(
     figures = np.empty((4, len(probe_maps), len(groups)), np.float32)
     coder = ""
     singles = [[p] for p in range(len(probe_maps))]
-    for rows, probes, _ in parts(probe_maps, singles, part_bytes):
-        for columns, gallery, members in parts(gallery_maps, groups, part_bytes):
-            found = match.distances(probes, gallery, identities=members, **options)
-            figures[:, rows, columns] = found.distance, found.lower, found.upper, found.gap
-            coder = found.coder
+    total = len(singles) * len(groups)
+    with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
+        for rows, probes, _ in parts(probe_maps, singles, part_bytes):
+            for columns, gallery, members in parts(gallery_maps, groups, part_bytes):
+                found = match.distances(probes, gallery, identities=members, **options)
+                figures[:, rows, columns] = found.distance, found.lower, found.upper, found.gap
+                coder = found.coder
+                bar.update(found.distance.size)
     distance, lower, upper, gap = figures
     return match.Distances(distance, lower, upper, gap, known, coder)
 

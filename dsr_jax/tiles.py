@@ -71,7 +71,9 @@ def solve(
     probe_tiles = list(probes.tiles(probe_limit)) if _resident(probes, max_bytes) else None
     # What rounding of the products themselves, which grows with d, can do to an error beside the coder's allowance.
     slack = 4 * active_set.rounding(probes.maps[0].shape[2]) * float(np.finfo(np.float32).eps)
-    bar = tqdm(total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, disable=not progress)
+    bar = tqdm(
+        total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress
+    )
     # On accelerators the default precision of a matrix product is too coarse for the certificate.
     with bar, jax.default_matmul_precision("highest"):
         for entries in gallery.tiles(limit * over.size, multiple=over.size, least=least):

@@ -144,7 +144,7 @@ def main() -> None:
     vectors = features.spread(network.vectors(searched, what="gallery vectors"), drawn, count)
     chosen = {"own_vector": own_vector(vectors)}
     for name in ("ridge_single", "dsr_single", "dsr_multi"):
-        chosen[name] = methods.METHODS[name](methods.Options(FLAGS.coder, FLAGS.match_l1))
+        chosen[name] = methods.METHODS[name](methods.Options(FLAGS.coder, FLAGS.match_l1, progress=FLAGS.progress))
     results = []
     for name, method in chosen.items():
         matrices = comparison.distances(method, sides, trials, label=name, progress=FLAGS.progress)

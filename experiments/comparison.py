@@ -100,7 +100,8 @@ def distances(
     and what the camera rule removes takes no place there.
     """
     found: list[np.ndarray] = [np.empty(0)] * len(trials)
-    with tqdm(total=len(trials), desc=label, unit="draw", disable=not progress) as bar:
+    # Of one draw, the whole gallery for example, the method's own bar says more.
+    with tqdm(total=len(trials), desc=label, unit="draw", disable=not progress or len(trials) == 1) as bar:
         for camera in sorted({trial.camera for trial in trials}):
             numbers = [i for i, trial in enumerate(trials) if trial.camera == camera]
             of = _lookup(method, sides, [trials[i] for i in numbers], identities)

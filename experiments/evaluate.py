@@ -377,7 +377,7 @@ def _shortlisted(chosen: dict[str, methods.Method]) -> dict[str, methods.Method]
 
 
 def _options() -> methods.Options:
-    return methods.Options(FLAGS.coder, FLAGS.match_l1, FLAGS.multi_shot)
+    return methods.Options(FLAGS.coder, FLAGS.match_l1, FLAGS.multi_shot, FLAGS.progress)
 
 
 def _print(lines: list[str]) -> None:

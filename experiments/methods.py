@@ -36,11 +36,12 @@ Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, np.ndarray],
 
 
 class Options(NamedTuple):
-    """How DSR codes: coder, weight of the penalty, and what becomes of several shots."""
+    """How DSR codes: coder, weight of the penalty, what becomes of several shots, and whether bars show it."""
 
     coder: str = "auto"
     l1: float = 0.4
     multi_shot: str = "stack"
+    progress: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
 
 def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
-    arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder} | how
+    arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder, "progress": options.progress} | how
 
     def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
         gallery = some(sides.gallery, [g for entry in entries for g in entry])
