@@ -117,22 +117,33 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
         raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {value!r:.80}")
     if not parts:
         raise ValueError(f"{argument} is empty: at least one (h, w, d) map is needed")
-    maps = [np.asarray(part) for part in parts]
-    for i, m in enumerate(maps):
-        name = f"{argument}[{i}]" if len(maps) > 1 else argument
+    return list(each_map(argument, parts, scales=scales))
+
+
+def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The maps of a sequence one after the other, checked, as float32; it may read them when asked for.
+
+    Raises:
+      ValueError: as `as_maps`.
+    """
+    channels = 0
+    for i in range(len(parts)):
+        m = np.asarray(parts[i])
+        name = f"{argument}[{i}]" if len(parts) > 1 else argument
         if m.ndim != 3:
             raise ValueError(f"{name} must be an (h, w, d) array, got shape {m.shape}")
-        if m.shape[2] != maps[0].shape[2]:
-            raise ValueError(f"{name} has {m.shape[2]} channels, the map before it {maps[0].shape[2]}: d must be one")
+        channels = channels or m.shape[2]
+        if m.shape[2] != channels:
+            raise ValueError(f"{name} has {m.shape[2]} channels, the map before it {channels}: d must be one")
         if not m.size or min(m.shape[:2]) < min(scales):
             raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
         if not (np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16") or np.iscomplexobj(m):
             raise ValueError(f"{name} must hold real numbers, got dtype {m.dtype}")
-        maps[i] = _float32(m)
-        if not np.isfinite(maps[i]).all():
-            bad = int(np.size(m) - np.isfinite(maps[i]).sum())
+        values = _float32(m)
+        if not np.isfinite(values).all():
+            bad = int(np.size(m) - np.isfinite(values).sum())
             raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
-    return maps
+        yield values
 
 
 def as_scales(argument: str, value: Any) -> tuple[int, ...]:

@@ -45,12 +45,17 @@ def compared(
     probes_at = gallery.scales if probe_scales is None else as_scales("probe_scales", probe_scales)
     given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
     probes = as_maps("probe_maps", given, scales=probes_at, pooling=gallery.pooling)
-    if probes[0].shape[2] != gallery.maps[0].shape[2]:
-        raise ValueError(
-            f"probe_maps and gallery_maps must have the same number of channels d, got {probes[0].shape[2]} and "
-            f"{gallery.maps[0].shape[2]}"
-        )
+    check_channels(probes[0], gallery.maps[0])
     return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
+
+
+def check_channels(probe: Any, other: Any) -> None:
+    """Raises ValueError for maps (h, w, d) of two sides that do not have one d."""
+    own, theirs = np.shape(probe)[2:], np.shape(other)[2:]
+    if own and theirs and own != theirs:
+        raise ValueError(
+            f"probe_maps and gallery_maps must have the same number of channels d, got {own[0]} and {theirs[0]}"
+        )
 
 
 def options(l1: float, tol: float, max_bytes: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ several maps of one identity: the mean of their distances. Maps that are read wh
 are read once for their descriptors, then the listed ones part by part, as in `streamed`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from dsr_jax import hosts, listed, problem, streamed, tiles
 from dsr_jax.baselines import global_average
-from dsr_jax.entries import as_labels, gather
+from dsr_jax.entries import as_labels, as_scales, each_map, gather
 from dsr_jax.positions import Positions
 
 NOBODY = -1  # in `Shortlist.entries`: a place that no entry has
@@ -160,17 +160,25 @@ def distances(
     chosen = problem.choose_coder(coder)
     if chosen == "ridge":
         raise ValueError("coder must not be 'ridge' here: it has no certificate; use match.distances(coder='ridge')")
-    if part_bytes < 1:
-        raise ValueError(f"part_bytes must be at least 1, got {part_bytes}; {streamed.PART} is the default")
+    if not (isinstance(part_bytes, int | np.integer) and part_bytes >= 1):
+        raise ValueError(f"part_bytes must be at least 1, got {part_bytes!r}; {streamed.PART} is the default")
+    probe_maps, gallery_maps = _sequence("probe_maps", probe_maps), _sequence("gallery_maps", gallery_maps)
     if not len(probe_maps) or not len(gallery_maps):
         raise ValueError(
             f"there must be maps on both sides, got {len(probe_maps)} probes, {len(gallery_maps)} of gallery"
         )
+    problem.check_channels(probe_maps[0], gallery_maps[0])
     groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
-    pooled = _pooled(probe_maps, gallery_maps, groups)
+    cut_at = as_scales("scales", (1, 2, 3) if scales is None else scales)
+    probes_at = cut_at if probe_scales is None else as_scales("probe_scales", probe_scales)
+    pooled = _pooled(
+        each_map("probe_maps", probe_maps, scales=probes_at),
+        each_map("gallery_maps", gallery_maps, scales=cut_at),
+        groups,
+    )
     entries = nearest(pooled, k, allowed)
     how = problem.options(l1, tol, max_bytes)
-    cut = {"scales": scales, "probe_scales": probe_scales, "pooling": pooling}
+    cut = {"scales": cut_at, "probe_scales": probes_at, "pooling": pooling}
     figures = np.full((4, *entries.shape), np.nan, np.float32)
     own = range(len(entries))[hosts.part(len(entries))]
     total = int((entries != NOBODY).sum())
@@ -194,7 +202,18 @@ def distances(
     return Shortlist(ranked, distance, lower, upper, gap, pooled, labels, chosen)
 
 
-def _pooled(probe_maps: Any, gallery_maps: Any, groups: Sequence[Sequence[int]]) -> np.ndarray:
+def _sequence(argument: str, maps: Any) -> Any:
+    """Maps that can be counted and asked for one by one."""
+    if hasattr(maps, "__array__") and np.ndim(maps) == 3:
+        return [maps]
+    if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
+        raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {maps!r:.80}")
+    return maps
+
+
+def _pooled(
+    probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarray], groups: Sequence[Sequence[int]]
+) -> np.ndarray:
     """(P, G) distances of the descriptors, of an entry the mean over its maps."""
     each = global_average.distances(probe_maps, gallery_maps)
     if all(len(group) == 1 for group in groups):

@@ -86,6 +86,7 @@ def read_state_dict(path: str | Path) -> dict[str, NDArray[Any]]:
             IndexError,
             AttributeError,
             TypeError,
+            RuntimeError,  # of zipfile: encrypted, or of a version that it does not know
         ) as error:
             raise ValueError(f"not a complete torch state dict: {error!r}") from error
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):

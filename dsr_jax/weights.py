@@ -312,8 +312,7 @@ def _read(file: Path) -> tuple[named_arrays.Tensors, Card | None]:
                     tensors = {name: archive.get_tensor(name) for name in archive.keys()}
                     return _without_prefix(tensors), _parse_card(archive.metadata())
             case ".pth" | ".pt":
-                note = {CARD_KEY: _beside(file).read_text()} if _beside(file).is_file() else None
-                return _without_prefix(torch_file.read_state_dict(file)), _parse_card(note)
+                return _without_prefix(torch_file.read_state_dict(file)), _card_beside(file)
     except (
         ValueError,
         TypeError,
@@ -330,6 +329,17 @@ def _read(file: Path) -> tuple[named_arrays.Tensors, Card | None]:
 def _beside(file: Path) -> Path:
     """Where the card of a `.pth` file is, which has no place for it."""
     return file.with_name(f"{file.name}.json")
+
+
+def _card_beside(file: Path) -> Card | None:
+    """The card beside a `.pth` file, if there is one."""
+    note = _beside(file)
+    if not note.is_file():
+        return None
+    try:
+        return _parse_card({CARD_KEY: note.read_text()})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"the card beside it, {str(note)!r}, is none of ours (move it away): {error}") from error
 
 
 def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:

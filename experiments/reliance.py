@@ -84,7 +84,8 @@ def of(
             coded, pairs = coded + int(on.sum()), pairs + len(row)
             beyond[p] |= bool((right & ~on).any())
             missed[p] |= bool(right.any()) and not (right & on).any()
-    ranks = [f"rank{k}" for k in metrics.RANKS if k > shortlist and coded < pairs]
+    # Whose right answer is listed has her first one at a rank that nobody beyond the list can change.
+    ranks = [f"rank{k}" for k in metrics.RANKS if k > shortlist and missed.any()]
     averages = ["mAP", "mINP"] if beyond.any() else []
     verified = [name for name, threshold in thresholds.items() if threshold >= BEYOND]
     return Reliance(shortlist, coded, pairs, missed, beyond, (*ranks, *averages, *verified))

@@ -150,3 +150,12 @@ def test_no_more_is_kept_than_the_limit():
         prefix.Prefix(5, limit=1)
     with pytest.raises(ValueError, match="limit must be at least 0"):
         prefix.Prefix(1, limit=-1)
+
+
+def test_parameters_that_were_written_to_are_others():
+    images, kept = photographs((32, 32)), prefix.Prefix(4, limit=1 << 24)
+    own = jax.tree.map(np.array, params())
+    before = extract.maps(own, images, output_stride=STRIDE, prefix=kept)[0]
+    own["block1_conv1"]["kernel"] *= -2
+    after = extract.maps(own, images, output_stride=STRIDE, prefix=kept)[0]
+    assert relative(after, extract.maps(own, images, output_stride=STRIDE)[0]) <= 1e-5 < relative(after, before)

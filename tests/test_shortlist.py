@@ -167,7 +167,7 @@ def test_bad_input_is_named(k, options, words):
 def test_empty_sides_and_other_channels_are_refused():
     with pytest.raises(ValueError, match="maps on both sides, got 0 probes"):
         shortlist.distances([], GALLERY, 2)
-    with pytest.raises(ValueError, match="one n"):
+    with pytest.raises(ValueError, match="same number of channels d, got 5 and 16"):
         shortlist.distances([PROBES[0][..., :5]], GALLERY, 2)
 
 
@@ -341,3 +341,35 @@ def test_without_identities_of_the_probes_there_is_no_list():
     assert methods.METHODS["dsr_multi"](methods.Options()).shortlist == 0
     assert methods.METHODS["joint_single"](methods.Options()).listed is None
     assert comparison.Result("", "dsr_multi", 0, [], [], np.zeros(0)).reliance is None
+
+
+def test_bad_maps_are_found_whether_they_are_listed_or_not():
+    rng = np.random.default_rng(0)
+    g = list(rng.random((6, 4, 3, 8)))
+    for value, said in (
+        (np.nan, "gallery_maps\\[5\\] has 1 values that are NaN"),
+        (np.inf, "gallery_maps\\[5\\] has 1"),
+    ):
+        bad = [*g[:5], g[5].copy()]
+        bad[5][0, 0, 0] = value
+        with pytest.raises(ValueError, match=said):
+            shortlist.distances(g[:2], bad, 2)
+    with pytest.raises(ValueError, match=r"gallery_maps\[5\] of shape \(1, 1, 8\) is smaller"):
+        shortlist.distances(g[:2], [*g[:5], np.ones((1, 1, 8))], 2, scales=(2,), part_bytes=1)
+    with pytest.raises(ValueError, match=r"gallery_maps\[5\] has 7 channels"):
+        shortlist.distances(g[:2], [*g[:5], np.ones((4, 3, 7))], 2)
+    with pytest.raises(ValueError, match="same number of channels d, got 7 and 8"):
+        shortlist.distances([np.ones((4, 3, 7))], g, 2)
+    with pytest.raises(ValueError, match="gallery_maps must be an"):
+        shortlist.distances(g[:2], match.Gallery.build(g), 2)
+    assert shortlist.distances(g[0], np.stack(g), 2).entries[0, 0] == 0
+
+
+def test_the_list_is_the_same_for_maps_of_any_magnitude():
+    g = list(np.random.default_rng(0).random((6, 4, 3, 8)))
+    expected = shortlist.distances(g[:2], g, 3)
+    for own, others in ((1e300, [1] * 6), (1, [1e-30, 1e39, 1, 1e25, 1e-300, 1e300])):
+        found = shortlist.distances([own * m for m in g[:2]], [f * m for f, m in zip(others, g, strict=True)], 3)
+        np.testing.assert_array_equal(found.entries, expected.entries)
+        np.testing.assert_allclose(found.pooled, expected.pooled, atol=1e-3)
+        np.testing.assert_allclose(found.distance, expected.distance, atol=1e-5)

@@ -537,3 +537,10 @@ def test_negative_variances_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", **{**STORED, "bn1.running_var": np.array([-0.5], np.float32)})
     with pytest.raises(ValueError, match="x.npz.*bn1.running_var holds negative variances, down to -0.5"):
         weights.load(tmp_path / "x.npz")
+
+
+def test_a_json_file_that_is_no_card_is_named(tmp_path, tiny):
+    weights.save(tmp_path / "a.pth", tiny, weights.Card(width=TINY), naming="torchvision")
+    (tmp_path / "a.pth.json").write_text('{"epochs": 3}')
+    with pytest.raises(ValueError, match="a.pth.json', is none of ours .move it away"):
+        weights.load(tmp_path / "a.pth")

@@ -1,13 +1,13 @@
 """Euclidean distance on pooled features (Sec. 4.7, the baseline of Market-1501): one vector per image, of any size."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from dsr_jax.baselines import euclidean
 
 
-def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarray]) -> np.ndarray:
+def distances(probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarray]) -> np.ndarray:
     """Euclidean distance of the maps' averages over their positions, each of unit length.
 
     Unit length, which the paper does not mention, makes this the ranking of the cosine, as re-id networks use it.
@@ -29,7 +29,8 @@ def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarra
     return euclidean.distances(_averages(probe_maps), _averages(gallery_maps))
 
 
-def _averages(maps: Sequence[np.ndarray]) -> np.ndarray:
-    found = np.stack([np.mean(m, axis=(0, 1), dtype=np.float32) for m in maps])
+def _averages(maps: Iterable[np.ndarray]) -> np.ndarray:
+    found = np.stack([np.mean(m, axis=(0, 1), dtype=np.float64) for m in maps])
+    found /= np.maximum(np.abs(found).max(axis=1, keepdims=True), np.finfo(np.float64).tiny)  # squares stay in range
     lengths = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, lengths, where=lengths > 0, out=np.zeros_like(found))
+    return np.divide(found, lengths, where=lengths > 0, out=np.zeros_like(found)).astype(np.float32)
