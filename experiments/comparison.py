@@ -147,9 +147,9 @@ class Result:
             groups.setdefault(trial.number, []).append((trial.probes, found))
         return [metrics.regroup(groups[number]) for number in sorted(groups)]
 
-    @functools.cached_property
+    @property
     def pairs(self) -> verification.Pairs:
-        """All pairs of probe and entry, of all trials."""
+        """All pairs of probe and entry, of all trials: made anew, for they take more memory than the distances."""
         return verification.concatenate(
             [
                 (trial.probes, verification.pairs(matrix, self.identities[trial.probes], *_entries(trial)))
@@ -178,10 +178,11 @@ class Result:
         rates = verification_intervals.bootstrap_intervals(self.pairs, self.identities, fprs=FPRS)
         return found | {name: intervals.Interval(*(100 * end for end in rate)) for name, rate in rates.items()}
 
-    @property
+    @functools.cached_property
     def verifiable(self) -> bool:
         """Whether there are both pairs of one person and pairs of two people."""
-        return bool(len(self.pairs.same) and len(self.pairs.different))
+        pairs = self.pairs
+        return bool(len(pairs.same) and len(pairs.different))
 
     @property
     def remarks(self) -> list[str]:
