@@ -228,7 +228,8 @@ def finish(workdir: Workdir, start: Start, *, phase: str, scores: Mapping[str, A
 
     Flags that change no result are not on the card: the same training gives the same file.
     """
-    defined = {name: value for name, value in workdir.flags.items() if name not in FREE_FLAGS}
+    untrained = FREE_FLAGS | {"evaluate"}  # which says what is done with the network afterwards
+    defined = {name: value for name, value in workdir.flags.items() if name not in untrained}
     trained = json.loads(json.dumps({"flags": defined, "scores": dict(scores)}, default=str))
     card = weights.Card(
         architecture=start.card.architecture,
