@@ -28,8 +28,11 @@ def free_port():
         return taken.getsockname()[1]
 
 
-def together(*command, count=2, devices=2, each=lambda number: (), meanwhile=lambda started: None):
-    """Output of the processes of a command, each given the three flags or arguments that join them."""
+def together(*command, count=2, devices=2, each=lambda number: (), meanwhile=lambda started: None, patience=2):
+    """Output of the processes of a command, each given the three flags or arguments that join them.
+
+    When one has failed the others, which may wait for it, have so many seconds of patience left.
+    """
     address = f"127.0.0.1:{free_port()}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
     files = [tempfile.TemporaryFile("w+") for _ in range(2 * count)]
@@ -44,9 +47,8 @@ def together(*command, count=2, devices=2, each=lambda number: (), meanwhile=lam
     ]
     end = time.monotonic() + 300
     while time.monotonic() < end and any(process.poll() is None for process in started):
-        if any(process.poll() for process in started):  # the others may wait for it
-            time.sleep(2)
-            break
+        if any(process.poll() for process in started):
+            end = min(end, time.monotonic() + patience)
         meanwhile(started)
         time.sleep(0.1)
     for process in started:
@@ -182,7 +184,7 @@ def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, 
         if not sent and log.exists() and log.read_bytes().count(b"\n") >= 2:
             sent.append(started[1].send_signal(signal.SIGTERM))
 
-    found = together("-m", "experiments.finetune", each=flags, meanwhile=end_one)
+    found = together("-m", "experiments.finetune", each=flags, meanwhile=end_one, patience=60)
     assert [code for code, *_ in found] == [termination.EXIT_CODE] * 2, found
     stopped = steps()
     assert 2 <= len(stopped) < 20 and not (workdir / "network.safetensors").exists()
