@@ -24,14 +24,8 @@ flags.DEFINE_integer("serve_shots", 1, "serving: the most gallery images of one 
 flags.DEFINE_list(
     "serve_platforms", ["cpu"], f"serving: where the programs will run, of {', '.join(serving.PLATFORMS)}."
 )
-SERVING = (
-    "serve_scales",
-    "serve_l1",
-    "serve_shots",
-    "serve_platforms",
-    "size",
-    "output_stride",
-)  # flags that only this form has
+# Flags that only this form has.
+SERVING = ("serve_scales", "serve_l1", "serve_shots", "serve_platforms", "size", "output_stride")
 BESIDE = ("workdir", "dataset", "data_dir", "holdout", "seed", "compute")  # that come with the settings
 
 

@@ -373,3 +373,13 @@ def test_the_list_is_the_same_for_maps_of_any_magnitude():
         np.testing.assert_array_equal(found.entries, expected.entries)
         np.testing.assert_allclose(found.pooled, expected.pooled, atol=1e-3)
         np.testing.assert_allclose(found.distance, expected.distance, atol=1e-5)
+
+
+def test_ranks_beyond_the_list_rest_on_pooled_distances_only_where_somebody_misses_hers():
+    """Of four entries two are listed; rank-3 of a probe whose right answer is listed is hers whatever follows."""
+    row = np.array([0.1, 0.2, 2.3, 2.4], np.float32)
+    listed_one, beyond = (np.array([i]) for i in (0, 1))
+    on, off = (np.arange(4) == i for i in (1, 3))
+    assert reliance.of([(listed_one, [(row, on)])], 1, 2, {}).figures == ()
+    found = reliance.of([(listed_one, [(row, on)]), (beyond, [(row, off)])], 2, 2, {})
+    assert found.figures == ("rank3", "rank5", "rank10", "rank20", "mAP", "mINP")
