@@ -117,6 +117,31 @@ def cut_exactly(
     return np.concatenate(found)
 
 
+def directed(feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling: str = "average") -> NDArray[np.bool_]:
+    """Which blocks have a direction, being not all zero: the only ones that a distance is the mean over.
+
+    Args:
+      feature_map: (h, w, d), no padding.
+      scales: as for `cut`.
+      pooling: as for `cut`.
+
+    Returns:
+      (n,) in `cut`'s order; exact, where float32 sums might not cancel or tiny numbers vanish.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import blocks
+      >>> blocks.directed(np.array([[[1.0], [0.0]], [[-1.0], [0.0]]]), scales=(1, 2)).tolist()
+      [True, False, True, False, False]
+    """
+    occupied = np.count_nonzero(feature_map, axis=2) > 0
+    if scales == (1,):
+        return occupied.reshape(-1)
+    if occupied.all() and np.min(feature_map) >= 0:
+        return np.ones(count(*feature_map.shape[:2], scales=scales), bool)
+    return np.count_nonzero(cut_exactly(feature_map, scales=scales, pooling=pooling), axis=1) > 0
+
+
 def windows(feature_map: np.ndarray, s: int) -> np.ndarray:
     """Every s x s window of an (h, w, d) map, (h - s + 1, w - s + 1, d, s, s); none if the map is smaller.
 

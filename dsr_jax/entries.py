@@ -55,6 +55,12 @@ class Entries:
         each = [blocks.count(*m.shape[:2], scales=self.scales) for m in self.maps]
         return np.array([sum(each[i] for i in group) for group in self.groups])
 
+    @functools.cached_property
+    def solid(self) -> np.ndarray:
+        """(entries,) number of blocks of each that have a direction: what a probe's distance is the mean over."""
+        each = [blocks.directed(m, scales=self.scales, pooling=self.pooling) for m in self.maps]
+        return np.array([sum(np.count_nonzero(each[i]) for i in group) for group in self.groups])
+
     def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
         numbers = [i for group in self.groups[first:last] for i in group]
@@ -126,24 +132,74 @@ def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[
     Raises:
       ValueError: as `as_maps`.
     """
-    channels = 0
+    before = None
     for i in range(len(parts)):
-        m = np.asarray(parts[i])
         name = f"{argument}[{i}]" if len(parts) > 1 else argument
-        if m.ndim != 3:
-            raise ValueError(f"{name} must be an (h, w, d) array, got shape {m.shape}")
-        channels = channels or m.shape[2]
-        if m.shape[2] != channels:
-            raise ValueError(f"{name} has {m.shape[2]} channels, the map before it {channels}: d must be one")
-        if not m.size or min(m.shape[:2]) < min(scales):
+        m = array_of(name, parts[i])
+        check_shape(name, m.shape, before)
+        before = m.shape
+        if min(m.shape[:2]) < min(scales):
             raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
-        if not (np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16") or np.iscomplexobj(m):
-            raise ValueError(f"{name} must hold real numbers, got dtype {m.dtype}")
-        values = _float32(m)
-        if not np.isfinite(values).all():
-            bad = int(np.size(m) - np.isfinite(values).sum())
-            raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
-        yield values
+        yield finite(name, _float32(m))
+
+
+def array_of(name: str, value: Any) -> np.ndarray:
+    """A map of any framework as an array of real numbers; of torch also one that needs a gradient, or is bfloat16.
+
+    Raises:
+      ValueError: naming ``name``, if it is none.
+    """
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    try:
+        m = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} cannot be read as an array ({error}): give an (h, w, d) array") from error
+    if not (np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16") or np.iscomplexobj(m):
+        raise ValueError(f"{name} must hold real numbers, got dtype {m.dtype}")
+    return m
+
+
+def check_shape(name: str, shape: tuple[int, ...], before: tuple[int, ...] | None = None) -> None:
+    """Raises ValueError for anything but (h, w, d), the d of the map ``before`` it, and for what looks channels first.
+
+    Frameworks that keep channels first give (d, h, w), which is a map of w channels, d rows and h columns to whoever
+    does not ask: many more rows than channels, and channels no more than columns, or rows twice either.
+
+    Example:
+      >>> from dsr_jax.entries import check_shape
+      >>> check_shape("probe_maps", (10, 3, 512))
+      >>> check_shape("probe_maps", (512, 10, 3))
+      Traceback (most recent call last):
+      ValueError: probe_maps of shape (512, 10, 3) looks channels first ...
+    """
+    if len(shape) != 3:
+        raise ValueError(f"{name} must be an (h, w, d) array, got shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"{name} of shape {shape} is empty, smaller than one block: (h, w, d) must all be at least 1")
+    height, width, channels = shape
+    turned = "maps are (h, w, d), so turn them: np.moveaxis(m, 0, -1), or batch.permute(0, 2, 3, 1) of a torch batch"
+    if before is not None and channels != before[2]:
+        hint = f"; if they are (d, h, w), {turned}" if height == before[0] else ""
+        raise ValueError(f"{name} has {channels} channels, the map before it {before[2]}: d must be one{hint}")
+    if before is None and channels < height and (channels <= width or height >= 2 * max(width, channels)):
+        raise ValueError(
+            f"{name} of shape {shape} looks channels first, with {channels} channels at {height} x {width} positions: "
+            f"{turned}. If it is (h, w, d), pad d with zeros to {height}, which changes no distance"
+        )
+
+
+def finite(name: str, values: np.ndarray) -> np.ndarray:
+    """The values, none of which is NaN or infinite.
+
+    Raises:
+      ValueError: naming ``name`` and how many are.
+    """
+    bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
+    return values
 
 
 def as_scales(argument: str, value: Any) -> tuple[int, ...]:
@@ -164,10 +220,11 @@ def as_scales(argument: str, value: Any) -> tuple[int, ...]:
 
 
 def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] = (int, str)) -> tuple[Any, ...] | None:
-    """A label per gallery map, or None where there are none.
+    """A label per gallery map, or None where there are none; whole floats, as pandas writes them, are integers.
 
     Raises:
-      ValueError: naming ``argument``, unless there are ``count`` labels, all of one of the ``kinds``.
+      ValueError: naming ``argument``, unless there are ``count`` labels, all of one of the ``kinds``; for an identity
+        of -1, which is nobody in data sets and evaluation, and beyond int64.
 
     Example:
       >>> import numpy as np
@@ -183,8 +240,18 @@ def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] 
     if len(labels) != count:
         raise ValueError(f"{argument} must have one entry per gallery map, got {len(labels)} for {count}")
     labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if int in kinds:
+        labels = [int(label) if isinstance(label, float) and label.is_integer() else label for label in labels]
     if not any(all(isinstance(label, kind) for label in labels) for kind in kinds):
         raise ValueError(f"{argument} must be all integers or all strings, one per gallery map, got {value!r:.80}")
+    for i, label in enumerate(labels if int in kinds else ()):
+        if label in (-1, "-1"):
+            raise ValueError(
+                f"{argument}[{i}] is {label!r}, nobody (junk), of whom there is no dictionary: leave these maps out, "
+                "keep = [i for i, label in enumerate(identities) if label != -1]"
+            )
+        if isinstance(label, int) and not -(2**63) <= label < 2**63:
+            raise ValueError(f"{argument}[{i}] is {label}, beyond 64 bits with a sign: number the identities anew")
     return tuple(labels)
 
 
@@ -220,7 +287,10 @@ def _float32(values: np.ndarray) -> np.ndarray:
 
 
 def _cut(maps: Sequence[np.ndarray], scales: tuple[int, ...], pooling: str) -> Iterator[np.ndarray]:
-    """Blocks of every map, in order, without padding: (n_i, d) each."""
+    """Blocks of every map, in order, without padding: (n_i, d) each.
+
+    XLA may round sums that cancel, and flushes subnormal numbers: where it gives or takes a direction, NumPy cuts.
+    """
     shapes = sorted({m.shape for m in maps})
     cut: dict[int, np.ndarray] = {}
     for shape in shapes:
@@ -228,7 +298,10 @@ def _cut(maps: Sequence[np.ndarray], scales: tuple[int, ...], pooling: str) -> I
         padded = np.zeros((grid(len(members)), *shape), np.float32)
         padded[: len(members)] = [maps[i] for i in members]
         values = np.asarray(_cut_batch(padded, scales=scales, pooling=pooling))
-        cut.update(zip(members, values, strict=False))
+        for i, part in zip(members, values, strict=False):
+            solid = blocks.directed(maps[i], scales=scales, pooling=pooling)
+            exact = np.array_equal(part.any(axis=1), solid)
+            cut[i] = part if exact else blocks.cut_exactly(maps[i], scales=scales, pooling=pooling).astype(np.float32)
     return (cut[i] for i in range(len(maps)))
 
 

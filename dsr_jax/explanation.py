@@ -40,5 +40,6 @@ def of(probes: Entries, gallery: Gallery, *, l1: float) -> Explanation:
     solid = held * (energy > 0)[:, None]
     with np.errstate(invalid="ignore"):
         rebuilt = (1 - columns.error) @ solid / solid.sum(axis=0)
+    distance = float(columns.error[energy > 0].mean())
     spread = (share.T @ (codes.T @ atoms)).reshape(*size, *other)
-    return Explanation(spread.astype(np.float32), rebuilt.reshape(size).astype(np.float32), float(columns.error.mean()))
+    return Explanation(spread.astype(np.float32), rebuilt.reshape(size).astype(np.float32), distance)

@@ -40,7 +40,7 @@ class Gallery:
         cls,
         gallery_maps: Any,
         *,
-        identities: Sequence[Any] | None = None,
+        identities: Sequence[Any] | np.ndarray | None = None,
         names: Sequence[str] | None = None,
         scales: Sequence[int] = (1, 2, 3),
         pooling: str = "average",

@@ -111,7 +111,7 @@ def solve(
     Raises:
       ValueError: if the dictionary does not fit into ``max_bytes``.
     """
-    counts, d = gallery.counts, gallery.maps[0].shape[2]
+    counts, d, solid = gallery.counts, gallery.maps[0].shape[2], probes.solid[:, None]
     size = int(counts.sum())
     room = max_bytes - 4 * size * d
     column = 8 * (size + 4 * len(gallery) + 3 * d)
@@ -130,7 +130,7 @@ def solve(
             counts = probes.counts[first:last]
             found = code(probes.blocks(first, last), atoms, owners, l1=l1, boost=boost, entries=len(gallery))
             starts = np.cumsum([0, *counts[:-1]])
-            distance[first:last] = np.add.reduceat(found.error, starts, axis=0) / counts[:, None]
+            distance[first:last] = np.add.reduceat(found.error, starts, axis=0) / solid[first:last]
             gap[first:last] = np.maximum.reduceat(found.gap, starts)[:, None]
             bar.update(last - first)
     nothing = np.full_like(distance, np.nan)

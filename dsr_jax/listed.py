@@ -24,7 +24,7 @@ def solve(
     progress: tqdm | None = None,
     threads: int | None = None,
 ) -> np.ndarray:
-    """Distance, lower, upper (means over the probe's blocks) and gap (largest) of n pairs: (4, n) float32.
+    """Distance, lower, upper (means over the probe's blocks with a direction), largest gap of n pairs: (4, n) float32.
 
     Args:
       probes: entries of one map each.
@@ -61,7 +61,7 @@ def solve(
             for i in np.flatnonzero(~(sums[4] <= tol)).tolist():
                 again = pooled.problem(probes, gallery, int(pairs[own[i], 0]), int(pairs[own[i], 1]))
                 sums[:4, i] = pooled.again(*again, l1=l1, tol=tol, length=probes.channels)
-            sums[:3] /= probes.counts[who[:, 1]]
+            sums[:3] /= probes.solid[who[:, 1]]
             figures[:, own] = sums[:4]
             if progress is not None:
                 progress.update(len(own))

@@ -22,10 +22,12 @@ import ml_dtypes
 import numpy as np
 from numpy.lib import format as npy
 
+from dsr_jax.entries import array_of, check_shape, finite
 from dsr_jax.protocols import UNKNOWN, integers
 
 ROLES = ("probe", "gallery")
 DTYPES = ("float32", "bfloat16", "float16")
+COARSE = 2**-6  # of a position's length: how far float16 may move it, four times what bfloat16 does
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
@@ -61,7 +63,7 @@ class Maps(Sequence):  # of arrays; said here, checkers of types at run time wou
             values = _values(npy.read_array(self._archive.open(f"{member}.npy"), allow_pickle=False))
         except _DAMAGED as error:
             raise ValueError(f"maps file {str(self._path)!r}: {member} is damaged ({error}): write it again") from error
-        return _finite(values, f"maps file {str(self._path)!r}: {member}")
+        return finite(f"maps file {str(self._path)!r}: {member}", values)
 
     def only(self, positions: Iterable[Any]) -> "Maps":
         """Some of the maps, unread."""
@@ -125,7 +127,8 @@ def write(
 
     Raises:
       ValueError: for a map that is no (h, w, d) array of real, finite numbers (it is named) or of another d, labels
-        that are no whole numbers, lists of another length than there are maps, values beyond float16.
+        that are no whole numbers, lists of another length than there are maps, values beyond float16, and positions
+        that are so small that float16 loses their direction.
 
     Example:
       >>> import os, tempfile
@@ -149,11 +152,11 @@ def write(
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
-            written, channels = 0, 0
+            written, before = 0, None
             for written, value in enumerate(maps, start=1):
                 called = labels["names"][written - 1] if written <= count else "beyond the labels"
-                values = _checked(value, f"maps[{written - 1}] ({called})", channels)
-                channels = values.shape[2]
+                values = _checked(value, f"maps[{written - 1}] ({called})", before)
+                before = values.shape
                 _put(archive, f"map_{written - 1}", _stored(values, dtype, called))
             if written != count or not count:
                 raise ValueError(f"identities must have one entry per map, got {count} for {written} maps")
@@ -202,10 +205,8 @@ def read(path: str | os.PathLike[str]) -> MapFile:
             f"{where} is not a whole file of maps ({error}): write it with map_file.write, which leaves no half ones"
         ) from error
     try:
-        depths = {shape[2] for shape in shapes}
-        if len(depths) > 1:
-            other = next(i for i, shape in enumerate(shapes) if shape[2] != shapes[0][2])
-            raise ValueError(f"map_{other} has {shapes[other][2]} channels, map_0 {shapes[0][2]}: d must be one")
+        for name, shape, before in zip(names, shapes, [None, *shapes], strict=False):
+            check_shape(name, shape, before)
         labels = _labels(count, **found)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -241,31 +242,29 @@ def _labels(
     return labels
 
 
-def _checked(value: Any, name: str, channels: int) -> np.ndarray:
-    """A map in float32, or an error that names it; ``channels`` is the d of those before, 0 if there are none."""
-    values = np.asarray(value)
-    if values.ndim != 3 or not values.size:
-        raise ValueError(f"{name} must be an (h, w, d) array, got shape {values.shape}")
-    if channels and values.shape[2] != channels:
-        raise ValueError(f"{name} has {values.shape[2]} channels, the map before it {channels}: d must be one")
-    if not (np.issubdtype(values.dtype, np.number) or values.dtype.name == "bfloat16") or np.iscomplexobj(values):
-        raise ValueError(f"{name} must hold real numbers, got dtype {values.dtype}")
+def _checked(value: Any, name: str, before: tuple[int, ...] | None) -> np.ndarray:
+    """A map in float32, or an error that names it; ``before`` is the shape of the map before it."""
+    values = array_of(name, value)
+    check_shape(name, values.shape, before)
     with np.errstate(over="ignore"):
-        return _finite(np.ascontiguousarray(values, np.float32), name)
-
-
-def _finite(values: np.ndarray, name: str) -> np.ndarray:
-    bad = np.count_nonzero(~np.isfinite(values))
-    if bad:
-        raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
-    return values
+        return finite(name, np.ascontiguousarray(values, np.float32))
 
 
 def _stored(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """The map in the type on disk."""
     if dtype == "float16" and np.abs(values).max() > np.finfo(np.float16).max:
         raise ValueError(f"dtype float16 cannot hold the map of {name}, up to {np.abs(values).max():g}: use bfloat16")
-    return values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    stored = values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    if dtype == "float16":
+        lengths, moved = (np.linalg.norm(m.astype(np.float64), axis=2) for m in (values, stored - values))
+        coarse = np.argwhere(moved > COARSE * lengths)
+        if len(coarse):
+            y, x = coarse[0].tolist()
+            raise ValueError(
+                f"dtype float16 loses {len(coarse)} positions of the map of {name}: the values at ({y}, {x}), up to "
+                f"{np.abs(values[y, x]).max():g}, are too small for it: use bfloat16"
+            )
+    return stored
 
 
 def _put(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:

@@ -42,14 +42,16 @@ class Distances:
     """Distances of P probes to G gallery entries.
 
     Attributes:
-      distance: (P, G) float32, mean squared reconstruction error of the probe's blocks, in [0, 1]. Of the joint
-        dictionary it may exceed 1: an entry's coefficients count on those of others.
+      distance: (P, G) float32, mean squared reconstruction error of the probe's blocks that have a direction, in
+        [0, 1]. Of the joint dictionary it may exceed 1: an entry's coefficients count on those of others.
       lower: (P, G) certified lower bound of the exact distance (NaN for ridge and for the joint dictionary, which have
         no certificate).
       upper: (P, G) certified upper bound of the exact distance.
       gap: (P, G) largest duality gap of the pair's columns.
       identities: G labels of the entries, or None where none were given.
       coder: the coder that was used.
+      counted: (P,) share of each probe's blocks that the distance is the mean over. A block of zeros (a masked
+        position, dead features) has no direction and is left out; far below 1, little of the probe was compared.
     """
 
     distance: np.ndarray
@@ -58,6 +60,7 @@ class Distances:
     gap: np.ndarray
     identities: tuple[Any, ...] | None
     coder: str
+    counted: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Hits:
       certified: (k,) whether the intervals alone prove this place in the ranking of the whole gallery.
       coded: share of the columns (probe blocks x entries) that had to be coded; 1 is everything.
       coder: the coder that was used.
+      counted: share of the probe's blocks that the distance is the mean over, see `Distances`.
     """
 
     entries: np.ndarray
@@ -85,6 +89,7 @@ class Hits:
     certified: np.ndarray
     coded: float
     coder: str
+    counted: float
 
 
 def distances(
@@ -95,7 +100,7 @@ def distances(
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
-    identities: Sequence[Any] | None = None,
+    identities: Sequence[Any] | np.ndarray | None = None,
     dictionary: str = "image",
     boost: float = 0.0,
     coder: str = "auto",
@@ -118,8 +123,8 @@ def distances(
       probe_scales: the same for the probes; default: as ``scales``.
       pooling: "average" (the paper, the default) or "max" (the authors' released code).
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
-        columns of the result are then the identities, in the order in which they first appear. Any label is a label:
-        leave out images of nobody (-1) first.
+        columns of the result are then the identities, in the order in which they first appear. -1, which is nobody
+        in data sets and evaluation, is refused: leave out these maps first.
       dictionary: "image" (each entry codes the probe by itself: the paper's text) or "joint" (each probe block is
         coded once over the blocks of all entries, and an entry is as near as its own coefficients rebuild the probe:
         the authors' released code). Then the distance of an entry depends on the others, entries without a part in
@@ -133,11 +138,12 @@ def distances(
       progress: whether to show a progress bar.
 
     Returns:
-      A `Distances`. A probe map of zeros has nothing to rebuild: its distance to everybody is 0, which means nothing.
+      A `Distances`. A gallery map of zeros rebuilds nothing: its distance to every probe is 1.
 
     Raises:
-      ValueError: for maps of a wrong rank, of different d, with NaN or infinity, empty or smaller than one block, and
-        for l1, tol, scales, coder or max_bytes out of their range.
+      ValueError: for maps of a wrong rank, of different d, with NaN or infinity, empty or smaller than one block,
+        for a probe of zeros, which has nothing to be rebuilt, for maps that look channels first (d, h, w), for the
+        identity -1, and for l1, tol, scales, coder or max_bytes out of their range.
 
     Example:
       >>> import numpy as np
@@ -166,7 +172,7 @@ def distances(
     else:
         how = {"coder": chosen, "progress": progress, **options}
         figures = _of_entries(probes, gallery, lambda own: tiles.solve(probes, own.as_entries, **how))
-    return Distances(*figures, identities=gallery.labels, coder=chosen)
+    return Distances(*figures, identities=gallery.labels, coder=chosen, counted=probes.solid / probes.counts)
 
 
 def search(
@@ -178,7 +184,7 @@ def search(
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
-    identities: Sequence[Any] | None = None,
+    identities: Sequence[Any] | np.ndarray | None = None,
     coder: str = "auto",
     tol: float = 1e-6,
     max_bytes: int = 1 << 29,
@@ -247,6 +253,7 @@ def search(
         (before <= lower) & (upper <= after),
         found.coded,
         chosen,
+        float(probes.solid[0] / probes.counts[0]),
     )
 
 

@@ -33,7 +33,7 @@ def solve(
     progress: bool = False,
     threads: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distance, lower, upper (means over the probe's blocks) and gap (largest) of all pairs, each (P, G) float32.
+    """Distance, lower, upper (means over the probe's blocks with a direction), largest gap: (P, G) float32 each.
 
     Args:
       probes: entries of one map each.
@@ -56,7 +56,7 @@ def solve(
     )
     workers = Workers(probes, gallery, crew)
     with bar:
-        inverse = probes.inverse
+        inverse, solid = probes.inverse, probes.solid
         for entries in gallery.tiles(gallery_limit):
             grams = entries.grams()
             for images in kept or probes.tiles(probe_limit):
@@ -66,7 +66,7 @@ def solve(
                 for g, p in np.argwhere(~(sums[4] <= tol)).tolist():
                     pair = problem(probes, gallery, images.members.start + p, entries.members.start + g)
                     sums[:4, g, p] = again(*pair, l1=l1, tol=tol, length=probes.channels)
-                sums[:3] /= images.counts
+                sums[:3] /= solid[images.members]
                 figures[:, images.members, entries.members] = sums[:4].transpose(0, 2, 1)
                 bar.update(sums[0].size)
     distance, lower, upper, gap = figures

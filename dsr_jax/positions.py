@@ -133,6 +133,11 @@ class Positions:
             pooled_kernel.lengths(space, *grams, tile.table, tile.firsts, tile.counts, tile.scales, found[tile.blocks])
         return found
 
+    @functools.cached_property
+    def solid(self) -> np.ndarray:
+        """(E,) number of blocks of each entry that have a direction."""
+        return np.add.reduceat(self.inverse > 0, np.cumsum([0, *self.counts[:-1]]), dtype=np.int64)
+
     def maps(self) -> "Positions":
         """The same with every map an entry of its own."""
         table = self.table.copy()

@@ -21,7 +21,7 @@ def compared(
     scales: Sequence[int] | None,
     probe_scales: Sequence[int] | None,
     pooling: str | None,
-    identities: Sequence[Any] | None,
+    identities: Sequence[Any] | np.ndarray | None,
     *,
     coder: str,
 ) -> tuple[Entries, Gallery, str]:
@@ -46,7 +46,19 @@ def compared(
     given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
     probes = as_maps("probe_maps", given, scales=probes_at, pooling=gallery.pooling)
     check_channels(probes[0], gallery.maps[0])
-    return Entries.single(probes, scales=probes_at, pooling=gallery.pooling), gallery, chosen
+    entries = Entries.single(probes, scales=probes_at, pooling=gallery.pooling)
+    for i, solid in enumerate(entries.solid.tolist()):
+        check_direction("probe_maps", i, len(probes), probes[i].shape, solid)
+    return entries, gallery, chosen
+
+
+def check_direction(argument: str, i: int, count: int, shape: tuple[int, ...], solid: int) -> None:
+    """Raises ValueError for map i of ``count`` if none of its blocks has a direction."""
+    if not solid:
+        raise ValueError(
+            f"{argument}{f'[{i}]' if count > 1 else ''} of shape {shape} has no block with a direction, all are zero: "
+            "there is nothing to compare, leave it out, or look at its mask, its picture or its network"
+        )
 
 
 def check_channels(probe: Any, other: Any) -> None:

@@ -290,21 +290,28 @@ def check_camera_rule(camera_rule: str) -> None:
 
 
 def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
-    """Identities or cameras as int64.
+    """Identities or cameras as int64; whole floats, as pandas writes them, are integers.
 
     Raises:
-        ValueError: naming the argument, if they are strings or fractions.
+        ValueError: naming the argument, if they are strings, fractions, NaN, or beyond int64.
 
     Example:
         >>> integers([3, -1], "cameras").tolist()
         [3, -1]
     """
     found = np.asarray(labels)
-    if found.size and not np.issubdtype(found.dtype, np.integer):
+    values, real = found.ravel(), found.dtype.kind == "f"
+    if real and np.isnan(values).any():
+        unknown = np.flatnonzero(np.isnan(values))
+        raise ValueError(f"{name}[{unknown[0]}] is NaN, as are {len(unknown)} of {len(values)}: -1 is unknown")
+    if values.size and (found.dtype.kind not in "iuf" or (real and np.any(values != np.floor(values)))):
         raise ValueError(
             f"{name} must be integers, got {found.dtype}: number other labels, probes and gallery together, with "
             "np.unique(labels, return_inverse=True)."
         )
+    beyond = [value for value in ([values.min(), values.max()] if values.size else []) if not -(2**63) <= value < 2**63]
+    if beyond:
+        raise ValueError(f"{name} must fit into 64 bits with a sign, got {beyond[0]}: number them anew")
     return found.astype(np.int64)
 
 

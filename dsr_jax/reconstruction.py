@@ -66,17 +66,20 @@ def distance(
       probe_blocks: (N, d) unit-length blocks of the probe (see `blocks.cut`).
       gallery_blocks: (M, d) unit-length blocks of the gallery image; zero rows are inert.
       l1: weight of the L1 penalty, the paper's beta.
-      valid: (N,) which probe blocks are real; the mean is over these. Default: all.
+      valid: (N,) which probe blocks are real; default: all. The mean is over those of them that are not zero: a block
+        of zeros has no direction, and nothing to say.
       tol: accuracy of the coder.
       coder: "auto" (active_set on CPU, feature_sign elsewhere), "active_set" (exact, compiled, on the host),
         "feature_sign" (exact, XLA) or "proximal" (batched matrix products).
       gradient: "envelope" (Eq. 7, the paper) or "implicit" (the exact gradient of this function).
 
     Returns:
-      The distance, a scalar in [0, 1] for unit blocks.
+      The distance, a scalar in [0, 1] for unit blocks. Inside a transformation (`jit`, `vmap`, `grad`), where nothing
+      can be raised, a probe without any block to count has the distance NaN, and no gradient.
 
     Raises:
-      ValueError: if ``l1`` is not positive, the blocks do not fit together, or a name is unknown.
+      ValueError: if ``l1`` is not positive, the blocks do not fit together, a name is unknown, or no probe block is
+        left to count.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -184,11 +187,16 @@ def _measured(
         raise ValueError(
             f"valid must have one entry per probe block, shape {probe_blocks.shape[:1]}, got {valid.shape}"
         )
-    weights = jnp.ones(probe_blocks.shape[0], bool) if valid is None else valid
-    shares = weights.astype(probe_blocks.dtype)
+    counted = jnp.any(probe_blocks != 0, axis=1)
+    counted = counted if valid is None else counted & valid
+    seen = jnp.any(counted)
+    if not isinstance(seen, jax.core.Tracer) and not seen:
+        raise ValueError(f"probe_blocks {probe_blocks.shape} has no valid block that is not zero: nothing to compare")
+    shares = counted.astype(probe_blocks.dtype)
     shares = shares / jnp.maximum(jnp.sum(shares), 1)
     options = options._replace(l1=float(options.l1), tol=float(options.tol))
-    return _distance(options, probe_blocks, gallery_blocks, shares)
+    found, coding = _distance(options, probe_blocks, gallery_blocks, shares)
+    return jnp.where(seen, found, jnp.nan), coding
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

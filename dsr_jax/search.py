@@ -41,7 +41,7 @@ class _Pairs(NamedTuple):
     tile: Tile
     floors: np.ndarray  # (G, N) certified lower bounds of the squared errors
     guess: np.ndarray  # (G,) of the distance
-    order: np.ndarray  # of the columns, those first whose coding should raise the bound most
+    order: np.ndarray  # of the columns with a direction, those first whose coding should raise the bound most
 
 
 def nearest(
@@ -70,12 +70,16 @@ def nearest(
     copied = 4 * gallery.channels * tallest if len(gallery.rows.parts) > 1 else 0
     at_once = max(1, max_bytes // (8 * int(probe.heights[0]) * tallest + 64 * int(probe.counts[0]) + copied))
     most = 16 * ROUND if kept is not None else max(1, min(16 * ROUND, max_bytes // (16 * tallest**2)))
-    columns, beyond, coded = int(probe.counts[0]), np.inf, 0
+    columns, beyond, coded = int(probe.solid[0]), np.inf, 0
     entries, figures = np.zeros(0, np.int64), np.zeros((4, 0))
     workers = Workers(probe, gallery, crew)
     for tile in gallery.tiles(at_once):
         pairs = _bounds(workers, probe, gallery, tile, l1=l1)
-        left, size, floors = np.argsort(pairs.guess, kind="stable"), min(ROUND, most), pairs.floors.mean(axis=1)
+        left, size, floors = (
+            np.argsort(pairs.guess, kind="stable"),
+            min(ROUND, most),
+            pairs.floors.sum(axis=1) / columns,
+        )
         while left.size:
             bar = np.partition(figures[2], k - 1)[k - 1] if entries.size >= k else np.inf
             out = floors[left] > bar
@@ -124,7 +128,7 @@ def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, 
     guess = np.where(top <= l1, 1, 1 - np.square(top) + l1**2)
     floors[:, probe.inverse == 0] = guess[:, probe.inverse == 0] = 0
     order = np.argsort((floors - guess).mean(axis=0), kind="stable")
-    return _Pairs(given, tile, floors, guess.mean(axis=1), order)
+    return _Pairs(given, tile, floors, guess.mean(axis=1), order[probe.inverse[order] > 0])
 
 
 def _until(
@@ -140,7 +144,7 @@ def _until(
     tol: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Figures (4, G) of the entries ``who``, means over the columns, and how many columns were coded of each."""
-    tile, columns = pairs.tile, int(probe.counts[0])
+    tile, columns = pairs.tile, len(pairs.order)
     sums, done = np.empty((5, who.size)), np.zeros(who.size, np.int64)
     units = active_set.rounding(probe.channels)
     arguments = *pairs.given, *grams, pairs.order, pairs.floors, bar * columns, l1, EPS, units, tol, who

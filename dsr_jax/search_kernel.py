@@ -66,9 +66,9 @@ def until(
 ):
     """Codes the columns of the entries who[start ... stop], each until its sum of lower bounds exceeds ``bar``.
 
-    ``order`` is that of the columns, ``floors`` (G, N) what is known of them already. Figures (5, G) as those of
-    `pooled_kernel.pairs`; ``coded`` (G,) counts the columns: fewer than N say that the entry is out, and its ``lower``
-    is the sum that proved it.
+    ``order`` is that of the columns with a direction, ``floors`` (G, N) what is known of all already. Figures (5, G)
+    as those of `pooled_kernel.pairs`; ``coded`` (G,) counts the columns: fewer than in ``order`` say that the entry is
+    out, and its ``lower`` is the sum that proved it.
     """
     s, work, limit = space.system, space.work, 20 * space.work.size + 100
     for i in range(start, stop):
@@ -82,7 +82,7 @@ def until(
             correlation, np.uint64(maps[begin, ROW]), stride_of, probe, 0, maps, begin, end, scales, atoms, m, space
         )
         error, lower, upper, gap, short = 0.0, 0.0, 0.0, 0.0, 0.0
-        for n in range(order.size):
+        for n in order:
             lower += floors[g, n]
         for done in range(order.size):
             if lower > bar:
@@ -90,8 +90,6 @@ def until(
             n = order[done]
             factor, o = inverse[n], np.uint64(n) * m
             coded[i] += 1
-            if factor == 0:
-                continue
             for j in range(m):
                 work[j] = space.columns[o + j] * space.lengths[j] * factor
             found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, units, tol, limit)

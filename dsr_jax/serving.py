@@ -16,7 +16,7 @@ Images are (n, H, W, 3) uint8 RGB with their true heights and widths (n, 2) int3
 image lies in the upper left corner. The gallery is (people, shots, h, w, d) with the sizes (people, shots, 2), shots
 being the card's: one dictionary per person, and an image that is not there has size 0. Any number of images and people.
 Distances are those of `dsr_jax.match.distances`, whose text holds for the intervals. The programs check nothing: NaN
-in, NaN out.
+in, NaN out, and NaN for a probe whose map is zero everywhere, which has nothing to compare.
 """
 
 import dataclasses
@@ -164,9 +164,10 @@ def _matching(
             solved = reconstruction.solve(columns, dictionary.reshape(-1, shape[2]), l1=l1, coder=CODER)
             return solved.error, solved.lower, solved.upper
 
-        counts = jnp.maximum(valid.sum(axis=1), 1).astype(jnp.float32)
+        counted = valid & jnp.any(values != 0, axis=2)
+        counts = counted.sum(axis=1).astype(jnp.float32)  # 0 / 0 is NaN
         error, lower, upper = (
-            jnp.where(valid, figure.reshape(-1, *valid.shape), 0).sum(axis=2).T / counts[:, None]
+            jnp.where(counted, figure.reshape(-1, *valid.shape), 0).sum(axis=2).T / counts[:, None]
             for figure in jax.vmap(entry)(dictionaries)
         )
         return error, jnp.maximum(lower - slack, 0), upper + slack

@@ -12,14 +12,14 @@ several maps of one identity: the mean of their distances. Maps that are read wh
 are read once for their descriptors, then the listed ones part by part, as in `streamed`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import hosts, listed, problem, streamed, tiles
+from dsr_jax import blocks, hosts, listed, problem, streamed, tiles
 from dsr_jax.baselines import global_average
 from dsr_jax.entries import as_labels, as_scales, each_map, gather
 from dsr_jax.positions import Positions
@@ -42,6 +42,7 @@ class Shortlist:
       pooled: (P, G) distances of the pooled descriptors, which chose the list.
       identities: G labels of the entries, or None where none were given.
       coder: the coder that was used.
+      counted: (P,) share of each probe's blocks that the distance is the mean over, see `match.Distances`.
     """
 
     entries: np.ndarray
@@ -52,6 +53,7 @@ class Shortlist:
     pooled: np.ndarray
     identities: tuple[Any, ...] | None
     coder: str
+    counted: np.ndarray
 
     @property
     def listed(self) -> np.ndarray:
@@ -171,8 +173,9 @@ def distances(
     groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
     cut_at = as_scales("scales", (1, 2, 3) if scales is None else scales)
     probes_at = cut_at if probe_scales is None else as_scales("probe_scales", probe_scales)
+    counted: list[float] = []
     pooled = _pooled(
-        each_map("probe_maps", probe_maps, scales=probes_at),
+        _counted(probe_maps, counted, scales=probes_at, pooling="average" if pooling is None else pooling),
         each_map("gallery_maps", gallery_maps, scales=cut_at),
         groups,
     )
@@ -199,7 +202,7 @@ def distances(
     order = np.argsort(figures[0], axis=1, kind="stable")  # NaN is last
     distance, lower, upper, gap = (np.take_along_axis(figure, order, axis=1) for figure in figures)
     ranked = np.take_along_axis(entries, order, axis=1)
-    return Shortlist(ranked, distance, lower, upper, gap, pooled, labels, chosen)
+    return Shortlist(ranked, distance, lower, upper, gap, pooled, labels, chosen, np.array(counted))
 
 
 def _sequence(argument: str, maps: Any) -> Any:
@@ -209,6 +212,15 @@ def _sequence(argument: str, maps: Any) -> Any:
     if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
         raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {maps!r:.80}")
     return maps
+
+
+def _counted(maps: Any, counted: list[float], **cut: Any) -> Iterator[np.ndarray]:
+    """The probe maps, checked; what share of each one's blocks has a direction is added to ``counted``."""
+    for i, values in enumerate(each_map("probe_maps", maps, scales=cut["scales"])):
+        solid = blocks.directed(values, **cut)
+        problem.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
+        counted.append(float(solid.mean()))
+        yield values
 
 
 def _pooled(

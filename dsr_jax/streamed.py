@@ -5,6 +5,7 @@ that reads its maps when asked for (`map_file.Maps`, or your own) are matched an
 Market-1501 need a few parts of maps, one matching's tiles and the result.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -62,18 +63,29 @@ def distances(
     labels = as_labels("identities", identities, len(gallery_maps))
     groups, known = gather(labels, len(gallery_maps))
     figures = np.empty((4, len(probe_maps), len(groups)), np.float32)
-    coder = ""
+    counted, coder = np.empty(len(probe_maps)), ""
     singles = [[p] for p in range(len(probe_maps))]
     total = len(singles) * len(groups)
     with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
         for rows, probes, _ in parts(probe_maps, singles, part_bytes):
             for columns, gallery, members in parts(gallery_maps, groups, part_bytes):
-                found = match.distances(probes, gallery, identities=members, **options)
+                with _numbered(rows, columns):
+                    found = match.distances(probes, gallery, identities=members, **options)
                 figures[:, rows, columns] = found.distance, found.lower, found.upper, found.gap
-                coder = found.coder
+                counted[rows], coder = found.counted, found.coder
                 bar.update(found.distance.size)
     distance, lower, upper, gap = figures
-    return match.Distances(distance, lower, upper, gap, known, coder)
+    return match.Distances(distance, lower, upper, gap, known, coder, counted)
+
+
+@contextlib.contextmanager
+def _numbered(rows: slice, columns: slice) -> Iterator[None]:
+    """Errors say which part of the maps their numbers count in."""
+    try:
+        yield
+    except ValueError as error:
+        part = f"probes {rows.start} to {rows.stop - 1} and entries {columns.start} to {columns.stop - 1}"
+        raise ValueError(f"{error} (numbers count within the part of {part})") from error
 
 
 def parts(

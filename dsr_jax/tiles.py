@@ -48,7 +48,7 @@ def solve(
     progress: bool,
     mesh: Mesh | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Distance, lower, upper (means over the probe's blocks) and gap (largest) of all pairs, each (P, G) float32.
+    """Distance, lower, upper (means over the probe's blocks with a direction), largest gap: (P, G) float32 each.
 
     Args:
       probes: entries of one map each.
@@ -82,9 +82,10 @@ def solve(
             for images in probe_tiles or probes.tiles(probe_limit):
                 columns = CODERS[coder](gram, dictionary, images, l1=l1, tol=tol, mesh=over)
                 square = np.ix_(images.members, entries.members)
-                distance[square] = _mean(columns.error, images, entries)
-                lower[square] = np.maximum(_mean(columns.lower, images, entries) - slack, 0)
-                upper[square] = _mean(columns.upper, images, entries) + slack
+                solid = probes.solid[images.members]
+                distance[square] = _mean(columns.error, solid, images, entries)
+                lower[square] = np.maximum(_mean(columns.lower, solid, images, entries) - slack, 0)
+                upper[square] = _mean(columns.upper, solid, images, entries) + slack
                 gap[square] = _split(columns.gap, images, entries).max(axis=2).T
                 bar.update(len(images.members) * len(entries.members))
     return distance, lower, upper, gap
@@ -126,8 +127,8 @@ def listed(
             )
             found = (np.asarray(part)[: len(own)] for part in _each(*sides, coder=coder, l1=l1, tol=tol, mesh=over))
             error, lower, upper, gap = found
-            counts = probes.counts[pairs[own, 0]]
-            error, lower, upper = (part.sum(axis=1, dtype=np.float64) / counts for part in (error, lower, upper))
+            solid = probes.solid[pairs[own, 0]]
+            error, lower, upper = (part.sum(axis=1, dtype=np.float64) / solid for part in (error, lower, upper))
             figures[:, own] = error, np.maximum(lower - slack, 0), upper + slack, gap.max(axis=1)
             if progress is not None:
                 progress.update(len(own))
@@ -180,10 +181,10 @@ def _split(figures: Any, images: Tile, entries: Tile) -> np.ndarray:
     return per_pair[: len(entries.members), : len(images.members)]
 
 
-def _mean(figures: Any, images: Tile, entries: Tile) -> np.ndarray:
-    """Mean over each probe's true blocks (padded ones are zero): (probes, entries)."""
+def _mean(figures: Any, solid: np.ndarray, images: Tile, entries: Tile) -> np.ndarray:
+    """Mean over each probe's blocks that have a direction (the figures of all others are 0): (probes, entries)."""
     totals = _split(figures, images, entries).sum(axis=2, dtype=np.float64)
-    return (totals / images.counts[None, :]).T
+    return (totals / solid[None, :]).T
 
 
 @functools.partial(jax.jit, static_argnames=("coder", "l1", "tol", "mesh"))

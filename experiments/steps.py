@@ -235,7 +235,10 @@ def _padded(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def _verify(
     patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification, share: Share
 ) -> tuple[jax.Array, Figures]:
-    """The verification loss of a batch, mean distances of its positive and negative pairs, and what their codes are."""
+    """The verification loss of a batch, mean distances of its positive and negative pairs, and what their codes are.
+
+    A patch whose map is zero everywhere has nothing to compare: it is left out of every mean.
+    """
     shown = batch["whole_identities"]
     in_pairs = how.form == "signed" and how.mining == "none"
     if not in_pairs:  # every patch against the whole images of all devices
@@ -243,32 +246,37 @@ def _verify(
     cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
     probe, valid = cut(patch, patch_sizes)
     gallery, _ = cut(whole, whole_sizes)
+    counted = valid & jnp.any(probe != 0, axis=2)
+    seen = share.only_real(jnp.any(counted, axis=1))
+    mean = functools.partial(share.mean_over, seen)
 
     def measured(x: Any, mask: Any, y: Any) -> tuple[jax.Array, reconstruction.Coding]:
         return reconstruction.measured(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
 
     if in_pairs:
         (distances, coding), same = jax.vmap(measured)(probe, valid, gallery), batch["sign"] > 0
-        value = losses.verification(distances, batch["sign"], ceiling=how.ceiling, mean=share.mean)
+        value = losses.verification(distances, batch["sign"], ceiling=how.ceiling, mean=mean)
     else:
         distances, coding = jax.vmap(lambda x, mask: jax.vmap(lambda y: measured(x, mask, y))(gallery))(probe, valid)
         same = batch["patch_identities"][:, None] == shown[None, :]
-        value = _of_all(share.within(distances), same, how, share)
-    positive, negative = share.only_real(same), share.only_real(~same)
+        value = _of_all(share.within(distances), same, how, share, mean)
+        seen = seen[:, None]
+    positive, negative = share.only_real(same) & seen, share.only_real(~same) & seen
     return value, {
         "nonzero_codes": share.mean_over(positive | negative, coding.nonzero),
         "gap": share.mean_over(positive | negative, coding.gap),
         "positive_distance": share.mean_over(positive, distances),
         "negative_distance": share.mean_over(negative, distances),
+        "counted": mean(jnp.sum(counted, axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)),
     }
 
 
-def _of_all(distances: jax.Array, same: jax.Array, how: Verification, share: Share) -> jax.Array:
+def _of_all(distances: jax.Array, same: jax.Array, how: Verification, share: Share, mean: losses.Mean) -> jax.Array:
     """The verification loss of every patch against every whole image, of all pairs or of the hardest."""
     kept = losses.hardest(distances, same) if how.mining == "batch_hard" else jnp.isfinite(distances)
     if how.form == "ranked":
         chosen = jnp.where(kept, distances, jnp.inf)
-        return losses.ranking(chosen, same, temperature=how.temperature, mean=share.mean)
+        return losses.ranking(chosen, same, temperature=how.temperature, mean=mean)
     signs, mean = jnp.where(same, 1, -1).ravel(), functools.partial(share.mean_over, share.only_real(kept).ravel())
     return losses.verification(distances.ravel(), signs, ceiling=how.ceiling, mean=mean)
 

@@ -52,6 +52,11 @@ def blocks(feature_map: np.ndarray, *, scales: Sequence[int] = (1,), pooling: st
     return np.stack([b / n if n else b for b, n in zip(found, lengths, strict=True)])
 
 
+def solid(all_blocks: np.ndarray) -> np.ndarray:
+    """The blocks that are not zero."""
+    return np.array([block for block in all_blocks if np.any(block)])
+
+
 def residual(x: np.ndarray, atoms: np.ndarray, *, l1: float) -> np.ndarray:
     """Exact residual r = x - Y w of one block x (d,) on the dictionary ``atoms`` (M, d).
 
@@ -108,8 +113,8 @@ def distance(
     probe_scales: Sequence[int] | None = None,
     pooling: str = "average",
 ) -> float:
-    """Eq. 4 of a probe and the gallery images of one identity."""
-    x = blocks(probe_map, scales=scales if probe_scales is None else probe_scales, pooling=pooling)
+    """Eq. 4 of a probe and the gallery images of one identity: the mean over the probe's blocks with a direction."""
+    x = solid(blocks(probe_map, scales=scales if probe_scales is None else probe_scales, pooling=pooling))
     y = np.concatenate([blocks(m, scales=scales, pooling=pooling) for m in gallery_maps])
     return float(errors(x, y, l1=l1).mean())
 
@@ -127,7 +132,7 @@ def authors(
     parts = [np.concatenate([blocks(m, scales=scales, pooling=pooling) for m in own]) for own in people]
     atoms, edges = np.concatenate(parts), np.cumsum([len(part) for part in parts])[:-1]
     errors = []
-    for x in blocks(probe_map, scales=(1,)):
+    for x in solid(blocks(probe_map, scales=(1,))):
         codes = np.split(boosted_codes(x, atoms, l1=l1, boost=boost), edges)
         errors.append([np.sum((x - own @ part) ** 2) for own, part in zip(codes, parts, strict=True)])
     return np.mean(errors, axis=0)

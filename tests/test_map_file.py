@@ -73,6 +73,28 @@ def test_what_numpy_writes_is_read(tmp_path, save, dtype):
         np.testing.assert_array_equal(own, expected.astype(dtype).astype(np.float32))
 
 
+def test_whole_floats_are_integers(tmp_path):
+    map_file.write(tmp_path / "maps.npz", drawn(), identities=[3.0, 3.0, -1.0, 7.0], cameras=np.array([0.0, 1, 1, 0]))
+    found = map_file.read(tmp_path / "maps.npz")
+    assert found.identities.tolist() == IDENTITIES and found.cameras.tolist() == CAMERAS
+
+
+def test_maps_turned_by_numpy_are_named(tmp_path):
+    arrays = {f"map_{i}": np.moveaxis(m, -1, 0) for i, m in enumerate(drawn([(4, 3, 16)] * 2))}
+    np.savez(tmp_path / "maps.npz", identities=np.array([0, 1]), **arrays)
+    with pytest.raises(ValueError, match=r"maps.npz'?: map_0 of shape \(16, 4, 3\) looks channels first"):
+        map_file.read(tmp_path / "maps.npz")
+
+
+def test_float16_keeps_every_direction(tmp_path):
+    """Small channels of a position may vanish, the position must not."""
+    m = drawn()[0].copy()
+    m[0, 0, 1:] = 1e-9
+    map_file.write(tmp_path / "maps.npz", [m], identities=[0], dtype="float16")
+    (back,) = map_file.read(tmp_path / "maps.npz").maps
+    assert match.distances(back, m).distance < match.distances(m, m).distance + 1e-3
+
+
 def test_what_is_written_numpy_reads(path):
     with np.load(path) as archive:
         np.testing.assert_array_equal(archive["map_3"], drawn()[3])
@@ -130,7 +152,7 @@ def nan(values):
         (changed(1, nan), {}, r"maps\[1\] \(b.png\) has 2 values that are NaN or infinite"),
         (changed(2, lambda m: m[0]), {}, r"maps\[2\] \(ü.png\) must be an \(h, w, d\) array, got shape \(1, 8\)"),
         (changed(3, lambda m: m[..., :5]), {}, r"maps\[3\] \(d.png\) has 5 channels, the map before it 8"),
-        (changed(3, lambda m: m[:0]), {}, r"maps\[3\] .*got shape \(0, 2, 8\)"),
+        (changed(3, lambda m: m[:0]), {}, r"maps\[3\] .*of shape \(0, 2, 8\) is empty"),
         (changed(0, lambda m: m + 0j), {}, r"maps\[0\] .* must hold real numbers, got dtype complex128"),
         (changed(0, lambda m: m * 1e300), {}, r"maps\[0\] .*has \d+ values that are NaN or infinite"),
         (drawn()[:3], {}, "identities must have one entry per map, got 4 for 3 maps"),
@@ -138,6 +160,15 @@ def nan(values):
         (drawn(), {"identities": ["a", "b", "c", "d"]}, "identities must be integers, got <U1"),
         (drawn(), {"identities": [1.0, 2.5, 3, 4]}, "identities must be integers, got float64"),
         (drawn(), {"cameras": [0.5] * 4}, "cameras must be integers"),
+        (drawn(), {"identities": [1.0, np.nan, 2, 3]}, r"identities\[1\] is NaN, as are 1 of 4"),
+        (drawn(), {"identities": np.array([1, 2, 3, 2**64 - 1], np.uint64)}, "identities must fit into 64 bits"),
+        (drawn(), {"cameras": [1e19, 0, 0, 0]}, "cameras must fit into 64 bits"),
+        ([np.moveaxis(m, -1, 0) for m in drawn()[:1] * 4], {}, r"maps\[0\] .* looks channels first"),
+        (
+            changed(1, lambda m: m * 1e-8),
+            {"dtype": "float16"},
+            r"float16 loses 10 positions of the map of b.png.*bfloat16",
+        ),
         (drawn(), {"cameras": [0, 1]}, r"cameras must have one entry per map, got shape \(2,\) for 4 maps"),
         (drawn(), {"names": ["a"]}, "names must have one entry per map"),
         (drawn(), {"roles": ["probe", "gallery", "query", "train"]}, "roles must be .*got 'query', 'train'"),
@@ -176,7 +207,7 @@ ARRAYS = {**{f"map_{i}": m for i, m in enumerate(drawn())}, "identities": np.arr
         ({"identities": np.array(["a"] * 4)}, "identities must be integers"),
         ({"identities": np.arange(5)}, r"identities must have one entry per map, got shape \(5,\) for 4 maps"),
         ({"identities": np.array([{}] * 4, object)}, "not a whole file of maps"),
-        ({"map_2": np.ones((2, 2, 9), np.float32)}, "map_2 has 9 channels, map_0 8: d must be one"),
+        ({"map_2": np.ones((2, 2, 9), np.float32)}, "map_2 has 9 channels, the map before it 8: d must be one"),
         ({"map_2": np.ones((2, 8), np.float32)}, r"map_2 must be an \(h, w, d\) array, got shape \(2, 8\)"),
         ({"map_2": np.ones((0, 2, 8), np.float32)}, r"map_2 must be an \(h, w, d\) array"),
         ({"map_2": np.ones((2, 2, 8), np.int64)}, "map_2 must hold floating point numbers, got dtype int64"),

@@ -16,7 +16,7 @@ gallery. The paper leaves the rest to its reference and says little of it; chose
 
   1 where one person alone rebuilds the patch, 0 where all do equally. With one person there is no ambiguity: 1.
 - The distance of a person is the weighted mean of the errors of the probe's patches; with weights of zero (nothing was
-  coded) the plain one.
+  coded) the plain one, of the patches that are not zero.
 """
 
 from collections.abc import Sequence
@@ -88,7 +88,8 @@ def distances(
       (P, K) float32 in [0, 1], or slightly above where a person's coefficients alone overshoot.
 
     Raises:
-      ValueError: if there are no probes or no gallery images, or the identities are not 0 ... K - 1.
+      ValueError: if there are no probes or no gallery images, the identities are not 0 ... K - 1, or all patches of a
+        probe are zero.
 
     Source: Zheng et al., Partial Person Re-identification, ICCV 2015; Wright et al., PAMI 2009, for the index.
 
@@ -104,6 +105,10 @@ def distances(
         raise ValueError(f"{len(probe_patches)} probes and {len(gallery_patches)} gallery images: give at least one")
     if len(owner) != len(gallery_patches) or not np.array_equal(np.unique(owner), np.arange(owner.max() + 1)):
         raise ValueError(f"identities must be {len(gallery_patches)} numbers that cover 0 ... K - 1, got {owner}")
+    solid = [np.any(part, axis=1) for part in probe_patches]
+    for p, own in enumerate(solid):
+        if not own.any():
+            raise ValueError(f"probe_patches[{p}] are all zero, there is nothing to compare: leave this probe out")
     atoms = np.concatenate(gallery_patches)
     owners = np.repeat(owner, [len(part) for part in gallery_patches])
     found = np.empty((len(probe_patches), int(owner.max()) + 1), np.float32)
@@ -114,7 +119,7 @@ def distances(
             edges = np.cumsum(counts)[:-1]
             clear = np.split(clarity(columns.weight), edges)
             for p, errors, weight in zip(range(first, last), np.split(columns.error, edges), clear, strict=True):
-                found[p] = np.average(errors, axis=0, weights=weight if weight.any() else None)
+                found[p] = np.average(errors, axis=0, weights=weight if weight.any() else solid[p])
             bar.update(last - first)
     return found
 

@@ -10,7 +10,8 @@ from dsr_jax.baselines import euclidean
 def distances(probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarray]) -> np.ndarray:
     """Euclidean distance of the maps' averages over their positions, each of unit length.
 
-    Unit length, which the paper does not mention, makes this the ranking of the cosine, as re-id networks use it.
+    Unit length, which the paper does not mention, makes this the ranking of the cosine, as re-id networks use it. An
+    average of zeros has no direction: it is at sqrt(2) from every other, the distance of a cosine of 0.
 
     Args:
       probe_maps: P maps (h, w, d) of any sizes.
@@ -26,7 +27,10 @@ def distances(probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarra
       >>> global_average.distances([x], [np.tile(x, (4, 2, 1)), x[..., ::-1]]).round(3).tolist()
       [[0.0, 1.414...]]
     """
-    return euclidean.distances(_averages(probe_maps), _averages(gallery_maps))
+    probes, gallery = _averages(probe_maps), _averages(gallery_maps)
+    found = euclidean.distances(probes, gallery)
+    found[~probes.any(axis=1)] = found[:, ~gallery.any(axis=1)] = np.sqrt(2)
+    return found
 
 
 def _averages(maps: Iterable[np.ndarray]) -> np.ndarray:
