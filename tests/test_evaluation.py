@@ -12,7 +12,9 @@ from dsr_jax import intervals, match, metrics, reranking, weights
 from dsr_jax.baselines import fusion
 from experiments import comparison, difference, evaluate, features, methods, page, paper, run, showing, sweep
 from tests.runners import (
+    COMPARE,
     PARAMS,
+    SMALL,
     call,
     contents,
     evaluated,
@@ -182,15 +184,27 @@ def test_probes_that_search_their_own_picture_are_told(tmp_path, network, capsys
 
 
 def test_equal_distances_are_told_and_not_averaged_away(people, tmp_path, capsys):
-    """A network of zeros: all maps are zero, everybody is equally far."""
-    nothing = {f"{name}/{part}": 0 * values for name, leaf in PARAMS.items() for part, values in leaf.items()}
-    np.savez(tmp_path / "zeros.npz", **nothing)
-    found = evaluated(people, tmp_path / "zeros.npz", tmp_path / "out", "--methods=dsr_multi,resizing")
+    """A network of nothing but biases: all maps are alike, everybody is equally far."""
+    np.savez(tmp_path / "alike.npz", **deaf(1))
+    found = evaluated(people, tmp_path / "alike.npz", tmp_path / "out", "--methods=dsr_multi,resizing")
     assert found["dsr_multi/shots1/ties"] == 5 and found["resizing/shots1/equally_far"] == 5
     said = capsys.readouterr().out
     assert "5 of 5 probes have ties at their first right answer: rank-1 is between 0.0 and 100.0" in said
     assert "5 of 5 probes are equally far from everybody" in said
     assert "equally far from everybody" in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+def deaf(bias):
+    """Parameters of a network that does not look at its pictures."""
+    named = [(name, part, values) for name, leaf in PARAMS.items() for part, values in leaf.items()]
+    return {f"{name}/{part}": 0 * values + bias * (part == "bias") for name, part, values in named}
+
+
+def test_a_network_of_zeros_is_an_error(people, tmp_path, capsys):
+    np.savez(tmp_path / "zeros.npz", **deaf(0))
+    common = ("--dataset=folder", f"--data_dir={people}", f"--weights={tmp_path / 'zeros.npz'}", *SMALL, *COMPARE)
+    assert call(evaluate, *common, "--methods=dsr_multi", f"--workdir={tmp_path / 'out'}") == 1
+    assert "probe_maps[0] of shape (2, 2, 16) has no block with a direction" in capsys.readouterr().err
 
 
 def test_a_single_identity_has_no_verification(tmp_path, network, capsys):
