@@ -2,7 +2,8 @@
 
 A workdir belongs to one configuration: `config.json` is written once the inputs have been checked, and a later start
 with other flags is an error that names them. `log.jsonl` has one object per step, `metrics.json` the final numbers.
-Of several processes, which share the workdir, the first alone writes and speaks.
+Of several processes, which share the workdir, the first alone writes and speaks. A workdir is one run's at a time, see
+`claims`.
 """
 
 import contextlib
