@@ -12,7 +12,7 @@ from pathlib import Path
 from dsr_jax import locks, whole
 
 LOCK = ".lock"
-FOLDERS = ("checkpoints", "distances", "report")  # that a run writes into
+FOLDERS = ("checkpoints", "distances", "frozen", "report")  # that a run writes into
 REMEDY = "give another --workdir"
 _CLAIMS: ContextVar[contextlib.ExitStack | None] = ContextVar("claims", default=None)
 

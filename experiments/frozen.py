@@ -19,6 +19,8 @@ from dsr_jax import fcn, hosts, networks, whole
 from experiments.batches import ImageViews
 from experiments.run import write_json
 
+NOTE = "fingerprint.json"
+
 
 class FrozenViews:
     """Outputs of the frozen blocks for a fixed number of views per image, kept on disk.
@@ -117,9 +119,19 @@ class FrozenViews:
         return sizes
 
 
+def check(folder: Path) -> None:
+    """Looks whether a new folder could be written to; one that is whole may be anybody's.
+
+    Raises:
+      OSError: if it could not.
+    """
+    if hosts.first() and not (folder / NOTE).exists():
+        whole.check_folder(folder, remedy="give another --frozen_cache")
+
+
 def _claim(folder: Path, fingerprint: dict[str, Any]) -> None:
     """The note is written before any part, so that parts are never taken for what they are not."""
-    note = folder / "fingerprint.json"
+    note = folder / NOTE
     if note.exists():
         made_with = json.loads(note.read_text(encoding="utf-8"))
         if made_with != fingerprint:

@@ -104,6 +104,8 @@ class Start:
         _check_size(self.size, self.trunk.output_stride)
         if FLAGS.frozen_views and not FLAGS.frozen_blocks:
             raise ValueError("frozen_views keeps outputs of frozen blocks: give --frozen_blocks of at least 1 with it")
+        if FLAGS.frozen_views and FLAGS.frozen_cache:
+            frozen.check(Path(FLAGS.frozen_cache))
         if buckets and FLAGS.frozen_views:
             raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
         if buckets > 1 and self.per_identity:

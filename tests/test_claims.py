@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dsr_jax import extract, locks, map_file, whole
+from data import browse
+from dsr_jax import extract, locks, map_file, weights, whole
 from experiments import (
     any_network,
     benchmark_pipeline,
@@ -20,6 +21,7 @@ from experiments import (
     claims,
     comparison,
     evaluate,
+    export,
     finetune,
     loop,
     pretrain,
@@ -203,3 +205,44 @@ def test_distances_that_nobody_can_keep_are_used_all_the_same(people, network, t
     output = capsys.readouterr().out
     assert "used in this run and not kept; nor are they elsewhere: " in output
     assert re.search(r"dsr_single/shots1 +\d", output)
+
+
+# Other places
+
+
+def test_what_is_exported_or_kept_is_looked_at_before_the_work(people, network, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(weights, "load", lambda path: pytest.fail("weights were read"))
+    for out, error in ((tmp_path / "file" / "v.zip", "file is no folder"), (tmp_path, "is a folder")):
+        assert call(export, f"--weights={network}", f"--out={out}") == 1
+        assert f"{error}: give another --out=FILE" in capsys.readouterr().err
+    speed = ("--quick", "--dataset=folder", f"--data_dir={people}", f"--workdir={tmp_path / 'out'}")
+    assert call(benchmark_speed, *speed, f"--kept_maps={tmp_path / 'file' / 'maps.npz'}") == 1
+    assert "file is no folder: give another --kept_maps=FILE.npz" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(OSError, match="file is no folder: give another --out=FOLDER"):
+        browse.check_out(tmp_path / "file" / "page")
+
+
+def test_a_cache_that_cannot_be_made_is_said_and_a_whole_one_may_be_read_only(people, tmp_path, monkeypatch, capsys):
+    frozen = ("--frozen_blocks=4", "--frozen_views=1", f"--frozen_cache={tmp_path / 'file' / 'cache'}")
+    arguments = ("--dataset=folder", f"--data_dir={people}", *TRAINING, *SMALL, *frozen)
+    (tmp_path / "file").touch()
+    assert call(pretrain, *arguments, f"--workdir={tmp_path / 'a'}") == 1
+    assert "file is no folder: give another --frozen_cache" in capsys.readouterr().err and not (tmp_path / "a").exists()
+    (tmp_path / "file").unlink()
+    assert call(pretrain, *arguments, f"--workdir={tmp_path / 'a'}") == 0
+    opened, tried = whole.opened, whole.check_folder
+
+    def refuse(path):
+        assert (tmp_path / "file") not in Path(path).parents, "the cache was written to"
+        return opened(path)
+
+    def look(folder, **options):
+        assert Path(folder) != tmp_path / "file" / "cache", "the cache was tried"
+        tried(folder, **options)
+
+    monkeypatch.setattr(whole, "opened", refuse)
+    monkeypatch.setattr(whole, "check_folder", look)
+    assert call(pretrain, *arguments, f"--workdir={tmp_path / 'b'}") == 0
+    assert metrics_of(tmp_path / "b") == metrics_of(tmp_path / "a")
