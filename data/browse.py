@@ -15,13 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 import data
-from data import sheet, statistics
+from data import command, sheet, statistics
 from data.prepare import remarks
 from data.source import SPLITS
-from dsr_jax import report
+from dsr_jax import report, whole
 
 _MARK = 'content="dsr_jax contact sheet"'
 
@@ -80,9 +80,15 @@ def browse(
 
 
 def check_out(out: Path) -> None:
-    """Raises ValueError unless `out` can hold a contact sheet: it is absent, has no page, or an older contact sheet."""
+    """Looks whether `out` can hold a contact sheet: it can be written, and has no page or an older contact sheet.
+
+    Raises:
+      ValueError: it holds something else.
+      OSError: it cannot be written to.
+    """
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file: name a folder, or one to be made")
+    whole.check_folder(out, remedy="give another --out=FOLDER")
     page = out / "index.html"
     if page.exists() and _MARK not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise ValueError(f"--out={out} holds another page, {page.name}: name another folder")
@@ -91,8 +97,8 @@ def check_out(out: Path) -> None:
 def define_flags() -> None:
     """Defines the flags; a function, so that importing this module leaves other programs' flags alone."""
     flags.DEFINE_enum("dataset", "synthetic", sorted(data.DATASETS), "Which data set.")
-    flags.DEFINE_string("data_dir", None, "Where `python -m data.prepare` put it.")
-    flags.DEFINE_string("out", None, "Folder of the page: pictures of the data set are written there.")
+    command.define_path("data_dir", None, "Where `python -m data.prepare` put it.")
+    command.define_path("out", None, "Folder of the page: pictures of the data set are written there.")
     default = sheet.Amount()
     flags.DEFINE_integer("identities", default.identities, "People shown of each side.", lower_bound=0)
     flags.DEFINE_integer("images", default.images, "Images shown of each person and camera.", lower_bound=1)
@@ -114,7 +120,7 @@ def main(argv: Sequence[str]) -> None:
         page, text = browse(
             asked.dataset,
             data_dir=Path(asked.data_dir),
-            out=Path(asked.out).expanduser(),
+            out=Path(asked.out),
             amount=sheet.Amount(asked.identities, asked.images, asked.pairs, asked.crops, asked.seed),
             size=_size(asked.size),
             progress=sys.stderr.isatty(),
@@ -136,4 +142,4 @@ def _size(given: Sequence[str]) -> tuple[int, int]:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    command.run(main)

@@ -9,7 +9,6 @@ holder of the lock finds belong to nobody.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -18,22 +17,9 @@ from pathlib import Path
 
 from absl import logging
 
+from dsr_jax import locks, whole
+
 _ASIDE = "replaced"  # name of the older folder while the newer one takes its place
-
-
-def check_writable(root: Path) -> None:
-    """Raises an error where nothing can be written, before anybody waits for pictures to be read.
-
-    Args:
-      root: the folder for prepared data sets; may be absent.
-
-    Raises:
-      OSError: it is a file, or below one, or its permissions or its file system forbid it.
-    """
-    place = next(path for path in (root, *root.parents) if path.exists())
-    if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
-        reason = "cannot be written to" if place.is_dir() else "is no folder"
-        raise OSError(f"{place} {reason}: give another --data_dir")
 
 
 @contextlib.contextmanager
@@ -47,40 +33,20 @@ def locked(root: Path, name: str) -> Iterator[None]:
     Raises:
       OSError: `root` is not writable, or its file system has no locks.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    path = root / f".{name}.lock"
-    while True:
-        with path.open("w") as file:
-            _lock(file.fileno(), root, name)
-            # The one before deletes the file; then this lock is one on a file that nobody else will find.
-            if not _is(path, file.fileno()):
-                continue
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
-            return
+    with whole.named(root):
+        root.mkdir(parents=True, exist_ok=True)
 
+    def busy(holder: str) -> None:
+        logging.warning("%s is writing %s in %s: waiting for it", holder, name, root)
 
-def _lock(file: int, root: Path, name: str) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        logging.warning("another process is writing %s in %s: waiting for it", name, root)
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:
+        with locks.held(root / f".{name}.lock", busy=busy):
+            yield
+    except locks.NoLocks as error:
         raise OSError(
-            f"{root} is on a file system without locks ({error.strerror}): "
+            f"{root} is on a file system without locks ({os.strerror(error.errno or 0)}): "
             "prepare the data set in a local folder and copy it"
         ) from error
-
-
-def _is(path: Path, file: int) -> bool:
-    """Whether the path still leads to the open file."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
-        return False
 
 
 @contextlib.contextmanager

@@ -25,14 +25,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 import data
-from data import placing, statistics
+from data import command, statistics
 from data.builder import Builder, build
 from data.check import check
 from data.listing import Listing, checked
 from data.source import NOBODY, SPLITS, Source
+from dsr_jax import whole
 
 
 def prepare(
@@ -66,7 +67,7 @@ def prepare(
         return builder
     listing = _listing(builder, source)
     if overwrite or not builder.is_built:
-        placing.check_writable(data_dir)
+        whole.check_folder(data_dir, remedy="give another --data_dir")
     fingerprint = listing.fingerprint(progress=progress)
     if builder.is_built and not overwrite:
         if fingerprint != builder.info.metadata["fingerprint"]:
@@ -138,10 +139,10 @@ def remarks(builder: Builder) -> list[str]:
 def define_flags() -> None:
     """Defines the flags; a function, so that importing this module leaves other programs' flags alone."""
     flags.DEFINE_enum("dataset", "synthetic", sorted(data.DATASETS), "Which data set.")
-    flags.DEFINE_string(
+    command.define_path(
         "source", None, "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options."
     )
-    flags.DEFINE_string("data_dir", None, "Folder for prepared data sets; made if absent.")
+    command.define_path("data_dir", None, "Folder for prepared data sets; made if absent.")
     flags.DEFINE_bool("skip_bad", False, "Leave damaged or non-image files out and list them.")
     flags.DEFINE_bool("check", False, "Build nothing: look at everything, say what is odd, and whether it is usable.")
     flags.DEFINE_bool("overwrite", False, "Build again even if the data set is there.")
@@ -154,7 +155,7 @@ def main(argv: Sequence[str]) -> None:
     try:
         if len(argv) > 1:
             raise ValueError(f"what is {argv[1]!r}? Every argument is a --flag=value; see --help")
-        source = Path(asked.source).expanduser() if asked.source else None
+        source = Path(asked.source) if asked.source else None
         if asked.check:
             if asked.overwrite:
                 raise ValueError("--check builds nothing, and --overwrite builds again: pass one of them")
@@ -182,4 +183,4 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    app.run(main)
+    command.run(main)

@@ -3,18 +3,26 @@
 Numba keeps the code of a function until the file of that function changes, and does not look at the files of what it
 calls: with kernels in several files, an edit or an update of one would leave old code in the others. So the code lies
 in a folder named after the contents of all of them.
+
+Compiling takes a while, the first time that an installation matches anything: a line on standard error says so before.
 """
 
 import functools
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numba
 import numpy as np
+from numba.core import event
+from tqdm import tqdm
+
+from dsr_jax import hosts, whole
 
 FOLDER = Path(__file__).parent
 # Numbers are finite (the callers' promise), sums may be regrouped; nothing is allocated.
@@ -33,7 +41,9 @@ def kernel(*, threads: bool = False, exact: bool = False) -> Callable[[Callable[
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         given = numba.config.CACHE_DIR
-        numba.config.CACHE_DIR = str(_cache(given))
+        cache = _cache(given)
+        _notice(cache).kernels.add(function)
+        numba.config.CACHE_DIR = str(cache.folder)
         try:
             return numba.njit(nogil=threads, **options)(function)
         finally:
@@ -49,19 +59,71 @@ def flat(array: np.ndarray) -> np.ndarray:
     return row
 
 
+class Cache(NamedTuple):
+    """Where machine code is kept.
+
+    Attributes:
+      folder: of this version's code.
+      refused: why it is nowhere that the next process looks; empty if it is.
+    """
+
+    folder: Path
+    refused: tuple[str, ...] = ()
+
+
 @functools.cache
-def _cache(given: str) -> Path:
+def _cache(given: str) -> Cache:
     """The folder of this version's code: in NUMBA_CACHE_DIR, else beside the kernels, the user's, a new one."""
     digest = hashlib.sha256()
     for path in [Path(__file__), *sorted(FOLDER.glob("*_kernel.py"))]:
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    refused = []
     for parent in [Path(given)] if given else [FOLDER / "__pycache__", Path(own) / "dsr_jax"]:
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
-        except OSError:
+            whole.check_folder(parent / name)
+        except OSError as error:
+            refused.append(f"{parent} ({os.strerror(error.errno) if error.errno else error})")
             continue
-        if os.access(parent / name, os.W_OK):
-            return parent / name
-    return Path(tempfile.mkdtemp(prefix="dsr_jax-"))
+        return Cache(parent / name)
+    return Cache(Path(tempfile.mkdtemp(prefix="dsr_jax-")), tuple(refused))
+
+
+class _Notice(event.Listener):
+    """Says that kernels are about to be compiled, when the first of them is that was not kept."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.kernels: set[Callable[..., Any]] = set()
+        self._cache, self._said = cache, False
+
+    def on_start(self, event: event.Event) -> None:
+        """Of Numba's compiler, which loads what is kept without a word."""
+        own = getattr(event.data["dispatcher"], "py_func", None) in self.kernels
+        speaks = not jax.distributed.is_initialized() or hosts.first()
+        if own and speaks and not self._said and sys.stderr is not None:
+            tqdm.write(_announcement(self._cache), file=sys.stderr)
+        self._said = self._said or own
+
+    def on_end(self, event: event.Event) -> None:
+        """Nothing is to be said."""
+
+
+@functools.cache
+def _notice(cache: Cache) -> _Notice:
+    notice = _Notice(cache)
+    event.register("numba:compile", notice)
+    return notice
+
+
+def _announcement(cache: Cache) -> str:
+    if not cache.refused:
+        return (
+            "dsr_jax: compiling for this processor, once, which may take half a minute; the machine code is kept in "
+            f"{cache.folder}"
+        )
+    return (
+        "dsr_jax: compiling for this processor, which may take half a minute, and again at every start: the machine "
+        f"code cannot be kept in {', nor in '.join(cache.refused)}. Set NUMBA_CACHE_DIR to a folder that can be written"
+    )

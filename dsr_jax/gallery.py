@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dsr_jax import hosts
+from dsr_jax import hosts, whole
 from dsr_jax.entries import Entries, as_labels, as_maps, as_scales, gather
 from dsr_jax.positions import Positions
 
@@ -110,7 +110,11 @@ class Gallery:
         return gather(self.identities, len(self.maps))[1]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the gallery to one ``.npz`` file, whole or not at all."""
+        """Writes the gallery to one ``.npz`` file, whole or not at all.
+
+        Raises:
+          OSError: if it cannot be written, naming file and reason.
+        """
         shapes = np.array([m.shape for m in self.maps])
         content: dict[str, Any] = {
             "values": np.concatenate([m.ravel() for m in self.maps]),
@@ -122,10 +126,8 @@ class Gallery:
             content["identities"] = np.array(self.identities)
         if self.names is not None:
             content["names"] = np.array(self.names, dtype=str)
-        partial = f"{os.fspath(path)}.partial"
-        with open(partial, "wb") as file:
+        with whole.opened(path) as file:
             np.savez(file, **content)
-        os.replace(partial, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Gallery":

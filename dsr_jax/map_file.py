@@ -22,6 +22,7 @@ import ml_dtypes
 import numpy as np
 from numpy.lib import format as npy
 
+from dsr_jax import whole
 from dsr_jax.entries import array_of, check_shape, finite
 from dsr_jax.protocols import UNKNOWN, integers
 
@@ -129,6 +130,7 @@ def write(
       ValueError: for a map that is no (h, w, d) array of real, finite numbers (it is named) or of another d, labels
         that are no whole numbers, lists of another length than there are maps, values beyond float16, and positions
         that are so small that float16 loses their direction.
+      OSError: if the file cannot be written, naming it and the reason.
 
     Example:
       >>> import os, tempfile
@@ -148,25 +150,17 @@ def write(
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
     count = len(identities)
     labels = _labels(count, identities=identities, cameras=cameras, names=names, roles=roles)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with zipfile.ZipFile(partial, "w", allowZip64=True) as archive:
-            written, before = 0, None
-            for written, value in enumerate(maps, start=1):
-                called = labels["names"][written - 1] if written <= count else "beyond the labels"
-                values = _checked(value, f"maps[{written - 1}] ({called})", before)
-                before = values.shape
-                _put(archive, f"map_{written - 1}", _stored(values, dtype, called))
-            if written != count or not count:
-                raise ValueError(f"identities must have one entry per map, got {count} for {written} maps")
-            for name, value in labels.items():
-                _put(archive, name, value)
-        with open(partial, "rb") as finished:
-            os.fsync(finished.fileno())
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole.opened(file) as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
+        written, before = 0, None
+        for written, value in enumerate(maps, start=1):
+            called = labels["names"][written - 1] if written <= count else "beyond the labels"
+            values = _checked(value, f"maps[{written - 1}] ({called})", before)
+            before = values.shape
+            _put(archive, f"map_{written - 1}", _stored(values, dtype, called))
+        if written != count or not count:
+            raise ValueError(f"identities must have one entry per map, got {count} for {written} maps")
+        for name, value in labels.items():
+            _put(archive, name, value)
 
 
 def read(path: str | os.PathLike[str]) -> MapFile:

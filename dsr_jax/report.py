@@ -187,7 +187,7 @@ def write_training(
         policy=_policy(""),
         refresh=refresh,
     )
-    return whole.write(file, page.encode("utf-8"))
+    return whole.write(file, page.encode(errors="backslashreplace"))
 
 
 # The parameter `tables` of `write_evaluation` hides the module.

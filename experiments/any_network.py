@@ -17,11 +17,11 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from data import views
+from data import command, views
 from experiments import comparison, difference, evaluate, features, methods, page, run, selection, settings
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("onnx", None, "The network: one image input (n, 3, H, W), one vector output (n, c).")
+command.define_path("onnx", None, "The network: one image input (n, 3, H, W), one vector output (n, c).")
 flags.DEFINE_string("map_tensor", None, "Name of the tensor that is its spatial map, (n, d, h, w).")
 flags.DEFINE_list("mean", ["0.485", "0.456", "0.406"], "Mean of RGB / 255 that the network subtracts.")
 flags.DEFINE_list("deviation", ["0.229", "0.224", "0.225"], "Standard deviation by which it then divides.")
@@ -127,6 +127,7 @@ def main() -> None:
     settings.refuse((*evaluate.OWN, "weights", "output_stride", "compute"))
     evaluate.check()
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("any_network"))
+    workdir.claim()
     size = settings.size()
     network = OnnxNetwork(FLAGS.onnx, FLAGS.map_tensor, size=size)
     found = selection.Selection(size)
@@ -151,10 +152,10 @@ def main() -> None:
         results.append(comparison.Result("", name, 1, trials, matrices, found.probes.identities))
     probed = {result.key: result.per_probe for result in results}
     figures = page.flat(results)
-    workdir.begin()
-    difference.write(workdir.path / difference.FILE, probed, found.probes.identities)
     print(page.text(figures), flush=True)
     print(f"\n{page.paired_text(results, 'dsr_multi')}", flush=True)
+    workdir.begin()  # nothing is written before the figures are seen
+    difference.write(workdir.path / difference.FILE, probed, found.probes.identities)
     workdir.write_metrics(figures)
 
 

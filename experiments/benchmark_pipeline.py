@@ -47,6 +47,7 @@ def main() -> None:
     if not sizes:
         raise ValueError("view_sizes is empty: give HEIGHTxWIDTH such as 160x64")
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("benchmark_pipeline"))
+    workdir.claim()
     inputs = {
         FLAGS.dataset: data.load(FLAGS.dataset, "train", data_dir=FLAGS.data_dir),
         "1080p crops": footage.crops(FLAGS.drawn_pictures, seed=FLAGS.seed),

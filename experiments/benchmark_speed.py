@@ -17,6 +17,7 @@ from typing import Any
 import jax
 from absl import flags
 
+from data import command
 from dsr_jax import cores
 from experiments import any_network, evaluate, run, settings
 from experiments.speed import asked, coder, drawing, growth, identification, network, searching, steps
@@ -35,7 +36,7 @@ flags.DEFINE_integer("rounds", 5, "Times that each contender is timed, in turns;
 flags.DEFINE_bool(
     "quick", False, "Everything small and two rounds, to see that it works; flags given beside it stay as given."
 )
-flags.DEFINE_string(
+command.define_path(
     "kept_maps",
     None,
     "File (.npz) in which extracted maps are kept: a second run with the same flags reads them from it.",
@@ -116,6 +117,7 @@ def main() -> None:
     _check()
     run.alone("benchmark_speed")
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("benchmark_speed"))
+    workdir.claim()
     inputs = Inputs()
     workdir.begin()
     machine = f"{cores.count()} cores, {jax.devices()[0].device_kind}, {FLAGS.rounds} rounds, seed {FLAGS.seed}"

@@ -8,14 +8,14 @@ interval by bootstrap over identities, two-sided p-value.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from dsr_jax import hosts, intervals, report
+from data import command
+from dsr_jax import hosts, intervals, report, whole
 from experiments import run
 
 FLAGS = flags.FLAGS
@@ -48,10 +48,8 @@ def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
     arrays: dict[str, Any] = {
         f"{key}/{name}": value for key, values in probed.items() for name, value in values.items()
     }
-    partial = path.with_suffix(".partial")
-    with open(partial, "wb") as file:
+    with whole.opened(path) as file:
         np.savez_compressed(file, identities=identities, **arrays)
-    os.replace(partial, path)
 
 
 def read(workdir: str) -> tuple[Probed, np.ndarray]:
@@ -88,7 +86,9 @@ def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) 
 
 def _check_same_probes(first: str, second: str) -> None:
     """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
-    one, other = (json.loads((Path(path) / "config.json").read_text())["flags"] for path in (first, second))
+    one, other = (
+        json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))["flags"] for path in (first, second)
+    )
     changed = [f"{name} ({one.get(name)!r}, {other.get(name)!r})" for name in SAME if one.get(name) != other.get(name)]
     if changed:
         raise ValueError(
@@ -112,6 +112,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":  # here, so that runners that import this file do not have its flags
-    flags.DEFINE_string("first", None, "Workdir of the one evaluation.")
-    flags.DEFINE_string("second", None, "Workdir of the other.")
+    command.define_path("first", None, "Workdir of the one evaluation.")
+    command.define_path("second", None, "Workdir of the other.")
     run.main(main)

@@ -1,15 +1,14 @@
 """Training that goes wrong, by a figure that is no number or a loss beyond any good: it stops, and keeps the batch."""
 
 import math
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 
+from dsr_jax import whole
 from experiments.run import Workdir
 
 FLAGS = flags.FLAGS
@@ -41,16 +40,9 @@ def check(
         return
     file = workdir.path / FILE
     if jax.process_index() == 0:
-        _keep(file, {**batch, "phase": np.array(phase), "step": np.array(step)})
+        with whole.opened(file) as target:
+            np.savez(target, **{**batch, "phase": np.array(phase), "step": np.array(step)})
     raise ValueError(
         f"{phase}: {', '.join(bad)} at step {step}: lower the learning rate and use another --workdir; "
         f"nothing of this step was saved but its batch, {file}"
     )
-
-
-def _keep(file: Path, arrays: dict[str, Any]) -> None:
-    """Writes arrays whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    with partial.open("wb") as target:
-        np.savez(target, **arrays)
-    os.replace(partial, file)

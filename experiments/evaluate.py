@@ -124,14 +124,14 @@ def compare(
     for label, network in networks.items():
         sides = given.sides if given else prepared(network, found, trials)
         results += compared(workdir, label, network, sides, found, trials, chosen)
-    workdir.begin()
-    difference.write(
-        workdir.path / difference.FILE, {result.key: result.per_probe for result in results}, found.probes.identities
-    )
     figures = page.flat(results)
     print(page.text(figures, dataset=FLAGS.paper), flush=True)
     print(f"\n{page.paired_text(results, champion(chosen))}".rstrip(), flush=True)
     _print([f"{result.key}: {remark}" for result in results for remark in result.remarks])
+    workdir.begin()  # nothing is written before the figures are seen
+    difference.write(
+        workdir.path / difference.FILE, {result.key: result.per_probe for result in results}, found.probes.identities
+    )
     print(f"report: {_write_page(workdir, results, networks, chosen, found, told)}")
     if len(networks) == 2:
         _print_difference(results, list(networks))
@@ -259,6 +259,7 @@ def main() -> None:
         check()
         given = given_maps.Given(FLAGS.maps)
         workdir = run.Workdir(folder, run.flag_values("evaluate") | {"data": given.digest}, free=ADDED)
+        workdir.claim()
         workdir.write_metrics(compare(workdir, {"": given.network}, given))
         print(f"metrics: {workdir.path / 'metrics.json'}")
         return
@@ -267,6 +268,7 @@ def main() -> None:
         raise ValueError(
             "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
         )
+    workdir.claim()
     workdir.write_metrics(compare(workdir, {"": network(FLAGS.weights)}))
     print(f"metrics: {workdir.path / 'metrics.json'}")
 

@@ -12,11 +12,12 @@ import os
 
 from absl import flags
 
-from dsr_jax import serving, weights
+from data import command
+from dsr_jax import serving, weights, whole
 from experiments import run, settings
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("out", None, "The file: .zip of `serving`, .pth or .safetensors of `torchvision`.")
+command.define_path("out", None, "The file: .zip of `serving`, .pth or .safetensors of `torchvision`.")
 flags.DEFINE_enum("form", "serving", ["serving", "torchvision"], "For whom.")
 flags.DEFINE_list("serve_scales", ["1", "2", "3"], "serving: sides of the windows whose averages are blocks.")
 flags.DEFINE_float("serve_l1", 0.4, "serving: weight of the L1 penalty in matching.")
@@ -35,6 +36,7 @@ def main() -> None:
     for name in ("weights", "out"):
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: give --{name}=FILE")
+    whole.check_file(FLAGS.out, remedy="give another --out=FILE")
     card, params = weights.read_card(FLAGS.weights), weights.load(FLAGS.weights)
     if FLAGS.form == "torchvision":
         weights.save(FLAGS.out, params, card, naming="torchvision")

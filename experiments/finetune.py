@@ -152,6 +152,7 @@ def one_seed() -> None:
     validation.check()
     if FLAGS.evaluate:
         evaluate.check()
+    workdir.claim()
     before = training.Start(workdir, batch_sizes=_batch_sizes())
     if FLAGS.pretrain_steps:
         before = before.after(pretrain.train(workdir, before)[0])

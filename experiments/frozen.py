@@ -6,19 +6,20 @@ kept as float16. A cache says what it was made of, appears part by part, and can
 
 import functools
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from tqdm import tqdm
 
-from dsr_jax import fcn, hosts, networks
+from dsr_jax import fcn, hosts, networks, whole
 from experiments.batches import ImageViews
 from experiments.run import write_json
+
+NOTE = "fingerprint.json"
 
 
 class FrozenViews:
@@ -85,16 +86,17 @@ class FrozenViews:
         self, folder: Path, images: Callable[[], ImageViews], kind: str, number: int
     ) -> tuple[np.ndarray, np.ndarray]:
         file, sizes_file = folder / f"{kind}_{number}.npy", folder / f"{kind}_{number}_sizes.npy"
-        if hosts.first() and not file.exists():
-            partial = file.with_suffix(f".{os.getpid()}.partial")  # runs that share the cache may build it at once
-            np.save(sizes_file, self._build(partial, images(), kind, number))
-            partial.rename(file)
+        if hosts.first() and not file.exists():  # runs that share the cache may build it at once
+            with whole.opened(file) as stream:
+                sizes = self._build(stream, images(), kind, number)
+                with whole.opened(sizes_file) as beside:  # in place before the other
+                    np.save(beside, sizes)
         hosts.wait(f"frozen {file.name}")
         return np.load(file, mmap_mode="r"), np.load(sizes_file)
 
-    def _build(self, file: Path, images: ImageViews, kind: str, number: int) -> np.ndarray:
+    def _build(self, stream: BinaryIO, images: ImageViews, kind: str, number: int) -> np.ndarray:
+        """Writes the outputs as NumPy would, as they come: into a mapped file, a full disk would kill the process."""
         sizes = np.zeros((self._count, 2), np.int32)
-        values = None
         label = f"frozen blocks, {kind} views {number}"
         with tqdm(total=self._count, desc=label, unit="image", disable=not self._progress) as bar:
             for start in range(0, self._count, self._batch_size):
@@ -106,21 +108,32 @@ class FrozenViews:
                 ]
                 pixels, pixel_sizes = (np.stack(part) for part in zip(*drawn, strict=True))
                 outputs, output_sizes = (np.asarray(part) for part in self._run(pixels, pixel_sizes))
-                if values is None:
-                    values = open_memmap(file, "w+", np.float16, (self._count, *outputs.shape[1:]))
+                if not start:
+                    shape = (self._count, *outputs.shape[1:])
+                    header = {"descr": npy.dtype_to_descr(np.dtype(np.float16)), "fortran_order": False, "shape": shape}
+                    npy.write_array_header_1_0(stream, header)
                 stop = min(start + self._batch_size, self._count)
-                values[start:stop], sizes[start:stop] = _halved(outputs[: stop - start]), output_sizes[: stop - start]
+                stream.write(np.ascontiguousarray(_halved(outputs[: stop - start])).data)
+                sizes[start:stop] = output_sizes[: stop - start]
                 bar.update(stop - start)
-        if values is not None:
-            values.flush()
         return sizes
+
+
+def check(folder: Path) -> None:
+    """Looks whether a new folder could be written to; one that is whole may be anybody's.
+
+    Raises:
+      OSError: if it could not.
+    """
+    if hosts.first() and not (folder / NOTE).exists():
+        whole.check_folder(folder, remedy="give another --frozen_cache")
 
 
 def _claim(folder: Path, fingerprint: dict[str, Any]) -> None:
     """The note is written before any part, so that parts are never taken for what they are not."""
-    note = folder / "fingerprint.json"
+    note = folder / NOTE
     if note.exists():
-        made_with = json.loads(note.read_text())
+        made_with = json.loads(note.read_text(encoding="utf-8"))
         if made_with != fingerprint:
             names = sorted(set(made_with) | set(fingerprint))
             changed = [name for name in names if made_with.get(name) != fingerprint.get(name)]
@@ -128,9 +141,9 @@ def _claim(folder: Path, fingerprint: dict[str, Any]) -> None:
                 f"frozen_cache {folder} was made with other {', '.join(changed)}: "
                 "give another --frozen_cache or remove the folder"
             )
-    elif any(folder.glob("*.npy")):
+        return
+    if any(folder.glob("*.npy")):
         raise ValueError(f"frozen_cache {folder} holds outputs of unknown origin: give another folder or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(note, fingerprint)
 
 

@@ -6,7 +6,7 @@ the entries' gallery images one after the other, so that anybody can compute fur
 """
 
 import hashlib
-import os
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from dsr_jax import hosts, protocols
+from dsr_jax import hosts, protocols, whole
 from experiments import features, run
 from experiments.pictures import Images
 
@@ -49,8 +49,16 @@ class Kept:
         if found is None:
             found = compute()
             if hosts.first():
-                self._write(path, key, trials, found)
+                self._keep(path, _content(key, self._inputs, trials, found))
         return found
+
+    def _keep(self, path: Path, arrays: dict[str, Any]) -> None:
+        """Writes the file, which hours may be in: where the disk is full by now, elsewhere; and the run goes on."""
+        try:
+            self._workdir.begin()
+            _write(path, arrays)
+        except OSError as error:
+            print(f"{error}\n{_rescued(path, arrays)}", flush=True)
 
     def _read(self, path: Path, key: str, trials: Sequence[protocols.Trial]) -> list[np.ndarray] | None:
         """The distances in a file, if they are of these inputs and draws; one that is damaged has none, and is told."""
@@ -68,16 +76,28 @@ class Kept:
             print(f"{path} is not what an evaluation writes ({error!r}): its distances are computed anew", flush=True)
             return None
 
-    def _write(self, path: Path, key: str, trials: Sequence[protocols.Trial], found: Sequence[np.ndarray]) -> None:
-        arrays: dict[str, Any] = {"key": key, "inputs": self._inputs, "trials": len(trials)}
-        for i, (trial, matrix) in enumerate(zip(trials, found, strict=True)):
-            arrays |= {f"{name}_{i}": value for name, value in _described(trial).items()} | {f"distances_{i}": matrix}
-        self._workdir.begin()
-        path.parent.mkdir(exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            np.savez(file, **arrays)
-        os.replace(partial, path)
+
+def _content(key: str, inputs: str, trials: Sequence[protocols.Trial], found: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The arrays of a file."""
+    arrays: dict[str, Any] = {"key": key, "inputs": inputs, "trials": len(trials)}
+    for i, (trial, matrix) in enumerate(zip(trials, found, strict=True)):
+        arrays |= {f"{name}_{i}": value for name, value in _described(trial).items()} | {f"distances_{i}": matrix}
+    return arrays
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with whole.opened(path) as file:
+        np.savez(file, **arrays)
+
+
+def _rescued(path: Path, arrays: dict[str, Any]) -> str:
+    """Puts a file into the system's folder for temporary files, and says what came of it."""
+    try:
+        place = Path(tempfile.mkdtemp(prefix="dsr_jax-distances-")) / path.name
+        _write(place, arrays)
+    except OSError as error:
+        return f"the distances are used in this run and not kept; nor are they elsewhere: {error}"
+    return f"the distances are in {place}: move that file to {path}, and a later start goes on from it"
 
 
 def _described(trial: protocols.Trial) -> dict[str, np.ndarray]:

@@ -68,7 +68,7 @@ class Live:
 
 def write(workdir: Workdir, *, refresh: int = 0) -> None:
     """Writes the page of what the log holds."""
-    entries = [json.loads(line) for line in (workdir.path / "log.jsonl").read_text().splitlines()]
+    entries = [json.loads(line) for line in (workdir.path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     phases = dict.fromkeys(entry["phase"] for entry in entries)
     last = f"{PHASES.get(entries[-1]['phase'], entries[-1]['phase'])}: step {entries[-1]['step']}. " if entries else ""
     report.write_training(

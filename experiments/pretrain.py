@@ -78,6 +78,7 @@ def one_seed() -> None:
     rule()  # flags are checked before anything is written
     validation.check()
     validation.refuse()
+    workdir.claim()
     start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
     state, history = train(workdir, start)
     training.finish(workdir, start.after(state), phase="identification", scores=history.metrics())

@@ -2,7 +2,8 @@
 
 A workdir belongs to one configuration: `config.json` is written once the inputs have been checked, and a later start
 with other flags is an error that names them. `log.jsonl` has one object per step, `metrics.json` the final numbers.
-Of several processes, which share the workdir, the first alone writes and speaks.
+Of several processes, which share the workdir, the first alone writes and speaks. A workdir is one run's at a time, see
+`claims`.
 """
 
 import contextlib
@@ -22,7 +23,9 @@ import jax
 from absl import app, flags, logging
 
 import data
+from data import command
 from dsr_jax import hosts, whole
+from experiments import claims, termination
 from experiments.termination import EXIT_CODE, Terminated, raised
 
 FLAGS = flags.FLAGS
@@ -65,7 +68,7 @@ class Workdir:
         self, path: str | os.PathLike[str], flag_values: dict[str, Any], *, free: frozenset[str] = frozenset()
     ):
         """Checks the folder; see the class."""
-        self.path, self.flags = Path(path), flag_values
+        self.path, self.flags, self._claimed = Path(path), flag_values, False
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
         if (self.path / "config.json").exists():
@@ -74,25 +77,48 @@ class Workdir:
         files = {name: (self.path / name).exists() for name in ("config.json", "metrics.json")}
         hosts.agree("flags or workdir", seen | files)
 
+    def claim(self) -> None:
+        """Makes the folder this run's own until it ends; every runner does so before anything takes long.
+
+        Raises:
+          ValueError: if another run is at work in it.
+          OSError: if it cannot be written to.
+        """
+        problem: OSError | ValueError | None = None
+        try:
+            self._own()
+        except (OSError, ValueError) as error:
+            problem = error
+        try:  # the other processes are to hear of it, too
+            hosts.agree("whether the first has the workdir", {"--workdir": problem is None})
+        finally:
+            if problem is not None:
+                raise problem
+
     def begin(self) -> None:
-        """Makes the folder, and writes `config.json` with flags, versions, revision and device."""
-        if hosts.first():
-            self.path.mkdir(parents=True, exist_ok=True)
+        """Writes `config.json` with flags, versions, revision and device."""
+        self._own()
         write_json(self.path / "config.json", {"flags": self.flags, **environment()})
+
+    def _own(self) -> None:
+        if hosts.first() and not self._claimed:
+            claims.claim(self.path)
+            self._claimed = True
 
     def log(self, **entry: Any) -> None:
         """Appends one object to `log.jsonl`."""
         if not hosts.first():
             return
-        with open(self.path / "log.jsonl", "a") as file:
+        log = self.path / "log.jsonl"
+        with whole.named(log), open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def forget(self, *, phase: str, after: int) -> None:
         """Takes the steps of a phase after a checkpoint out of the log: they are about to be done again."""
         log = self.path / "log.jsonl"
-        lines = log.read_text().splitlines() if log.exists() else []
-        kept = "".join(f"{line}\n" for line in lines if _before(line, phase, after))
-        if log.exists() and kept != log.read_text():  # it may also want its last line's end
+        before = log.read_text(encoding="utf-8") if log.exists() else ""
+        kept = "".join(f"{line}\n" for line in before.splitlines() if _before(line, phase, after))
+        if kept != before:  # it may also want its last line's end
             write_text(log, kept)
 
     def check(self, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -167,6 +193,7 @@ def main(job: Callable[[], None]) -> None:
             hosts.leave(code)
         sys.exit(code)
 
+    command.show_anything()
     app.run(joined, flags_parser=parse)
 
 
@@ -178,7 +205,9 @@ def _together(job: Callable[[], None]) -> None:
     with contextlib.ExitStack() as silent:
         if not hosts.first():
             FLAGS["progress"].value = False
-            silent.enter_context(contextlib.redirect_stdout(silent.enter_context(open(os.devnull, "w"))))
+            silent.enter_context(
+                contextlib.redirect_stdout(silent.enter_context(open(os.devnull, "w", encoding="utf-8")))
+            )
         job()
         hosts.wait("the end")
 
@@ -195,17 +224,18 @@ def attempt(job: Callable[[], None], arguments: Sequence[str] = ()) -> int:
     DSR_TRACEBACK=1 in the environment shows tracebacks.
 
     Returns:
-      The exit code: 0, 1 for an error, 130 for Ctrl-C, `termination.EXIT_CODE` for SIGTERM.
+      The exit code: 0, 1 for an error, 130 for Ctrl-C, `termination.EXIT_CODE` for SIGTERM and SIGHUP.
     """
     try:
         if arguments:
             raise ValueError(f"what is {arguments[0]!r}? Every argument is a --flag=value; see --help")
-        with raised():
+        with raised(), claims.released():
             job()
     except (KeyboardInterrupt, Terminated, ValueError, OSError) as error:
         for kind, code in ((KeyboardInterrupt, 130), (Terminated, EXIT_CODE)):
             # One that comes while XLA waits for a function of ours is reported by XLA, as an error of its own.
             if isinstance(error, kind) or kind.__name__ in str(error):
+                termination.hang_up()
                 print("\nstopped: start again with the same flags to go on from the last checkpoint", file=sys.stderr)
                 return code
         if os.environ.get("DSR_TRACEBACK"):
@@ -263,7 +293,7 @@ def read_json(path: Path) -> dict[str, Any]:
       ValueError: if it is something else.
     """
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(f"{path} is not the JSON that a run writes ({error}): give another --workdir") from error
 
@@ -272,12 +302,12 @@ def write_text(path: Path, text: str) -> Path:
     """Writes a file whole or not at all; of several processes the first does it."""
     if not hosts.first():
         return path
-    return whole.write(path, text.encode())
+    return whole.write(path, text.encode(errors="backslashreplace"))
 
 
 def _git(*arguments: str) -> str:
     if not shutil.which("git"):
         return ""
     here = Path(__file__).parent
-    found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
+    found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, errors="replace", check=False)
     return found.stdout.strip()

@@ -31,6 +31,7 @@ def each(runner: str, job: Callable[[], None]) -> None:
         job()
         return
     workdir = run.Workdir(settings.workdir_given(), run.flag_values(runner))
+    workdir.claim()
     first, given = FLAGS.seed, {name: FLAGS[name].value for name in ("weights", "frozen_cache")}
     found = {}
     for seed in range(first, first + FLAGS.seeds):

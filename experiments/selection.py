@@ -9,11 +9,12 @@ import numpy as np
 from absl import flags
 
 import data
+from data import command
 from dsr_jax import protocols
 from experiments import pictures, settings
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string(
+command.define_path(
     "maps",
     None,
     "A file of maps that any network wrote (dsr_jax.map_file), which also says who probes and gallery are: in the "

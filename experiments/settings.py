@@ -4,13 +4,15 @@ from collections.abc import Iterable
 
 from absl import flags
 
+from data import command
+
 FLAGS = flags.FLAGS
 PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
 
-flags.DEFINE_string("workdir", None, "Folder of this run: config, log, metrics, report. One configuration each.")
+command.define_path("workdir", None, "Folder of this run: config, log, metrics, report. One configuration each.")
 flags.DEFINE_string("dataset", "synthetic", "Prepared data set: synthetic, cuhk03 or folder.")
-flags.DEFINE_string("data_dir", "datasets", "Where `python -m data.prepare` put it.")
-flags.DEFINE_string(
+command.define_path("data_dir", "datasets", "Where `python -m data.prepare` put it.")
+command.define_path(
     "weights",
     None,
     "A weights file (.npz, .safetensors, .pth) or the workdir of a training run; training runners start from random "

@@ -55,6 +55,7 @@ def main() -> None:
     workdir = run.Workdir(settings.workdir_given(), run.flag_values("sweep"), free=evaluate.ADDED | {"values"})
     if not FLAGS.weights:
         raise ValueError("weights is missing: give --weights=FILE or a training run's workdir")
+    workdir.claim()
     for value in values:  # all are checked before the first is computed
         _set(value)
         evaluate.check()
@@ -74,12 +75,12 @@ def main() -> None:
             sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
         label = f"{FLAGS.vary}={value}"
         results += evaluate.compared(workdir, label, network, sides, found, trials, evaluate.check())
-    workdir.begin()
     figures = page.flat(results)
     print(page.text(figures))
     told = list(dict.fromkeys(told))
     for line in [*told, *(f"{result.key}: {remark}" for result in results for remark in result.remarks)]:
-        print(line)
+        print(line, flush=True)
+    workdir.begin()  # nothing is written before the figures are seen
     counts = {"probes": len(found.probes.names), "gallery": len(found.gallery.names), "trials": FLAGS.trials}
     written = page.write(
         workdir.path / "report",

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 import data
-from data import decoded, views
+from data import command, decoded, views
 from dsr_jax import fcn, hosts, losses, networks, sharding, weights
 from experiments import batches, frozen, own_size, settings, steps
 from experiments.run import FREE_FLAGS, Workdir
@@ -38,7 +38,7 @@ flags.DEFINE_integer(
     "draw views at every step and run the frozen blocks again.",
     lower_bound=0,
 )
-flags.DEFINE_string("frozen_cache", None, "Folder of those outputs; default: inside the workdir. Runs may share it.")
+command.define_path("frozen_cache", None, "Folder of those outputs; default: inside the workdir. Runs may share it.")
 flags.DEFINE_float("mirror", 0.5, "Augmentation: probability of a left-right flip.")
 flags.DEFINE_float("shift", 0.05, "Augmentation: largest shift as a share of each side.")
 flags.DEFINE_float("colour", 0.2, "Augmentation: largest relative change of brightness, contrast, saturation.")
@@ -104,6 +104,8 @@ class Start:
         _check_size(self.size, self.trunk.output_stride)
         if FLAGS.frozen_views and not FLAGS.frozen_blocks:
             raise ValueError("frozen_views keeps outputs of frozen blocks: give --frozen_blocks of at least 1 with it")
+        if FLAGS.frozen_views and FLAGS.frozen_cache:
+            frozen.check(Path(FLAGS.frozen_cache))
         if buckets and FLAGS.frozen_views:
             raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
         if buckets > 1 and self.per_identity:

@@ -5,7 +5,7 @@ from types import ModuleType
 import pytest
 from absl import flags
 
-_DEFINE = ("DEFINE_enum", "DEFINE_string", "DEFINE_bool", "DEFINE_integer", "DEFINE_list")
+_DEFINE = ("DEFINE_enum", "DEFINE_string", "DEFINE_bool", "DEFINE_integer", "DEFINE_list", "DEFINE")
 
 
 def command(module: ModuleType, *arguments: str) -> int:

@@ -11,6 +11,7 @@ import pytest
 from data import Source, views
 from dsr_jax import fcn
 from experiments import batches, frozen, steps
+from tests import disks
 
 SIZE = (48, 32)
 CLASSES = np.repeat(np.arange(4), 3)
@@ -163,7 +164,7 @@ def test_building_goes_on_with_the_finished_parts(tmp_path, images, monkeypatch)
     def interrupted(self, file, views_of, kind, number):
         parts.append((kind, number))
         if kind == "patch":
-            file.write_bytes(b"half a part")
+            file.write(b"half a part")
             raise KeyboardInterrupt
         return build(self, file, views_of, kind, number)
 
@@ -180,6 +181,16 @@ def test_building_goes_on_with_the_finished_parts(tmp_path, images, monkeypatch)
             a, b = (getattr(f, kind)(i, np.random.default_rng(0)) for f in (resumed, fresh))
             np.testing.assert_array_equal(a[0], b[0])
             np.testing.assert_array_equal(a[1], b[1])
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_part(tmp_path, images):
+    """Into a mapped file it would have killed the process."""
+    with (
+        disks.full(4096),
+        pytest.raises(OSError, match=r"whole_0\.npy cannot be written \(File too large\): free some"),
+    ):
+        cache(tmp_path / "cache", images)
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == ["fingerprint.json"]
 
 
 def test_a_cache_of_something_else_is_an_error_and_stays_as_it_is(tmp_path, images):

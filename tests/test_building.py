@@ -5,8 +5,6 @@ import fcntl
 import functools
 import hashlib
 import os
-import resource
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +17,7 @@ from data import placing
 from data.builder import Builder, build
 from data.listing import Listing, Record
 from data.prepare import prepare, remarks
+from tests import disks
 from tests.test_data import ROWS, people_csv
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,16 +55,13 @@ def test_two_builds_of_one_source_are_the_same_bytes(tmp_path):
 
 def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):
     """A file may not grow beyond 4 KiB here, which ArrayRecord hears of when it closes it, as on a full disk."""
-    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     builder = builder_in(tmp_path)
     noise = os.urandom(8192)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-        with pytest.raises(OSError, match="cannot write the data set.*free some space, or give another --data_dir"):
-            build(builder, Listing({"probe": [Record("a", 0, 0, lambda: noise)]}), fingerprint="")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with (
+        disks.full(4096),
+        pytest.raises(OSError, match="cannot write the data set.*free some space, or give another --data_dir"),
+    ):
+        build(builder, Listing({"probe": [Record("a", 0, 0, lambda: noise)]}), fingerprint="")
     assert not builder.is_built and list(tmp_path.iterdir()) == []
 
 
@@ -77,8 +73,8 @@ def test_what_cannot_be_written_to_is_said_before_a_picture_is_read(tmp_path, mo
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(OSError, match=r"file is no folder: give another --data_dir"):
             prepare("folder", source, data_dir=place)
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere but on such a disk
-    with pytest.raises(OSError, match=f"{tmp_path} cannot be written to: give another --data_dir"):
+    disks.refuse(monkeypatch)
+    with pytest.raises(OSError, match=rf"{tmp_path} cannot be written to \(Read-only .*: give another --data_dir"):
         prepare("folder", source, data_dir=tmp_path / "new" / "deeper")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
 

@@ -77,7 +77,7 @@ def sources(module: str) -> set[Path]:
 
 def known_flags(module: str) -> set[str]:
     text = "\n".join(file.read_text() for file in sources(module))
-    return set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', text)) | STANDARD
+    return set(re.findall(r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"', text)) | STANDARD
 
 
 def check_flag(word: str, known: set[str]) -> None:

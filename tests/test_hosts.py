@@ -131,6 +131,20 @@ ASKED = (
 )
 
 
+def test_a_workdir_that_cannot_be_had_ends_all_processes(tmp_path, people, network):
+    """The first process looks, and the others do not wait for it."""
+    (tmp_path / "file").touch()
+    arguments = (*ASKED, f"--data_dir={people}", f"--weights={network}", f"--workdir={tmp_path / 'file' / 'out'}")
+
+    def flags(address, number):
+        return *arguments, f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"
+
+    (first, _, refused), (second, _, told) = together("-m", "experiments.finetune", each=flags, patience=20)
+    assert (first, second) == (1, 1)
+    assert "file is no folder: give another --workdir" in refused
+    assert "the processes differ in whether the first has the workdir: --workdir" in told
+
+
 def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     """Fine-tuning with evaluation, whose last step is then taken again on the eight devices of this process."""
     workdir = tmp_path / "out"

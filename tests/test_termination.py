@@ -1,38 +1,85 @@
-"""SIGTERM: training saves and the run exits with a code of its own; a second start ends where it would have."""
+"""SIGTERM and SIGHUP: training saves and the run exits with a code of its own; a second start ends where it would."""
 
+import json
 import os
+import pty
+import select
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
-from dsr_jax import weights
+from dsr_jax import checkpoint, weights
 from experiments import finetune, pretrain, run, termination
 
 from . import kills
-from .runners import SMALL, call, contents
+from .runners import ROOT, SMALL, call, contents
 
 
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
+def terminate(number=signal.SIGTERM):
+    os.kill(os.getpid(), number)
 
 
-def test_it_is_raised_at_once_outside_of_training():
-    before = signal.getsignal(signal.SIGTERM)
+both = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+
+
+@both
+def test_it_is_raised_at_once_outside_of_training(number):
+    before = signal.getsignal(number)
     with pytest.raises(termination.Terminated), termination.raised():
-        terminate()
-    assert signal.getsignal(signal.SIGTERM) == before
+        terminate(number)
+    assert signal.getsignal(number) == before
 
 
-def test_it_is_noted_and_raised_on_leaving():
+@both
+def test_it_is_noted_and_raised_on_leaving(number):
     reached = []
     with pytest.raises(termination.Terminated), termination.raised(), termination.noted() as told:
         assert not told()
-        terminate()
+        terminate(number)
         assert told()
         reached.append(True)
     assert reached
+
+
+def test_a_hang_up_that_is_ignored_as_under_nohup_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with termination.raised(), termination.noted() as told:
+            terminate(signal.SIGHUP)
+            assert not told()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_closed_saves_the_step(people, tmp_path):
+    """The training leads the session of a terminal of its own, writes its bar and its last words to it, and goes on."""
+    master, terminal = pty.openpty()
+    lead = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", lead, sys.executable]
+    command += ["-m", "experiments.pretrain", "--dataset=folder", f"--data_dir={people}", *SMALL[:2]]
+    command += ["--width=0.03125", "--plot_every=0", "--pretrain_batch_size=4", "--pretrain_steps=100000"]
+    command += ["--checkpoint_every=100000", f"--workdir={tmp_path / 'run'}"]
+    process = subprocess.Popen(
+        command,
+        **dict.fromkeys(("stdin", "stdout", "stderr"), terminal),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    os.close(terminal)
+    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.read_bytes().count(b"\n") > 2) and time.monotonic() < end:
+        select.select([master], [], [], 0.05)[0] and os.read(master, 1 << 16)
+    os.close(master)
+    assert process.wait(timeout=120) == 75
+    steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    saved = checkpoint.Checkpoints(tmp_path / "run" / "checkpoints" / "identification").steps()
+    assert saved == steps[-1:] and 2 < saved[0] < 100000
 
 
 def test_what_another_process_was_told_ends_this_one_too(monkeypatch):

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from dsr_jax import whole
+
 Files = dict[str, bytes]
 
 _PICTURE_HEIGHT = 384  # pixels; twice the height shown, for dense screens
@@ -69,11 +71,15 @@ def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
 
     Returns:
         Path of `index.html`.
+
+    Raises:
+        OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
+    with whole.named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with whole.named(folder / "index.html"), tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
         staging = Path(name)
-        for file, content in {**files, "index.html": page.encode()}.items():
+        for file, content in {**files, "index.html": page.encode(errors="backslashreplace")}.items():
             (staging / file).write_bytes(content)
         for file in [*files, "index.html"]:
             (staging / file).replace(folder / file)

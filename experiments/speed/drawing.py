@@ -1,6 +1,5 @@
 """The plot of a run, from its flat figures: how many times longer others take, and how time and memory grow."""
 
-import os
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dsr_jax import whole
 from dsr_jax.page.curves import LIGHT
 from experiments.speed.outcome import Figures
 
@@ -27,9 +27,8 @@ def write(path: Path, figures: Figures, *, title: str) -> Path:
         if sizes:
             _curve(figure.add_subplot(grid[0, 2]), figures, sizes, "seconds_per_probe", "seconds per probe", "log")
             _curve(figure.add_subplot(grid[1, 2]), figures, sizes, "peak_mb", "peak memory, MB", "linear")
-        partial = path.with_name(path.name + ".partial")
-        figure.savefig(partial, dpi=120, format="png")
-        os.replace(partial, path)
+        with whole.opened(path) as file:
+            figure.savefig(file, dpi=120, format="png")
     return path
 
 

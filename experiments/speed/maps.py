@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import data
+from dsr_jax import whole
 from experiments import pictures
 
 Maps = list[np.ndarray]
@@ -74,11 +75,14 @@ class Store:
 
     Raises:
       ValueError: if it is something else.
+      OSError: if it could not be written.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None):
         """Opens the file; see the class."""
         self._path, self._content = None if path is None else Path(path), {}
+        if self._path is not None:
+            whole.check_file(self._path, remedy="give another --kept_maps=FILE.npz")
         if self._path is not None and self._path.exists():
             try:
                 with open(self._path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -109,15 +113,9 @@ class Store:
             self._content[f"{key}/about"] = np.array(json.dumps(about))
             self._content[f"{key}/values"] = np.concatenate([values.ravel() for values in found])
             self._content[f"{key}/shapes"] = np.array([values.shape for values in found])
-            self._write(self._path)
+            with whole.opened(self._path) as file:
+                np.savez(file, **self._content)
         return found
-
-    def _write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        with open(partial, "wb") as file:
-            np.savez(file, **self._content)
-        os.replace(partial, path)
 
 
 def digest(path: str | os.PathLike[str]) -> str:
