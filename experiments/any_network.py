@@ -126,7 +126,7 @@ def main() -> None:
             raise ValueError(f"{name} is missing: see --help")
     settings.refuse((*evaluate.OWN, "weights", "output_stride", "compute"))
     evaluate.check()
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("any_network"))
+    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("any_network"))
     size = settings.size()
     network = OnnxNetwork(FLAGS.onnx, FLAGS.map_tensor, size=size)
     found = selection.Selection(size)
@@ -153,9 +153,9 @@ def main() -> None:
     figures = page.flat(results)
     workdir.begin()
     difference.write(workdir.path / difference.FILE, probed, found.probes.identities)
-    print(page.text(figures), flush=True)
+    print(f"\n{found.caption()}, mean of {FLAGS.trials} draws\n{page.text(figures)}", flush=True)
     print(f"\n{page.paired_text(results, 'dsr_multi')}", flush=True)
-    workdir.write_metrics(figures)
+    workdir.write_metrics(figures | found.metrics)
 
 
 if __name__ == "__main__":

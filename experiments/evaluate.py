@@ -129,7 +129,7 @@ def compare(
         workdir.path / difference.FILE, {result.key: result.per_probe for result in results}, found.probes.identities
     )
     figures = page.flat(results)
-    print(page.text(figures, dataset=FLAGS.paper), flush=True)
+    print(f"\n{caption(found)}\n{page.text(figures, dataset=FLAGS.paper)}", flush=True)
     print(f"\n{page.paired_text(results, champion(chosen))}".rstrip(), flush=True)
     _print([f"{result.key}: {remark}" for result in results for remark in result.remarks])
     print(f"report: {_write_page(workdir, results, networks, chosen, found, told)}")
@@ -140,6 +140,7 @@ def compare(
         "probes_without_answer": found.without_answer,
         "gallery": len(found.gallery.names),
         "trials": FLAGS.trials,
+        **found.metrics,
     }
 
 
@@ -157,10 +158,11 @@ def shots() -> tuple[int, ...]:
     return tuple(dict.fromkeys(comparison.WHOLE if value == "whole" else int(value) for value in given))
 
 
-def caption() -> str:
-    """What was compared, for the head of a table."""
+def caption(found: selection.Selection, varied: str = "") -> str:
+    """What was compared, for the head of a table; the flag that is ``varied`` stands without a value."""
     drawn = any(number != comparison.WHOLE for number in shots())
-    return selection.caption() + (f", mean of {FLAGS.trials} draws" if drawn else "")
+    trials = "--trials varied" if varied == "trials" else f"mean of {FLAGS.trials} draws"
+    return found.caption(varied) + f", {trials}" * drawn
 
 
 def champion(chosen: Iterable[str]) -> str:
@@ -258,15 +260,19 @@ def main() -> None:
     if FLAGS.maps:
         check()
         given = given_maps.Given(FLAGS.maps)
-        workdir = run.Workdir(folder, run.flag_values("evaluate") | {"data": given.digest}, free=ADDED)
+        flag_values, free = (
+            selection.flag_values("evaluate", contents=given.digest),
+            ADDED | {*given_maps.WITHOUT_EFFECT},
+        )
+        workdir = run.Workdir(folder, flag_values, free=free)
         workdir.write_metrics(compare(workdir, {"": given.network}, given))
         print(f"metrics: {workdir.path / 'metrics.json'}")
         return
-    workdir = run.Workdir(folder, run.flag_values("evaluate"), free=ADDED)
     if not FLAGS.weights:
         raise ValueError(
             "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
         )
+    workdir = run.Workdir(folder, selection.flag_values("evaluate"), free=ADDED)
     workdir.write_metrics(compare(workdir, {"": network(FLAGS.weights)}))
     print(f"metrics: {workdir.path / 'metrics.json'}")
 
@@ -302,7 +308,7 @@ def _write_page(
         ranked=ranked,
         reconstructions=rebuilt,
         title=f"Partial re-identification: {FLAGS.maps or FLAGS.dataset}",
-        caption=caption(),
+        caption=caption(found),
         summary=" ".join(
             [f"{len(probes.names)} probes against {len(gallery.names)} gallery images.", *(f"{line}." for line in told)]
         ),
