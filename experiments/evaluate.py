@@ -7,9 +7,10 @@ Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure
 nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR@F (true-positive rate at the
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
 Rank-k, mAP and mINP (equal to mAP where everybody is one entry) are means over trials, the figures of verification
-are of the pairs of all trials. `report/index.html` has curves, histograms, ranked lists and reconstruction maps. The
-distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods or --shots beside
-the earlier ones computes only what is new.
+are of the pairs of all trials. Beside them stands what was compared: "partial", "camera_rule", how many cameras are
+unknown, how many probes are larger or much smaller than whole people. `report/index.html` has curves, histograms,
+ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later one that
+names further --methods or --shots beside the earlier ones computes only what is new.
 
     python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
 
