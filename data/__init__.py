@@ -128,6 +128,7 @@ def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
     if not prepared.is_built:
         if dataset != "synthetic":
             raise prepared.absence()
+        print(f"{dataset} is drawn into {prepared.data_dir}: it was not there", flush=True)
         listing = prepared.listing(None)
         build(prepared, listing, fingerprint=listing.fingerprint())
         prepared = dataset_builder(dataset, data_dir=data_dir)

@@ -35,9 +35,9 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
 
     A data set derives from it, names its `VERSION`, `ABOUT` (one sentence), `EXPECTED` (the tree that it reads),
     `CITATION`, `LICENCE` (a note), `HOMEPAGE` (where to get it), `COUNTS` (as published: name of the version that
-    circulates -> split -> (images, identities); empty where nothing is published) and `CAMERA_RULE` (how it is
-    evaluated, see `protocols`), and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored
-    differently.
+    circulates -> split -> (images, identities); empty where nothing is published), `CAMERA_RULE` (how it is
+    evaluated, see `protocols`) and `PROBES` ("whole" people, "partial" ones, or "unknown", as one's own pictures are),
+    and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored differently.
     """
 
     ABOUT: ClassVar[str] = ""
@@ -47,6 +47,7 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
     HOMEPAGE: ClassVar[str] = ""
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {}
     CAMERA_RULE: ClassVar[str] = "cross"
+    PROBES: ClassVar[str] = "unknown"
     content: Listing | None = None
     bar: tqdm = tqdm(disable=True)
     url_infos: ClassVar[Mapping[str, Any]] = {}  # checksums of downloads: none, so TFDS need not look for them

@@ -40,6 +40,7 @@ class Cuhk01(Builder):
     CITATION = "W. Li, R. Zhao, X. Wang: Human Reidentification with Transferred Metric Learning, ACCV 2012."
     LICENCE = "For academic research; read the authors' terms on the page. The pictures show real people."
     HOMEPAGE = "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html"
+    PROBES = "whole"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "486 for testing": {"train": (1_940, 485), "probe": (972, 486), "gallery": (972, 486)},
         "100 for testing": {"train": (3_484, 871), "probe": (200, 100), "gallery": (200, 100)},

@@ -76,6 +76,7 @@ class Cuhk03(Builder):
     CITATION = "W. Li, R. Zhao, T. Xiao, X. Wang: DeepReID, CVPR 2014; Z. Zhong et al.: Re-ranking, CVPR 2017."
     LICENCE = "For academic research; read the authors' terms on the page. The pictures show real people."
     HOMEPAGE = "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html; the protocol: CUHK03-NP of Z. Zhong"
+    PROBES = "whole"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {"detected, 767/700": protocols.REAL[14_097]}
     boxes: ClassVar[str] = "detected"
 

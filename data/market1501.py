@@ -51,6 +51,7 @@ class Market1501(Builder):
     CITATION = "L. Zheng, L. Shen, L. Tian, S. Wang, J. Wang, Q. Tian: Scalable Person Re-identification, ICCV 2015."
     LICENCE = "For research; the pictures show real people in public. Read the authors' terms on the page."
     HOMEPAGE = "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html"
+    PROBES = "whole"
     # 751 in the gallery: 750 people, and the distractors' identity 0.
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "v15.09.15, with distractors, without junk": {
@@ -77,6 +78,7 @@ class Market1501MultiQuery(Builder):
     CITATION = Market1501.CITATION
     LICENCE = Market1501.LICENCE
     HOMEPAGE = Market1501.HOMEPAGE
+    PROBES = "whole"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         version: {split: counts for split, counts in splits.items() if split != "probe"}
         for version, splits in Market1501.COUNTS.items()

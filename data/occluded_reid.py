@@ -51,6 +51,7 @@ class OccludedReid(Builder):
     LICENCE = "For research; we know of no licence text. The pictures show real people: ask the authors."
     HOMEPAGE = "https://github.com/tinajia2012/ICME2018_Occluded-Person-Reidentification_datasets"
     CAMERA_RULE = "any"
+    PROBES = "partial"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "Occluded_REID (authors, .tif) and OccludedREID (repackaged, .jpg)": {
             "probe": (1_000, 200),

@@ -48,6 +48,7 @@ class PartialIlids(Builder):
     LICENCE = "i-LIDS is of the UK Home Office, for research under its terms. The pictures show real people."
     HOMEPAGE = "https://github.com/lingxiao-he/Partial-Person-ReID"
     CAMERA_RULE = "any"
+    PROBES = "partial"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "Partial_iLIDS": {"probe": (119, 119), "gallery": (119, 119)}
     }
@@ -76,6 +77,7 @@ class PartialIlidsSimulated(Builder):
     LICENCE = PartialIlids.LICENCE
     HOMEPAGE = "Queen Mary University of London, i-LIDS_Pedestrian.tgz"
     CAMERA_RULE = "any"
+    PROBES = "partial"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "i-LIDS, 476 pictures": {"probe": (119, 119), "gallery": (357, 119)}
     }

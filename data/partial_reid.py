@@ -56,6 +56,7 @@ class PartialReid(Builder):
     LICENCE = "For research; we know of no licence text. The pictures show real people: ask the authors."
     HOMEPAGE = "The group of Wei-Shi Zheng at Sun Yat-sen University (isee, datasets), Partial-REID_Dataset.rar"
     CAMERA_RULE = "any"
+    PROBES = "partial"
     COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
         "Partial-REID": {"probe": (300, 60), "gallery": (300, 60)}
     }

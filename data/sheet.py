@@ -178,8 +178,8 @@ def _pairs(train: Source, amount: Amount, size: tuple[int, int]) -> Section:
 
 def _crops(probe: Source, amount: Amount, size: tuple[int, int]) -> Section:
     text = (
-        "What an evaluation cuts out of whole probes (--partial=crop). If the probes here show a part of a person "
-        "before anything is cut, evaluate with --partial=none."
+        "What --partial=crop cuts out of the probes. An evaluation does so by itself where the data set's probes are "
+        "whole people; parts of people, and probes of which that is not known, it cuts only where the flag is given."
     )
     rng = np.random.default_rng([amount.seed, 3])
     cards = []

@@ -220,6 +220,7 @@ class Synthetic(Builder):
     ABOUT = "Drawn people, seen by two cameras; 150 for training and 60 for testing unless told otherwise."
     LICENCE = "Nobody's pictures: drawn by this program, free to use."
     HOMEPAGE = "Nothing to get."
+    PROBES = "whole"
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:

@@ -126,7 +126,7 @@ def main() -> None:
             raise ValueError(f"{name} is missing: see --help")
     settings.refuse((*evaluate.OWN, "weights", "output_stride", "compute"))
     evaluate.check()
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("any_network"))
+    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("any_network"))
     workdir.claim()
     size = settings.size()
     network = OnnxNetwork(FLAGS.onnx, FLAGS.map_tensor, size=size)
@@ -152,11 +152,11 @@ def main() -> None:
         results.append(comparison.Result("", name, 1, trials, matrices, found.probes.identities))
     probed = {result.key: result.per_probe for result in results}
     figures = page.flat(results)
-    print(page.text(figures), flush=True)
+    print(f"\n{found.caption()}, mean of {FLAGS.trials} draws\n{page.text(figures)}", flush=True)
     print(f"\n{page.paired_text(results, 'dsr_multi')}", flush=True)
     workdir.begin()  # nothing is written before the figures are seen
     difference.write(workdir.path / difference.FILE, probed, found.probes.identities)
-    workdir.write_metrics(figures)
+    workdir.write_metrics(figures | found.metrics)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,11 @@ class People(NamedTuple):
 def people(source: Source, *, holdout: int) -> tuple[People, np.ndarray]:
     """The training images without the last ``holdout`` identities, and the positions of those held out."""
     labels = np.unique(source.identities[source.identities >= 0])
+    if len(labels) < 2:
+        raise ValueError(
+            f"{source.title} has {len(labels)} people in {len(source)} images, those of nobody not counted, and "
+            "training tells at least two apart: prepare the data set with more people to train on"
+        )
     if not 0 <= holdout < len(labels) - 1:
         raise ValueError(f"holdout must leave at least two of the {len(labels)} training identities, got {holdout}")
     kept = labels[: len(labels) - holdout]

@@ -19,7 +19,7 @@ from absl import flags
 
 from data import command
 from dsr_jax import cores
-from experiments import any_network, evaluate, run, settings
+from experiments import any_network, evaluate, run, selection, settings
 from experiments.speed import asked, coder, drawing, growth, identification, network, searching, steps
 from experiments.speed.inputs import Inputs
 from experiments.speed.maps import MapSet
@@ -116,7 +116,7 @@ def main() -> None:
             FLAGS.set_default(name, value)
     _check()
     run.alone("benchmark_speed")
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("benchmark_speed"))
+    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("benchmark_speed"))
     workdir.claim()
     inputs = Inputs()
     workdir.begin()

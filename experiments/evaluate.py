@@ -7,9 +7,10 @@ Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure
 nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR@F (true-positive rate at the
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
 Rank-k, mAP and mINP (equal to mAP where everybody is one entry) are means over trials, the figures of verification
-are of the pairs of all trials. `report/index.html` has curves, histograms, ranked lists and reconstruction maps. The
-distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods or --shots beside
-the earlier ones computes only what is new.
+are of the pairs of all trials. Beside them stands what was compared: "partial", "camera_rule", how many cameras are
+unknown, how many probes are larger or much smaller than whole people. `report/index.html` has curves, histograms,
+ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later one that
+names further --methods or --shots beside the earlier ones computes only what is new.
 
     python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
 
@@ -125,7 +126,7 @@ def compare(
         sides = given.sides if given else prepared(network, found, trials)
         results += compared(workdir, label, network, sides, found, trials, chosen)
     figures = page.flat(results)
-    print(page.text(figures, dataset=FLAGS.paper), flush=True)
+    print(f"\n{caption(found)}\n{page.text(figures, dataset=FLAGS.paper)}", flush=True)
     print(f"\n{page.paired_text(results, champion(chosen))}".rstrip(), flush=True)
     _print([f"{result.key}: {remark}" for result in results for remark in result.remarks])
     workdir.begin()  # nothing is written before the figures are seen
@@ -140,6 +141,7 @@ def compare(
         "probes_without_answer": found.without_answer,
         "gallery": len(found.gallery.names),
         "trials": FLAGS.trials,
+        **found.metrics,
     }
 
 
@@ -157,10 +159,11 @@ def shots() -> tuple[int, ...]:
     return tuple(dict.fromkeys(comparison.WHOLE if value == "whole" else int(value) for value in given))
 
 
-def caption() -> str:
-    """What was compared, for the head of a table."""
+def caption(found: selection.Selection, varied: str = "") -> str:
+    """What was compared, for the head of a table; the flag that is ``varied`` stands without a value."""
     drawn = any(number != comparison.WHOLE for number in shots())
-    return selection.caption() + (f", mean of {FLAGS.trials} draws" if drawn else "")
+    trials = "--trials varied" if varied == "trials" else f"mean of {FLAGS.trials} draws"
+    return found.caption(varied) + f", {trials}" * drawn
 
 
 def champion(chosen: Iterable[str]) -> str:
@@ -258,16 +261,20 @@ def main() -> None:
     if FLAGS.maps:
         check()
         given = given_maps.Given(FLAGS.maps)
-        workdir = run.Workdir(folder, run.flag_values("evaluate") | {"data": given.digest}, free=ADDED)
+        flag_values, free = (
+            selection.flag_values("evaluate", contents=given.digest),
+            ADDED | {*given_maps.WITHOUT_EFFECT},
+        )
+        workdir = run.Workdir(folder, flag_values, free=free)
         workdir.claim()
         workdir.write_metrics(compare(workdir, {"": given.network}, given))
         print(f"metrics: {workdir.path / 'metrics.json'}")
         return
-    workdir = run.Workdir(folder, run.flag_values("evaluate"), free=ADDED)
     if not FLAGS.weights:
         raise ValueError(
             "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
         )
+    workdir = run.Workdir(folder, selection.flag_values("evaluate"), free=ADDED)
     workdir.claim()
     workdir.write_metrics(compare(workdir, {"": network(FLAGS.weights)}))
     print(f"metrics: {workdir.path / 'metrics.json'}")
@@ -304,7 +311,7 @@ def _write_page(
         ranked=ranked,
         reconstructions=rebuilt,
         title=f"Partial re-identification: {FLAGS.maps or FLAGS.dataset}",
-        caption=caption(),
+        caption=caption(found),
         summary=" ".join(
             [f"{len(probes.names)} probes against {len(gallery.names)} gallery images.", *(f"{line}." for line in told)]
         ),

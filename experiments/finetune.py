@@ -22,6 +22,7 @@ from experiments import (
     pretrain,
     run,
     seeds,
+    selection,
     settings,
     steps,
     training,
@@ -135,13 +136,13 @@ def _batch_sizes() -> list[str]:
 
 def main() -> None:
     """The runner."""
+    settings.refuse(("maps",))
     seeds.each("finetune", one_seed)
 
 
 def one_seed() -> None:
     """Fine-tuning with one seed."""
-    settings.refuse(("maps",))
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("finetune"))
+    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("finetune"))
     if training.finished(workdir):
         print(page.text(workdir.metrics()))
         return

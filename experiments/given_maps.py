@@ -5,12 +5,13 @@ at pictures, and flags that change them, are refused by name.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from absl import flags
 
 from dsr_jax import map_file, protocols
-from experiments import methods, pictures, selection
+from experiments import methods, pictures, scales, selection
 from experiments.features import Network
 
 FLAGS = flags.FLAGS
@@ -60,6 +61,19 @@ class Selected(selection.Selection):
         if self.without_answer:
             without = [probes.names[p] for p in np.flatnonzero(~self.answered)]
             self.remarks.append(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}")
+        shapes = [np.array([values[:2] for values in file.side(role).maps.shapes]) for role in map_file.ROLES]
+        self.scale = scales.compared(
+            scales.Sides(shapes[0][self.answered], self.probes.cameras),
+            scales.Sides(shapes[1], self.gallery.cameras),
+            camera_rule=selection.camera_rule(),
+            cells=True,
+        )
+        self.remarks += scales.remarks_of_maps(self.scale)
+
+    def caption(self, varied: str = "") -> str:
+        """What was compared, for the head of a table."""
+        del varied  # nothing of a file can be
+        return f"maps of {Path(FLAGS.maps).name}, {self.searched}"
 
 
 class Sides:
@@ -92,7 +106,7 @@ def check(chosen: Mapping[str, methods.Method], *, whole: bool) -> None:
             "maps, such as --methods=global_average,dsr_single,dsr_multi"
         )
     for name in WITHOUT_EFFECT:
-        if FLAGS[name].value != FLAGS[name].default:
+        if FLAGS[name].present:  # also where it says what is the default of a data set
             raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
     file = map_file.read(FLAGS.maps)
     checked(file)
@@ -113,9 +127,7 @@ def checked(file: map_file.MapFile) -> protocols.IdentityCheck:
             raise ValueError(
                 f"maps {FLAGS.maps} has no {role} maps: give map_file.write the roles of all, {map_file.ROLES}"
             )
-    return protocols.check_identities(
-        probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule=selection.camera_rule()
-    )
+    return selection.checked(_images(probes), _images(gallery))
 
 
 def _images(side: map_file.MapFile) -> pictures.Images:

@@ -98,6 +98,22 @@ def fit_probes(
     return probes._replace(pictures=fitted)
 
 
+def whole_shapes(
+    shapes: np.ndarray, *, size: tuple[int, int], gallery_shape: tuple[float, float], partial: str, probe_scale: str
+) -> np.ndarray:
+    """Heights and widths (n, 2) of whole gallery pictures of ``shapes``, scaled as probes are and not cropped.
+
+    The other arguments are those of `fit_probes`.
+    """
+    if partial == "crop":
+        found = np.broadcast_to(np.array(size, float), shapes.shape)
+    else:
+        found = shapes * np.array(size) / np.array(gallery_shape)
+        if probe_scale == "width":
+            found = shapes * size[1] / shapes[:, 1:]
+    return found
+
+
 def answered(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
     """(P,) whether a probe has a right answer: its identity in the gallery, under "cross" by another camera."""
     return np.array(

@@ -10,7 +10,7 @@ import functools
 
 from absl import flags
 
-from experiments import batches, loop, optimiser, run, seeds, settings, steps, training, validation
+from experiments import batches, loop, optimiser, run, seeds, selection, settings, steps, training, validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pretrain_steps", 1000, "Steps of identification training.", lower_bound=0)
@@ -67,17 +67,17 @@ def train(workdir: run.Workdir, start: training.Start) -> tuple[steps.State, val
 
 def main() -> None:
     """The runner."""
+    validation.refuse()
     seeds.each("pretrain", one_seed)
 
 
 def one_seed() -> None:
     """Pre-training with one seed."""
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("pretrain"))
+    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("pretrain"))
     if training.finished(workdir):
         return
     rule()  # flags are checked before anything is written
     validation.check()
-    validation.refuse()
     workdir.claim()
     start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
     state, history = train(workdir, start)

@@ -157,13 +157,15 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
     return write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
-def flag_values(module: str) -> dict[str, Any]:
+def flag_values(module: str, *, contents: str | None = None) -> dict[str, Any]:
     """Name to value of the flags that a runner's module (and the modules it shares flags with) defined.
 
-    Beside them "runner", and "data": the data set's fingerprint, since a folder's name says little of what is in it.
+    Beside them "runner", and "data": the data set's fingerprint, since a folder's name says little of what is in it, or
+    the ``contents`` of what takes the place of a data set, which is then not looked for.
     """
     values = {flag.name: flag.value for found in _own_flags().values() for flag in found if flag.name not in PROCESSES}
-    contents = data.fingerprint(flags.FLAGS.dataset, data_dir=flags.FLAGS.data_dir)
+    if contents is None:
+        contents = data.fingerprint(flags.FLAGS.dataset, data_dir=flags.FLAGS.data_dir)
     return values | {"runner": module, "data": contents}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 
 from dsr_jax import report
-from experiments import run, settings
+from experiments import run, selection, settings
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer(
@@ -30,7 +30,7 @@ def each(runner: str, job: Callable[[], None]) -> None:
     if FLAGS.seeds == 1:
         job()
         return
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values(runner))
+    workdir = run.Workdir(settings.workdir_given(), selection.flag_values(runner))
     workdir.claim()
     first, given = FLAGS.seed, {name: FLAGS[name].value for name in ("weights", "frozen_cache")}
     found = {}

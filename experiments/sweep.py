@@ -8,7 +8,7 @@ figure, writes `metrics.json` with keys "<flag>=<value>/<method>/shots<N>/<figur
 of rank-1, rank-10 and mAP against the setting, the 95 % intervals as bands. A stopped sweep goes on where it was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,47 +52,61 @@ def main() -> None:
     settings.refuse(("maps", "ranked_lists", "reconstructions", "paper"))
     values = _values()
     at = places(values)
-    workdir = run.Workdir(settings.workdir_given(), run.flag_values("sweep"), free=evaluate.ADDED | {"values"})
+    folder = settings.workdir_given()
     if not FLAGS.weights:
         raise ValueError("weights is missing: give --weights=FILE or a training run's workdir")
+    workdir = run.Workdir(folder, selection.flag_values("sweep"), free=evaluate.ADDED | {"values"})
     workdir.claim()
+    if FLAGS.vary in selection.CROPPING and selection.partial() == "none":
+        raise ValueError(f"vary={FLAGS.vary} changes nothing where probes are not cropped: give --partial=crop with it")
     for value in values:  # all are checked before the first is computed
         _set(value)
         evaluate.check()
     network = evaluate.network(FLAGS.weights)
     results: list[comparison.Result] = []
     sides: features.Features | None = None
-    told: list[str] = []
+    told: dict[str, list[str]] = {}
+    counts: dict[str, Any] = {}
     for number, value in enumerate(values, start=1):
         _set(value)
         print(f"{number} of {len(values)}: {FLAGS.vary} = {value}", flush=True)
         if sides is None or FLAGS.vary not in MATCHING:
             found = selection.Selection(network.size)
             trials = evaluate.draws(found)
-            told += evaluate.remarks(found, trials, FLAGS.methods, network.size)
+            for line in evaluate.remarks(found, trials, FLAGS.methods, network.size):
+                told.setdefault(line, []).append(value)
             # The gallery's pictures are the same for all values, unless more of them are drawn.
             known = sides if FLAGS.vary != "trials" else None
             sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
         label = f"{FLAGS.vary}={value}"
+        counts |= {f"{label}/{name}": count for name, count in found.metrics.items()}
         results += evaluate.compared(workdir, label, network, sides, found, trials, evaluate.check())
     figures = page.flat(results)
-    print(page.text(figures))
-    told = list(dict.fromkeys(told))
-    for line in [*told, *(f"{result.key}: {remark}" for result in results for remark in result.remarks)]:
+    caption = evaluate.caption(found, FLAGS.vary)
+    print(f"\n{caption}\n{page.text(figures)}")
+    remarks = _remarks(told, [values[0]] if FLAGS.vary in MATCHING else values)
+    for line in [*remarks, *(f"{result.key}: {remark}" for result in results for remark in result.remarks)]:
         print(line, flush=True)
     workdir.begin()  # nothing is written before the figures are seen
-    counts = {"probes": len(found.probes.names), "gallery": len(found.gallery.names), "trials": FLAGS.trials}
+    counts |= {"probes": len(found.probes.names), "gallery": len(found.gallery.names), "trials": FLAGS.trials}
     written = page.write(
         workdir.path / "report",
         results,
         title=f"{FLAGS.setting or FLAGS.vary}: {FLAGS.dataset}",
-        caption=evaluate.caption(),
-        summary=" ".join([f"One flag varied, --{FLAGS.vary}, everything else alike.", *(f"{line}." for line in told)]),
+        caption=caption,
+        summary=" ".join(
+            [f"One flag varied, --{FLAGS.vary}, everything else alike.", *(f"{line}." for line in remarks)]
+        ),
         config=workdir.flags,
         plots=_plots(results, values, at),
     )
     print(f"report: {written}")
     workdir.write_metrics(figures | counts)
+
+
+def _remarks(told: Mapping[str, Sequence[str]], prepared: Sequence[str]) -> list[str]:
+    """What was told of all ``prepared`` values, or of some, which are then named."""
+    return [line if len(of) == len(prepared) else f"{FLAGS.vary}={', '.join(of)}: {line}" for line, of in told.items()]
 
 
 def _plots(results: Sequence[comparison.Result], values: Sequence[str], at: Sequence[float]) -> list[curves.Plot]:

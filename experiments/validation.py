@@ -102,6 +102,7 @@ class Validation:
         kept = prefix.Prefix(frozen_blocks, limit=FLAGS.image_memory * decoded.MEGABYTE) if frozen_blocks else None
         self._how |= {"dtype": FLAGS.compute, "prefix": kept}
         self._found = selection.Selection(size, subset="heldout")
+        print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)
         protocol = comparison.Protocol(1, TRIALS, selection.camera_rule(), FLAGS.seed)
         self._trials = comparison.draws(self._found.probes, self._found.gallery, protocol)
 
@@ -129,6 +130,6 @@ def check() -> None:
 
 
 def refuse() -> None:
-    """Raises ValueError for flags of the selection where only the validation could heed them, and cannot."""
+    """Raises ValueError for flags of the selection that no validation heeds, or this run's, which has none."""
     names = [flag.name for flag in FLAGS.flags_by_module_dict()[selection.__name__]]
-    settings.refuse(["subset"] if FLAGS.validate_every else names)
+    settings.refuse(["subset", "maps"] if FLAGS.validate_every else names)

@@ -336,7 +336,7 @@ def test_a_missing_p_value_is_no_number_on_the_page():
 
 
 def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path, capsys):
-    found = swept(people, network, tmp_path / "sweep", "--vary=match_l1", "--values=0.2;0.4")
+    found = swept(people, network, tmp_path / "sweep", "--vary=match_l1", "--values=0.2;0.4", "--partial=crop")
     alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
     for key in ("dsr_single/shots1/mAP", "resizing/shots1/mAP"):
         assert found[f"match_l1=0.4/{key}"] == alone[key]
@@ -348,7 +348,8 @@ def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_
 
 
 def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
-    found = swept(people, network, tmp_path / "out", "--vary=crop_height", "--values=0.4,0.4;1,1", "--crop_width=1,1")
+    cropped = ("--partial=crop", "--crop_width=1,1")
+    found = swept(people, network, tmp_path / "out", "--vary=crop_height", "--values=0.4,0.4;1,1", *cropped)
     whole = evaluated(people, network, tmp_path / "whole", "--methods=dsr_single", "--partial=none")
     with np.load(tmp_path / "out" / "distances" / "crop_height=1,1-dsr_single-shots1.npz") as one:
         with np.load(tmp_path / "out" / "distances" / "crop_height=0.4,0.4-dsr_single-shots1.npz") as other:
@@ -373,7 +374,7 @@ def test_a_sweep_goes_on_with_more_values(people, network, tmp_path):
         (("--vary=match_l1", "--values=0.4;0.2"), "must rise"),
         (("--vary=match_l1", "--values=-1;0.2"), "match_l1 must be positive"),
         (("--vary=match_l1", "--values=0.2;much"), "must rise|cannot be"),
-        (("--vary=crop_height", "--values=0.5,0.6;0.9,2"), "crop_height must be two shares"),
+        (("--vary=crop_height", "--values=0.5,0.6;0.9,2", "--partial=crop"), "crop_height must be two shares"),
         (("--vary=multi_shot", "--values=stack;nearest"), "multi_shot cannot be 'nearest'"),
     ],
 )

@@ -92,6 +92,9 @@ def test_the_two_commands_of_the_readme(tmp_path, network):
         "probes_without_answer": 1,
         "gallery": 5,
         "trials": 1,
+        "camera_rule": "cross",
+        "partial": "none",
+        **dict.fromkeys(("probe_cameras_unknown", "gallery_cameras_unknown", "probes_larger", "probes_smaller"), 0),
     }
     assert (tmp_path / "OUT" / "report" / "index.html").exists()
 

@@ -377,7 +377,7 @@ def test_the_page_says_what_the_code_says(dataset):
     for text in (builder.EXPECTED, builder.CITATION, builder.LICENCE, builder.HOMEPAGE):
         assert text in section
     rows = [line for line in page.splitlines() if line.startswith(f"| `{dataset}`")]
-    assert rows and all(row.endswith(f"| {builder.CAMERA_RULE} |") for row in rows)
+    assert rows and all(row.endswith(f"| {builder.PROBES} | {builder.CAMERA_RULE} |") for row in rows)
     for row, splits in zip(rows, builder.COUNTS.values(), strict=bool(builder.COUNTS)):
         assert all(f"| {images:,} / {people:,} |" in row for images, people in splits.values())
     assert f"{dataset}" in data.__doc__

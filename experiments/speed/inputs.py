@@ -11,7 +11,7 @@ from absl import flags
 import data
 from data import views
 from dsr_jax import extract, fcn, networks, weights
-from experiments import any_network, evaluate, features, pictures, settings
+from experiments import any_network, evaluate, features, pictures, selection, settings
 from experiments.speed import maps as mapping
 from experiments.speed import stand_ins
 
@@ -110,7 +110,7 @@ class Inputs:
 
     def _read(self, size: tuple[int, int]) -> tuple[pictures.Images, pictures.Images]:
         options: dict[str, Any] = dict(_ranges())
-        options |= {"partial": FLAGS.partial, "probe_scale": FLAGS.probe_scale, "seed": FLAGS.crop_seed}
+        options |= {"partial": selection.partial(), "probe_scale": FLAGS.probe_scale, "seed": FLAGS.crop_seed}
         return mapping.read(self._splits[0], self._splits[1], self.chosen, size=size, **options)
 
     def _vgg(self, key: str, images: pictures.Images) -> list[np.ndarray]:
@@ -128,9 +128,10 @@ class Inputs:
 
     def _about(self, size: tuple[int, int]) -> dict[str, Any]:
         """What decides the pictures and their crops."""
-        names = ("dataset", "crop_height", "crop_width", "crop_seed", "partial", "probe_scale")
+        names = ("dataset", "crop_height", "crop_width", "crop_seed", "probe_scale")
         contents = data.fingerprint(FLAGS.dataset, data_dir=FLAGS.data_dir)
-        return {"size": size, "data": contents, **{name: FLAGS[name].value for name in names}}
+        how = {name: FLAGS[name].value for name in names} | {"partial": selection.partial()}
+        return {"size": size, "data": contents, **how}
 
 
 def _ranges() -> dict[str, tuple[float, float]]:
