@@ -15,6 +15,7 @@ Layout and counts: the readme of `Market-1501-v15.09.15.zip`; names as torchreid
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,4 +97,4 @@ class Market1501MultiQuery(Builder):
             raise tree.error(cls.EXPECTED, "has no picture in gt_bbox of a query's person and camera")
         remark = f"{len(probes):,} hand-drawn boxes stand for {len(asked):,} queries (person and camera)."
         splits = {**found.splits, "probe": probes}
-        return Listing(splits, found.files, remarks=[*found.remarks, remark])
+        return dataclasses.replace(found, splits=splits, remarks=[*found.remarks, remark])

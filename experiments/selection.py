@@ -77,7 +77,7 @@ class Selection:
             **ranges,
         )
         kept = pictures.answered(fitted, gallery, camera_rule=camera_rule())
-        self.remarks: list[str] = []
+        self.remarks: list[str] = pictures.of_one_colour(probe=probes, gallery=gallery)
         if not kept.all():
             without = [name for name, good in zip(probes.names, kept, strict=True) if not good]
             self.remarks.append(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}")

@@ -79,7 +79,7 @@ def test_a_good_source_is_usable_without_a_word_of_caution(tmp_path):
     )
     assert "train             2       4        2            2     128     48" in lines
     looked = lines[lines.index("looked for") + 1 : -2]
-    assert len(looked) == 9 and all(line.endswith("  none") for line in looked)
+    assert len(looked) == 13 and all(line.endswith("  none") for line in looked)
     assert len({len(line) for line in looked}) == 1, "the numbers stand under each other"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -275,7 +275,7 @@ def pictures(count: int, looks: np.ndarray, contents: np.ndarray) -> Inspection:
     splits = np.array(["train", "probe"]).repeat(count)
     names = [f"{split}/{i}" for i, split in enumerate(splits)]
     sizes = np.ones((2 * count, 2), np.int64)
-    return Inspection(names, splits, zeros, zeros, sizes, contents, looks, {})
+    return Inspection(names, splits, zeros, zeros, sizes, contents, contents, looks, zeros + 256, {})
 
 
 @pytest.mark.parametrize("noise", [0, 4])
