@@ -47,7 +47,9 @@ def _reason(name: str, form: str) -> str:
     if form in UNREAD:
         return f"{form}, which is not read: {SAVE}"
     if form:
-        return f"{form} by the bytes, not by the name: let it end in {_ENDS.get(form, f'.{form.lower()}')} if it belongs"
+        return (
+            f"{form} by the bytes, not by the name: let it end in {_ENDS.get(form, f'.{form.lower()}')} if it belongs"
+        )
     return (
         "" if not end or end in _NO_PICTURES or is_packed(name) else f"{end} is not read: if they are pictures, {SAVE}"
     )

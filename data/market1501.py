@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from data.builder import Builder
 from data.listing import Listing
-from data.parts import Part, listing
+from data.parts import Part, folder, listing
 from data.tree import opened
 
 EXPECTED = """\
@@ -91,7 +91,9 @@ class Market1501MultiQuery(Builder):
             (record.identity, record.camera)
             for record in listing(tree, [[_TRAIN, _QUERY, _GALLERY]], cls.EXPECTED).splits["probe"]
         }
-        found = listing(tree, [[_TRAIN, _DRAWN, _GALLERY]], cls.EXPECTED)
+        queries = set(folder(tree, tree.pictures, _QUERY.folder))  # used: they say who is asked for
+        drawn = tree.only(lambda name: name not in queries)
+        found = listing(drawn, [[_TRAIN, _DRAWN, _GALLERY]], cls.EXPECTED)
         probes = [record for record in found.splits["probe"] if (record.identity, record.camera) in asked]
         if not probes:
             raise tree.error(cls.EXPECTED, "has no picture in gt_bbox of a query's person and camera")

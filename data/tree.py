@@ -26,7 +26,7 @@ from data.tarred import Unnamed
 
 # What the files of `decoding.FORMATS` are called.
 PICTURES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
 _LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
