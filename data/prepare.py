@@ -9,7 +9,8 @@ All data sets, what each is built from and what it expects: docs/data.md, or `py
 
 Every picture is decoded once before anything is written; a damaged one stops it (or is left out and listed, with
 --skip_bad). The data set appears in DATA/NAME whole or not at all. A second call finds it ready, checks that the
-source is still the one it was built from, and prints the table again; --overwrite builds anew.
+source is still the one it was built from, and prints the table again; --overwrite builds anew. Below the table stands
+what a user should know: files that may be pictures and were not taken, pictures of (nearly) one colour, and more.
 
 --check builds nothing: it prints what is expected beside what is found, counts, and all that is odd (see
 `data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
