@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from data import depth
+from data import depth, signatures
 
 # What cameras, phones and data sets write. Named, so that a hostile file cannot reach an exotic decoder.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -92,6 +92,8 @@ def _read(encoded: bytes, act: Callable[[Image.Image], _T]) -> _T:
     except (_Refused, MemoryError):
         raise
     except UnidentifiedImageError:
+        if (form := signatures.form_of(encoded[: signatures.HEAD])) in signatures.UNREAD:
+            raise ValueError(f"an image file of {form}, which is not read: save it as .jpg or .png") from None
         raise ValueError(f"not an image file of a known format ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Refused(f"an image too large to be a crop of a person: {error}") from None

@@ -29,7 +29,7 @@ from pathlib import Path
 from absl import app, flags
 
 import data
-from data import placing, statistics
+from data import left_out, placing, statistics
 from data.builder import Builder, build
 from data.check import check
 from data.listing import Listing, checked
@@ -75,6 +75,7 @@ def prepare(
                 f"{source} has changed since {dataset} was built in {data_dir}: "
                 "pass --overwrite to build it again, or leave --source out to go on with what is there."
             )
+        _tell(builder, listing)
         return builder
     if listing.files:
         good, skipped = checked(listing, skip_bad=skip_bad, progress=progress)
@@ -82,6 +83,13 @@ def prepare(
         good, skipped = listing, []  # what is drawn cannot be damaged
     build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
     return data.dataset_builder(dataset, data_dir=data_dir)
+
+
+def _tell(builder: Builder, listing: Listing) -> None:
+    """Adds to the remarks, here and not on disk, what has come to the source since and is not taken."""
+    before = builder.info.metadata.get("remarks", [])
+    fresh = [sentence for sentence in left_out.sentences(listing.left_out) if sentence not in before]
+    builder.info.metadata["remarks"] = [*fresh, *before]
 
 
 def _listing(builder: Builder, source: Path | None) -> Listing:

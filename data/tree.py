@@ -29,7 +29,7 @@ PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
 )
-_LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
+_LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "icon\r"}
 _BLOCK = 1 << 20
 _LIMITS = Limits()
 

@@ -83,6 +83,7 @@ def test_the_name_of_a_file_says_nothing(tmp_path):
         (b"%PDF-1.7 " * 20, "not an image file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image file"),
         (b"GIF89a", "image file"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an image file of HEIF, which is not read: save it as .jpg or .png"),
         (b"\xff\xd8\xff", "image file"),
         (pictures.tiff(np.zeros((3, 2, 1), np.float32), {339: 3}), "of floating-point numbers.*save it with 8 or 16"),
         (pictures.tiff(np.full((3, 2, 1), 70_000, np.uint32), {}), "of the numbers 70000 to 70000: save it with 8"),

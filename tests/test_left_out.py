@@ -154,6 +154,17 @@ def test_prepare_and_the_check_name_what_is_not_taken(tmp_path):
     )
 
 
+def test_what_has_come_since_is_named_when_a_data_set_is_ready(tmp_path):
+    place = source(tmp_path / "set", PEOPLE, "folder")
+    assert not any("Not taken" in line for line in remarks(prepare("identity_folders", place, data_dir=tmp_path / "d")))
+    (place / "gallery" / "ann" / "c.heic").write_bytes(HEIC)
+    for _ in range(2):
+        told = remarks(prepare("identity_folders", place, data_dir=tmp_path / "d"))
+        assert [line for line in told if "c.heic" in line] == [
+            "Not taken: 1 file (HEIF, which is not read: save them as .jpg or .png): gallery/ann/c.heic."
+        ]
+
+
 def test_links_to_nothing_are_named_and_links_to_folders_followed(tmp_path):
     place = source(tmp_path / "set", PEOPLE, "folder")
     source(tmp_path / "real", {"c.webp": noise(3, "WEBP")}, "folder")
@@ -198,7 +209,7 @@ def test_a_picture_by_its_name_alone_is_named(tmp_path):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_what_is_no_picture_is_one_quiet_remark_at_most(tmp_path, form):
-    left = ("Thumbs.db", ".DS_Store", "._b.png", "@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg", "desktop.ini")
+    left = ("Thumbs.db", ".DS_Store", "Icon\r", "._b.png", "@eaDir/b.png/SYNOPHOTO_THUMB_M.jpg", "desktop.ini")
     files = PEOPLE | {f"gallery/ann/{name}": JPEG for name in left} | {"__MACOSX/gallery/ann/._b.png": JPEG}
     builder = data.DATASETS["identity_folders"]
     listing = builder.listing(source(tmp_path / "a", files, form))
