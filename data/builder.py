@@ -23,7 +23,7 @@ from absl import logging
 from tensorflow_datasets.proto import tf_example_pb2
 from tqdm import tqdm
 
-from data import placing
+from data import left_out, placing
 from data.listing import Listing, Record
 from data.source import SPLITS, Source
 
@@ -199,7 +199,7 @@ def _metadata(listing: Listing, fingerprint: str, skipped: Sequence[str]) -> dic
         "index": index,
         "labels": labels,
         "skipped": list(skipped),
-        "remarks": list(listing.remarks),
+        "remarks": [*left_out.sentences(listing.left_out), *listing.remarks],
     }
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import counts, duplicates, layout, tree
+from data import counts, duplicates, layout, left_out, levels, tree
 from data.builder import Builder
 from data.inspection import Inspection, inspect
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
@@ -30,21 +30,25 @@ _TABLES = (".csv", ".json")  # sources that list what lies beside them
 class Finding:
     """One thing that was looked for: what was found, as lines, and whether it makes the source unusable.
 
-    `note` is a last line that is always shown.
+    `note` is a last line that is always shown, `count` how many were found where that is not the number of lines, and
+    what is `harmless` is no caution; `most` lines are shown.
     """
 
     title: str
     lines: Sequence[str]
     fatal: str = ""
     note: str = ""
+    count: int | None = None
+    harmless: bool = False
+    most: int = _SHOWN
 
     def text(self, width: int) -> str:
         """The title in so many columns, how many, and the first few."""
-        more = [f"... and {len(self.lines) - _SHOWN:,} more"] if len(self.lines) > _SHOWN else []
+        more = [f"... and {len(self.lines) - self.most:,} more"] if len(self.lines) > self.most else []
         shown = "".join(
-            f"\n      {line}" for line in [*self.lines[:_SHOWN], *more, *([self.note] if self.note else [])]
+            f"\n      {line}" for line in [*self.lines[: self.most], *more, *([self.note] if self.note else [])]
         )
-        count = f"{len(self.lines):,}" if self.lines else "none"
+        count = f"{len(self.lines) if self.count is None else self.count:,}" if self.lines else "none"
         return f"  {self.title:<{width}}{count:>8}{shown}"
 
 
@@ -108,12 +112,20 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
     sides, said, fits = counts.compared(
         {split: (row.images, row.identities) for split, row in found.items()}, builder.COUNTS
     )
-    findings = _findings(seen, builder.CAMERA_RULE, skip_bad=skip_bad, progress=progress)
+    findings = [
+        Finding(
+            "files that may be pictures and are not taken",
+            left_out.sentences(listing.left_out),
+            count=len(listing.left_out),
+            most=4 * _SHOWN,
+        ),
+        *_findings(seen, builder.CAMERA_RULE, skip_bad=skip_bad, progress=progress),
+    ]
     parts = ["\n".join(head), "\n".join([table(list(found.values())), *listing.remarks]), *([sides] if sides else [])]
     width = max(len(finding.title) for finding in findings)
     text = "\n\n".join(parts) + f"\n{said}\n\nlooked for\n" + "\n".join(one.text(width) for one in findings)
     reasons = [finding.fatal for finding in findings if finding.fatal and finding.lines]
-    cautions = sum(bool(finding.lines) for finding in findings) - len(reasons) + (not fits)
+    cautions = sum(bool(finding.lines) and not finding.harmless for finding in findings) - len(reasons) + (not fits)
     return Report(text, "; ".join(reasons), cautions)
 
 
@@ -142,8 +154,10 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     unread = f"{len(unreadable):,} of {len(seen.names):,} images cannot be read: replace them, or pass --skip_bad"
     if not seen.readable.any():
         unread, skip_bad = f"none of {len(seen.names):,} images can be read", False
+    flat = [seen.names[i] for i in np.flatnonzero(seen.readable & (seen.levels < levels.FEW)).tolist()]
     equal = duplicates.same_bytes(seen)
     alike = duplicates.same_looks(seen, progress=progress)
+    again = duplicates.same_pixels(seen)
     leaked = [pair for pair in equal if "train" in seen.splits[list(pair)]]
     tested = [pair for pair in equal if "train" not in seen.splits[list(pair)]]
     repeated = f"each beside the one most like it; there are {alike.total:,} such pairs in all"
@@ -152,6 +166,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
         Finding(f"images of odd shape (height / width over {TALL:.0f}, under 1/3)", _odd_shapes(seen)),
         Finding(f"tiny images (under {TINY[0]} high or {TINY[1]} wide)", _tiny(seen)),
         Finding(f"sizes {FAR:.0f} times from their split's median", _far(seen)),
+        Finding("images of (nearly) one colour", flat, note=levels.REMEDY if flat else ""),
         Finding(
             "the same file trained on and tested on",
             _named(seen, leaked),
@@ -163,6 +178,8 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
             _named(seen, alike.pairs),
             note=repeated if alike.total > len(alike.pairs) else "",
         ),
+        Finding("the same picture in one split as two people", _named(seen, again.strangers)),
+        Finding("the same picture in one split twice as one person", _named(seen, again.same), harmless=True),
         _shared(seen),
         *_mates(seen, camera_rule),
     ]
@@ -200,7 +217,8 @@ def _sized(seen: Inspection, positions: Sequence[int]) -> list[str]:
 def _named(seen: Inspection, pairs: Sequence[tuple[int, int]]) -> list[str]:
     lines = []
     for a, b in pairs:
-        same = "" if seen.identities[a] == seen.identities[b] else ", as two people"
+        one, other = int(seen.identities[a]), int(seen.identities[b])
+        same = "" if one == other else ", once as nobody" if NOBODY in (one, other) else ", as two people"
         lines.append(f"{seen.names[a]} = {seen.names[b]}{same}")
     return lines
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from data.listing import SPLIT_OF
 from data.source import NOBODY, SPLITS
-from data.tree import Tree, is_picture
+from data.tree import Tree, extension, is_picture
 
 _PERSON = ("person", "pedestrian")
 _EVERYWHERE, _TRACKS, _CAMERAS = ("person_id", "identity"), ("track_id", "instance_id"), ("camera_id", "camera")
@@ -139,7 +139,7 @@ def candidates(document_name: str, file_name: str) -> list[str]:
 def _located(tree: Tree, document_name: str, image: Mapping[str, Any], title: str) -> str:
     """The name in the tree of an image's file."""
     file_name = str(image.get("file_name", "")).replace("\\", "/")
-    if not is_picture(file_name):
+    if not file_name or (extension(file_name) and not is_picture(file_name)):
         raise ValueError(
             f"{title}: image {image['id']} has the file_name {file_name!r}, which is no picture; of a video, unpack "
             "the frames first (ffmpeg -i a.mp4 a/%06d.jpg) and name them"

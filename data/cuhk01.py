@@ -9,6 +9,7 @@ Layout: `CUHK01.zip` with the folder `campus`, as torchreid reads it.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,4 +64,4 @@ class Cuhk01(Builder):
             split = "train" if record.identity not in tested else "probe" if camera == 1 else "gallery"
             splits[split].append(Record(record.name, record.identity, camera, record.read))
         kept = {split: records for split, records in splits.items() if records}
-        return Listing(kept, found.files, settings=f"cuhk01 {cls.VERSION} test={test} seed={seed}")
+        return dataclasses.replace(found, splits=kept, settings=f"cuhk01 {cls.VERSION} test={test} seed={seed}")

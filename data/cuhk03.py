@@ -23,7 +23,7 @@ import h5py
 import numpy as np
 
 from data import cuhk03_protocols as protocols
-from data import options, parts
+from data import left_out, options, parts
 from data.builder import Builder
 from data.cropping import encoded
 from data.cuhk03_protocols import Picture, compact_name, protocol
@@ -65,6 +65,7 @@ _NO_RELEASE = (OSError, KeyError, RuntimeError, TypeError, ValueError, Attribute
 
 # Reader of every picture, and the files on disk that they lie in.
 _Pictures = tuple[dict[Picture, Callable[[], bytes]], dict[str, Path]]
+_NOT_NAMED = "not named like 1_001_1_01.png or 0000_00.jpg"
 
 
 class Cuhk03(Builder):
@@ -108,7 +109,8 @@ class Cuhk03(Builder):
                 if (reader := readers[i]) is not None
             ]
         named = whole.files(configs) | files
-        return Listing({split: records for split, records in splits.items() if records}, named)
+        kept = {split: records for split, records in splits.items() if records}
+        return Listing(kept, named, left_out=_left_out(tree))
 
 
 class Cuhk03Labelled(Cuhk03):
@@ -150,7 +152,9 @@ class Cuhk03Classic(Cuhk03):
             splits[role].append(Record(name, protocols.identity(picture), camera, read))
         kept = {role: records for role, records in splits.items() if records}
         settings = f"cuhk03 classic {cls.boxes} {cls.VERSION} split={split}"
-        return Listing(kept, held | files, settings=settings, remarks=[f"This is test set {split} of {len(sets)}."])
+        remark = f"This is test set {split} of {len(sets)}."
+        unused = _left_out(_of_boxes(whole, cls.boxes))
+        return Listing(kept, held | files, settings=settings, remarks=[remark], left_out=unused)
 
 
 class Cuhk03ClassicLabelled(Cuhk03Classic):
@@ -185,6 +189,12 @@ def _pictures(whole: Tree, tree: Tree, boxes: str, expected: str) -> _Pictures:
         return dict(_cells(_mat(whole, official), boxes)), whole.files([official])
     except _NO_RELEASE as error:
         raise ValueError(f"{official} in {whole.place} is no release of CUHK03 ({error}): copy it again") from error
+
+
+def _left_out(tree: Tree) -> dict[str, str]:
+    """What may be a picture and is none of CUHK03's."""
+    odd = {name: _NOT_NAMED for name in tree.pictures if not protocols.picture_of(name)}
+    return left_out.reasons(tree, ()) | odd
 
 
 def _official(tree: Tree) -> str | None:

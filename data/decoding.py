@@ -6,6 +6,7 @@ unpacked: a crop of a person is not larger than `LARGEST`. Animations and files 
 
 from __future__ import annotations
 
+import functools
 import io
 import threading
 import warnings
@@ -16,8 +17,10 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from data import depth, signatures
+
 # What cameras, phones and data sets write. Named, so that a hostile file cannot reach an exotic decoder.
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 LARGEST = 64_000_000  # pixels; a frame of 8K video has 33 million
 
 _EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -30,10 +33,11 @@ _T = TypeVar("_T")
 def decode(encoded: bytes) -> np.ndarray:
     """Decodes a picture file to RGB, upright.
 
-    The EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB, transparency is dropped.
+    The EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB (grey of 9 to 16 bits by
+    the range that its file states, see `data.depth`), transparency is dropped.
 
     Args:
-      encoded: the bytes of a JPEG, PNG, BMP, TIFF, WebP, GIF or PPM file.
+      encoded: the bytes of a file of one of the `FORMATS`.
 
     Returns:
       (H, W, 3) uint8.
@@ -48,7 +52,7 @@ def decode(encoded: bytes) -> np.ndarray:
       >>> decode(buffer.getvalue()).shape
       (8, 4, 3)
     """
-    return _read(encoded, lambda picture: np.array(_rgb(ImageOps.exif_transpose(picture))))
+    return _read(encoded, lambda picture: _pixels(picture, encoded))
 
 
 def upright_size(encoded: bytes) -> tuple[int, int]:
@@ -80,7 +84,7 @@ def _read(encoded: bytes, act: Callable[[Image.Image], _T]) -> _T:
     """What `act` makes of the opened picture."""
     try:
         _check_size(*_webp_size(encoded))
-        with _SILENCE, Image.open(io.BytesIO(encoded), formats=FORMATS) as picture:
+        with _SILENCE, Image.open(io.BytesIO(encoded), formats=_known()) as picture:
             _check_size(*picture.size)
             if picture.format == "TIFF":
                 _check_size(*(int(picture.tag_v2.get(tag, 0)) for tag in _TILE))  # type: ignore[attr-defined]
@@ -88,11 +92,20 @@ def _read(encoded: bytes, act: Callable[[Image.Image], _T]) -> _T:
     except (_Refused, MemoryError):
         raise
     except UnidentifiedImageError:
+        if (form := signatures.form_of(encoded[: signatures.HEAD])) in signatures.UNREAD:
+            raise ValueError(f"an image file of {form}, which is not read: save it as .jpg or .png") from None
         raise ValueError(f"not an image file of a known format ({', '.join(FORMATS)})") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _Refused(f"an image too large to be a crop of a person: {error}") from None
     except Exception as error:  # Pillow's decoders have no common error for damaged files
         raise ValueError(f"a damaged image file ({error or type(error).__name__})") from error
+
+
+@functools.cache
+def _known() -> list[str]:
+    """The formats that this Pillow knows: before 11.3 it has no AVIF."""
+    Image.init()
+    return [form for form in FORMATS if form in Image.OPEN]
 
 
 class _Refused(ValueError):
@@ -119,22 +132,25 @@ def _webp_size(encoded: bytes) -> tuple[int, int]:
     return tuple(int.from_bytes(encoded[at : at + 2], "little") & 0x3FFF for at in (26, 28))  # type: ignore[return-value]
 
 
+def _pixels(picture: Image.Image, encoded: bytes) -> np.ndarray:
+    if picture.mode != "I" and not picture.mode.startswith("I;16"):
+        return np.array(_rgb(ImageOps.exif_transpose(picture)))
+    bits, inverted = depth.stated_bits(picture, encoded), depth.inverted(picture)
+    values = np.asarray(ImageOps.exif_transpose(picture))
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 0xFFFF:
+        raise _Refused(f"an image of the numbers {low} to {high}: save it with 8 or 16 bits per channel")
+    grey = depth.eight_bits(values, bits)
+    return np.repeat((255 - grey if inverted else grey)[..., None], 3, axis=2)
+
+
 def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I;16") or picture.mode == "I":  # convert("RGB") would clip 16 bits at 255
-        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
     if picture.mode not in _EIGHT_BITS:
         kind = {"F": "floating-point numbers", "LAB": "CIE Lab colours"}.get(picture.mode, f"mode {picture.mode}")
         raise _Refused(f"an image of {kind}, which are no colours to show: save it with 8 or 16 bits per channel")
     if "transparency" in picture.info:
         picture = picture.convert("RGBA")
     return picture.convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high > 0xFFFF:
-        raise _Refused(f"an image of the numbers {low} to {high}: save it with 8 or 16 bits per channel")
-    return (values >> 8).astype(np.uint8)
 
 
 class _Silence:

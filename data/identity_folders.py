@@ -15,6 +15,7 @@ import collections
 import re
 from pathlib import Path
 
+from data import left_out
 from data.builder import Builder
 from data.folder import labels_of, numbered
 from data.listing import SPLIT_OF, Listing, Record
@@ -48,7 +49,7 @@ def camera_of(name: str) -> int:
 class IdentityFolders(Builder):
     """A user's own pictures, a folder per person."""
 
-    VERSION = "1.0.0"
+    VERSION = "1.1.0"
     ABOUT = "Pictures in folders: train, probe and gallery, in each a folder per person."
     EXPECTED = EXPECTED
 
@@ -59,11 +60,13 @@ class IdentityFolders(Builder):
         depth = _depth(tree)
         splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
         placed = []
+        beside = {}
         for name in tree.pictures:
             parts = name.split("/")
             split = SPLIT_OF.get(parts[depth].lower()) if len(parts) > depth + 1 else None
             if split is None:
-                continue  # beside the three folders: none of ours
+                beside[name] = "in none of the folders train, probe (or query) and gallery"
+                continue
             if len(parts) < depth + 3:
                 raise tree.error(EXPECTED, f"has {name}, which is in no person's folder")
             if parts[depth + 1].lower() in SPLIT_OF:
@@ -78,7 +81,14 @@ class IdentityFolders(Builder):
             splits[split].append(Record(short, identity_of[person], camera_of(name), tree.reader(name)))
         _check_unique(tree, splits)
         kept = {split: records for split, records in splits.items() if records}
-        return Listing(kept, tree.files(name for *_, name in placed), labels=labels_of(identity_of))
+        taken = {name for *_, name in placed}
+        return Listing(
+            kept,
+            tree.files(taken),
+            labels=labels_of(identity_of),
+            remarks=left_out.remarks(tree, taken),
+            left_out=left_out.reasons(tree, taken) | beside,
+        )
 
 
 def _depth(tree: Tree) -> int:

@@ -1,11 +1,11 @@
 """One look at every picture of a source: whether it can be read, how large it is, its bytes and its looks as numbers.
 
 Pictures are decoded one after another and forgotten; a few numbers of each stay. The bytes are known by the first 128
-bits of their SHA-256. The looks are known by a difference hash: the picture, grey, averaged down to 16 rows of 9, and a
-bit for every two neighbours of a row that says whether it gets brighter. A copy that was compressed, made brighter or
-scaled anew keeps almost all of its 128 bits, while two people who stand alike in the same clothes do not. Each of the
-9 x 16 is the mean over its exact area, parts of pixels included: Pillow's filters round to whole pixels somewhere, and
-of copies of half the size they would miss one in eight.
+bits of their SHA-256, and so are the pixels. The looks are known by a difference hash: the picture, grey, averaged down
+to 16 rows of 9, and a bit for every two neighbours of a row that says whether it gets brighter. A copy that was
+compressed, made brighter or scaled anew keeps almost all of its 128 bits, while two people who stand alike in the same
+clothes do not. Each of the 9 x 16 is the mean over its exact area, parts of pixels included: Pillow's filters round to
+whole pixels somewhere, and of copies of half the size they would miss one in eight.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from data import levels
 from data.decoding import decode
-from data.listing import Listing, Record
+from data.listing import Listing
 
 ROWS, COLUMNS = 16, 8  # of the difference hash, in the shape of a person
 
@@ -36,7 +37,9 @@ class Inspection:
       cameras: (n,), -1 for unknown.
       sizes: (n, 2) heights and widths, zero where a picture cannot be read.
       contents: (n, 2) uint64 of the bytes of the file, zero where there are none.
+      pixels: (n, 2) uint64 of the decoded picture, zero where it cannot be read.
       looks: (n, 2) uint64, the difference hash, zero where a picture cannot be read.
+      levels: (n,) how many brightness levels are spanned, see `data.levels`; zero where a picture cannot be read.
       refused: position to reason, of pictures that cannot be read.
     """
 
@@ -46,7 +49,9 @@ class Inspection:
     cameras: NDArray[np.int64]
     sizes: NDArray[np.int64]
     contents: NDArray[np.uint64]
+    pixels: NDArray[np.uint64]
     looks: NDArray[np.uint64]
+    levels: NDArray[np.int64]
     refused: dict[int, str]
 
     @property
@@ -64,13 +69,19 @@ def inspect(listing: Listing, *, progress: bool = False) -> Inspection:
     """
     everything = [(split, record) for split, records in listing.splits.items() for record in records]
     sizes = np.zeros((len(everything), 2), np.int64)
-    contents, looks = (np.zeros((len(everything), 2), np.uint64) for _ in range(2))
+    contents, pixels, looks = (np.zeros((len(everything), 2), np.uint64) for _ in range(3))
+    spanned = np.zeros(len(everything), np.int64)
     refused = {}
     for i, (_, record) in enumerate(tqdm(everything, desc="look", unit="image", disable=not progress, delay=2)):
         try:
-            sizes[i], contents[i], looks[i] = _seen(record)
+            encoded = record.read()
+            image = decode(encoded)
         except (ValueError, OSError) as error:
             refused[i] = str(error)
+            continue
+        sizes[i] = image.shape[:2]
+        contents[i], pixels[i] = digest(encoded), digest(repr(image.shape).encode() + image.tobytes())
+        looks[i], spanned[i] = difference_hash(image), levels.spanned(image)
     return Inspection(
         names=[f"{split}/{record.name}" for split, record in everything],
         splits=np.array([split for split, _ in everything], dtype=np.str_),
@@ -78,16 +89,16 @@ def inspect(listing: Listing, *, progress: bool = False) -> Inspection:
         cameras=np.array([record.camera for _, record in everything], np.int64),
         sizes=sizes,
         contents=contents,
+        pixels=pixels,
         looks=looks,
+        levels=spanned,
         refused=refused,
     )
 
 
-def _seen(record: Record) -> tuple[tuple[int, int], NDArray[np.uint64], NDArray[np.uint64]]:
-    encoded = record.read()
-    image = decode(encoded)
-    content = np.frombuffer(hashlib.sha256(encoded).digest()[:16], np.uint64)
-    return (image.shape[0], image.shape[1]), content, difference_hash(image)
+def digest(content: bytes) -> NDArray[np.uint64]:
+    """The first 128 bits of the SHA-256, as (2,) uint64."""
+    return np.frombuffer(hashlib.sha256(content).digest()[:16], np.uint64)
 
 
 def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.uint64]:

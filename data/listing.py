@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data import levels
 from data.source import SPLITS, decode
 
 # What the splits are called in other people's folders and files.
@@ -40,6 +41,7 @@ class Listing:
       settings: anything else that determines it, for data that come from no file.
       labels: for sources whose identities are not integers, the label that each number stands for.
       remarks: what a user should know of how the source was read, a sentence each.
+      left_out: name to reason of files that may be pictures and are not taken, see `data.left_out`.
     """
 
     splits: Mapping[str, Sequence[Record]]
@@ -47,6 +49,7 @@ class Listing:
     settings: str = ""
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
     remarks: Sequence[str] = ()
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of pictures in all splits."""
@@ -72,18 +75,24 @@ def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False)
       progress: show a progress bar.
 
     Returns:
-      The listing of the good pictures, and one line "name: reason" per picture left out.
+      The listing of the good pictures, with a remark about those of (nearly) one colour, and one line "name: reason"
+      per picture left out.
 
     Raises:
       ValueError: a picture is damaged and `skip_bad` is off, or none is left.
     """
     good: dict[str, list[Record]] = {split: [] for split in listing.splits}
-    bad = []
+    bad, flat = [], []
     with tqdm(total=len(listing), desc="check", unit="image", disable=not progress) as bar:
         for split, records in listing.splits.items():
             for record in records:
-                reason = _reason_to_refuse(record)
-                bad.append(f"{record.name}: {reason}") if reason else good[split].append(record)
+                try:
+                    image = decode(record.read())
+                except (ValueError, OSError) as error:
+                    bad.append(f"{record.name}: {error}")
+                else:
+                    good[split].append(record)
+                    flat += [f"{split}/{record.name}"] if levels.spanned(image) < levels.FEW else []
                 bar.update()
     if bad and not skip_bad:
         raise ValueError(
@@ -93,15 +102,8 @@ def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False)
     kept = {split: records for split, records in good.items() if records}
     if not kept:
         raise ValueError("no image to build a data set from" + (f":\n{_first(bad)}" if bad else ""))
-    return dataclasses.replace(listing, splits=kept), bad
-
-
-def _reason_to_refuse(record: Record) -> str:
-    try:
-        decode(record.read())
-    except (ValueError, OSError) as error:
-        return str(error)
-    return ""
+    remarks = [*listing.remarks, *([levels.remark(flat, len(listing) - len(bad))] if flat else [])]
+    return dataclasses.replace(listing, splits=kept, remarks=remarks), bad
 
 
 def _first(lines: Sequence[str], *, count: int = 10) -> str:

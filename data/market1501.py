@@ -15,6 +15,7 @@ Layout and counts: the readme of `Market-1501-v15.09.15.zip`; names as torchreid
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import ClassVar
 
 from data.builder import Builder
 from data.listing import Listing
-from data.parts import Part, listing
+from data.parts import Part, folder, listing
 from data.tree import opened
 
 EXPECTED = """\
@@ -92,10 +93,12 @@ class Market1501MultiQuery(Builder):
             (record.identity, record.camera)
             for record in listing(tree, [[_TRAIN, _QUERY, _GALLERY]], cls.EXPECTED).splits["probe"]
         }
-        found = listing(tree, [[_TRAIN, _DRAWN, _GALLERY]], cls.EXPECTED)
+        queries = set(folder(tree, tree.pictures, _QUERY.folder))  # used: they say who is asked for
+        drawn = tree.only(lambda name: name not in queries)
+        found = listing(drawn, [[_TRAIN, _DRAWN, _GALLERY]], cls.EXPECTED)
         probes = [record for record in found.splits["probe"] if (record.identity, record.camera) in asked]
         if not probes:
             raise tree.error(cls.EXPECTED, "has no picture in gt_bbox of a query's person and camera")
         remark = f"{len(probes):,} hand-drawn boxes stand for {len(asked):,} queries (person and camera)."
         splits = {**found.splits, "probe": probes}
-        return Listing(splits, found.files, remarks=[*found.remarks, remark])
+        return dataclasses.replace(found, splits=splits, remarks=[*found.remarks, remark])

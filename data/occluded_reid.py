@@ -11,6 +11,7 @@ only; that split is not fixed anywhere, and is not made here.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +20,7 @@ from data.builder import Builder
 from data.listing import Listing
 from data.partial_reid import NAME, REPACKAGED
 from data.parts import Part, listing
-from data.tree import opened
+from data.tree import extension, opened
 
 EXPECTED = """\
 Occluded_REID/                folder or archive, of any name
@@ -63,6 +64,7 @@ class OccludedReid(Builder):
     def listing(cls, source: Path | None) -> Listing:
         """The pictures under `source`, a folder or an archive."""
         found = listing(opened(source, EXPECTED), [_AUTHORS, *REPACKAGED], EXPECTED)
-        first = found.splits["probe"][0].name.rpartition(".")[2].lower()
-        version = "the authors' Occluded_REID" if first in ("tif", "tiff") else "the repackaged OccludedREID"
-        return Listing(found.splits, found.files, remarks=[f"By its .{first} files, this is {version}."])
+        first = extension(found.splits["probe"][0].name)
+        version = "the authors' Occluded_REID" if first in (".tif", ".tiff") else "the repackaged OccludedREID"
+        remark = f"By its {first or 'nameless'} files, this is {version}."
+        return dataclasses.replace(found, remarks=[remark, *found.remarks])

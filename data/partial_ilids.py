@@ -13,6 +13,7 @@ from the published ones: figures on it are not comparable with those of papers.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -98,4 +99,4 @@ class PartialIlidsSimulated(Builder):
                 probes[record.identity] = Record(record.name, record.identity, record.camera, cut)
         splits = {"probe": list(probes.values()), "gallery": gallery}
         kept = {split: records for split, records in splits.items() if records}
-        return Listing(kept, found.files, settings=f"partial_ilids_simulated {cls.VERSION} seed={seed}")
+        return dataclasses.replace(found, splits=kept, settings=f"partial_ilids_simulated {cls.VERSION} seed={seed}")

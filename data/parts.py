@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from data import left_out
 from data.listing import Listing, Record
 from data.source import SPLITS, UNKNOWN_CAMERA
 from data.tree import Tree, stem
@@ -67,8 +68,13 @@ def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Lis
                 f"{len(read) - len(kept):,} of {len(read):,} pictures in {part.folder} are junk "
                 f"(identity {part.junk}): evaluation ignores them, so they are left out."
             )
-    files = tree.files(name for names in found[whole] for name in names)
-    return Listing({split: records for split, records in splits.items() if records}, files, remarks=remarks)
+    taken = {name for names in found[whole] for name in names}
+    return Listing(
+        {split: records for split, records in splits.items() if records},
+        tree.files(taken),
+        remarks=[*remarks, *left_out.remarks(tree, taken, unused=left_out.outside(tree, taken))],
+        left_out=left_out.reasons(tree, taken),
+    )
 
 
 def _check_apart(tree: Tree, layout: Sequence[Part], found: Sequence[Sequence[str]]) -> None:

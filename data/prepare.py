@@ -9,7 +9,8 @@ All data sets, what each is built from and what it expects: docs/data.md, or `py
 
 Every picture is decoded once before anything is written; a damaged one stops it (or is left out and listed, with
 --skip_bad). The data set appears in DATA/NAME whole or not at all. A second call finds it ready, checks that the
-source is still the one it was built from, and prints the table again; --overwrite builds anew.
+source is still the one it was built from, and prints the table again; --overwrite builds anew. Below the table stands
+what a user should know: files that may be pictures and were not taken, pictures of (nearly) one colour, and more.
 
 --check builds nothing: it prints what is expected beside what is found, counts, and all that is odd (see
 `data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
@@ -28,7 +29,7 @@ from pathlib import Path
 from absl import flags
 
 import data
-from data import command, statistics
+from data import command, left_out, statistics
 from data.builder import Builder, build
 from data.check import check
 from data.listing import Listing, checked
@@ -75,6 +76,7 @@ def prepare(
                 f"{source} has changed since {dataset} was built in {data_dir}: "
                 "pass --overwrite to build it again, or leave --source out to go on with what is there."
             )
+        _tell(builder, listing)
         return builder
     if listing.files:
         good, skipped = checked(listing, skip_bad=skip_bad, progress=progress)
@@ -82,6 +84,13 @@ def prepare(
         good, skipped = listing, []  # what is drawn cannot be damaged
     build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
     return data.dataset_builder(dataset, data_dir=data_dir)
+
+
+def _tell(builder: Builder, listing: Listing) -> None:
+    """Adds to the remarks, here and not on disk, what has come to the source since and is not taken."""
+    before = builder.info.metadata.get("remarks", [])
+    fresh = [sentence for sentence in left_out.sentences(listing.left_out) if sentence not in before]
+    builder.info.metadata["remarks"] = [*fresh, *before]
 
 
 def _listing(builder: Builder, source: Path | None) -> Listing:

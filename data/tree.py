@@ -3,6 +3,10 @@
 Names are paths below the source, with `/`, sorted; where the source itself lies never matters. What operating systems
 leave behind (`._a.jpg`, `__MACOSX`, `Thumbs.db`, dot files) is not there. A folder without a picture outside its
 archives is read through them: `Market-1501.zip` in it is a folder of that name.
+
+A picture is a file whose name ends like one of a form that `data.decoding` reads, in any case; or whose name has no
+extension, or only a number for one, and whose bytes begin like such a form. What else may be a picture is not lost
+without a word, see `data.left_out`.
 """
 
 from __future__ import annotations
@@ -10,17 +14,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import IO
 
+from data import signatures
 from data.archive import check_form, is_archive, is_packed, members
 from data.layout import found, layout_error
 from data.members import Limits, Member, is_unreadable
 from data.tarred import Unnamed
 
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-_LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir"}
+# What the files of `decoding.FORMATS` are called.
+PICTURES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+)
+_LEFT_BEHIND = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "icon\r"}
 _BLOCK = 1 << 20
 _LIMITS = Limits()
 
@@ -33,16 +42,25 @@ class Tree:
       place: what the user named.
       members: every file by its name, sorted.
       limits: what may be read.
+      forms: of the members that are not named like pictures and begin like one, the form.
+      unreadable: name to reason of what is there and cannot be read, such as a link to nothing.
+      hidden: pictures whose names, or folders, begin with a dot.
     """
 
     place: Path
     members: Mapping[str, Member]
     limits: Limits = _LIMITS
+    forms: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    hidden: Sequence[str] = ()
 
     @property
     def pictures(self) -> list[str]:
-        """The names that end like a picture's, in any case."""
-        return [name for name in self.members if is_picture(name)]
+        """The names of the pictures: by their ends, or by their bytes where they have none."""
+        return [name for name in self.members if is_picture(name) or self._is_nameless_picture(name)]
+
+    def _is_nameless_picture(self, name: str) -> bool:
+        return not extension(name) and self.forms.get(name, signatures.UNREAD[0]) not in signatures.UNREAD
 
     def read(self, name: str) -> bytes:
         """A file's bytes.
@@ -114,8 +132,9 @@ def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> T
     """
     if source is None or not source.exists():
         raise layout_error("source", source, expected)
+    unreadable: dict[str, str] = {}
     if source.is_dir():
-        held = dict(_walk(source))
+        held = dict(_walk(source, unreadable))
         if not any(is_picture(name) and not _is_left_behind(name) for name in held):
             held = _mounted(held, limits)
     else:
@@ -124,10 +143,12 @@ def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> T
             raise layout_error("source", source, expected)
         held = members(source, limits=limits)
     kept = {name: held[name] for name in sorted(held) if not _is_left_behind(name)}
-    for name in kept:
+    for name in [*kept, *unreadable]:
         if is_unreadable(name):
             raise ValueError(f"--source={source} holds a file with an unreadable name, {ascii(name)}: rename it")
-    return Tree(source, kept, limits)
+    forms = _forms(kept, unreadable)
+    unreadable = {name: unreadable[name] for name in sorted(unreadable) if not _is_left_behind(name)}
+    return Tree(source, kept, limits, forms, unreadable, [name for name in sorted(held) if _is_hidden(name)])
 
 
 def gathered(folder: Path, names: Iterable[str]) -> Tree:
@@ -140,10 +161,22 @@ def is_picture(name: str) -> bool:
     """Whether the name ends like a picture's.
 
     Example:
-      >>> [is_picture(name) for name in ("a/B.JPG", "c.tif", "d.mat")]
+      >>> [is_picture(name) for name in ("a/B.JPG", "c.webp", "d.mat")]
       [True, True, False]
     """
     return name.lower().endswith(PICTURES)
+
+
+def extension(name: str) -> str:
+    """What follows the last dot of a file's name, with the dot and in small letters; empty for none, or for a number.
+
+    Example:
+      >>> extension("a.b/c.HEIC"), extension("a.b/c"), extension("frame.000123")
+      ('.heic', '', '')
+    """
+    last = name.rpartition("/")[2].lower()
+    dotted = PurePosixPath(last).suffix
+    return "" if dotted[1:].isdigit() else dotted
 
 
 def stem(name: str) -> str:
@@ -163,8 +196,34 @@ def _is_left_behind(name: str) -> bool:
     return any(part.startswith(".") or part.lower() in _LEFT_BEHIND for part in name.split("/"))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Member]]:
-    """The files below a folder. Links are followed, since a user made them, but none in a circle."""
+def _is_hidden(name: str) -> bool:
+    """Whether it is a picture that a user hid; `._a.jpg` is what a Mac keeps beside a.jpg."""
+    parts = name.split("/")
+    by_system = any(part.lower() in _LEFT_BEHIND for part in parts) or parts[-1].startswith("._")
+    picture = is_picture(name.removesuffix(".icloud"))  # what is still to be loaded from there
+    return picture and not by_system and any(part.startswith(".") for part in parts)
+
+
+def _forms(members: Mapping[str, Member], unreadable: dict[str, str]) -> dict[str, str]:
+    """The forms of pictures that are not named like one; what cannot be read is added to `unreadable`."""
+    forms = {}
+    for name, member in members.items():
+        if not is_picture(name) and not is_packed(name):
+            try:
+                form = signatures.form_of(next(member.blocks(), b"")[: signatures.HEAD])
+            except (ValueError, OSError) as error:
+                unreadable[name] = getattr(error, "strerror", None) or str(error)
+                continue
+            if form:
+                forms[name] = form
+    return forms
+
+
+def _walk(folder: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, Member]]:
+    """The files below a folder. Links are followed, since a user made them, but none in a circle.
+
+    What is there and is no file is added to `unreadable`.
+    """
     above: dict[str, frozenset[tuple[int, int]]] = {}  # of each folder, the folders that it lies in
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         here = os.stat(place)
@@ -177,6 +236,9 @@ def _walk(folder: Path) -> Iterator[tuple[str, Member]]:
             path = Path(place, name)
             if path.is_file():
                 yield path.relative_to(folder).as_posix(), Member(0, functools.partial(_file_blocks, path), path)
+            else:
+                reason = "a link to nothing" if path.is_symlink() else "a pipe, a socket or a device"
+                unreadable[path.relative_to(folder).as_posix()] = reason
 
 
 def _raise(error: OSError) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data import Source, views
+from data import Source, levels, views
 from dsr_jax import protocols
 
 
@@ -141,6 +141,18 @@ def searching_themselves(probes: Images, gallery: Images, *, camera_rule: str) -
         ],
         bool,
     )
+
+
+def of_one_colour(**sides: Images) -> list[str]:
+    """A remark about the pictures, of sides by name, that are of (nearly) one colour; none where there are none."""
+    names = [
+        f"{side}/{name}"
+        for side, images in sides.items()
+        for name, picture in zip(images.names, images.pictures, strict=True)
+        if levels.spanned(picture) < levels.FEW
+    ]
+    count = sum(len(images.names) for images in sides.values())
+    return [levels.remark(names, count).rstrip(".")] if names else []
 
 
 def _digest(picture: np.ndarray) -> bytes:

@@ -78,7 +78,7 @@ class Selection:
         self.gallery = pictures.fit_gallery(gallery, size)
         fitted = pictures.fit_probes(probes, factor=FLAGS.probe_factor, seed=FLAGS.crop_seed, **how, **ranges)
         kept = pictures.answered(fitted, gallery, camera_rule=camera_rule())
-        self.remarks: list[str] = _of_cropping()
+        self.remarks: list[str] = _of_cropping() + pictures.of_one_colour(probe=probes, gallery=gallery)
         if not kept.all():
             without = [name for name, good in zip(probes.names, kept, strict=True) if not good]
             self.remarks.append(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}")

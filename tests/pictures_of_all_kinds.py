@@ -100,6 +100,7 @@ def kinds() -> dict[str, Kind]:
     cmyk = Image.fromarray(np.dstack([255 - RGB, np.zeros_like(GREY)]), "CMYK")
     exact, best = {"lossless": True}, {"quality": 100, "subsampling": 0}
     deep, deep_grey = RGB.astype(np.uint16) * 257, GREY.astype(np.uint16) * 257
+    avif = {"quality": 100, "subsampling": "4:4:4"}
     film = {"save_all": True, "append_images": [other, other]}
     found = {
         "JPEG": Kind(saved(image, "JPEG", **best), RGB, 3),
@@ -144,6 +145,10 @@ def kinds() -> dict[str, Kind]:
         "TIFF, 16 bits, grey": Kind(saved(Image.fromarray(deep_grey), "TIFF"), greys),
         "TIFF, 16 bits, RGB": Kind(tiff(deep, {}), RGB),
         "TIFF, three pages": Kind(saved(image, "TIFF", **film), RGB),
+        "AVIF": Kind(saved(image, "AVIF", **avif), RGB, 3),
+        "JPEG 2000": Kind(saved(image, "JPEG2000"), RGB),
+        "JPEG 2000, bare": Kind(saved(image, "JPEG2000", no_jp2=True), RGB),
+        "JPEG 2000, 16 bits, grey": Kind(saved(Image.fromarray(deep_grey), "JPEG2000"), greys),
         "PPM": Kind(saved(image, "PPM"), RGB),
         "PPM, 16 bits": Kind(b"P6 16 32 65535\n" + deep.astype(">u2").tobytes(), RGB),
         "PGM, 16 bits": Kind(b"P5 16 32 65535\n" + deep_grey.astype(">u2").tobytes(), greys),
@@ -152,7 +157,13 @@ def kinds() -> dict[str, Kind]:
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        for form, options, tolerance in (("JPEG", best, 3), ("PNG", {}, 0), ("WEBP", exact, 0), ("TIFF", {}, 0)):
+        for form, options, tolerance in (
+            ("JPEG", best, 3),
+            ("PNG", {}, 0),
+            ("WEBP", exact, 0),
+            ("TIFF", {}, 0),
+            ("AVIF", avif, 3),
+        ):
             encoded = saved(turned(orientation), form, exif=exif, **options)
             found[f"{form}, held as {orientation}"] = Kind(encoded, RGB, tolerance)
     return found

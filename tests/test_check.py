@@ -1,5 +1,6 @@
 """The check: every oddity is found, told with its place, and decides rightly whether a source is usable."""
 
+import dataclasses
 import io
 import itertools
 import tracemalloc
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import data
-from data import counts, duplicates, prepare, synthetic
+from data import counts, duplicates, levels, prepare, synthetic
 from data.builder import Builder
 from data.check import Report, check
 from data.folder import Folder
@@ -79,7 +80,7 @@ def test_a_good_source_is_usable_without_a_word_of_caution(tmp_path):
     )
     assert "train             2       4        2            2     128     48" in lines
     looked = lines[lines.index("looked for") + 1 : -2]
-    assert len(looked) == 9 and all(line.endswith("  none") for line in looked)
+    assert len(looked) == 13 and all(line.endswith("  none") for line in looked)
     assert len({len(line) for line in looked}) == 1, "the numbers stand under each other"
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
@@ -275,7 +276,7 @@ def pictures(count: int, looks: np.ndarray, contents: np.ndarray) -> Inspection:
     splits = np.array(["train", "probe"]).repeat(count)
     names = [f"{split}/{i}" for i, split in enumerate(splits)]
     sizes = np.ones((2 * count, 2), np.int64)
-    return Inspection(names, splits, zeros, zeros, sizes, contents, looks, {})
+    return Inspection(names, splits, zeros, zeros, sizes, contents, contents, looks, zeros + 256, {})
 
 
 @pytest.mark.parametrize("noise", [0, 4])
@@ -350,6 +351,72 @@ def test_pictures_of_one_colour_are_like_no_other():
 def test_statistics_line_up():
     assert str(spread(np.array([], int))) == "0" and str(spread(np.array([1000, 5]))) == "5 / 5 / 1,000"
     assert {len(line) for line in aligned([["a", "1"], ["probe and more", "1,000"]]).splitlines()} == {21}
+
+
+# The same picture within a split, and pictures that show nothing
+
+
+def test_one_picture_under_two_people_of_a_split_is_a_caution(tmp_path):
+    files = people(tmp_path)
+    gallery, train = files["gallery", 2, 1].read_bytes(), files["train", 0, 0].read_bytes()
+    add(tmp_path, "g/wrong.png", 3, 1, "gallery", gallery)  # the same bytes
+    add(tmp_path, "t/wrong.bmp", 1, 0, "train", encoded(drawn(0, 0), "BMP"))  # the same pixels
+    report = checked(tmp_path)
+    assert report.usable and report.cautions == 1 and str(report).endswith("usable, with 1 caution")
+    assert found(report, "the same picture in one split as two people") == (
+        2,
+        [
+            "train/train/0_0.png = train/t/wrong.bmp, as two people",
+            "gallery/gallery/2_1.png = gallery/g/wrong.png, as two people",
+        ],
+    )
+    assert found(report, "the same picture in one split twice")[0] == 0
+    add(tmp_path, "g/junk.png", -1, 1, "gallery", gallery)
+    assert found(checked(tmp_path), "the same picture in one split as two people")[1][-1].endswith(", once as nobody")
+    assert train == files["train", 0, 0].read_bytes()
+
+
+def test_one_picture_twice_under_one_person_is_said_and_no_caution(tmp_path):
+    files = people(tmp_path)
+    add(tmp_path, "again.png", 2, 1, "gallery", files["gallery", 2, 1].read_bytes())
+    report = checked(tmp_path)
+    assert report.cautions == 0 and str(report).endswith("\nusable")
+    assert found(report, "the same picture in one split twice as one person") == (
+        1,
+        ["gallery/gallery/2_1.png = gallery/again.png"],
+    )
+
+
+def test_pixels_are_compared_as_a_loop_would():
+    rng = np.random.default_rng(0)
+    count = 60
+    contents = rng.integers(0, 6, (2 * count, 1), dtype=np.uint64).repeat(2, axis=1)
+    seen = dataclasses.replace(pictures(count, contents, contents), identities=rng.integers(0, 3, 2 * count))
+    strangers, same = duplicates.same_pixels(seen)
+    for i in range(2 * count):
+        before = [j for j in range(i) if seen.splits[j] == seen.splits[i] and contents[j, 0] == contents[i, 0]]
+        others = [j for j in before if seen.identities[j] != seen.identities[i]]
+        assert ((min(others), i) in strangers) if others else not any(second == i for _, second in strangers)
+        assert ((min(before), i) in same) if before and not others else not any(second == i for _, second in same)
+    assert strangers and same
+
+
+def deep(who: int, camera: int) -> bytes:
+    """A drawn person in grey of 12 bits in a PNG of 16 that does not say so."""
+    return encoded(Image.fromarray(np.asarray(drawn(who, camera).convert("L")).astype(np.uint16) << 4))
+
+
+def test_pictures_of_one_colour_are_a_caution_and_a_remark(tmp_path):
+    files = people(tmp_path)
+    files["gallery", 2, 1].write_bytes(deep(2, 1))
+    files["train", 1, 0].write_bytes(encoded(Image.new("RGBA", (48, 128))))
+    report = checked(tmp_path)
+    assert report.usable and report.cautions == 1
+    count, lines = found(report, "images of (nearly) one colour")
+    assert count == 2 and lines == ["train/train/1_0.png", "gallery/gallery/2_1.png", levels.REMEDY]
+    builder = prepare.prepare("folder", tmp_path / "people.csv", data_dir=tmp_path / "data")
+    assert prepare.remarks(builder)[-1] == levels.remark(["train/train/1_0.png", "gallery/gallery/2_1.png"], 8)
+    assert "2 of 8 pictures are of (nearly) one colour, train/train/1_0.png" in prepare.remarks(builder)[-1]
 
 
 # The command

@@ -83,6 +83,7 @@ def test_the_name_of_a_file_says_nothing(tmp_path):
         (b"%PDF-1.7 " * 20, "not an image file"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image file"),
         (b"GIF89a", "image file"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an image file of HEIF, which is not read: save it as .jpg or .png"),
         (b"\xff\xd8\xff", "image file"),
         (pictures.tiff(np.zeros((3, 2, 1), np.float32), {339: 3}), "of floating-point numbers.*save it with 8 or 16"),
         (pictures.tiff(np.full((3, 2, 1), 70_000, np.uint32), {}), "of the numbers 70000 to 70000: save it with 8"),
@@ -131,10 +132,26 @@ def huge(form: str, side: int) -> bytes:
         encoded = bytearray(KINDS["WebP, animated"].encoded)
         encoded[24:30] = 2 * struct.pack("<I", side - 1)[:3]
         return bytes(encoded)
+    if form == "AVIF":
+        side = min(side, 16384)  # beyond it the decoder finds no picture
+        wide = struct.pack(">I", side)
+        encoded = bytearray(KINDS["AVIF"].encoded)
+        at = encoded.index(b"ispe") + 8
+        encoded[at : at + 8] = wide + wide
+        return bytes(encoded)
+    if form.startswith("JPEG 2000"):
+        encoded = bytearray(KINDS[form].encoded)
+        at = encoded.index(b"\xff\x51") + 6  # sizes of the picture; then where it begins, and the sizes of a tile
+        encoded[at : at + 8] = encoded[at + 16 : at + 24] = wide + wide
+        if b"ihdr" in encoded:
+            at = encoded.index(b"ihdr") + 4
+            encoded[at : at + 8] = wide + wide
+        return bytes(encoded)
     return f"P6 {side} {side} 255\n".encode() + bytes(10)
 
 
 FORMS = ["PNG", "JPEG", "GIF", "BMP", "TIFF", "TIFF, tiles", "WebP", "WebP, lossless", "WebP, animated", "PPM"]
+FORMS += ["AVIF", "JPEG 2000", "JPEG 2000, bare"]
 
 
 @pytest.mark.parametrize("side", [9000, 60_000])  # between our limit and Pillow's warning, and beyond its error
@@ -144,6 +161,27 @@ def test_huge_claims_are_refused_before_memory_is_taken(form, side):
         decode(huge(form, side))
     with at_most(32 << 20), pytest.raises(ValueError, match="too large to be a crop of a person"):
         upright_size(huge(form, side))
+
+
+@pytest.mark.parametrize("side", [9000, 60_000])
+def test_a_jpeg_2000_whose_inside_is_larger_than_its_head_says_is_refused(side):
+    large = huge("JPEG 2000", side)
+    small = bytearray(large)
+    at = small.index(b"ihdr") + 4
+    small[at : at + 8] = struct.pack(">II", 32, 16)
+    with at_most(64 << 20), pytest.raises(ValueError, match="a damaged image file"):
+        decode(bytes(small))
+
+
+def test_an_avif_needs_its_decoder(monkeypatch):
+    """Before 11.3 Pillow has none: the file is refused, and no other."""
+    monkeypatch.delitem(Image.OPEN, "AVIF")
+    decoding._known.cache_clear()
+    try:
+        assert "not an image file of a known format" in outcome(KINDS["AVIF"].encoded)
+        np.testing.assert_array_equal(decode(KINDS["PNG"].encoded), pictures.RGB)
+    finally:
+        decoding._known.cache_clear()
 
 
 def test_the_limit_is_the_last_size_that_is_read(monkeypatch):

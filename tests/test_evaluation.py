@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 import data.prepare
 from dsr_jax import intervals, match, metrics, reranking, weights
@@ -167,6 +168,19 @@ def test_probes_larger_than_the_gallery_are_counted(tmp_path, network, capsys):
     told = "swm: 5 probes are larger than the gallery&#39;s size and are scaled to fit"
     assert told.replace("&#39;", "'") in capsys.readouterr().out
     assert told in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+def test_black_pictures_are_told_before_the_figures(tmp_path, network, capsys):
+    """Of grey of 10 bits in files of 16, which nothing says: by the evaluation too, not by `prepare` alone."""
+    write_people(tmp_path, listing())
+    for path in (tmp_path / "gallery").iterdir():
+        with Image.open(path) as picture:
+            grey = np.asarray(picture.convert("L")).astype(np.uint16) << 2
+        Image.fromarray(grey).save(path)
+    data.prepare.prepare("folder", tmp_path / "people.csv", data_dir=tmp_path / "data")
+    evaluated(tmp_path / "data", network, tmp_path / "out", "--methods=dsr_single")
+    told = "5 of 10 pictures are of (nearly) one colour, gallery/gallery/0_0.png"
+    assert told in capsys.readouterr().out and told in (tmp_path / "out" / "report" / "index.html").read_text()
 
 
 def test_probes_that_search_their_own_picture_are_told(tmp_path, network, capsys):

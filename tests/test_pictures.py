@@ -70,3 +70,11 @@ def test_a_probe_whose_own_picture_may_answer_it_is_known():
     assert pictures.searching_themselves(probes, gallery, camera_rule="any").all()
     others = probes._replace(pictures=[picture[::-1] for picture in probes.pictures])
     assert not pictures.searching_themselves(probes, others, camera_rule="any").any()
+
+
+def test_pictures_of_one_colour_are_named_with_their_side():
+    probes = drawn([(64, 48)] * 3, [0, 1, 2], [0, 0, 0])
+    assert pictures.of_one_colour(probe=probes, gallery=probes) == []
+    black = probes._replace(pictures=[probes.pictures[0], probes.pictures[1] // 16, probes.pictures[2]])
+    (told,) = pictures.of_one_colour(probe=probes, gallery=black)
+    assert told.startswith(f"1 of 6 pictures are of (nearly) one colour, gallery/{black.names[1]}: look at them")

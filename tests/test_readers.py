@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import data
-from data import options, parts, tree
+from data import levels, options, parts, tree
 from data.check import check
 from data.cropping import encoded
 from data.prepare import prepare, remarks
@@ -133,14 +133,22 @@ def test_moving_a_source_keeps_its_fingerprint_and_changing_it_does_not(tmp_path
 
 
 def test_market_is_built_with_its_remark(tmp_path):
-    place = source(tmp_path / "m", contents(MARKET), "zip")
+    top = "Market-1501-v15.09.15"
+    place = source(tmp_path / "m", contents(MARKET) | {f"{top}/readme.txt": b"by Zheng et al."}, "zip")
     builder = prepare("market1501", place, data_dir=tmp_path / "data")
     assert remarks(builder) == [
         "1 of 1 probe identities are in the gallery.",
         "1 of 3 pictures in bounding_box_test are junk (identity -1): evaluation ignores them, so they are left out.",
+        f"1 picture is in folders that this data set does not use: {top}/gt_bbox.",
+        f"1 other file is no picture: {top}/readme.txt.",
+        levels.remark([f"train/{name}" for name in TRAINED] + ["probe/" + ASKED] + [f"gallery/{n}" for n in FOUND], 5),
     ]
     gallery = data.load("market1501", "gallery", data_dir=tmp_path / "data")
     assert gallery.identities.tolist() == [0, 1] and gallery.cameras.tolist() == [1, 6]
+
+
+TRAINED, ASKED = ("0002_c1s1_000451_03.jpg", "0007_c3s3_077419_03.jpg"), "0001_c1s1_001051_00.jpg"
+FOUND = ("0000_c1s1_000151_01.jpg", "0001_c6s2_011741_02.jpg")
 
 
 @pytest.mark.parametrize("form", ["zip", "tgz", "zip in a folder"])
