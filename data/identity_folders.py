@@ -15,8 +15,8 @@ import collections
 import re
 from pathlib import Path
 
+from data import labels
 from data.builder import Builder
-from data.folder import labels_of, numbered
 from data.listing import SPLIT_OF, Listing, Record
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
 from data.tree import Tree, opened, stem
@@ -48,7 +48,7 @@ def camera_of(name: str) -> int:
 class IdentityFolders(Builder):
     """A user's own pictures, a folder per person."""
 
-    VERSION = "1.0.0"
+    VERSION = "1.1.0"
     ABOUT = "Pictures in folders: train, probe and gallery, in each a folder per person."
     EXPECTED = EXPECTED
 
@@ -71,14 +71,15 @@ class IdentityFolders(Builder):
             placed.append((split, parts[depth + 1], "/".join(parts[depth + 1 :]), name))
         if not placed:
             raise tree.error(EXPECTED, "has no pictures in train, probe or gallery")
-        identity_of = numbered([person for _, person, _, _ in placed])
-        for split, person, short, name in placed:
-            if split == "train" and identity_of[person] == NOBODY:
+        people = labels.identities([person for _, person, _, _ in placed], [name for *_, name in placed])
+        for (split, _, short, name), identity in zip(placed, people.numbers, strict=True):
+            if split == "train" and identity == NOBODY:
                 raise ValueError(f"--source={source} has {name}: a training picture must show somebody")
-            splits[split].append(Record(short, identity_of[person], camera_of(name), tree.reader(name)))
+            splits[split].append(Record(short, identity, camera_of(name), tree.reader(name)))
         _check_unique(tree, splits)
         kept = {split: records for split, records in splits.items() if records}
-        return Listing(kept, tree.files(name for *_, name in placed), labels=labels_of(identity_of))
+        files = tree.files(name for *_, name in placed)
+        return Listing(kept, files, labels=people.names, remarks=people.remarks)
 
 
 def _depth(tree: Tree) -> int:
