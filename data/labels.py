@@ -181,12 +181,12 @@ def _numbered(noun: str, plural: str, spelt: Sequence[str], places: Sequence[str
             number = whole(label)
         except ValueError as error:
             remedy = "write whole numbers, or names that are no numbers, such as p1.5"
-            raise ValueError(f"{place}: the {noun} {label} {error}; {remedy}") from error
+            raise ValueError(f"{place}: the {noun} {label[:60]} {error}; {remedy}") from error
         if number is not None:
             number_of[label] = number
     named = sorted(label for label in place_of if label not in number_of)
     start = max(number_of.values(), default=-1) + 1
-    if start + len(named) > _LARGEST:
+    if named and start + len(named) - 1 > _LARGEST:
         raise ValueError(f"the {noun} {start - 1} leaves no numbers for names, such as {named[0]}: write a smaller one")
     numbers = number_of | {label: n for n, label in enumerate(named, start)}
     remarks = [*_written_twice(noun, number_of), *_alike(plural, named)]

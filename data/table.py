@@ -94,7 +94,7 @@ def _text(content: bytes, title: str) -> str:
 
 
 def _check_separator(title: str, text: str) -> None:
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    line = next((line for line in text.splitlines() if line.strip()), "")
     for separator, name in _SEPARATORS.items():
         parts = [spelling(part).strip("\"'").lower() for part in line.split(separator)]
         if line.lower() == f"sep={separator}" or (len(parts) > 1 and set(parts) & set(COLUMNS)):
