@@ -16,6 +16,7 @@ import numpy as np
 from data import counts, duplicates, layout, left_out, levels, tree
 from data.builder import Builder
 from data.inspection import Inspection, inspect
+from data.listing import CAUTION
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
 from data.statistics import statistics, table
 
@@ -126,6 +127,7 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
     text = "\n\n".join(parts) + f"\n{said}\n\nlooked for\n" + "\n".join(one.text(width) for one in findings)
     reasons = [finding.fatal for finding in findings if finding.fatal and finding.lines]
     cautions = sum(bool(finding.lines) and not finding.harmless for finding in findings) - len(reasons) + (not fits)
+    cautions += sum(remark.startswith(CAUTION) for remark in listing.remarks)
     return Report(text, "; ".join(reasons), cautions)
 
 

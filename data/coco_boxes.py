@@ -23,19 +23,20 @@ frames first (`ffmpeg -i a.mp4 a/%06d.jpg`) and name the frames.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data import coco, options
+from data import coco, coco_file, coco_tracks, frames, labels, options, paths
 from data.archive import is_archive
 from data.builder import Builder
 from data.coco import Box
 from data.cropping import encoded
-from data.folder import labels_of, numbered
+from data.frames import Frame
 from data.listing import Listing, Record
-from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, decode
+from data.source import NOBODY, SPLITS, decode
 from data.tree import Tree, gathered, opened
 
 EXPECTED = """\
@@ -51,51 +52,63 @@ or people.json           with role in its annotations"""
 class CocoBoxes(Builder):
     """Boxes with identities in COCO's JSON."""
 
-    VERSION = "1.0.0"
+    VERSION = "1.1.0"
     ABOUT = "People cut out of whole pictures or video frames by the boxes of a COCO JSON."
     EXPECTED = EXPECTED
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The boxes at `source`; option `tracks` is "same" or "apart" where track numbers repeat between videos."""
-        place, asked = options.parted(source, {"tracks": "once"})
-        tracks = options.choice(asked, "tracks", ("once", "same", "apart"))
+        """The boxes at `source`; options are `tracks`, see `coco_tracks.people`, and `exif`, see `frames.TURNS`."""
+        place, asked = options.parted(source, {"tracks": "once", "exif": "ask"})
+        tracks, turn = (
+            options.choice(asked, "tracks", coco_tracks.WORDS),
+            options.choice(asked, "exif", [*frames.TURNS]),
+        )
         tree, documents = _documents(place)
         found = [coco.found(tree, name, document) for name, document in documents.items()]
         boxes = [box for one in found for box in one.boxes]
         if not boxes:
             raise tree.error(EXPECTED, "has no box of a person")
-        labels = coco.people(boxes, tracks)
-        identity_of = numbered(labels)
-        camera_of = numbered([box.camera for box in boxes if box.camera]) | {"": UNKNOWN_CAMERA}
-        frame = functools.lru_cache(maxsize=1)(functools.partial(_frame, tree))  # boxes of a frame follow each other
+        boxes.sort(key=_place)  # boxes of a frame follow each other
+        places = [f"annotation {box.key} of {box.document}" for box in boxes]
+        people = labels.identities(coco_tracks.people(boxes, tracks), places)
+        cameras = labels.cameras([box.camera for box in boxes], places)
+        seen = frames.seen(tree, (box.frame for box in boxes))
+        fit = frames.remarks(boxes, seen, turn)
+        frame = functools.lru_cache(maxsize=1)(functools.partial(_frame, tree, seen, turn))
         splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-        for box, label in sorted(zip(boxes, labels, strict=True), key=lambda pair: _place(pair[0])):
+        for box, identity, camera in zip(boxes, people.numbers, cameras.numbers, strict=True):
             name = f"{box.frame}:{box.key}"
-            if box.split == "train" and identity_of[label] == NOBODY:
+            if box.split == "train" and identity == NOBODY:
                 raise ValueError(f"{name}: a training box must show somebody, but its identity is {NOBODY}")
-            read = functools.partial(_cut, frame, box)
-            splits[box.split].append(Record(name, identity_of[label], camera_of[box.camera], read))
+            turned = seen[box.frame].orientation if turn == "after" and box.frame in seen else 1
+            splits[box.split].append(Record(name, identity, camera, functools.partial(_cut, frame, box, turned)))
         return Listing(
             {split: records for split, records in splits.items() if records},
             tree.files([*documents, *(box.frame for box in boxes)]),
-            settings=f"coco_boxes {cls.VERSION} tracks={tracks}",
-            labels=labels_of(identity_of),
+            settings=f"coco_boxes {cls.VERSION} tracks={tracks} exif={turn}",
+            labels=people.names,
             remarks=[
-                f"{count:,} annotations are {what}: left out."
-                for what in found[0].left_out
-                if (count := sum(one.left_out[what] for one in found))
+                *_left_out(found),
+                *(line for name, document in documents.items() for line in coco_file.unread(name, document)),
+                *[*coco_tracks.remarks(boxes, tracks), *people.remarks, *cameras.remarks, *fit],
             ],
         )
+
+
+def _left_out(found: Sequence[coco.Found]) -> list[str]:
+    counts = {what: sum(one.left_out[what] for one in found) for what in found[0].left_out}
+    return [f"{count:,} annotations are {what}: left out." for what, count in counts.items() if count]
 
 
 def _documents(place: Path | None) -> tuple[Tree, dict[str, dict[str, Any]]]:
     """The tree, and the parsed JSON files of it that count."""
     if place is not None and place.is_file() and not is_archive(place):
-        document = coco.parsed(gathered(place.parent, [place.name]), place.name)
+        document = coco_file.parsed(gathered(place.parent, [place.name]), place.name)
         named = [str(image.get("file_name")) for image in document["images"]]
-        names = {candidate for name in named for candidate in coco.candidates(place.name, name)}
-        return gathered(place.parent, [place.name, *names]), {place.name: document}
+        names = dict.fromkeys(candidate for name in named for candidate in coco.candidates(place.name, name))
+        there = [found for name in names if (found := paths.on_disk(place.parent, name)) is not None]
+        return gathered(place.parent, [place.name, *there]), {place.name: document}
     tree = opened(place, EXPECTED)
     files = [name for name in tree.members if coco.role(name)]
     if not files:
@@ -103,19 +116,21 @@ def _documents(place: Path | None) -> tuple[Tree, dict[str, dict[str, Any]]]:
     roles = [coco.role(name) for name in files]
     if len(set(roles)) < len(roles):
         raise ValueError(f"--source={place} has two files for a split among {', '.join(files)}: keep one each")
-    return tree, {name: coco.parsed(tree, name) for name in files}
+    return tree, {name: coco_file.parsed(tree, name) for name in files}
 
 
 def _place(box: Box) -> tuple[str, int, str]:
     return box.frame, len(box.key), box.key  # numbers in order, whatever their length
 
 
-def _frame(tree: Tree, name: str) -> np.ndarray:
-    return decode(tree.read(name))
+def _frame(tree: Tree, seen: Mapping[str, Frame], turn: str, name: str) -> np.ndarray:
+    """A whole picture as boxes are cut out of it."""
+    pixels = decode(tree.read(name))
+    return frames.unturned(pixels, seen[name].orientation) if turn in ("after", "never") and name in seen else pixels
 
 
-def _cut(frame: Any, box: Box) -> bytes:
-    """The file of a box."""
+def _cut(frame: Any, box: Box, turned: int) -> bytes:
+    """The file of a box, which is turned by an EXIF orientation after it was cut."""
     image = frame(box.frame)
     left, top, width, height = box.box
     rows = slice(max(0, round(top)), max(0, min(image.shape[0], round(top + height))))
@@ -124,4 +139,4 @@ def _cut(frame: Any, box: Box) -> bytes:
     if not part.size:
         size = f"{image.shape[1]} x {image.shape[0]}"
         raise ValueError(f"the box {list(box.box)} lies outside its picture of {size} pixels, or is below a pixel")
-    return encoded(part)
+    return encoded(frames.turned(part, turned))

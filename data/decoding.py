@@ -73,6 +73,23 @@ def upright_size(encoded: bytes) -> tuple[int, int]:
     return _read(encoded, _upright_size)
 
 
+def orientation(encoded: bytes) -> int:
+    """The EXIF orientation by which `decode` turns a picture, 1 to 8; 1, upright, where the file says none.
+
+    Args:
+      encoded: as for `decode`.
+
+    Raises:
+      ValueError: as for `upright_size`.
+    """
+    return _read(encoded, _orientation)
+
+
+def _orientation(picture: Image.Image) -> int:
+    value = picture.getexif().get(ExifTags.Base.Orientation)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
 def _upright_size(picture: Image.Image) -> tuple[int, int]:
     width, height = picture.size
     # Of TIFF, Pillow gives the upright size itself.

@@ -15,9 +15,8 @@ import collections
 import re
 from pathlib import Path
 
-from data import left_out
+from data import labels, left_out
 from data.builder import Builder
-from data.folder import labels_of, numbered
 from data.listing import SPLIT_OF, Listing, Record
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
 from data.tree import Tree, opened, stem
@@ -74,19 +73,19 @@ class IdentityFolders(Builder):
             placed.append((split, parts[depth + 1], "/".join(parts[depth + 1 :]), name))
         if not placed:
             raise tree.error(EXPECTED, "has no pictures in train, probe or gallery")
-        identity_of = numbered([person for _, person, _, _ in placed])
-        for split, person, short, name in placed:
-            if split == "train" and identity_of[person] == NOBODY:
+        people = labels.identities([person for _, person, _, _ in placed], [name for *_, name in placed])
+        for (split, _, short, name), identity in zip(placed, people.numbers, strict=True):
+            if split == "train" and identity == NOBODY:
                 raise ValueError(f"--source={source} has {name}: a training picture must show somebody")
-            splits[split].append(Record(short, identity_of[person], camera_of(name), tree.reader(name)))
+            splits[split].append(Record(short, identity, camera_of(name), tree.reader(name)))
         _check_unique(tree, splits)
         kept = {split: records for split, records in splits.items() if records}
         taken = {name for *_, name in placed}
         return Listing(
             kept,
             tree.files(taken),
-            labels=labels_of(identity_of),
-            remarks=left_out.remarks(tree, taken),
+            labels=people.names,
+            remarks=people.remarks + left_out.remarks(tree, taken),
             left_out=left_out.reasons(tree, taken) | beside,
         )
 

@@ -19,6 +19,7 @@ from data.source import SPLITS, decode
 
 # What the splits are called in other people's folders and files.
 SPLIT_OF = {split: split for split in SPLITS} | {"query": "probe"}
+CAUTION = "Take care: "  # what a remark begins with that says that results may be wrong
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import data
-from data import cuhk03, folder, layout
+from data import cuhk03, layout
 from data.builder import Builder, build
 from data.listing import Listing, Record, checked
 from data.prepare import prepare, remarks, table
@@ -145,16 +145,6 @@ def test_csv_with_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
     assert any("Ann = 0, Bob, Jr. = 1" in line for line in remarks(builder))
     assert any("0 of 1 probe identities" in line for line in remarks(builder))
     assert "unknown" in table([probe])
-
-
-@given(st.lists(st.one_of(st.integers(-1, 20).map(str), st.text("abc", min_size=1, max_size=3)), min_size=1))
-def test_numbering_is_one_to_one_and_keeps_integers(labels):
-    numbers = folder.numbered(labels)
-    assert set(numbers) == set(labels) and len(set(numbers.values())) == len(numbers)
-    for label, number in numbers.items():
-        assert number == int(label) if label.lstrip("-").isdigit() else number >= 0
-    named = [label for label in sorted(numbers) if not label.lstrip("-").isdigit()]
-    assert [numbers[label] for label in named] == sorted(numbers[label] for label in named)
 
 
 @pytest.mark.parametrize(

@@ -166,7 +166,10 @@ GALLERY = document([
 @pytest.mark.parametrize("prefix", ["images/", "annotations/", ""])
 def test_boxes_are_cut_out_of_frames_in_every_form(tmp_path, form, prefix):
     files = as_json(query=PROBE, gallery=GALLERY) | frames(prefix)
-    listing = data.DATASETS["coco_boxes"].listing(source(tmp_path / "set", files, form))
+    place = source(tmp_path / "set", files, form)
+    with pytest.raises(ValueError, match=r"4 is a track in .*query.json, and a person_id or identity: add #tracks="):
+        data.DATASETS["coco_boxes"].listing(place)
+    listing = data.DATASETS["coco_boxes"].listing(place.with_name(f"{place.name}#tracks=same"))
     assert [
         (split, name.removeprefix("Set.ZIP/").removeprefix(prefix), *rest) for split, name, *rest in rows_of(listing)
     ] == [
@@ -179,7 +182,9 @@ def test_boxes_are_cut_out_of_frames_in_every_form(tmp_path, form, prefix):
     first, second = (data.decode(record.read()) for record in listing.splits["probe"])
     np.testing.assert_array_equal(first, data.decode(frame(1, 1))[10:30, 5:13])
     np.testing.assert_array_equal(second, data.decode(frame(1, 2))[50:60, 0:7])  # cut at the border
-    assert listing.remarks == ["1 annotations are crowds: left out.", "1 annotations are not people: left out."]
+    assert listing.remarks[:2] == ["1 annotations are crowds: left out.", "1 annotations are not people: left out."]
+    (leaving,) = listing.remarks[2:]
+    assert leaving.startswith("Take care: 1 of 5 boxes leave their picture") and "cam1/000002.png:10" in leaving
 
 
 def test_a_single_json_says_the_role_and_numbers_its_names(tmp_path):
@@ -207,12 +212,16 @@ def test_a_track_in_two_videos_needs_a_word(tmp_path):
     place = source(tmp_path / "set", as_json(gallery=tracked([1, 1, 2, 2])) | frames(), "folder")
     builder = data.DATASETS["coco_boxes"]
     with pytest.raises(
-        ValueError, match=r"track 7 is in video hall and in video door: add #tracks=same .* #tracks=apart"
+        ValueError,
+        match=r"7 is a track in video hall of \S+gallery.json, and a track in video door of \S+: add #tracks=same",
     ):
         builder.listing(place)
     same, apart = (builder.listing(place.with_name(f"set#tracks={word}")) for word in ("same", "apart"))
     assert [r.identity for r in same.splits["gallery"]] == [7, 7]
-    assert [r.identity for r in apart.splits["gallery"]] == [1, 0] and apart.labels == {0: "door/7", 1: "hall/7"}
+    assert [r.identity for r in apart.splits["gallery"]] == [1, 0] and apart.labels == {
+        0: "annotations/gallery.json/door/7",
+        1: "annotations/gallery.json/hall/7",
+    }
     assert [r.camera for r in same.splits["gallery"]] == [-1, 5]
     assert same.fingerprint() != apart.fingerprint()
     once = source(tmp_path / "once", as_json(gallery=tracked([1, 1, 1, 1])) | frames(), "folder")
