@@ -30,6 +30,7 @@ CHANNELS = (64, 128, 256, 512, 512)
 # Input conventions: (channel order, scale, mean, standard deviation) after scaling.
 CONVENTIONS = {
     "caffe": ("BGR", 1.0, (103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    "caffe_rgb": ("RGB", 1.0, (123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "torch": ("RGB", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
@@ -154,8 +155,9 @@ def preprocess(images: Array | np.ndarray, convention: str = "caffe") -> Float[A
 
     Args:
       images: (..., H, W, 3) RGB, uint8 or float, 0 to 255.
-      convention: "caffe" (Keras' VGG-16 weights): BGR minus (103.939, 116.779, 123.68); "torch" (torchvision's): RGB
-        divided by 255, minus (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225). `weights.read_card` knows it.
+      convention: "caffe" (Keras' VGG-16 weights): BGR minus (103.939, 116.779, 123.68); "caffe_rgb" (torchvision's
+        IMAGENET1K_FEATURES): the same in the order RGB; "torch" (torchvision's others): RGB divided by 255, minus
+        (0.485, 0.456, 0.406), divided by (0.229, 0.224, 0.225). `weights.read_card` knows it.
 
     Returns:
       (..., H, W, 3) float32. Pad with zeros after this, not before.

@@ -4,7 +4,8 @@ What publishers call the arrays of a network is said in `vgg16_names` and `resne
 those, in their shapes, all numbers finite, is checked here, for the networks of Sec. 3.1 and 4.7 alike.
 """
 
-from collections.abc import Callable, Collection, Mapping
+import re
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -12,6 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensors = dict[str, NDArray[Any]]
+
+# Known, and no part of a network up to its maps: what training code puts behind them (pooling, the neck of
+# re-identification, embeddings, classifiers, a head of ours), losses, and buffers.
+NECK = re.compile(
+    r"(heads\.)?(bottlenecks?|b_?n_?neck|neck|embedding|embed|feat|feat_bn)(_?\d+)?\.|(fc|heads|classifier)\.\d+\."
+)
+BESIDES = re.compile(
+    rf"{NECK.pattern}|(fc|classifiers?|heads?|predictions|logits|avgpool|pool|gap|gem|gpool|global_?pool|pool_layer|"
+    r"criterion|loss|center_loss)(_?\d+)?[./]|.*\.num_batches_tracked$|pixel_(mean|std)$"
+)
 
 
 class Layout(NamedTuple):
@@ -22,14 +33,12 @@ class Layout(NamedTuple):
       entries: the file's name of every array to the layer and leaf that it is here.
       shapes: the file's name of every array to its shape here.
       transposed: whether kernels are stored as (out, in, height, width).
-      besides: known, and no part of this network.
     """
 
     title: str
     entries: Mapping[str, tuple[str, str]]
     shapes: Mapping[str, tuple[int, ...]]
     transposed: bool
-    besides: Callable[[str], bool]
 
 
 def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, dict[str, Any]]:
@@ -128,12 +137,32 @@ def listed(names: Collection[str], most: int = 40) -> str:
     return ", ".join(list(names)[:most]) + (f" and {beyond} more" if beyond > 0 else "")
 
 
+def left_out(tensors: Tensors) -> list[str]:
+    """What a file has beside a network, counters aside: its name, or that of a module with the count of its arrays.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import named_arrays
+      >>> one = np.ones((5, 2))
+      >>> named_arrays.left_out({"bn1.weight": one, "neck.weight": one, "neck.bias": one, "classifier.weight": one})
+      ['neck (2 arrays)', 'classifier.weight (5, 2)']
+    """
+    modules: dict[str, list[str]] = {}
+    for key in tensors:
+        if BESIDES.match(key) and not key.endswith(".num_batches_tracked"):
+            modules.setdefault(re.split(r"[./]", key)[0], []).append(key)
+    return [
+        f"{module} ({len(keys)} arrays)" if len(keys) > 1 else f"{keys[0]} {tensors[keys[0]].shape}"
+        for module, keys in modules.items()
+    ]
+
+
 def _check(tensors: Tensors, layout: Layout, hint: str) -> None:
     """Raises one error that lists every missing, unexpected and mis-shaped array."""
     expected = {key: _stored(shape, layout.transposed) for key, shape in layout.shapes.items()}
     problems = {
         "missing": [key for key in expected if key not in tensors],
-        "unexpected": [key for key in tensors if key not in expected and not layout.besides(key)],
+        "unexpected": [key for key in tensors if key not in expected and not BESIDES.match(key)],
         "mis-shaped": [
             f"{key} (expected {shape}, found {tensors[key].shape})"
             for key, shape in expected.items()

@@ -18,8 +18,9 @@ from dsr_jax.named_arrays import Tensors
 NAMINGS = ("dsr_jax", "torchvision")
 # torchvision's name of each leaf of ours.
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-# torchvision's, and that of re-identification code which keeps torchvision's names.
-CLASSIFIERS = ("fc", "classifier")
+# torchvision's, and those of re-identification code which keeps torchvision's names (torchreid and the strong baseline,
+# AGW and TransReID; fast-reid; timm).
+CLASSIFIERS = ("fc", "classifier", "heads", "heads.classifier", "head", "head.fc")
 # Units of layer1 to layer4 of the published relatives.
 RELATIVES = {
     (2, 2, 2, 2): "ResNet-18",
@@ -59,7 +60,7 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
         for key, (layer, leaf) in entries.items()
     }
     layout = named_arrays.Layout(
-        f"ResNet-50 of width {width:g} in {name} names", entries, shapes, name == "torchvision", _besides
+        f"ResNet-50 of width {width:g} in {name} names", entries, shapes, name == "torchvision"
     )
     params = named_arrays.to_params(tensors, layout, hint=_hint(tensors, entries))
     for key, (layer, leaf) in entries.items():
@@ -85,7 +86,10 @@ def known(tensors: Collection[str]) -> int:
 
 
 def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
-    """The file's classifier as a head: kernel (d, classes) and bias (classes,); empty if there is none.
+    """The file's classifier as a head: kernel (d, classes) and bias (classes,), zero where the file has none.
+
+    Empty if there is no classifier, or if one stands behind a neck (batch normalisation, an embedding), so that it
+    classifies something else than the average of the maps.
 
     Raises:
       ValueError: if its parts do not fit together, or to the network's last layer.
@@ -99,12 +103,12 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
     """
     names = [(f"{name}.weight", f"{name}.bias") for name in CLASSIFIERS]
     found = next((pair for pair in names if set(pair) & tensors.keys()), None)
-    if found is None:
+    if found is None or any(named_arrays.NECK.match(key) for key in tensors):
         return {}
-    lacking = [key for key in found if key not in tensors]
-    if lacking:
-        raise ValueError(f"the classifier has no {lacking[0]}")
-    kernel, bias = (named_arrays.float32(key, tensors[key]) for key in found)
+    if found[0] not in tensors:
+        raise ValueError(f"the classifier has no {found[0]}")
+    kernel = named_arrays.float32(found[0], tensors[found[0]])
+    bias = named_arrays.float32(found[1], tensors.get(found[1], np.zeros(kernel.shape[:1], np.float32)))
     last = tensors.get("layer4.2.bn3.weight", kernel[0] if kernel.ndim == 2 and len(kernel) else np.empty(0))
     if kernel.ndim != 2 or bias.shape != kernel.shape[:1] or kernel.shape[1:] != last.shape:
         raise ValueError(
@@ -139,12 +143,6 @@ def _torchvisions(layer: str) -> str:
     unit, part = layer.split("_", 1)
     part = {"shortcut_conv": "downsample.0", "shortcut_norm": "downsample.1"}.get(part, part.replace("norm", "bn"))
     return f"layer{int(unit[5]) - 1}.{'abcdef'.index(unit[6])}.{part}"
-
-
-def _besides(key: str) -> bool:
-    """Known, and no part of the network: classifiers, and torch's counters."""
-    heads = tuple(f"{name}.{part}" for name in CLASSIFIERS for part in ("weight", "bias"))
-    return key in heads or key.startswith("head.") or key.endswith(".num_batches_tracked")
 
 
 def _width(tensors: Tensors, name: str) -> float:

@@ -63,14 +63,37 @@ class _Parameter:
         self.data = state[0] if len(state) == 5 else self.data
 
 
+class _Ignored:
+    """A number of NumPy's, such as a score kept beside the weights, which is of no use here."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
 def read_state_dict(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Reads the tensors of a `.pth` or `.pt` file; nothing in it is executed.
+    """Reads the tensors of a file that holds one state dict; see `read_state_dicts`.
+
+    Raises:
+      ValueError: as `read_state_dicts`, and if there are several state dicts.
+    """
+    groups = read_state_dicts(path)
+    if len(groups) > 1:
+        raise ValueError(f"holds tensors under several keys, {', '.join(map(repr, groups))}; {_REMEDY}")
+    return next(iter(groups.values()))
+
+
+def read_state_dicts(path: str | Path) -> dict[str, dict[str, NDArray[Any]]]:
+    """Reads the tensors of a torch file; nothing in it is executed.
 
     Args:
       path: a file that `torch.save(model.state_dict(), path)` wrote, or `torch.save({"state_dict": ...}, path)`.
 
     Returns:
-      Name to array, in the file's own types (bfloat16 as `ml_dtypes.bfloat16`).
+      For every dictionary in the file that holds tensors by name, by its key ("" for the outermost, "a.b" for one that
+      is deeper): name to array, in the file's own types (bfloat16 as `ml_dtypes.bfloat16`).
 
     Raises:
       ValueError: if it is not such a file, is truncated, or names anything but tensors.
@@ -89,13 +112,28 @@ def read_state_dict(path: str | Path) -> dict[str, NDArray[Any]]:
             RuntimeError,  # of zipfile: encrypted, or of a version that it does not know
         ) as error:
             raise ValueError(f"not a complete torch state dict: {error!r}") from error
-    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
-        found = found["state_dict"]
-    entries = {str(k): getattr(v, "data", v) for k, v in found.items()} if isinstance(found, dict) else {}
+    groups = _groups(found, "", set())
+    if not groups:
+        keys = f" of {', '.join(map(str, found))}" if isinstance(found, dict) and found else ""
+        raise ValueError(f"holds no tensors by name but a {type(found).__name__}{keys}; {_REMEDY}")
+    return {
+        key: {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+        for key, tensors in groups.items()
+    }
+
+
+def _groups(found: Any, key: str, seen: set[int]) -> dict[str, dict[str, _Tensor]]:
+    """The dictionaries that hold tensors, by their keys; each once. An optimiser's are under numbers, not text."""
+    if not isinstance(found, dict) or id(found) in seen:
+        return {}
+    seen.add(id(found))
+    entries = {str(name): getattr(x, "data", x) for name, x in found.items()}
     tensors = {name: x for name, x in entries.items() if isinstance(x, _Tensor)}
-    if not tensors:
-        raise ValueError(f"holds no tensors by name but a {type(found).__name__}; {_REMEDY}")
-    return {name: _array(tensor, storages[tensor.storage.key]) for name, tensor in tensors.items()}
+    groups = {key: tensors} if tensors else {}
+    for name, x in found.items():
+        if isinstance(name, str):
+            groups |= _groups(x, f"{key}.{name}" if key else name, seen)
+    return groups
 
 
 class _Unpickler(pickle.Unpickler):
@@ -117,6 +155,9 @@ class _Unpickler(pickle.Unpickler):
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
             ("torch.nn.parameter", "Parameter"): _Parameter,
             ("torch", "Size"): tuple,
+            **{(name, "scalar"): _Ignored for name in ("numpy.core.multiarray", "numpy._core.multiarray")},
+            ("numpy", "dtype"): _Ignored,
+            ("_codecs", "encode"): _Ignored,  # the bytes of such a number
         }
         if (module, name) not in allowed:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is no tensor, so it was not read; {_REMEDY}")
@@ -135,8 +176,13 @@ def _read_zip(file: io.BufferedIOBase) -> tuple[Any, dict[str, NDArray[Any]]]:
     with zipfile.ZipFile(file) as archive:
         names = archive.namelist()
         pickled = next((name for name in names if name.endswith("data.pkl")), None)
-        if pickled is None or any(name.endswith("constants.pkl") for name in names):
-            raise ValueError(f"a zip archive, but not of torch.save (it may be TorchScript); {_REMEDY}")
+        if any(name.endswith("constants.pkl") or "/code/" in name for name in names):
+            raise ValueError(
+                "a TorchScript archive, which holds a program; save its weights alone: "
+                "torch.save(torch.jit.load(path).state_dict(), other_path)"
+            )
+        if pickled is None:
+            raise ValueError(f"a zip archive, but not of torch.save; {_REMEDY}")
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError(f"a compressed zip archive, which torch.save never writes; {_REMEDY}")
         root = pickled.removesuffix("data.pkl")
@@ -177,7 +223,7 @@ def _ordered(dtype: np.dtype[Any], order: str) -> np.dtype[Any]:
 
 
 def _array(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
-    """A tensor's numbers, copied out of its storage; one that reaches beyond its storage is an error."""
+    """A tensor's numbers, where they are if the byte order allows; one that reaches beyond its storage is an error."""
     size, stride, offset = tuple(tensor.size), tuple(tensor.stride), tensor.offset
     empty = 0 in size
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -185,4 +231,4 @@ def _array(tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
         raise ValueError(f"a tensor of size {size} and stride {stride} at {offset} in a storage of {storage.size}")
     steps = tuple(step * storage.itemsize for step in stride)
     view = np.lib.stride_tricks.as_strided(storage[offset:], size, steps)
-    return view.astype(storage.dtype.newbyteorder("="))
+    return view.astype(storage.dtype.newbyteorder("="), copy=False)

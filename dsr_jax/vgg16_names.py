@@ -18,8 +18,6 @@ NAMINGS = {
     "Keras": ("{layer}/kernel", "{layer}/bias"),
     "torchvision": ("features.{index}.weight", "features.{index}.bias"),
 }
-# Known, and no part of this network: the published networks' dense layers, and a head saved beside ours.
-BESIDES = ("fc1/", "fc2/", "predictions/", "classifier.", "head.")
 
 
 def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
@@ -51,7 +49,6 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
         entries,
         _shapes(entries, width),
         name == "torchvision",
-        lambda key: key.startswith(BESIDES),
     )
     return named_arrays.to_params(tensors, layout)
 

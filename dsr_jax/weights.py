@@ -6,78 +6,59 @@ Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file. Wh
 `load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. A file that is not exactly such a
 network is one `ValueError` that lists every missing, unexpected and mis-shaped entry. Our own files are safetensors
 with a `Card` inside that says which network it is and what it expects of its input; for foreign files the card is
-derived.
+derived, as far as the file tells (`input_convention`).
 """
 
 import dataclasses
 import hashlib
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import safetensors
 import safetensors.numpy
 
-from dsr_jax import fcn, named_arrays, resnet, resnet50_names, torch_file, torch_pickle, vgg16_names, whole
+from dsr_jax import card as cards
+from dsr_jax import fcn, input_convention, named_arrays, resnet, resnet50_names, torch_pickle, weights_file, whole
+from dsr_jax.card import NAMES, Card
+
+__all__ = [
+    "WORKDIR_FILE",
+    "Card",
+    "Network",
+    "checksum",
+    "digest",
+    "load",
+    "load_head",
+    "locate",
+    "read",
+    "read_card",
+    "save",
+]
 
 # The network's file in the workdir of a training run.
 WORKDIR_FILE = "network.safetensors"
-# Who knows the names of a network's arrays, by its name on a card.
-NAMES = {"vgg16": vgg16_names, "resnet50": resnet50_names}
-# The key of the card in our files' metadata.
-CARD_KEY = "dsr_jax.card"
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What a network's file says about itself.
+class Network(NamedTuple):
+    """A network's parameters and card, and what is to be told of how its file was read."""
 
-    Attributes:
-        architecture: the network's name, "vgg16" or "resnet50".
-        width: channels as a multiple of the published network's.
-        output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
-        preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted) or "torch" (RGB, 0-1, standardised).
-        extra: anything else that JSON can hold, such as the training configuration and scores.
-        sha256: checksum of the network's numbers (`digest`), which `load` compares; `None` if the file does not say.
-            `save` fills it in; cards are compared without it.
-
-    Example:
-        >>> Card(width=0.25, output_stride=16).preprocessing
-        'caffe'
-    """
-
-    architecture: str = "vgg16"
-    width: float = 1.0
-    output_stride: int | None = None
-    preprocessing: str = "caffe"
-    extra: dict[str, Any] = dataclasses.field(default_factory=dict)
-    sha256: str | None = dataclasses.field(default=None, compare=False)
-
-    def __post_init__(self) -> None:
-        """Refuses what no network of ours could mean."""
-        if self.architecture not in NAMES:
-            raise ValueError(f"architecture={self.architecture!r}: pass one of {', '.join(NAMES)}.")
-        if not self.width > 0:
-            raise ValueError(f"width={self.width}: pass a positive multiple of the published network's channels.")
-        if self.preprocessing not in ("caffe", "torch"):
-            raise ValueError(f"preprocessing={self.preprocessing!r}: pass 'caffe' or 'torch'.")
-        if self.output_stride not in (None, 16, 32):
-            raise ValueError(f"output_stride={self.output_stride!r}: pass 16, 32 or None.")
+    params: fcn.Params
+    card: Card
+    remarks: list[str]
 
 
 def load(path: str | os.PathLike[str]) -> fcn.Params:
     """Reads the convolutions of a VGG-16 (for `fcn`) or a ResNet-50 (for `resnet`); the file says which.
 
     Args:
-        path: a `.npz`, `.safetensors`, `.pth` or `.pt` file with Keras or torchvision names, or the workdir of a
-            training run, whose `network.safetensors` is then read. Pickled code in a `.pth` file is never run.
+        path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras or
+            torchvision names, which a prefix may precede, or the workdir of a training run, whose
+            `network.safetensors` is then read. The content says what it is, not the name. Pickled code is never run.
 
     Returns:
         `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
@@ -97,8 +78,46 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
         (3, 3, 64, 64)
     """
     file = locate(path)
-    tensors, card = _read(file)
+    tensors, card, _ = weights_file.read(file)
     return _network(tensors, file, card)
+
+
+def read(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> Network:
+    """Reads a network, its card, and what is to be told of them; see `load` and `read_card`.
+
+    Args:
+        path: as for `load`.
+        preprocessing: as for `read_card`.
+
+    Returns:
+        The parameters, the card, and sentences for the user: prefixes taken off, arrays left out, and which input
+        convention was chosen and why.
+
+    Raises:
+        ValueError: as for `load` and `read_card`.
+    """
+    if preprocessing is not None:
+        Card(preprocessing=preprocessing)
+    file = locate(path)
+    tensors, card, remarks = weights_file.read(file)
+    params = _network(tensors, file, card)
+    if card is not None:
+        if preprocessing not in (None, card.preprocessing):
+            raise ValueError(
+                f"weights file {str(file)!r}: its card says preprocessing={card.preprocessing!r}, and "
+                f"preprocessing={preprocessing!r} was given: leave that out"
+            )
+        return Network(params, card, remarks)
+    architecture = _architecture(tensors)
+    try:
+        found = input_convention.evidence(params, tensors)
+        convention, remark = input_convention.decide(found, NAMES[architecture].naming(tensors), preprocessing)
+    except ValueError as error:
+        raise ValueError(f"weights file {str(file)!r}: {error}") from error
+    left_out = named_arrays.left_out(tensors)
+    remarks += [f"left out, as no part of the network: {named_arrays.listed(left_out)}"] if left_out else []
+    card = Card(architecture=architecture, width=_width(params, architecture), preprocessing=convention)
+    return Network(params, card, [*remarks, remark])
 
 
 def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> dict[str, jax.Array]:
@@ -110,14 +129,16 @@ def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> di
 
     Returns:
         `{"kernel": ..., "bias": ...}`, whatever was given as `head` to `save`, or the classifier of a torchvision
-        ResNet-50. (That of a VGG-16 stands on dense layers, which this library does not have.)
+        ResNet-50; a bias that the file does not have is zero. (That of a VGG-16 stands on dense layers, that of many
+        re-identification networks on a neck, neither of which this library has: then it is left out.)
 
     Raises:
         ValueError: if the file is missing, unreadable or of another format, or has another number of classes.
     """
     file = locate(path)
-    tensors, card = _read(file)
+    tensors, card, _ = weights_file.read(file)
     head = {name.removeprefix("head."): x for name, x in tensors.items() if name.startswith("head.")}
+    head = head if card or "kernel" in head else {}  # others have heads of that name, too
     try:
         if not head and (card.architecture if card else _architecture(tensors)) == "resnet50":
             head = resnet50_names.classifier(tensors)
@@ -131,28 +152,24 @@ def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> di
     return {name: jnp.asarray(x) for name, x in head.items()}
 
 
-def read_card(path: str | os.PathLike[str]) -> Card:
-    """Reads what the file says about its network; for a foreign file, what its names and shapes say.
+def read_card(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> Card:
+    """Reads what the file says about its network; for a foreign file, what its names, shapes and numbers say.
 
-    Keras names mean "caffe" preprocessing and torchvision names "torch", as their publishers trained them; the
-    architecture is the one that knows the names, the width that of the first convolution.
+    The architecture is the one that knows the names, the width that of the first convolution. The input convention is
+    what running statistics or a published first layer show (`input_convention`); of Keras names it is "caffe" where
+    they do not contradict. Otherwise it must be given.
 
     Args:
         path: as for `load`.
+        preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
 
     Returns:
         The card.
 
     Raises:
-        ValueError: as for `load`.
+        ValueError: as for `load`; if the convention cannot be known and is not given; if the card says another.
     """
-    file = locate(path)
-    tensors, card = _read(file)
-    if card is None:
-        params, architecture = _network(tensors, file), _architecture(tensors)
-        preprocessing = "torch" if NAMES[architecture].naming(tensors) == "torchvision" else "caffe"
-        card = Card(architecture=architecture, width=_width(params, architecture), preprocessing=preprocessing)
-    return card
+    return read(path, preprocessing=preprocessing).card
 
 
 def save(
@@ -207,9 +224,9 @@ def save(
     if file.suffix == ".pth":
         # The card last: one that is left of an older file is not that of these numbers, which `load` notices.
         whole.write(file, torch_pickle.content(tensors))
-        whole.write(_beside(file), note.encode())
+        whole.write(cards.beside(file), note.encode())
     else:
-        whole.write(file, safetensors.numpy.save(tensors, metadata={CARD_KEY: note}))
+        whole.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
 
 
 def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
@@ -256,6 +273,19 @@ def locate(path: str | os.PathLike[str]) -> Path:
     return found
 
 
+def checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a weights file, wherever it is and by whatever path.
+
+    Args:
+        path: as for `load`.
+
+    Raises:
+        ValueError: if there is no such file.
+    """
+    with locate(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _network(tensors: named_arrays.Tensors, file: Path, card: Card | None = None) -> fcn.Params:
     """The file's arrays as the network that its card, or else its names, say; or an error that names the file."""
     try:
@@ -298,56 +328,3 @@ def _width(params: fcn.Params, architecture: str) -> float:
     if architecture == "resnet50":
         return params["block1_conv"]["kernel"].shape[3] / resnet.CHANNELS
     return params["block1_conv1"]["bias"].size / fcn.CHANNELS[0]
-
-
-def _read(file: Path) -> tuple[named_arrays.Tensors, Card | None]:
-    """Every array of a file under the file's own names, and its card if it is one of ours."""
-    try:
-        match file.suffix:
-            case ".npz":
-                with zipfile.ZipFile(file), np.load(file, allow_pickle=False) as archive:
-                    return dict(archive), None
-            case ".safetensors":
-                with safetensors.safe_open(file, framework="numpy") as archive:
-                    tensors = {name: archive.get_tensor(name) for name in archive.keys()}
-                    return _without_prefix(tensors), _parse_card(archive.metadata())
-            case ".pth" | ".pt":
-                return _without_prefix(torch_file.read_state_dict(file)), _card_beside(file)
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        safetensors.SafetensorError,
-    ) as error:
-        raise ValueError(f"weights file {str(file)!r} cannot be read as {file.suffix}: {error}") from error
-    raise ValueError(f"weights file {str(file)!r}: its name must end in .npz, .safetensors, .pth or .pt.")
-
-
-def _beside(file: Path) -> Path:
-    """Where the card of a `.pth` file is, which has no place for it."""
-    return file.with_name(f"{file.name}.json")
-
-
-def _card_beside(file: Path) -> Card | None:
-    """The card beside a `.pth` file, if there is one."""
-    note = _beside(file)
-    if not note.is_file():
-        return None
-    try:
-        return _parse_card({CARD_KEY: note.read_text(encoding="utf-8")})
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"the card beside it, {str(note)!r}, is none of ours (move it away): {error}") from error
-
-
-def _parse_card(metadata: Mapping[str, str] | None) -> Card | None:
-    """The card in a safetensors file's metadata, if there is one."""
-    text = (metadata or {}).get(CARD_KEY)
-    return None if text is None else Card(**json.loads(text))
-
-
-def _without_prefix(tensors: named_arrays.Tensors) -> named_arrays.Tensors:
-    """The same under the names that they had before torch's data-parallel wrapper put `module.` in front."""
-    return {name.removeprefix("module."): x for name, x in tensors.items()}

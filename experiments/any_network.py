@@ -124,7 +124,7 @@ def main() -> None:
     for name in ("onnx", "map_tensor"):
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: see --help")
-    settings.refuse((*evaluate.OWN, "weights", "output_stride", "compute"))
+    settings.refuse((*evaluate.OWN, "weights", "preprocessing", "output_stride", "compute"))
     evaluate.check()
     workdir = run.Workdir(settings.workdir_given(), selection.flag_values("any_network"))
     workdir.claim()

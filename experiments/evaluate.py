@@ -243,10 +243,9 @@ def compared(
     ]
 
 
-def network(path: str) -> features.Network:
-    """The network of a weights file or a training run's workdir, at the size of the flags or its own."""
-    card = weights.read_card(path)
-    return describe(weights.load(path), card)
+def network() -> features.Network:
+    """The network of --weights, at the size of the flags or its own."""
+    return describe(*settings.given_network())
 
 
 def describe(params: fcn.Params, card: weights.Card) -> features.Network:
@@ -276,7 +275,7 @@ def main() -> None:
         )
     workdir = run.Workdir(folder, selection.flag_values("evaluate"), free=ADDED)
     workdir.claim()
-    workdir.write_metrics(compare(workdir, {"": network(FLAGS.weights)}))
+    workdir.write_metrics(compare(workdir, {"": network()}))
     print(f"metrics: {workdir.path / 'metrics.json'}")
 
 

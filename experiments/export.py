@@ -37,7 +37,7 @@ def main() -> None:
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: give --{name}=FILE")
     whole.check_file(FLAGS.out, remedy="give another --out=FILE")
-    card, params = weights.read_card(FLAGS.weights), weights.load(FLAGS.weights)
+    params, card = settings.given_network()
     if FLAGS.form == "torchvision":
         weights.save(FLAGS.out, params, card, naming="torchvision")
         print(f"{card.architecture} for input of {card.preprocessing!r} preprocessing under torchvision's names")

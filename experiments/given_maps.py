@@ -19,7 +19,7 @@ FLAGS = flags.FLAGS
 OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")
 # Flags of an evaluation that are about pictures or a network of ours.
 WITHOUT_EFFECT = (
-    *("weights", "size", "output_stride", "compute", "dataset", "data_dir", "holdout", "subset"),
+    *("weights", "preprocessing", "size", "output_stride", "compute", "dataset", "data_dir", "holdout", "subset"),
     *("partial", "crop_height", "crop_width", "crop_seed", "probe_scale", "probe_factor"),
     *("probes_per_identity", "identities", "window_stride", "ranked_lists", "reconstructions"),
 )

@@ -6,7 +6,6 @@ and on SIGTERM. So a run that was killed goes on as if it had not been.
 """
 
 import functools
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -119,8 +118,7 @@ def _defined(workdir: Workdir) -> dict[str, Any]:
     """What a checkpoint of this run belongs to: its flags, and what is in the weights file, whose name says little."""
     content = None
     if FLAGS.weights:
-        with weights.locate(FLAGS.weights).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        content = weights.checksum(FLAGS.weights)
     return json.loads(json.dumps({**workdir.flags, "weights' content": content}, default=str))
 
 

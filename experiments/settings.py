@@ -1,10 +1,12 @@
 """Flags that every runner has: where things are, which network, at which size."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from absl import flags
 
 from data import command
+from dsr_jax import fcn, input_convention, weights
 
 FLAGS = flags.FLAGS
 PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
@@ -17,6 +19,13 @@ command.define_path(
     None,
     "A weights file (.npz, .safetensors, .pth) or the workdir of a training run; training runners start from random "
     "parameters without it.",
+)
+flags.DEFINE_enum(
+    "preprocessing",
+    None,
+    sorted(input_convention.MEANING),
+    "What the network of --weights expects of its input, where neither a card nor its numbers tell: "
+    f"{'; '.join(f'{name}: {what}' for name, what in input_convention.MEANING.items())}.",
 )
 flags.DEFINE_list(
     "size", None, "Height,width in pixels to which whole images are brought; default: the weights' own, else 320,120."
@@ -82,6 +91,42 @@ def refuse(names: Iterable[str]) -> None:
     for name in names:
         if FLAGS[name].value != FLAGS[name].default:
             raise ValueError(f"{name} has no effect here; see --help for what has")
+
+
+def given_network() -> tuple[fcn.Params, weights.Card]:
+    """The network of --weights and its card; prints how they were read.
+
+    Raises:
+      ValueError: if the file is no network, or flags and file contradict one another.
+    """
+    params, card, remarks = weights.read(FLAGS.weights, preprocessing=FLAGS.preprocessing)
+    for remark in remarks + _other_than(card):
+        print(f"{FLAGS.weights}: {remark}", flush=True)
+    return params, card
+
+
+def refuse_without_weights() -> None:
+    """Raises ValueError if a flag says something of the network of --weights, and there is none."""
+    if FLAGS.preprocessing is not None:
+        raise ValueError(
+            f"preprocessing={FLAGS.preprocessing} says what the network of --weights expects: give --weights with it, "
+            "or leave it out"
+        )
+
+
+def _other_than(card: weights.Card) -> list[str]:
+    """Where the flags deliberately run a network otherwise than it was trained, in words."""
+    trained = {"size": tuple(card.extra.get("size") or ()), "output_stride": card.output_stride}
+    now = {"size": size(card.extra.get("size")), "output_stride": output_stride(card.output_stride)}
+    return [
+        f"--{name}={_written(now[name])} is used; it was trained with {_written(value)}"
+        for name, value in trained.items()
+        if value and value != now[name]
+    ]
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def output_stride(card_stride: int | None = None) -> int:

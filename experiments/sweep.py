@@ -62,7 +62,7 @@ def main() -> None:
     for value in values:  # all are checked before the first is computed
         _set(value)
         evaluate.check()
-    network = evaluate.network(FLAGS.weights)
+    network = evaluate.network()
     results: list[comparison.Result] = []
     sides: features.Features | None = None
     told: dict[str, list[str]] = {}

@@ -27,7 +27,12 @@ flags.DEFINE_enum(
     "Network that starts from random parameters, default vgg16; with --weights the file says which it is, and this may "
     "only say the same.",
 )
-flags.DEFINE_float("width", 1.0, "Channel multiplier of a randomly initialised network.")
+flags.DEFINE_float(
+    "width",
+    1.0,
+    "Channel multiplier of a randomly initialised network; with --weights the file says it, and this may only say the "
+    "same.",
+)
 flags.DEFINE_integer(
     "frozen_blocks", 0, "Blocks 1 to this number of the network's five are not trained.", lower_bound=0, upper_bound=4
 )
@@ -134,11 +139,16 @@ class Start:
     def _network(self) -> tuple[fcn.Params, losses.Head, weights.Card]:
         key, head_key = jax.random.split(jax.random.key(FLAGS.seed))
         if FLAGS.weights:
-            params, card = weights.load(FLAGS.weights), weights.read_card(FLAGS.weights)
+            params, card = settings.given_network()
             if FLAGS.architecture not in (None, card.architecture):
                 raise ValueError(
                     f"weights {FLAGS.weights} are a {card.architecture}'s and architecture={FLAGS.architecture}: leave "
                     "--architecture out, or give other --weights"
+                )
+            if FLAGS["width"].present and FLAGS.width != card.width:
+                raise ValueError(
+                    f"weights {FLAGS.weights} are of width {card.width:g} and width={FLAGS.width:g}: leave --width "
+                    "out, or give other --weights"
                 )
             head = weights.load_head(FLAGS.weights)
             if head and card.extra.get("dataset") != FLAGS.dataset:
@@ -148,6 +158,7 @@ class Start:
                 )
                 head = {}
         else:
+            settings.refuse_without_weights()
             # Inputs of unit scale: without batch normalisation a random network keeps the scale of what it is given.
             architecture = FLAGS.architecture or "vgg16"
             card = weights.Card(architecture=architecture, width=FLAGS.width, preprocessing="torch")
@@ -230,7 +241,8 @@ def finish(workdir: Workdir, start: Start, *, phase: str, scores: Mapping[str, A
 
     Flags that change no result are not on the card: the same training gives the same file.
     """
-    untrained = FREE_FLAGS | {"evaluate"}  # which says what is done with the network afterwards
+    # --evaluate says what is done with the network afterwards; of --weights the content counts, not the path.
+    untrained = FREE_FLAGS | {"evaluate", "weights"}
     defined = {name: value for name, value in workdir.flags.items() if name not in untrained}
     trained = json.loads(json.dumps({"flags": defined, "scores": dict(scores)}, default=str))
     card = weights.Card(

@@ -36,6 +36,8 @@ class Inputs:
             raise ValueError(f"onnx file {FLAGS.onnx!r} does not exist: give another, or none for stand-ins")
         if FLAGS.weights:
             weights.locate(FLAGS.weights)
+        else:
+            settings.refuse_without_weights()
         self._splits = [data.load(FLAGS.dataset, split, data_dir=FLAGS.data_dir) for split in ("probe", "gallery")]
 
     @functools.cached_property
@@ -52,7 +54,7 @@ class Inputs:
     def network(self) -> features.Network:
         """The network of --weights, or one with random weights."""
         if FLAGS.weights:
-            return evaluate.network(FLAGS.weights)
+            return evaluate.network()
         params = fcn.init(jax.random.key(FLAGS.seed), width=FLAGS.vgg_width)
         return features.Network(params, "caffe", settings.output_stride(), settings.size(), FLAGS.compute)
 
