@@ -113,9 +113,12 @@ class Store:
             self._content[f"{key}/about"] = np.array(json.dumps(about))
             self._content[f"{key}/values"] = np.concatenate([values.ravel() for values in found])
             self._content[f"{key}/shapes"] = np.array([values.shape for values in found])
-            with whole.opened(self._path) as file:
-                np.savez(file, **self._content)
+            self._write(self._path)
         return found
+
+    def _write(self, path: Path) -> None:
+        with whole.opened(path) as file:
+            np.savez(file, **self._content)
 
 
 def digest(path: str | os.PathLike[str]) -> str:
