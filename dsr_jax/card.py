@@ -79,6 +79,6 @@ def read_beside(file: Path) -> Card | None:
     if not note.is_file():
         return None
     try:
-        return parse({KEY: note.read_text()})
+        return parse({KEY: note.read_text(encoding="utf-8")})
     except (ValueError, TypeError) as error:
         raise ValueError(f"the card beside it, {str(note)!r}, is none of ours (move it away): {error}") from error

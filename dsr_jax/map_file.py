@@ -11,6 +11,7 @@ keeps it as 2 bytes, type V2) or float64, ``identities`` (n,) integers, and, if 
 
 import hashlib
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -24,9 +25,11 @@ from numpy.lib import format as npy
 
 from dsr_jax import whole
 from dsr_jax.entries import array_of, check_shape, finite
+from dsr_jax.near_names import LOOSE, meaning
 from dsr_jax.protocols import UNKNOWN, integers
 
 ROLES = ("probe", "gallery")
+LABELS = ("identities", "cameras", "names", "roles")
 DTYPES = ("float32", "bfloat16", "float16")
 COARSE = 2**-6  # of a position's length: how far float16 may move it, four times what bfloat16 does
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
@@ -173,8 +176,11 @@ def read(path: str | os.PathLike[str]) -> MapFile:
       The `MapFile`.
 
     Raises:
-      ValueError: if the file is not there, is no such file, is cut off, holds maps of different d, or labels that are
-        no whole numbers or of another number than the maps.
+      ValueError: if the file is not there, is no such file, is cut off, holds maps of different d, labels that are no
+        whole numbers or of another number than the maps, or an array called nearly like one (`camids` for `cameras`).
+
+    Warns:
+      UserWarning: of other arrays, which are not read.
     """
     file = Path(path)
     where = f"maps file {str(file)!r}"
@@ -183,22 +189,25 @@ def read(path: str | os.PathLike[str]) -> MapFile:
     try:
         archive = zipfile.ZipFile(file)
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        count = sum(name.startswith("map_") for name in members)
+        count = sum(map(_is_map, members))
         names = [f"map_{i}" for i in range(count)]
-        lacking = [name for name in (*names, "identities") if name not in members]
+        unread = [name for name in members if not _is_map(name) and name not in LABELS]
+        lacking = [name for name in (*names, "identities") if name not in members and not (unread and name in LABELS)]
         if lacking or not count:
             raise ValueError(f"it has {count} maps but no {', '.join(lacking[:3]) or 'map_0'}")
         shapes = [_header(archive, name) for name in names]
         found = {
-            name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False)
-            for name in ("identities", "cameras", "names", "roles")
-            if name in members
+            name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in LABELS if name in members
         }
     except _DAMAGED as error:
         raise ValueError(
             f"{where} is not a whole file of maps ({error}): write it with map_file.write, which leaves no half ones"
         ) from error
     try:
+        if "identities" not in found and not any(map(meaning, unread)):
+            loose = [name for name in unread if LOOSE.get(name.lower().removesuffix("s")) == "identity"]
+            raise ValueError(f"it has no array 'identities'{f': rename {loose[0]!r}' if loose else ''}")
+        _check_unread(where, unread)
         for name, shape, before in zip(names, shapes, [None, *shapes], strict=False):
             check_shape(name, shape, before)
         labels = _labels(count, **found)
@@ -213,6 +222,21 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         tuple(labels["roles"].tolist()),
         seen.hexdigest(),
     )
+
+
+def _is_map(name: str) -> bool:
+    return name.startswith("map_") and name[4:].isdecimal()
+
+
+def _check_unread(where: str, names: Sequence[str]) -> None:
+    """Arrays that are not read are named in a warning; what is nearly a label that decides figures is an error."""
+    known = {"identity": "identities", "camera": "cameras", "role": "roles"}
+    for name in names:
+        if (wanted := known.get(meaning(name) or "")) is not None:
+            raise ValueError(f"the array {name!r} is not read, {wanted!r} is: rename it")
+    if names:
+        told = f"{where}: arrays that are not read: {', '.join(names)}; read are {', '.join(LABELS)}"
+        warnings.warn(told, stacklevel=3)
 
 
 def _labels(

@@ -125,6 +125,9 @@ def compare(
     for label, network in networks.items():
         sides = given.sides if given else prepared(network, found, trials)
         results += compared(workdir, label, network, sides, found, trials, chosen)
+        own = [f"{label}: {remark}" if label else remark for remark in sides.remarks]
+        _print(own)
+        told += own
     figures = page.flat(results)
     print(f"\n{caption(found)}\n{page.text(figures, dataset=FLAGS.paper)}", flush=True)
     print(f"\n{page.paired_text(results, champion(chosen))}".rstrip(), flush=True)

@@ -5,7 +5,7 @@ Each kind is computed when a method first asks for it, once.
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -96,6 +96,7 @@ class Features:
     ):
         """Nothing is computed yet; see the class."""
         self._network, self._progress, self._stride = network, progress, window_stride
+        self.remarks: list[str] = []  # of the maps that were made
         self._probes, self._drawn, self._count = probes, sorted(set(drawn)), len(gallery.names)
         self._searched = gallery.only(np.isin(np.arange(self._count), self._drawn))
         for what, images in (("probe", probes), ("gallery", self._searched)):
@@ -113,7 +114,9 @@ class Features:
     @functools.cached_property
     def probe(self) -> list[np.ndarray]:
         """See `Sides`."""
-        return self._maps(self._probes, "probe")
+        maps = self._maps(self._probes, "probe")
+        self.remarks = hidden(maps, self._probes.names)
+        return maps
 
     @functools.cached_property
     def gallery(self) -> list[np.ndarray]:
@@ -179,6 +182,26 @@ class Features:
 
     def _spread(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         return spread(values, self._drawn, self._count)
+
+
+def hidden(maps: Iterable[np.ndarray], names: Sequence[str]) -> list[str]:
+    """A remark on probes with positions that are zero, which DSR leaves out of its mean.
+
+    Raises:
+      ValueError: naming probes that are zero everywhere.
+    """
+    shares = np.array([np.mean(~np.any(values, axis=2)) for values in maps])
+    blind = [name for name, share in zip(names, shares, strict=True) if share == 1]
+    if blind:
+        raise ValueError(
+            f"the maps of {len(blind)} probes are zero everywhere, there is nothing to compare: {some(blind)}; leave "
+            "them out, or look at their masks, their pictures or the network"
+        )
+    count = int(np.count_nonzero(shares))
+    return [
+        f"{count} of {len(shares)} probes have positions that are zero (masked, or dead in the network), of "
+        f"{names[int(shares.argmax())]} {100 * shares.max():.0f} %: DSR leaves them out of its mean"
+    ][:count]
 
 
 def larger(probes: Images, size: tuple[int, int]) -> list[int]:

@@ -12,7 +12,7 @@ from absl import flags
 
 from dsr_jax import map_file, protocols
 from experiments import methods, pictures, scales, selection
-from experiments.features import Network
+from experiments.features import Network, hidden
 
 FLAGS = flags.FLAGS
 # Methods that stretch, cut or look again at the pictures.
@@ -82,6 +82,7 @@ class Sides:
     def __init__(self, file: map_file.MapFile, found: Selected):
         """Reads nothing yet."""
         self.probe = file.side("probe").maps.only(np.flatnonzero(found.answered))
+        self.remarks = hidden(self.probe, found.probes.names)
         self.gallery = file.side("gallery").maps
         self.resized: tuple[np.ndarray, ...] = ()
         self.windows = np.empty((0, 0), np.float32)

@@ -22,7 +22,7 @@ from experiments.pictures import Images
 
 # What NumPy raises at a file that is cut off, changed or something else.
 _DAMAGED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
-VERSION = 1  # raised whenever a method comes to compute something else
+VERSION = 2  # raised whenever a method comes to compute something else
 
 
 class Kept:

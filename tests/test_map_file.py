@@ -79,6 +79,42 @@ def test_whole_floats_are_integers(tmp_path):
     assert found.identities.tolist() == IDENTITIES and found.cameras.tolist() == CAMERAS
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("camera", "cameras"),
+        ("camids", "cameras"),
+        ("cam_id", "cameras"),
+        ("pids", "identities"),
+        ("role", "roles"),
+        ("split", "roles"),
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False], ids=["beside", "instead"])
+def test_arrays_called_nearly_right_are_an_error(tmp_path, name, wanted, beside):
+    labels = {"identities": np.array(IDENTITIES), "cameras": np.array(CAMERAS), "roles": np.array(ROLES)}
+    if not beside:
+        labels.pop(wanted)
+    arrays = {f"map_{i}": m for i, m in enumerate(drawn())} | labels | {name: np.zeros(4, int)}
+    np.savez(tmp_path / "maps.npz", **arrays)
+    with pytest.raises(ValueError, match=f"maps.npz.*array '{name}' is not read, '{wanted}' is: rename it"):
+        map_file.read(tmp_path / "maps.npz")
+
+
+def test_labels_in_the_place_of_identities(tmp_path):
+    arrays = {f"map_{i}": m for i, m in enumerate(drawn())}
+    np.savez(tmp_path / "maps.npz", **arrays, labels=np.array(IDENTITIES))
+    with pytest.raises(ValueError, match="has no array 'identities': rename 'labels'"):
+        map_file.read(tmp_path / "maps.npz")
+
+
+def test_other_arrays_are_named(tmp_path):
+    arrays = {f"map_{i}": m for i, m in enumerate(drawn())} | {"identities": np.array(IDENTITIES)}
+    np.savez(tmp_path / "maps.npz", **arrays, age=np.zeros(4), map_of_city=np.zeros(2))
+    with pytest.warns(UserWarning, match="arrays that are not read: age, map_of_city; read are identities, cameras"):
+        assert len(map_file.read(tmp_path / "maps.npz").maps) == 4
+
+
 def test_maps_turned_by_numpy_are_named(tmp_path):
     arrays = {f"map_{i}": np.moveaxis(m, -1, 0) for i, m in enumerate(drawn([(4, 3, 16)] * 2))}
     np.savez(tmp_path / "maps.npz", identities=np.array([0, 1]), **arrays)
@@ -400,3 +436,19 @@ def test_other_runners_refuse_the_flag(tmp_path, capsys):
     for runner in (finetune, sweep):
         assert call(runner, "--maps=x.npz", f"--workdir={tmp_path / 'out'}", "--noprogress") == 1
         assert "maps has no effect here" in capsys.readouterr().err
+
+
+def test_hidden_positions_are_told_and_probes_of_nothing_named(tmp_path, capsys):
+    maps = drawn([(4, 2, 8)] * 4)
+    maps[0][1:] = 0
+    labels = {"identities": [0, 1, 0, 1], "roles": ["probe", "probe", "gallery", "gallery"], "names": NAMES}
+    path = tmp_path / "maps.npz"
+    map_file.write(path, maps, **labels)
+    command = (f"--maps={path}", "--methods=dsr_single", "--trials=1", "--noprogress")
+    assert call(evaluate, *command, f"--workdir={tmp_path / 'a'}") == 0
+    told = "1 of 2 probes have positions that are zero (masked, or dead in the network), of a.png 75 %"
+    assert told in capsys.readouterr().out and told in (tmp_path / "a" / "report" / "index.html").read_text()
+    maps[1][:] = 0
+    map_file.write(path, maps, **labels)
+    assert call(evaluate, *command, f"--workdir={tmp_path / 'b'}") == 1
+    assert "the maps of 1 probes are zero everywhere, there is nothing to compare: b.png" in capsys.readouterr().err
