@@ -16,6 +16,7 @@ from numpy.lib import format as npy
 from tqdm import tqdm
 
 from dsr_jax import fcn, hosts, networks, whole
+from dsr_jax.map_file import COARSE
 from experiments.batches import ImageViews
 from experiments.run import write_json
 
@@ -148,9 +149,17 @@ def _claim(folder: Path, fingerprint: dict[str, Any]) -> None:
 
 
 def _halved(outputs: np.ndarray) -> np.ndarray:
+    """A batch of outputs as float16, an error where it cannot hold them; small values among large ones may become 0."""
     if not np.abs(outputs).max(initial=0) <= np.finfo(np.float16).max:
         raise ValueError("outputs of the frozen blocks are NaN or beyond float16: train with --frozen_views=0")
-    return outputs.astype(np.float16)
+    stored = outputs.astype(np.float16)
+    lengths, moved = (np.linalg.norm(part.reshape(len(part), -1), axis=1) for part in (outputs, stored - outputs))
+    if np.any(moved > COARSE * lengths):
+        raise ValueError(
+            f"outputs of the frozen blocks, up to {np.abs(outputs).max():g}, are too small for float16: train with "
+            "--frozen_views=0"
+        )
+    return stored
 
 
 def _frozen(params: fcn.Params, trunk: Any) -> Callable[..., tuple[jax.Array, jax.Array]]:

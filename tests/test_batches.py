@@ -218,3 +218,10 @@ def test_outputs_beyond_float16_are_an_error(tmp_path, images, monkeypatch):
     monkeypatch.setitem(PARAMS["block2_conv2"], "bias", PARAMS["block2_conv2"]["bias"] + 1e5)
     with pytest.raises(ValueError, match="beyond float16"):
         cache(tmp_path / "cache", images)
+
+
+def test_outputs_too_small_for_float16_are_an_error(tmp_path, images, monkeypatch):
+    for name in ("kernel", "bias"):
+        monkeypatch.setitem(PARAMS["block2_conv2"], name, PARAMS["block2_conv2"][name] * 1e-8)
+    with pytest.raises(ValueError, match="too small for float16: train with --frozen_views=0"):
+        cache(tmp_path / "cache", images)
