@@ -105,8 +105,8 @@ def test_numbering_is_one_to_one_and_keeps_integers(written):
     [
         (
             "camera",
-            "camid cam_id CamID camera_id cameraId CAMERA_ID CAMERAID cameras cam cams camids camara kamera caméra camra "
-            "camera.1 cam1 camera_no cam-name cid",
+            "camid cam_id CamID camera_id cameraId CAMERA_ID CAMERAID cameras cam cams camids camara kamera caméra "
+            "camra camera.1 cam1 camera_no cam-name cid",
         ),
         ("identity", "pid pids person person_id personId PersonID person-id people identities identiy subject_id"),
         ("track", "trackid trackId track tracks instanceId object_id tid"),
