@@ -9,11 +9,13 @@ found by their `file_name` beside the JSON or its parent, in `images/` or in a f
      "categories": [{"id": 1, "name": "person"}]}
 
 * **Who**: an annotation's `person_id` or `identity`, which is the same person everywhere; or its `track_id` or
-  `instance_id` (CocoVID), also among its `attributes` (CVAT). Trackers count from new in every video: where a track
-  number occurs in two videos (`video_id` of the images), `--source=PATH#tracks=same` says that it is one person and
-  `#tracks=apart` that it is not; without it that is an error. -1 is nobody, whom no
-  evaluation counts.
-* **Which camera**: `camera_id` or `camera` of the image, or of its video; otherwise unknown.
+  `instance_id` (CocoVID), which is one person in one video of one file. Both also among its `attributes` (CVAT). Where
+  a track number occurs in two videos (`video_id` of the images) or files, `--source=PATH#tracks=same` says that it is
+  one person, `#tracks=apart` that it is not, and `#tracks=named` that it is in videos of the same name; without it
+  that is an error. -1 is nobody, whom no evaluation counts. How labels are read: `data.labels`.
+* **Which camera**: `camera_id` or `camera` of the annotation, of its image, or of its video; otherwise unknown.
+* **In which frame**: pixels of a picture of the image's `width` and `height`, which must be the picture's. Whether it
+  is turned by its EXIF orientation before, after or never, `#exif=` says where that cannot be known, see `data.frames`.
 * **Left out, and counted**: crowds (`iscrowd`), and categories other than person or pedestrian if there are such.
 
 Boxes are rounded to pixels, cut at the picture's border and stored as PNG. Video files are not decoded: unpack them to

@@ -41,14 +41,16 @@ def options(text: str, defaults: Mapping[str, str]) -> dict[str, str]:
       ...
       ValueError: --source: sead=1 is no option; there are people=210, seed=0
     """
-    read = dict(defaults)
+    read: dict[str, str] = {}
     for option in text.split(","):
         name, equals, value = (part.strip() for part in option.partition("="))
         if name not in defaults or not equals or not value:
             known = ", ".join(f"{name}={value}" for name, value in defaults.items())
             raise ValueError(f"--source: {option.strip()} is no option; there are {known}")
+        if name in read:
+            raise ValueError(f"--source: {name} is there twice, {name}={read[name]} and {name}={value}: keep one")
         read[name] = value
-    return read
+    return {**defaults, **read}
 
 
 def integer(options: Mapping[str, str], name: str, *, low: int, high: int) -> int:

@@ -16,8 +16,8 @@ what a user should know: files that may be pictures and were not taken, pictures
 `data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
 
 people.csv has the columns path,identity,camera,role: role is train, probe or gallery, paths are relative to the CSV,
-camera may be absent (unknown), identity is any label; -1 is nobody (junk), whom no
-evaluation counts.
+camera may be absent (unknown), identity is a whole number or a name; -1 is nobody (junk), whom no evaluation counts.
+Columns that are not read are named; one that is nearly called camera where there is none is an error.
 """
 
 from __future__ import annotations

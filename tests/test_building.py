@@ -126,7 +126,7 @@ def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
 def test_a_removal_that_was_killed_half_way_is_ended(tmp_path):
     build(builder_in(tmp_path), listing(), fingerprint="")
     (tmp_path / ".building-folder-x" / "replaced").mkdir(parents=True)  # the folder beside it is gone already
-    (tmp_path / ".building-folder-y" / "folder" / "1.0.0").mkdir(parents=True)  # never finished
+    (tmp_path / ".building-folder-y" / "folder" / "1.1.0").mkdir(parents=True)  # never finished
     assert len(builder_in(tmp_path).source("probe")) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
@@ -224,12 +224,13 @@ def test_a_newer_versions_data_are_noticed(tmp_path, versions):
 
 
 def test_a_folder_that_is_no_data_set_is_replaced(tmp_path):
-    (tmp_path / "folder" / "1.0.0").mkdir(parents=True)
-    (tmp_path / "folder" / "1.0.0" / "half a copy").touch()
+    place = tmp_path / "folder" / data.DATASETS["folder"].VERSION
+    place.mkdir(parents=True)
+    (place / "half a copy").touch()
     prepared = builder_in(tmp_path)
     assert not prepared.is_built
     build(prepared, listing(), fingerprint="")
-    assert len(prepared.source("probe")) == 2 and not (tmp_path / "folder" / "1.0.0" / "half a copy").exists()
+    assert len(prepared.source("probe")) == 2 and not (place / "half a copy").exists()
 
 
 def test_a_missing_shard_is_named(tmp_path):
