@@ -7,8 +7,8 @@ Names do not say it: converted Caffe networks have torchvision's. Three things i
   s^2 C, the variance of the response is s^2 w'Cw, which gives s: about 1 of "torch" and 54 of "caffe" input (measured
   with C of neighbours that correlate by 0.95 and colours by 0.9). The order of colours is not seen in it;
 - without normalisation nothing is measured, and the size of weights does not tell (the first filters of Caffe's VGG-16
-  and of torchvision's have the same standard deviation, 0.2, for input that differs by a factor of 58). But networks
-  descend from few published ones, whose first layer is known by its signs and hardly moves in fine-tuning.
+  have a standard deviation of 0.2, those of torchvision's are as large, for input that differs by a factor of 58). But
+  networks descend from few published ones, whose first layer is known by its signs and hardly moves in fine-tuning.
 
 What neither shows is not known here: other means, and input of 0 to 1 that is not standardised.
 """

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from absl import flags
 from tqdm import tqdm
 
-from dsr_jax import fcn, hosts, sharding, weights
+from dsr_jax import fcn, hosts, sharding
 from dsr_jax.checkpoint import Checkpoints
 from experiments import divergence, plots, steps, termination
-from experiments.run import Workdir
+from experiments.run import WEIGHTS_CONTENT, Workdir
 from experiments.stream import Stream
 from experiments.validation import History, Validated
 
@@ -116,10 +116,7 @@ def fit(
 
 def _defined(workdir: Workdir) -> dict[str, Any]:
     """What a checkpoint of this run belongs to: its flags, and what is in the weights file, whose name says little."""
-    content = None
-    if FLAGS.weights:
-        content = weights.checksum(FLAGS.weights)
-    return json.loads(json.dumps({**workdir.flags, "weights' content": content}, default=str))
+    return json.loads(json.dumps({WEIGHTS_CONTENT: None, **workdir.flags}, default=str))
 
 
 def _restored(start: int, count: int, over: bool) -> str:

@@ -46,6 +46,8 @@ FREE_FLAGS = frozenset(
         *("plot_every", "image_memory", "reading_threads"),  # of --maps the contents count, see `evaluate`
     }
 )
+# What is in the weights file, whose path says little.
+WEIGHTS_CONTENT = "weights' content"
 HELP = frozenset({"--help", "-help", "-h", "-?"})
 
 
@@ -161,7 +163,7 @@ def flag_values(module: str, *, contents: str | None = None) -> dict[str, Any]:
     """Name to value of the flags that a runner's module (and the modules it shares flags with) defined.
 
     Beside them "runner", "data": the data set's fingerprint, since a folder's name says little of what is in it, or the
-    ``contents`` of what takes the place of a data set, which is then not looked for; and "weights_content": the
+    ``contents`` of what takes the place of a data set, which is then not looked for; and "weights' content": the
     checksum of the weights file, which another path may lead to.
     """
     values = {flag.name: flag.value for found in _own_flags().values() for flag in found if flag.name not in PROCESSES}
@@ -172,11 +174,11 @@ def flag_values(module: str, *, contents: str | None = None) -> dict[str, Any]:
 
 def _weights_content(path: str | None) -> dict[str, str]:
     """The checksum of --weights, or of each seed's network under it; nothing if there is no such file (any longer)."""
-    if not path or not os.path.exists(path):
-        return {}
-    seeds = sorted(Path(path).glob(f"seed*/{weights.WORKDIR_FILE}"))
-    files = seeds if seeds and not (Path(path) / weights.WORKDIR_FILE).exists() else [Path(path)]
-    return {"weights_content": " ".join(map(weights.checksum, files))}
+    given = Path(path or "")
+    files = [given] if path and given.is_file() else []
+    if path and given.is_dir():
+        files = sorted(given.glob(weights.WORKDIR_FILE)) or sorted(given.glob(f"seed*/{weights.WORKDIR_FILE}"))
+    return {WEIGHTS_CONTENT: " ".join(map(weights.checksum, files))} if files else {}
 
 
 def main(job: Callable[[], None]) -> None:
@@ -277,10 +279,10 @@ def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path, free: f
     since = {name: flags.FLAGS[name].default for name in set(now) - set(before) if name in flags.FLAGS}
     before = json.loads(json.dumps(since, default=str)) | before
     now = json.loads(json.dumps(now, default=str))
-    if {"weights_content"} <= before.keys() & now.keys():  # it is compared, and the path is not
+    if {WEIGHTS_CONTENT} <= before.keys() & now.keys():  # it is compared, and the path is not
         before, now = before | {"weights": None}, now | {"weights": None}
     else:  # as long as nobody had written it down
-        before, now = ({k: v for k, v in values.items() if k != "weights_content"} for values in (before, now))
+        before, now = ({k: v for k, v in values.items() if k != WEIGHTS_CONTENT} for values in (before, now))
     changed = [
         f"--{name}: {before.get(name)!r} before, {now.get(name)!r} now"
         for name in sorted(set(before) | set(now))

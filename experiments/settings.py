@@ -17,8 +17,8 @@ command.define_path("data_dir", "datasets", "Where `python -m data.prepare` put 
 command.define_path(
     "weights",
     None,
-    "A weights file (.npz, .safetensors, .pth) or the workdir of a training run; training runners start from random "
-    "parameters without it.",
+    "A weights file of NumPy, safetensors or torch, whatever its name, or the workdir of a training run; training "
+    "runners start from random parameters without it.",
 )
 flags.DEFINE_enum(
     "preprocessing",

@@ -22,7 +22,7 @@ from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_
 FILES = sorted(path for folder in ("data", "experiments") for path in (ROOT / folder).rglob("*.py"))
 # Text that is no path. Whoever adds a flag says here that it is none, or defines it by `command.define_path`.
 NO_PATHS = {
-    *("dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor"),
+    *("dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor", "vector_tensor"),
 }
 
 

@@ -52,7 +52,7 @@ def test_other_weights_at_the_same_path_are_refused(people, given, tmp_path, cap
     weights.save(given, {**PARAMS, "block1_conv1": {x: y + 1 for x, y in PARAMS["block1_conv1"].items()}}, CARD)
     assert pretrained(people, given, tmp_path / "out", "--pretrain_steps=0") == 1
     error = capsys.readouterr().err
-    assert "belongs to another configuration (--weights_content: " in error and "--weights:" not in error
+    assert "belongs to another configuration (--weights' content: " in error and "--weights:" not in error
 
 
 def test_a_finished_run_needs_its_weights_no_more(people, given, tmp_path, capsys):
@@ -66,7 +66,7 @@ def test_a_workdir_that_knows_no_content_compares_paths(people, given, tmp_path,
     """As those of earlier versions."""
     assert pretrained(people, given, tmp_path / "out", "--pretrain_steps=0") == 0
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    del config["flags"]["weights_content"], config["flags"]["preprocessing"]
+    del config["flags"]["weights' content"], config["flags"]["preprocessing"]
     (tmp_path / "out" / "config.json").write_text(json.dumps(config))
     assert pretrained(people, given, tmp_path / "out", "--pretrain_steps=0") == 0
     assert pretrained(people, tmp_path / "copy.safetensors", tmp_path / "out", "--pretrain_steps=0") == 1

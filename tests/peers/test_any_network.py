@@ -106,3 +106,96 @@ def test_shared_flags_without_effect_are_refused(parsed, given):
     FLAGS(["any_network", "--onnx=x.onnx", "--map_tensor=map", given])
     with pytest.raises(ValueError, match=f"^{given[2:].partition('=')[0]} has no effect here"):
         any_network.main()
+
+
+def exported(tmp_path, *, kind=np.float32, inner=None, batch="batch", last=False, outputs=("vector",), listed=False):
+    """A network as exporters write it: type of its input and of what is inside, number of images, layout, outputs."""
+    helper, inner = onnx.helper, inner or kind
+    nodes, image = [], "image"
+    if inner != kind:
+        nodes, image = (
+            [helper.make_node("Cast", [image], ["cast"], to=helper.np_dtype_to_tensor_dtype(np.dtype(inner)))],
+            "cast",
+        )
+    if last:
+        nodes.append(helper.make_node("Transpose", [image], ["first"], perm=[0, 3, 1, 2]))
+    nodes += [
+        helper.make_node("Conv", ["first" if last else image, "kernel"], ["map"], strides=[CELL, CELL]),
+        helper.make_node("Transpose", ["map"], ["map_last"], perm=[0, 2, 3, 1]),
+        helper.make_node("GlobalAveragePool", ["map"], ["vector"]),
+        helper.make_node("Concat", ["vector", "vector"], ["logits"], axis=1),
+    ]
+    shape = [batch, *SIZE, 3] if last else [batch, 3, *SIZE]
+    images = helper.make_tensor_value_info("image", helper.np_dtype_to_tensor_dtype(np.dtype(kind)), shape)
+    element = helper.np_dtype_to_tensor_dtype(np.dtype(inner))
+    sizes = {"vector": CHANNELS, "logits": 2 * CHANNELS}
+    found = [
+        helper.make_tensor_value_info(
+            n, element, [batch, sizes[n], 1, 1] if n in sizes else [batch, CHANNELS, "h", "w"]
+        )
+        for n in outputs
+    ]
+    kernel = onnx.numpy_helper.from_array(KERNEL.astype(inner), "kernel")
+    inputs = [helper.make_tensor_value_info("kernel", element, KERNEL.shape), images] if listed else [images]
+    graph = helper.make_graph(nodes, "small", inputs, found, [kernel])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "x.onnx")
+    return str(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("map_tensor", ["map", "map_last"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"kind": np.float16},
+        {"inner": np.float16},
+        {"batch": 1},
+        {"batch": 4},
+        {"last": True},
+        {"last": True, "kind": np.float16, "batch": 2},
+        {"listed": True},
+    ],
+    ids=str,
+)
+def test_half_precision_fixed_batches_and_channels_last_give_the_same(parsed, tmp_path, how, map_tensor):
+    network = any_network.OnnxNetwork(exported(tmp_path, **how), map_tensor, size=SIZE)
+    half = np.float16 in how.values()
+    for shape in (SIZE, (20, 12), (40, 24)):
+        (found,) = network.maps([picture(*shape)], what="")
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected_map(picture(*shape)), atol=0.1 if half else 1e-4)
+    (vector,) = network.vectors([picture(*SIZE)], what="")
+    expected = expected_map(picture(*SIZE)).mean(axis=(0, 1))
+    np.testing.assert_allclose(vector, expected / np.linalg.norm(expected), atol=1e-2 if half else 1e-5)
+    assert vector.shape == (CHANNELS,)
+
+
+def test_of_several_outputs_the_vector_is_named_or_asked_for(parsed, tmp_path):
+    path = exported(tmp_path, outputs=("logits", "vector"))
+    asked = r"one of the outputs of .*x.onnx, logits \(batch, 10, 1, 1\), vector \(batch, 5, 1, 1\); got "
+    for name in (None, "image"):
+        with pytest.raises(ValueError, match=asked + str(name).lower()):
+            any_network.OnnxNetwork(path, "map", size=SIZE, vector_tensor=name).vectors([picture(*SIZE)], what="")
+    for name, size in (("logits", 2 * CHANNELS), ("vector", CHANNELS)):
+        network = any_network.OnnxNetwork(path, "map", size=SIZE, vector_tensor=name)
+        assert network.vectors([picture(*SIZE)], what="")[0].shape == (size,)
+
+
+def test_an_output_that_is_a_map_is_no_vector(parsed, tmp_path):
+    network = any_network.OnnxNetwork(exported(tmp_path, outputs=("map",)), "map", size=SIZE)
+    with pytest.raises(ValueError, match="its output 'map' has shape .*no vector per image: name another"):
+        network.vectors([picture(*SIZE)], what="")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64])
+def test_an_input_of_whole_numbers_is_refused(parsed, tmp_path, kind):
+    path = exported(tmp_path, kind=kind, inner=np.float32)
+    with pytest.raises(
+        ValueError, match="takes 'image' of type .*int.* and shape .batch, 3, 32, 16.: an input of floating"
+    ):
+        any_network.OnnxNetwork(path, "map", size=SIZE)
+
+
+def test_a_tensor_that_is_no_map_is_refused(parsed, tmp_path):
+    with pytest.raises(ValueError, match="map_tensor 'vector' of .* has shape .* its height does not follow"):
+        any_network.OnnxNetwork(exported(tmp_path), "vector", size=SIZE)

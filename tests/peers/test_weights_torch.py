@@ -42,7 +42,7 @@ def test_state_dicts(tmp_path, zipped, dtype):
     state = published(dtype).state_dict()
     torch.save(state, tmp_path / "vgg16.pth", _use_new_zipfile_serialization=zipped)
     assert_loads_as(tmp_path / "vgg16.pth", state)
-    assert weights.read_card(tmp_path / "vgg16.pth").preprocessing == "torch"
+    assert weights.read_card(tmp_path / "vgg16.pth", preprocessing="torch").preprocessing == "torch"
 
 
 @FORMATS
