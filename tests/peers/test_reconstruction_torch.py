@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsr_jax import blocks, reconstruction
+from dsr_jax import blocks, match, reconstruction
 
 
 def torch_blocks(feature_map: torch.Tensor, scales: tuple[int, ...]) -> torch.Tensor:
@@ -36,3 +36,15 @@ def test_gradient_with_the_codes_fixed(scales):
     for mine, their in zip(ours, (x.grad.numpy(), y.grad.numpy()), strict=True):
         assert np.abs(their).max() > 1e-2
         np.testing.assert_allclose(mine, their, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_tensors_are_maps(dtype):
+    """Of a network in training, in any of its types, turned from (n, d, h, w)."""
+    batch = torch.rand((3, 32, 6, 3), generator=torch.Generator().manual_seed(0)).to(dtype).requires_grad_()
+    with pytest.raises(ValueError, match=r"gallery_maps\[0\] .*channels first.*permute\(0, 2, 3, 1\)"):
+        match.distances(batch, batch)
+    turned = batch.permute(0, 2, 3, 1)
+    expected = match.distances(turned.detach().float().numpy(), turned.detach().float().numpy())
+    for given in (turned, list(turned)):
+        np.testing.assert_allclose(match.distances(given, given).distance, expected.distance, atol=1e-6)
