@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dsr_jax import fcn, hosts, networks, sharding
+from dsr_jax import fcn, hosts, input_convention, networks, sharding
 from dsr_jax.prefix import Prefix
 
 Shape = tuple[int, int]
@@ -24,7 +24,7 @@ def maps(
     params: fcn.Params,
     images: Sequence[np.ndarray],
     *,
-    convention: str = "caffe",
+    convention: str | None = None,
     output_stride: int = 32,
     batch_size: int = 8,
     max_buckets: int = 8,
@@ -41,7 +41,9 @@ def maps(
     Args:
       params: parameters of `fcn` or `resnet`, as `weights.load` returns them: they say which network it is.
       images: (H, W, 3) uint8 RGB images of any sizes; a lazy sequence is read one batch at a time.
-      convention: input convention of the weights, see `fcn.preprocess`.
+      convention: input convention of the weights, see `fcn.preprocess`; `weights.read_card` knows that of a file.
+        Default: the one that the parameters show (a published VGG-16's first layer, a ResNet's first running
+        variances), and "caffe", Keras', where they show none.
       output_stride: 32 or 16.
       batch_size: images per batch, on each device.
       max_buckets: largest number of padded shapes, hence of compilations.
@@ -64,6 +66,7 @@ def maps(
       >>> [m.shape for m in extract.maps(params, [np.zeros((64, 64, 3), np.uint8), np.zeros((97, 40, 3), np.uint8)])]
       [(2, 2, 64), (3, 1, 64)]
     """
+    convention = convention or next(iter(input_convention.evidence(params, {}).possible), "caffe")
     shapes = [_shape(image, i, output_stride) for i, image in enumerate(images)]
     bucket_of = buckets(shapes, stride=output_stride, limit=max_buckets)
     over = sharding.own_mesh() if mesh is None else mesh

@@ -4,6 +4,7 @@ The file says who probes and gallery are; maps are read when a method asks. Ther
 at pictures, and flags that change them, are refused by name.
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -81,12 +82,18 @@ class Sides:
 
     def __init__(self, file: map_file.MapFile, found: Selected):
         """Reads nothing yet."""
-        self.probe = file.side("probe").maps.only(np.flatnonzero(found.answered))
-        self.remarks = hidden(self.probe, found.probes.names)
+        self._probe, self._names = file.side("probe").maps.only(np.flatnonzero(found.answered)), found.probes.names
+        self.remarks: list[str] = []  # of the maps that were read
         self.gallery = file.side("gallery").maps
         self.resized: tuple[np.ndarray, ...] = ()
         self.windows = np.empty((0, 0), np.float32)
         self.patches: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] = ((), ())
+
+    @functools.cached_property
+    def probe(self) -> map_file.Maps:
+        """The probes' maps, all looked at once."""
+        self.remarks = hidden(self._probe, self._names)
+        return self._probe
 
 
 def check(chosen: Mapping[str, methods.Method], *, whole: bool) -> None:

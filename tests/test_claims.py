@@ -70,9 +70,7 @@ def started(people, network, tmp_path, monkeypatch):
 
 
 def test_every_runner_with_a_workdir_is_looked_at_here():
-    written = {
-        path.stem for path in Path(run.__file__).parent.glob("*.py") if "run.Workdir(settings." in path.read_text()
-    }
+    written = {path.stem for path in Path(run.__file__).parent.glob("*.py") if " run.Workdir(" in path.read_text()}
     assert {"pretrain", "finetune", "sweep", "benchmark_speed", "benchmark_pipeline", "seeds", "any_network"} <= written
     assert written - {"seeds", "evaluate"} <= {name.split()[0] for name in RUNNERS}
 

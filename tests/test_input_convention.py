@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dsr_jax import fcn, input_convention, named_arrays, resnet, resnet50_names, torch_pickle, vgg16_names, weights
+from dsr_jax import (
+    extract,
+    fcn,
+    input_convention,
+    named_arrays,
+    resnet,
+    resnet50_names,
+    torch_pickle,
+    vgg16_names,
+    weights,
+)
 from experiments import evaluate, export, pretrain
 
 from .runners import SMALL, call
@@ -150,6 +160,19 @@ def test_the_published_network_is_known_whatever_its_names_and_order(tmp_path, s
     moved = jax.tree.map(lambda x: x + 0.02 * RNG.standard_normal(x.shape).astype(np.float32), params["block1_conv1"])
     assert input_convention.evidence({**params, "block1_conv1": moved}, {}).possible == ("caffe",)
     assert "published VGG-16" in weights.read(shared("weights/vgg16_imagenet_conv.npz")).remarks[-1]
+
+
+def test_extraction_takes_the_convention_that_the_parameters_show():
+    picture = [np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)]
+    vgg16, torchs = fcn.init(jax.random.key(0)), signs(input_convention.TORCHVISION, (64,))
+    networks = {
+        "torch": [vgg16 | descendant(bias=torchs), trained("torch")],
+        "caffe": [vgg16 | descendant(rows=signs(input_convention.CAFFE, (2, 3, 64))), trained("caffe"), vgg16],
+    }
+    for convention, several in networks.items():
+        for params in several:
+            (found,), (expected,) = extract.maps(params, picture), extract.maps(params, picture, convention=convention)
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_caffe_rgb_is_caffe_with_the_kernel_turned():

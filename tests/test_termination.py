@@ -24,6 +24,14 @@ def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 
 
+@pytest.fixture(autouse=True)
+def attended():
+    """SIGHUP as of a terminal, also where the tests run under nohup; children inherit it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 both = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 
 
