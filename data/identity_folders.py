@@ -31,14 +31,14 @@ people/                 folder or archive, of any name
   gallery/
     bob/ ..."""
 
-_CAMERA = re.compile(r"(?:^|[_\-. ])c(?:am)?(\d{1,9})(?=s\d|[_\-. ]|$)", re.IGNORECASE)
+_CAMERA = re.compile(r"(?:^|[_\-. ])c(?:am(?:era)?)?(\d{1,9})(?=s\d|[_\-. ]|$)", re.IGNORECASE)
 
 
 def camera_of(name: str) -> int:
     """The camera that a picture's name speaks of; -1 if it speaks of none, or of two.
 
     Example:
-      >>> [camera_of(name) for name in ("0001_c2s1_000451_03.jpg", "cam3-a.png", "c1_c2.jpg", "abc12.jpg")]
+      >>> [camera_of(name) for name in ("0001_c2s1_000451_03.jpg", "camera3-a.png", "c1_c2.jpg", "abc12.jpg")]
       [2, 3, -1, -1]
     """
     cameras = {int(number) for number in _CAMERA.findall(stem(name))}
@@ -85,7 +85,7 @@ class IdentityFolders(Builder):
             kept,
             tree.files(taken),
             labels=people.names,
-            remarks=people.remarks + left_out.remarks(tree, taken),
+            remarks=people.remarks + labels.unknown_cameras(kept) + left_out.remarks(tree, taken),
             left_out=left_out.reasons(tree, taken) | beside,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from data.listing import CAUTION
+from data.listing import CAUTION, Record
 from data.source import NOBODY, UNKNOWN_CAMERA
 
 # What stands for "not known": pandas's list, and what databases and people write.
@@ -35,6 +35,7 @@ _LARGEST = 2**63 - 1  # what the data set stores
 _EXACT = 2**53  # up to which floating point knows every whole number
 _IN_FULL = 10**6  # below which no program leaves digits out in favour of an exponent
 _SHOWN = 5
+_UNSEEN = "then nothing hides a probe's pictures by its own camera, and they count as right answers."
 
 
 class Numbers(NamedTuple):
@@ -65,7 +66,11 @@ def identities(labels: Sequence[str], places: Sequence[str]) -> Numbers:
             f"the identity is missing in {_count(gaps, spelt)}, {_listed(gaps, labels, places)}: write {NOBODY} for "
             "nobody (junk), or leave them out; somebody of that name needs another spelling, such as person_nan"
         )
-    return _numbered("identity", "identities", spelt, places)
+    read = _numbered("identity", "identities", spelt, places)
+    if read.names and any(number not in read.names and number != NOBODY for number in read.numbers):
+        some = ", ".join(sorted(read.names.values())[:5])
+        read.remarks.append(f"{CAUTION}identities are numbers and names; is each of these somebody of its own? {some}")
+    return read
 
 
 def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
@@ -87,17 +92,40 @@ def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
     missing = set(gaps)
     filled = [i for i in range(len(spelt)) if i not in missing]
     read = _numbered("camera", "cameras", [spelt[i] for i in filled], [places[i] for i in filled])
+    _check_one_kind(read, [spelt[i] for i in filled], [places[i] for i in filled])
     numbers = [UNKNOWN_CAMERA] * len(spelt)
     for i, number in zip(filled, read.numbers, strict=True):
         numbers[i] = number
     remarks = list(read.remarks)
-    rule = "then nothing hides a probe's pictures by its own camera, and they count as right answers."
     if gaps and filled:
         where = f"{_count(gaps, spelt)}, {_listed(gaps, labels, places)}"
-        remarks.append(f"{CAUTION}the camera is unknown in {where}: {rule}")
+        remarks.append(f"{CAUTION}the camera is unknown in {where}: {_UNSEEN}")
     elif gaps:
-        remarks.append(f"No camera is known: {rule}")
+        remarks.append(f"No camera is known: {_UNSEEN}")
     return Numbers(numbers, read.names, remarks)
+
+
+def _check_one_kind(read: Numbers, spelt: Sequence[str], places: Sequence[str]) -> None:
+    """Raises ValueError for cameras of which some are numbers and some names: `cam1` and `1` may well be one."""
+    named = next((i for i, number in enumerate(read.numbers) if number in read.names), None)
+    plain = next((i for i, n in enumerate(read.numbers) if n not in read.names and n != UNKNOWN_CAMERA), None)
+    if named is not None and plain is not None:
+        raise ValueError(
+            f"cameras are numbers and names: {spelt[plain]} ({places[plain]}) and {spelt[named]} ({places[named]}), "
+            "which may be one: write all of them as numbers, or all as names"
+        )
+
+
+def unknown_cameras(splits: Mapping[str, Sequence[Record]]) -> list[str]:
+    """A remark on pictures whose camera is unknown, where names of files may say it."""
+    records = [record for own in splits.values() for record in own]
+    unknown = [record.name for record in records if record.camera == UNKNOWN_CAMERA]
+    if not unknown:
+        return []
+    if len(unknown) == len(records):
+        return [f"No camera is known: {_UNSEEN}"]
+    some = ", ".join(unknown[:3])
+    return [f"{CAUTION}the camera is unknown in {len(unknown)} of {len(records)} pictures, {some}: {_UNSEEN}"]
 
 
 def spelling(label: str) -> str:

@@ -142,6 +142,11 @@ def _row(title: str, line: int, header: Sequence[str], cells: Sequence[str]) -> 
     if len(cells) != len(header):
         raise ValueError(f"{title}, line {line}: {len(cells)} entries for {len(header)} columns: {','.join(cells)}")
     entry = dict(zip(header, cells, strict=True))
+    if broken := next((name for name in COLUMNS if len(entry.get(name, "").splitlines()) > 1), None):
+        raise ValueError(
+            f"{title}, line {line}: the {broken} goes over several lines, {entry[broken][:60]!r}: a quote before it is "
+            "not closed, or not meant as one"
+        )
     row = Row(line, entry["path"], entry["identity"], entry.get("camera", ""), entry["role"].lower())
     if row.role not in SPLITS:
         raise ValueError(f"{title}, line {line}: role {entry['role']!r} must be one of {', '.join(SPLITS)}")

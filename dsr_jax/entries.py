@@ -6,6 +6,7 @@ up to a coarse grid, so that the number of compiled shapes stays small whatever 
 """
 
 import functools
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ import jax
 import numpy as np
 
 from dsr_jax import blocks
+
+FEWEST = 16  # channels of a network, below which an array's order is not doubted
 
 
 class Tile(NamedTuple):
@@ -152,6 +155,8 @@ def array_of(name: str, value: Any) -> np.ndarray:
     if hasattr(value, "detach") and hasattr(value, "cpu"):
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    if isinstance(value, np.ma.MaskedArray):  # hidden positions are zero, which have no direction
+        value = value.filled(0)
     try:
         m = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -165,7 +170,7 @@ def check_shape(name: str, shape: tuple[int, ...], before: tuple[int, ...] | Non
     """Raises ValueError for anything but (h, w, d), the d of the map ``before`` it, and for what looks channels first.
 
     Frameworks that keep channels first give (d, h, w), which is a map of w channels, d rows and h columns to whoever
-    does not ask: many more rows than channels, and channels no more than columns, or rows twice either.
+    does not ask: at least `FEWEST` rows, more than channels; channels no more than columns, or rows twice either.
 
     Example:
       >>> from dsr_jax.entries import check_shape
@@ -183,7 +188,8 @@ def check_shape(name: str, shape: tuple[int, ...], before: tuple[int, ...] | Non
     if before is not None and channels != before[2]:
         hint = f"; if they are (d, h, w), {turned}" if height == before[0] else ""
         raise ValueError(f"{name} has {channels} channels, the map before it {before[2]}: d must be one{hint}")
-    if before is None and channels < height and (channels <= width or height >= 2 * max(width, channels)):
+    first = height >= FEWEST and channels < height and (channels <= width or height >= 2 * max(width, channels))
+    if before is None and first:
         raise ValueError(
             f"{name} of shape {shape} looks channels first, with {channels} channels at {height} x {width} positions: "
             f"{turned}. If it is (h, w, d), pad d with zeros to {height}, which changes no distance"
@@ -224,7 +230,7 @@ def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] 
 
     Raises:
       ValueError: naming ``argument``, unless there are ``count`` labels, all of one of the ``kinds``; for an identity
-        of -1, which is nobody in data sets and evaluation, and beyond int64.
+        of -1, which is nobody in data sets and evaluation, missing, beyond int64, or written in two ways.
 
     Example:
       >>> import numpy as np
@@ -244,15 +250,37 @@ def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] 
         labels = [int(label) if isinstance(label, float) and label.is_integer() else label for label in labels]
     if not any(all(isinstance(label, kind) for label in labels) for kind in kinds):
         raise ValueError(f"{argument} must be all integers or all strings, one per gallery map, got {value!r:.80}")
-    for i, label in enumerate(labels if int in kinds else ()):
-        if label in (-1, "-1"):
-            raise ValueError(
-                f"{argument}[{i}] is {label!r}, nobody (junk), of whom there is no dictionary: leave these maps out, "
-                "keep = [i for i, label in enumerate(identities) if label != -1]"
-            )
-        if isinstance(label, int) and not -(2**63) <= label < 2**63:
-            raise ValueError(f"{argument}[{i}] is {label}, beyond 64 bits with a sign: number the identities anew")
+    if int in kinds:
+        _check_identities(argument, labels)
     return tuple(labels)
+
+
+def _check_identities(argument: str, labels: Sequence[Any]) -> None:
+    """Raises ValueError for nobody, for numbers out of range, and for one identity that is written in two ways."""
+    first: dict[Any, Any] = {}
+    for i, label in enumerate(labels):
+        plain = label if isinstance(label, int) else _plain(label)
+        if plain == -1 or plain in ("", "nan", "none", "null", "<na>"):
+            raise ValueError(
+                f"{argument}[{i}] is {label!r}, nobody (junk) or unknown, of whom there is no dictionary: leave out "
+                f"these maps, keep = [i for i, label in enumerate({argument}) if label != {label!r}]"
+            )
+        if isinstance(label, int) and not 0 <= label < 2**63:
+            raise ValueError(f"{argument}[{i}] is {label}: numbers must be 0 to 2^63 - 1, number the identities anew")
+        if first.setdefault(plain, label) != label:
+            raise ValueError(
+                f"{argument} has {first[plain]!r} and {label!r} (at {i}), which are one written in two ways: write one"
+            )
+
+
+def _plain(label: str) -> Any:
+    """A label without the ways in which one is written: composed, without blanks at its ends, whole numbers as such."""
+    text = unicodedata.normalize("NFC", label).strip().replace("\u2212", "-")
+    try:
+        number = float(text.replace("_", " "))  # Python would read 1_0 as 10
+    except ValueError:
+        return text.lower() if text.lower() in ("nan", "none", "null", "<na>") else text
+    return int(number) if number.is_integer() else text.lower()
 
 
 def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[int]], tuple[Any, ...] | None]:

@@ -26,7 +26,7 @@ MEANING = {
     "caffe_rgb": "RGB of 0 to 255 without the mean",
 }
 # Standard deviations of the input that running statistics may show.
-SCALES = {("torch",): (0.2, 5.0), ("caffe", "caffe_rgb"): (12.0, 300.0)}
+SCALES = {("torch",): (0.6, 5.0), ("caffe", "caffe_rgb"): (12.0, 300.0)}
 # Correlations of neighbouring pixels and of colours.
 NEIGHBOURS, COLOURS = 0.95, 0.9
 # Signs (bit 1: positive) of the first layers of published VGG-16: of Caffe's kernel (input BGR) one pixel above and one

@@ -251,6 +251,9 @@ def _labels(
         ),
         "roles": np.array(["gallery"] * count if roles is None else [str(role) for role in roles], dtype=str),
     }
+    for name in ("identities", "cameras"):
+        if np.any(labels[name] < UNKNOWN):
+            raise ValueError(f"{name} must be whole numbers >= 0, or -1 for unknown, got {labels[name].min()}")
     for name, value in labels.items():
         if value.shape != (count,):
             raise ValueError(f"{name} must have one entry per map, got shape {value.shape} for {count} maps")

@@ -193,8 +193,21 @@ class Result:
             (few <= max(metrics.RANKS), f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves"),
             (self.method in STRETCHED, "every probe has a scale of its own: verification says little"),
         ]
+        rebuild_nothing = self._rebuild_nothing if self.method.startswith("dsr") else 0
+        told.append(
+            (
+                bool(rebuild_nothing),
+                f"{rebuild_nothing} gallery entries are at distance 1 from every probe: maps of zeros, or like none",
+            )
+        )
         said = metrics.remarks(self.scores) + [remark for holds, remark in told if holds]
         return said + (self.reliance.remarks if self.reliance else [])
+
+    @property
+    def _rebuild_nothing(self) -> int:
+        """Gallery entries of a trial that rebuild nothing of any probe, the most of all trials."""
+        each = [np.all(np.abs(matrix - 1) < 1e-6, axis=0) for _, matrix in self._groups if len(matrix) > 1]
+        return max((int(np.count_nonzero(columns)) for columns in each), default=0)
 
     @functools.cached_property
     def reliance(self) -> reliance.Reliance | None:

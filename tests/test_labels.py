@@ -87,7 +87,7 @@ def test_ways_to_write_one_number_and_names_that_differ_in_case_are_told():
     assert len(set(cameras.numbers)) == 3 and cameras.remarks == [
         "Take care: cameras that differ only in upper and lower case are different: Cam1 and cam1."
     ]
-    assert numbers("1", "2", "ann", "bob", "-1").remarks == []
+    assert numbers("1", "2", "-1").remarks == numbers("ann", "bob", "-1").remarks == []
 
 
 @given(st.lists(st.one_of(st.integers(-1, 20).map(str), st.text("abc", min_size=1, max_size=3)), min_size=1))
@@ -131,3 +131,16 @@ def test_paths_are_found_in_either_form_of_unicode_and_with_any_separators(tmp_p
     for spelt in ("./a/b.png", "a//b.png", "a\\b.png", ".\\a\\b.png", "a/../a/b.png"):
         assert paths.Names(["a/b.png"]).first(paths.written("", spelt)) == "a/b.png"
     assert paths.Names(["a\\b.png", "a/b.png"]).first(paths.written("", "a\\b.png")) == "a\\b.png"
+
+
+@pytest.mark.parametrize("written", [["cam1", "1"], ["2", "c2", "nan"], ["-1", "0", "door"]])
+def test_cameras_that_are_numbers_and_names_are_an_error(written):
+    places = [f"line {i}" for i in range(len(written))]
+    with pytest.raises(ValueError, match="cameras are numbers and names: .*write all of them as numbers"):
+        labels.cameras(written, places)
+
+
+def test_identities_that_are_numbers_and_names_are_a_caution():
+    remarks = labels.identities(["1", "2", "'1"], ["a", "b", "c"]).remarks
+    assert any("Take care: identities are numbers and names" in remark and "'1" in remark for remark in remarks)
+    assert not labels.identities(["ann", "bob", "-1"], ["a", "b", "c"]).remarks

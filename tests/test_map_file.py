@@ -198,8 +198,10 @@ def nan(values):
         (drawn(), {"cameras": [0.5] * 4}, "cameras must be integers"),
         (drawn(), {"identities": [1.0, np.nan, 2, 3]}, r"identities\[1\] is NaN, as are 1 of 4"),
         (drawn(), {"identities": np.array([1, 2, 3, 2**64 - 1], np.uint64)}, "identities must fit into 64 bits"),
+        (drawn(), {"identities": [-2, 1, 2, 3]}, "identities must be whole numbers >= 0, or -1 for unknown, got -2"),
+        (drawn(), {"cameras": [0, 1, -7, 0]}, "cameras must be whole numbers >= 0, or -1 for unknown, got -7"),
         (drawn(), {"cameras": [1e19, 0, 0, 0]}, "cameras must fit into 64 bits"),
-        ([np.moveaxis(m, -1, 0) for m in drawn()[:1] * 4], {}, r"maps\[0\] .* looks channels first"),
+        ([np.ones((16, 4, 3))] * 4, {}, r"maps\[0\] .* looks channels first"),
         (
             changed(1, lambda m: m * 1e-8),
             {"dtype": "float16"},

@@ -284,6 +284,13 @@ def test_labels_that_are_none(labels):
         (["a", "-1"], r"identities\[1\] is '-1', nobody"),
         (np.array([1, 2**63], np.uint64), r"identities\[1\] is 9223372036854775808"),
         ([1.0, np.nan], "identities must be all integers"),
+        ([1, -2], r"identities\[1\] is -2: numbers must be 0"),
+        (["a", "\u22121"], r"identities\[1\] is .*nobody"),
+        (["a", "-1.0"], r"identities\[1\] is '-1.0', nobody.*label != '-1.0'"),
+        (["a", "nan"], r"identities\[1\] is 'nan', nobody"),
+        (["a", " "], r"identities\[1\] is ' ', nobody"),
+        (["1", "1.0"], "identities has '1' and '1.0' .*one written in two ways"),
+        (["M\u00fcller", "Mu\u0308ller"], "one written in two ways"),
     ],
 )
 def test_labels_of_nobody(labels, message):
@@ -339,7 +346,17 @@ FIRST = "looks channels first.*np.moveaxis"
 
 @pytest.mark.parametrize(
     "shape",
-    [(512, 10, 3), (128, 16, 8), (2048, 12, 4), (256, 3, 9), (64, 24, 8), (128, 8, 16), (32, 4, 2), (512, 1, 1)],
+    [
+        (512, 10, 3),
+        (128, 16, 8),
+        (2048, 12, 4),
+        (256, 3, 9),
+        (64, 24, 8),
+        (128, 8, 16),
+        (32, 8, 4),
+        (16, 6, 4),
+        (512, 1, 1),
+    ],
 )
 def test_channels_first_is_named(shape):
     wrong, right = np.random.default_rng(0).random((2, *shape)), np.ones((2, 1, 1, shape[2]))
@@ -360,18 +377,26 @@ def test_channels_first_of_several_sizes_is_named():
 
 
 @pytest.mark.parametrize(
-    "shape", [(10, 3, 512), (64, 32, 40), (24, 8, 16), (5, 1, 4), (1, 1, 6), (3, 2, 6), (37, 37, 384)]
+    "shape", [(10, 3, 512), (64, 32, 40), (24, 8, 16), (5, 1, 4), (1, 1, 6), (3, 2, 6), (8, 4, 4), (37, 37, 384)]
 )
 def test_plausible_shapes_are_taken(shape):
     m = np.random.default_rng(0).random(shape)
     assert distances(m, m, scales=(1,)).distance.shape == (1, 1)
 
 
+def test_masked_arrays_hide_their_positions():
+    probe, image = (np.random.default_rng(seed).random((6, 3, 16)) for seed in (0, 1))
+    hidden = np.broadcast_to(np.arange(6)[:, None, None] >= 2, probe.shape)
+    found = distances(np.ma.masked_array(probe, mask=hidden), image, scales=(1,))
+    np.testing.assert_allclose(found.distance, distances(probe[:2], image, scales=(1,)).distance, atol=1e-6)
+    assert found.counted.round(6).tolist() == [0.333333]
+
+
 def test_channels_padded_as_the_error_says_change_nothing():
-    m = np.random.default_rng(0).random((2, 9, 3, 2))
-    with pytest.raises(ValueError, match="pad d with zeros to 9, which changes no distance"):
+    m = np.random.default_rng(0).random((2, 18, 3, 2))
+    with pytest.raises(ValueError, match="pad d with zeros to 18, which changes no distance"):
         distances(m, m)
-    padded = [np.pad(m, ((0, 0), (0, 0), (0, 0), (0, extra))) for extra in (7, 20)]
+    padded = [np.pad(m, ((0, 0), (0, 0), (0, 0), (0, extra))) for extra in (16, 30)]
     few, many = (distances(m, m) for m in padded)
     assert (few.lower <= many.upper).all() and (many.lower <= few.upper).all()
     np.testing.assert_allclose(few.distance, many.distance, atol=1e-6)

@@ -93,7 +93,7 @@ def test_folders_of_people_are_read_in_every_form(tmp_path, form):
     [
         ("c1.png", 1), ("C02.png", 2), ("0001_c3s2_1.png", 3), ("a-cam4.png", 4), ("a.c5.b.png", 5), ("x c6.png", 6),
         ("c1_c1.png", 1), ("c1_c2.png", -1), ("abc1.png", -1), ("c1x.png", -1), ("1.png", -1), ("c.png", -1),
-        ("c1/a.png", -1), ("camera1.png", -1), ("c" + "9" * 12 + ".png", -1),
+        ("c1/a.png", -1), ("camera1.png", 1), ("cameras1.png", -1), ("c" + "9" * 12 + ".png", -1),
     ],
 )  # fmt: skip
 def test_cameras_are_read_where_the_name_is_clear(name, camera):
@@ -189,7 +189,9 @@ def test_boxes_are_cut_out_of_frames_in_every_form(tmp_path, form, prefix):
 
 def test_a_single_json_says_the_role_and_numbers_its_names(tmp_path):
     content = document([annotation(1, 1, person_id="bob", role="Query"), annotation(2, 3, person_id="bob")])
-    content["images"][2] |= {"role": "gallery", "camera_id": "door"}
+    for image, camera in zip(content["images"], ("hall", "hall", "door"), strict=False):
+        image["camera_id"] = camera
+    content["images"][2]["role"] = "gallery"
     source(tmp_path, {"people.json": json.dumps(content).encode()} | frames(), "folder")
     (tmp_path / "unrelated.png").write_bytes(b"not of ours")
     builder = prepare("coco_boxes", tmp_path / "people.json", data_dir=tmp_path / "data")

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 import data
+from data import table
 from data.check import check
 from data.folder import Folder
 from data.prepare import prepare, remarks
@@ -130,3 +131,11 @@ def test_folders_of_a_gap_are_refused_and_of_floats_are_numbers(tmp_path):
     (place / "probe/nan/a.png").write_bytes(picture(1))
     with pytest.raises(ValueError, match=r"identity is missing in 1 of 4, probe/nan/a.png \(nan\)"):
         data.DATASETS["identity_folders"].listing(place)
+
+
+def test_a_quote_that_is_not_closed_is_an_error():
+    text = 'path,identity,camera,role\nimg/0.png,"1,0,probe\nimg/1.png,2",0,probe\nimg/2.png,1,1,gallery\n'
+    with pytest.raises(ValueError, match="the identity goes over several lines.*a quote before it is not closed"):
+        table.read(text.encode(), title="people.csv")
+    notes = 'path,identity,role,note\na.png,1,probe,"two\nlines"\nb.png,1,gallery,\n'
+    assert len(table.read(notes.encode(), title="people.csv").rows) == 2
