@@ -45,7 +45,7 @@ setup: $(VENV)/.test
 
 # Each extra has a stamp, so that pip runs only when a requirement changed.
 $(VENV)/.demo: $(REQUIREMENTS) | $(BIN)/python
-	$(PIP_INSTALL) --editable . $(PIP_ARGS)
+	$(PIP_INSTALL) --editable '.[all]' $(PIP_ARGS)
 	@touch $@
 
 $(VENV)/.test: $(REQUIREMENTS) | $(BIN)/python

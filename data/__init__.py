@@ -19,49 +19,67 @@ PATH is what was downloaded, a folder or a .zip, .tar, .tar.gz; PATH#name=value 
 
 `synthetic` is built where it is first used. What each expects, and where to get it, is in `docs/data.md`.
 A new data set is a module with a `Builder` (see `data/builder.py` and `data/listing.py`; `data/parts.py` where folders
-are splits and names say who it is) and a line in `DATASETS`.
+are splits and names say who it is) and a line in `DATASETS`, "module:Class".
 """
 
 from __future__ import annotations
 
 import os
+import pkgutil
+from collections import UserDict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from data.builder import Builder, build, quiet
-from data.coco_boxes import CocoBoxes
-from data.cuhk01 import Cuhk01
-from data.cuhk03 import Cuhk03, Cuhk03Classic, Cuhk03ClassicLabelled, Cuhk03Labelled
-from data.folder import Folder
-from data.identity_folders import IdentityFolders
 from data.listing import Listing, Record, checked
-from data.market1501 import Market1501, Market1501MultiQuery
-from data.occluded_reid import OccludedReid
-from data.partial_ilids import PartialIlids, PartialIlidsSimulated
-from data.partial_reid import PartialReid, PartialReidOccluded
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Example, Source, decode
-from data.synthetic import Synthetic
+
+if TYPE_CHECKING:
+    from data.builder import Builder, build
 
 __all__ = ["DATASETS", "Example", "NOBODY", "SPLITS", "Source", "UNKNOWN_CAMERA", "decode", "load"]
 __all__ += ["Builder", "Listing", "Record", "build", "checked", "dataset_builder", "fingerprint"]
 
-DATASETS: dict[str, type[Builder]] = {
-    "synthetic": Synthetic,
-    "market1501": Market1501,
-    "market1501_multi_query": Market1501MultiQuery,
-    "partial_reid": PartialReid,
-    "partial_reid_occluded": PartialReidOccluded,
-    "occluded_reid": OccludedReid,
-    "partial_ilids": PartialIlids,
-    "partial_ilids_simulated": PartialIlidsSimulated,
-    "cuhk01": Cuhk01,
-    "cuhk03": Cuhk03,
-    "cuhk03_labelled": Cuhk03Labelled,
-    "cuhk03_classic": Cuhk03Classic,
-    "cuhk03_classic_labelled": Cuhk03ClassicLabelled,
-    "folder": Folder,
-    "identity_folders": IdentityFolders,
-    "coco_boxes": CocoBoxes,
-}
+
+class _Datasets(UserDict[str, Any]):
+    """Mapping of names to builder classes; a class given as "module:Class" is imported when it is first read.
+
+    So the names are known without TensorFlow Datasets, whose import takes seconds.
+    """
+
+    def __getitem__(self, name: str) -> type[Builder]:
+        if isinstance(self.data[name], str):
+            self.data[name] = pkgutil.resolve_name(self.data[name])
+        builder: type[Builder] = self.data[name]
+        return builder
+
+
+DATASETS = _Datasets(
+    {
+        "synthetic": "data.synthetic:Synthetic",
+        "market1501": "data.market1501:Market1501",
+        "market1501_multi_query": "data.market1501:Market1501MultiQuery",
+        "partial_reid": "data.partial_reid:PartialReid",
+        "partial_reid_occluded": "data.partial_reid:PartialReidOccluded",
+        "occluded_reid": "data.occluded_reid:OccludedReid",
+        "partial_ilids": "data.partial_ilids:PartialIlids",
+        "partial_ilids_simulated": "data.partial_ilids:PartialIlidsSimulated",
+        "cuhk01": "data.cuhk01:Cuhk01",
+        "cuhk03": "data.cuhk03:Cuhk03",
+        "cuhk03_labelled": "data.cuhk03:Cuhk03Labelled",
+        "cuhk03_classic": "data.cuhk03:Cuhk03Classic",
+        "cuhk03_classic_labelled": "data.cuhk03:Cuhk03ClassicLabelled",
+        "folder": "data.folder:Folder",
+        "identity_folders": "data.identity_folders:IdentityFolders",
+        "coco_boxes": "data.coco_boxes:CocoBoxes",
+    }
+)
+
+
+def __getattr__(name: str) -> Any:
+    """`Builder` and `build`, imported when they are first asked for, as TensorFlow Datasets is with them."""
+    if name not in ("Builder", "build"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return pkgutil.resolve_name(f"data.builder:{name}")
 
 
 def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
@@ -76,6 +94,8 @@ def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
     """
     if name not in DATASETS:
         raise ValueError(f"dataset {name!r} is unknown: use one of {', '.join(sorted(DATASETS))}")
+    from data.builder import quiet  # imports TensorFlow Datasets
+
     with quiet():
         return DATASETS[name](data_dir=os.path.abspath(os.path.expanduser(data_dir)))
 
@@ -128,6 +148,8 @@ def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
     if not prepared.is_built:
         if dataset != "synthetic":
             raise prepared.absence()
+        from data.builder import build
+
         print(f"{dataset} is drawn into {prepared.data_dir}: it was not there", flush=True)
         listing = prepared.listing(None)
         build(prepared, listing, fingerprint=listing.fingerprint())

@@ -10,15 +10,18 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from data import counts, duplicates, layout, left_out, levels, tree
-from data.builder import Builder
 from data.inspection import Inspection, inspect
 from data.listing import CAUTION
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
 from data.statistics import statistics, table
+
+if TYPE_CHECKING:
+    from data.builder import Builder
 
 TALL, WIDE = 6.0, 1 / 3  # height over width beyond which a crop is odd
 TINY = (32, 16)  # height and width below which it is

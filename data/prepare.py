@@ -25,16 +25,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 import data
 from data import command, left_out, statistics
-from data.builder import Builder, build
 from data.check import check
 from data.listing import Listing, checked
 from data.source import NOBODY, SPLITS, Source
 from dsr_jax import whole
+
+if TYPE_CHECKING:
+    from data.builder import Builder
 
 
 def prepare(
@@ -82,7 +85,7 @@ def prepare(
         good, skipped = checked(listing, skip_bad=skip_bad, progress=progress)
     else:
         good, skipped = listing, []  # what is drawn cannot be damaged
-    build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
+    data.build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
     return data.dataset_builder(dataset, data_dir=data_dir)
 
 

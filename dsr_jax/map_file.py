@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 from numpy.lib import format as npy
 
@@ -275,7 +275,7 @@ def _stored(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """The map in the type on disk."""
     if dtype == "float16" and np.abs(values).max() > np.finfo(np.float16).max:
         raise ValueError(f"dtype float16 cannot hold the map of {name}, up to {np.abs(values).max():g}: use bfloat16")
-    stored = values.astype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    stored = values.astype(jnp.bfloat16 if dtype == "bfloat16" else dtype)
     if dtype == "float16":
         lengths, moved = (np.linalg.norm(m.astype(np.float64), axis=2) for m in (values, stored - values))
         coarse = np.argwhere(moved > COARSE * lengths)
@@ -308,4 +308,4 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
 def _values(stored: np.ndarray) -> np.ndarray:
     """A map off the disk in float32; two bytes that NumPy has no name for are bfloat16."""
     with np.errstate(over="ignore"):
-        return np.ascontiguousarray(stored.view(ml_dtypes.bfloat16) if stored.dtype.kind == "V" else stored, np.float32)
+        return np.ascontiguousarray(stored.view(jnp.bfloat16) if stored.dtype.kind == "V" else stored, np.float32)

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +25,7 @@ STORAGES = {
     "FloatStorage": np.dtype(np.float32),
     "DoubleStorage": np.dtype(np.float64),
     "HalfStorage": np.dtype(np.float16),
-    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "BFloat16Storage": np.dtype(jnp.bfloat16),
     "LongStorage": np.dtype(np.int64),
     "IntStorage": np.dtype(np.int32),
     "ShortStorage": np.dtype(np.int16),
@@ -93,7 +93,7 @@ def read_state_dicts(path: str | Path) -> dict[str, dict[str, NDArray[Any]]]:
 
     Returns:
       For every dictionary in the file that holds tensors by name, by its key ("" for the outermost, "a.b" for one that
-      is deeper): name to array, in the file's own types (bfloat16 as `ml_dtypes.bfloat16`).
+      is deeper): name to array, in the file's own types (bfloat16 as `jnp.bfloat16`).
 
     Raises:
       ValueError: if it is not such a file, is truncated, or names anything but tensors.

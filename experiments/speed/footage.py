@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from data import synthetic
 from data.source import Example, Source
 from dsr_jax import protocols
 
@@ -37,6 +36,8 @@ def crops(count: int, *, seed: int) -> Source:
 
 def frames(count: int, *, seed: int) -> Frames:
     """Frames as JPEGs, a person in each."""
+    from data import synthetic  # imports TensorFlow Datasets
+
     rng = np.random.default_rng((seed, 1))
     scene = synthetic.background(0, height=750, width=300, seed=seed)[: FRAME[0], : FRAME[1]]
     shown, boxes = [], []
@@ -59,6 +60,8 @@ def jpeg(picture: np.ndarray) -> bytes:
 
 
 def _person(i: int, seed: int) -> np.ndarray:
+    from data import synthetic  # imports TensorFlow Datasets
+
     height = int(np.random.default_rng((seed, 0, i)).integers(*HEIGHTS, endpoint=True))
     return synthetic.draw(synthetic.people(1, seed=seed, first=i)[0], i % 2, 0, height=height, width=2 * height // 5)
 
