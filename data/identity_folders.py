@@ -85,7 +85,7 @@ class IdentityFolders(Builder):
             kept,
             tree.files(taken),
             labels=people.names,
-            remarks=people.remarks + labels.unknown_cameras(kept) + left_out.remarks(tree, taken),
+            remarks=people.remarks + left_out.remarks(tree, taken),
             left_out=left_out.reasons(tree, taken) | beside,
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from data.listing import CAUTION, Record
+from data.listing import CAUTION
 from data.source import NOBODY, UNKNOWN_CAMERA
 
 # What stands for "not known": pandas's list, and what databases and people write.
@@ -114,16 +114,6 @@ def _check_one_kind(read: Numbers, spelt: Sequence[str], places: Sequence[str]) 
             f"cameras are numbers and names: {spelt[plain]} ({places[plain]}) and {spelt[named]} ({places[named]}), "
             "which may be one: write all of them as numbers, or all as names"
         )
-
-
-def unknown_cameras(splits: Mapping[str, Sequence[Record]]) -> list[str]:
-    """A remark on pictures whose camera is unknown, where names of files may say it and those of others do."""
-    records = [record for own in splits.values() for record in own]
-    unknown = [record.name for record in records if record.camera == UNKNOWN_CAMERA]
-    if len(unknown) in (0, len(records)):  # of none at all an evaluation speaks
-        return []
-    some = ", ".join(unknown[:3])
-    return [f"{CAUTION}the camera is unknown in {len(unknown)} of {len(records)} pictures, {some}: {_UNSEEN}"]
 
 
 def spelling(label: str) -> str:
