@@ -89,15 +89,25 @@ def found(tree: Tree, document_name: str, document: dict[str, Any]) -> Found:
     images, videos = (coco_file.by_id(document[key], f"{title}: {key}") for key in ("images", "videos"))
     names, called = Names(tree.members), _called(videos)
     categories = _categories(document["categories"], title)
-    boxes, left_out = [], {"crowds": 0, "not people": 0}
+    boxes, left_out = [], {"crowds": 0, "to be ignored": 0, "outside their picture": 0, "not people": 0}
     for key, entry in coco_file.by_id(document["annotations"], f"{title}: annotations").items():
         where = f"{title}: annotation {key}"
         if coco_file.flag(entry, "iscrowd", where):
             left_out["crowds"] += 1
             continue
+        attributes = coco_file.attributes(entry)
+        if any(coco_file.flag(holder, "ignore", where) for holder in (entry, attributes)):
+            left_out["to be ignored"] += 1
+            continue
+        if coco_file.flag(attributes, "outside", where):
+            left_out["outside their picture"] += 1
+            continue
         if not _is_person(entry, categories, where):
             left_out["not people"] += 1
             continue
+        if str(attributes.get("rotation")).strip() not in ("None", "", "0", "0.0"):
+            turned = f"{where} has the rotation {attributes['rotation']}"
+            raise ValueError(f"{turned}, and boxes are cut upright: export upright boxes")
         image_id = label(entry, "image_id", where)
         if image_id is None or image_id not in images:
             raise ValueError(f"{where} is of image {entry.get('image_id')!r}, which the file does not list")
@@ -228,10 +238,14 @@ def _person(entry: Mapping[str, Any], where: str) -> tuple[str, bool]:
     """Who an annotation shows, and whether that is the same person in every video."""
     holders = [("annotations", entry), ("attributes", coco_file.attributes(entry))]
     for names, everywhere in ((_EVERYWHERE, True), (_TRACKS, False)):
-        for _, holder in holders:
-            for name in names:
-                if (person := label(holder, name, where)) is not None:
-                    return _checked(person, name, where), everywhere
+        said = [(name, person) for _, holder in holders for name in names if (person := label(holder, name, where))]
+        if everywhere and len({spelling(person) for _, person in said}) > 1:
+            raise ValueError(
+                f"{where} has the {said[0][0]} {said[0][1]} and the {said[-1][0]} {said[-1][1]}: correct one"
+            )
+        if said:
+            name, person = said[0]
+            return _checked(person, name, where), everywhere
         # A key that is nearly person_id must not give way to track_id without a word.
         near = [key for level, holder in holders if (key := _near(holder, level, "identity"))] if everywhere else []
         if near:

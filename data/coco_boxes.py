@@ -16,7 +16,8 @@ found by their `file_name` beside the JSON or its parent, in `images/` or in a f
 * **Which camera**: `camera_id` or `camera` of the annotation, of its image, or of its video; otherwise unknown.
 * **In which frame**: pixels of a picture of the image's `width` and `height`, which must be the picture's. Whether it
   is turned by its EXIF orientation before, after or never, `#exif=` says where that cannot be known, see `data.frames`.
-* **Left out, and counted**: crowds (`iscrowd`), and categories other than person or pedestrian if there are such.
+* **Left out, and counted**: crowds (`iscrowd`), boxes with `ignore` or the attribute `outside`, and categories other
+  than person or pedestrian if there are such. Boxes with a rotation are refused: they are cut upright.
 
 Boxes are rounded to pixels, cut at the picture's border and stored as PNG. Video files are not decoded: unpack them to
 frames first (`ffmpeg -i a.mp4 a/%06d.jpg`) and name the frames.

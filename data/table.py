@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from data import keys
 from data.labels import spelling
+from data.listing import SPLIT_OF
 from data.source import NOBODY, SPLITS
 
 COLUMNS = ("path", "identity", "camera", "role")
@@ -147,7 +148,7 @@ def _row(title: str, line: int, header: Sequence[str], cells: Sequence[str]) -> 
             f"{title}, line {line}: the {broken} goes over several lines, {entry[broken][:60]!r}: a quote before it is "
             "not closed, or not meant as one"
         )
-    row = Row(line, entry["path"], entry["identity"], entry.get("camera", ""), entry["role"].lower())
+    row = Row(line, entry["path"], entry["identity"], entry.get("camera", ""), SPLIT_OF.get(entry["role"].lower(), "?"))
     if row.role not in SPLITS:
         raise ValueError(f"{title}, line {line}: role {entry['role']!r} must be one of {', '.join(SPLITS)}")
     if not row.path or not row.identity:

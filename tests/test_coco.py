@@ -316,3 +316,36 @@ def test_damaged_frames_are_still_refused_by_name_or_left_out(tmp_path):
 def test_an_option_that_is_said_twice_is_refused(tmp_path):
     with pytest.raises(ValueError, match="--source: tracks is there twice, tracks=apart and tracks=same"):
         listing(tmp_path, gallery=document(), options="#tracks=apart,tracks=same")
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        ({"ignore": 1}, "to be ignored"),
+        ({"attributes": {"ignore": True}}, "to be ignored"),
+        ({"attributes": {"outside": True}}, "outside their picture"),
+    ],
+)
+def test_boxes_that_do_not_count_are_left_out_and_counted(tmp_path, more, what):
+    content = document()
+    content["annotations"].append(content["annotations"][0] | {"id": 2, "person_id": 8} | more)
+    found = listing(tmp_path / "a", gallery=content)
+    assert len(found.splits["gallery"]) == 1
+    assert f"1 annotations are {what}: left out." in found.remarks
+
+
+@pytest.mark.parametrize("rotation", [90, 30.5, "12"])
+def test_a_turned_box_is_an_error(tmp_path, rotation):
+    content = document(annotation={"attributes": {"rotation": rotation}})
+    with pytest.raises(ValueError, match=f"annotation 1 .*rotation {rotation}, and boxes are cut upright"):
+        listing(tmp_path / "a", gallery=content)
+    still = document(annotation={"attributes": {"rotation": 0.0, "outside": False}, "ignore": 0})
+    assert len(listing(tmp_path / "b", gallery=still).splits["gallery"]) == 1
+
+
+@pytest.mark.parametrize("more", [{"identity": 8}, {"attributes": {"person_id": 8}}])
+def test_two_people_in_one_annotation_are_an_error(tmp_path, more):
+    with pytest.raises(ValueError, match="annotation 1 .*person_id 7 and the .* 8: correct one"):
+        listing(tmp_path / "a", gallery=document(annotation=more))
+    same = document(annotation={"identity": "7"})
+    assert len(listing(tmp_path / "b", gallery=same).splits["gallery"]) == 1

@@ -139,3 +139,8 @@ def test_a_quote_that_is_not_closed_is_an_error():
         table.read(text.encode(), title="people.csv")
     notes = 'path,identity,role,note\na.png,1,probe,"two\nlines"\nb.png,1,gallery,\n'
     assert len(table.read(notes.encode(), title="people.csv").rows) == 2
+
+
+def test_query_is_another_word_for_probe():
+    text = "path,identity,role\na.png,1,Query\nb.png,1,gallery\n"
+    assert [row.role for row in table.read(text.encode(), title="people.csv").rows] == ["probe", "gallery"]
