@@ -154,7 +154,7 @@ def test_csv_with_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
         ("path,identity,camera,role\n", "no rows"),
         ("file,person,role\na.png,1,probe\n", r"lacks the columns path, identity.*found file,person,role"),
         ("path;identity;role\na.png;1;probe\n", r"expected the header path,identity,camera,role.*found path;identity"),
-        ("path,identity,role\na.png,1,query\n", r"line 2: role 'query' must be one of train, probe, gallery"),
+        ("path,identity,role\na.png,1,tested\n", r"line 2: role 'tested' must be one of train, probe, gallery"),
         ("path,identity,role\na.png,1\n", "line 2: 2 entries for 3 columns"),
         ("path,identity,role\na.png,,probe\n", "line 2: path and identity must not be empty"),
         ("path,identity,role\na.png,-1,train\n", "line 2: a training image must show somebody"),
