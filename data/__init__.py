@@ -17,8 +17,8 @@ PATH is what was downloaded, a folder or a .zip, .tar, .tar.gz; PATH#name=value 
     coco_boxes                                             one's own pictures or frames, with boxes in a COCO JSON
     synthetic                                              drawn people: no source, or people=700,seed=1,difficulty=hard
 
-`synthetic` is built where it is first used. What each expects, and where to get it, is in `docs/data.md`.
-A new data set is a module with a `Builder` (see `data/builder.py` and `data/listing.py`; `data/parts.py` where folders
+`synthetic` is built where it is first used. What each expects, and where to get it, is in `docs/data.md`. A new data
+set is a module with a `Builder` in `data/builders/` (see `builder.py` and `listing.py` there; `parts.py` where folders
 are splits and names say who it is) and a line in `DATASETS`, "module:Class".
 """
 
@@ -30,11 +30,11 @@ from collections import UserDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.listing import Listing, Record, checked
+from data.builders.listing import Listing, Record, checked
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Example, Source, decode
 
 if TYPE_CHECKING:
-    from data.builder import Builder, build
+    from data.builders.builder import Builder, build
 
 __all__ = ["DATASETS", "Example", "NOBODY", "SPLITS", "Source", "UNKNOWN_CAMERA", "decode", "load"]
 __all__ += ["Builder", "Listing", "Record", "build", "checked", "dataset_builder", "fingerprint"]
@@ -55,22 +55,22 @@ class _Datasets(UserDict[str, Any]):
 
 DATASETS = _Datasets(
     {
-        "synthetic": "data.synthetic:Synthetic",
-        "market1501": "data.market1501:Market1501",
-        "market1501_multi_query": "data.market1501:Market1501MultiQuery",
-        "partial_reid": "data.partial_reid:PartialReid",
-        "partial_reid_occluded": "data.partial_reid:PartialReidOccluded",
-        "occluded_reid": "data.occluded_reid:OccludedReid",
-        "partial_ilids": "data.partial_ilids:PartialIlids",
-        "partial_ilids_simulated": "data.partial_ilids:PartialIlidsSimulated",
-        "cuhk01": "data.cuhk01:Cuhk01",
-        "cuhk03": "data.cuhk03:Cuhk03",
-        "cuhk03_labelled": "data.cuhk03:Cuhk03Labelled",
-        "cuhk03_classic": "data.cuhk03:Cuhk03Classic",
-        "cuhk03_classic_labelled": "data.cuhk03:Cuhk03ClassicLabelled",
-        "folder": "data.folder:Folder",
-        "identity_folders": "data.identity_folders:IdentityFolders",
-        "coco_boxes": "data.coco_boxes:CocoBoxes",
+        "synthetic": "data.builders.synthetic:Synthetic",
+        "market1501": "data.builders.market1501:Market1501",
+        "market1501_multi_query": "data.builders.market1501:Market1501MultiQuery",
+        "partial_reid": "data.builders.partial_reid:PartialReid",
+        "partial_reid_occluded": "data.builders.partial_reid:PartialReidOccluded",
+        "occluded_reid": "data.builders.occluded_reid:OccludedReid",
+        "partial_ilids": "data.builders.partial_ilids:PartialIlids",
+        "partial_ilids_simulated": "data.builders.partial_ilids:PartialIlidsSimulated",
+        "cuhk01": "data.builders.cuhk01:Cuhk01",
+        "cuhk03": "data.builders.cuhk03:Cuhk03",
+        "cuhk03_labelled": "data.builders.cuhk03:Cuhk03Labelled",
+        "cuhk03_classic": "data.builders.cuhk03:Cuhk03Classic",
+        "cuhk03_classic_labelled": "data.builders.cuhk03:Cuhk03ClassicLabelled",
+        "folder": "data.builders.folder:Folder",
+        "identity_folders": "data.builders.identity_folders:IdentityFolders",
+        "coco_boxes": "data.builders.coco_boxes:CocoBoxes",
     }
 )
 
@@ -79,7 +79,7 @@ def __getattr__(name: str) -> Any:
     """`Builder` and `build`, imported when they are first asked for, as TensorFlow Datasets is with them."""
     if name not in ("Builder", "build"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return pkgutil.resolve_name(f"data.builder:{name}")
+    return pkgutil.resolve_name(f"data.builders.builder:{name}")
 
 
 def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
@@ -94,7 +94,7 @@ def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
     """
     if name not in DATASETS:
         raise ValueError(f"dataset {name!r} is unknown: use one of {', '.join(sorted(DATASETS))}")
-    from data.builder import quiet  # imports TensorFlow Datasets
+    from data.builders.builder import quiet  # imports TensorFlow Datasets
 
     with quiet():
         return DATASETS[name](data_dir=os.path.abspath(os.path.expanduser(data_dir)))
@@ -148,7 +148,7 @@ def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
     if not prepared.is_built:
         if dataset != "synthetic":
             raise prepared.absence()
-        from data.builder import build
+        from data.builders.builder import build
 
         print(f"{dataset} is drawn into {prepared.data_dir}: it was not there", flush=True)
         listing = prepared.listing(None)

@@ -18,10 +18,12 @@ from pathlib import Path
 from absl import flags
 
 import data
-from data import command, sheet, statistics
+from data import command
+from data.inspection import sheet, statistics
 from data.prepare import remarks
 from data.source import SPLITS
-from dsr_jax import report, whole
+from dsr_jax import report
+from dsr_jax.formats import atomic
 
 _MARK = 'content="dsr_jax contact sheet"'
 
@@ -88,7 +90,7 @@ def check_out(out: Path) -> None:
     """
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out={out} is a file: name a folder, or one to be made")
-    whole.check_folder(out, remedy="give another --out=FOLDER")
+    atomic.check_folder(out, remedy="give another --out=FOLDER")
     page = out / "index.html"
     if page.exists() and _MARK not in page.read_text(encoding="utf-8", errors="replace")[:2000]:
         raise ValueError(f"--out={out} holds another page, {page.name}: name another folder")

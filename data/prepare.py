@@ -13,7 +13,8 @@ source is still the one it was built from, and prints the table again; --overwri
 what a user should know: files that may be pictures and were not taken, pictures of (nearly) one colour, and more.
 
 --check builds nothing: it prints what is expected beside what is found, counts, and all that is odd (see
-`data/check.py`). Its last line says whether the source is usable, and why not; so does the exit code, 0 or 1.
+`data/inspection/check.py`). Its last line says whether the source is usable, and why not; so does the exit code,
+0 or 1.
 
 people.csv has the columns path,identity,camera,role: role is train, probe or gallery, paths are relative to the CSV,
 camera may be absent (unknown), identity is a whole number or a name; -1 is nobody (junk), whom no evaluation counts.
@@ -30,14 +31,16 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 import data
-from data import command, left_out, statistics
-from data.check import check
-from data.listing import Listing, checked
+from data import command
+from data.builders.listing import Listing, checked
+from data.inspection import statistics
+from data.inspection.check import check
 from data.source import NOBODY, SPLITS, Source
-from dsr_jax import whole
+from data.sources import left_out
+from dsr_jax.formats import atomic
 
 if TYPE_CHECKING:
-    from data.builder import Builder
+    from data.builders.builder import Builder
 
 
 def prepare(
@@ -71,7 +74,7 @@ def prepare(
         return builder
     listing = _listing(builder, source)
     if overwrite or not builder.is_built:
-        whole.check_folder(data_dir, remedy="give another --data_dir")
+        atomic.check_folder(data_dir, remedy="give another --data_dir")
     fingerprint = listing.fingerprint(progress=progress)
     if builder.is_built and not overwrite:
         if fingerprint != builder.info.metadata["fingerprint"]:

@@ -1,9 +1,9 @@
 """Reading a prepared data set: `source[i]` is one image with its identity, camera and name.
 
-A data set of person re-identification (paper, Sec. 4) has three splits: `train`, and the `probe` and `gallery`
-of the test identities. On disk a split is a set of array_record files that a TensorFlow Datasets builder wrote;
-here they are read at random by position, without TensorFlow, and decoded by `data/decoding.py`. Identities, cameras and
-names of a whole split are known without touching an image, so protocols can be drawn before anything is decoded.
+A data set of person re-identification (paper, Sec. 4) has three splits: `train`, and the `probe` and `gallery` of the
+test identities. On disk a split is a set of array_record files that a TensorFlow Datasets builder wrote; here they are
+read at random by position, without TensorFlow, and decoded by `data/sources/decoding.py`. Identities, cameras and names
+of a whole split are known without touching an image, so protocols can be drawn before anything is decoded.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
-from data.decoding import decode, upright_size
+from data.sources.decoding import decode, upright_size
 
 SPLITS = ("train", "probe", "gallery")
 NOBODY = -1  # junk: no evaluation counts it. A distractor is a wrong answer, and has an identity that no probe has

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from data import recolour_kernel
-from dsr_jax import protocols
+from data import _recolour_kernel
+from dsr_jax.evaluation import protocols
 
 # Visible shares of height and width of a training patch, smallest and largest.
 HEIGHT_RANGE, WIDTH_RANGE = (0.5, 0.75), (0.7, 1.0)
@@ -52,7 +52,7 @@ def whole(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int],
     """
     pixels, factors = _upright(image, rng, size, augmentation)
     if factors is not None:
-        pixels = recolour_kernel.recolour(pixels, factors)
+        pixels = _recolour_kernel.recolour(pixels, factors)
     return View(_erase(pixels, rng, augmentation), np.array(size, np.int32))
 
 
@@ -84,7 +84,7 @@ def patch(
     if factors is None:
         seen = protocols.crop(upright, box)
     else:  # of the colours only those that are seen are computed
-        seen = recolour_kernel.recolour(upright, factors, box)
+        seen = _recolour_kernel.recolour(upright, factors, box)
     seen = _erase(seen, rng, augmentation)
     pixels = np.zeros((*patch_size(size, height_range=height_range, width_range=width_range), 3), np.uint8)
     pixels[: box.height, : box.width] = seen

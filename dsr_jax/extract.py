@@ -14,7 +14,9 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dsr_jax import fcn, hosts, input_convention, networks, sharding
+from dsr_jax import fcn, networks
+from dsr_jax.formats import input_convention
+from dsr_jax.parallel import hosts, sharding
 from dsr_jax.prefix import Prefix
 
 Shape = tuple[int, int]

@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dsr_jax import convolution
+from dsr_jax.cpu import convolution
 
 Params = dict[str, dict[str, Any]]
 

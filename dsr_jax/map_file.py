@@ -23,10 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib import format as npy
 
-from dsr_jax import whole
-from dsr_jax.entries import array_of, check_shape, finite
-from dsr_jax.near_names import LOOSE, meaning
-from dsr_jax.protocols import UNKNOWN, integers
+from dsr_jax.evaluation.protocols import UNKNOWN, integers
+from dsr_jax.formats import atomic
+from dsr_jax.formats.near_names import LOOSE, meaning
+from dsr_jax.matching.entries import array_of, check_shape, finite
 
 ROLES = ("probe", "gallery")
 LABELS = ("identities", "cameras", "names", "roles")
@@ -153,7 +153,7 @@ def write(
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
     count = len(identities)
     labels = _labels(count, identities=identities, cameras=cameras, names=names, roles=roles)
-    with whole.opened(file) as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
+    with atomic.opened(file) as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
         written, before = 0, None
         for written, value in enumerate(maps, start=1):
             called = labels["names"][written - 1] if written <= count else "beyond the labels"

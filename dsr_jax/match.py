@@ -23,13 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from dsr_jax import explanation, hosts, joint, pooled, problem, tiles
-from dsr_jax import search as searching
-from dsr_jax.entries import Entries
-from dsr_jax.explanation import Explanation
-from dsr_jax.gallery import Gallery
-from dsr_jax.positions import Positions
-from dsr_jax.problem import CODERS, Figures, choose_coder
+from dsr_jax.matching import arguments, explanation, pooled, tiles
+from dsr_jax.matching import search as searching
+from dsr_jax.matching.arguments import CODERS, Figures, choose_coder
+from dsr_jax.matching.entries import Entries
+from dsr_jax.matching.explanation import Explanation
+from dsr_jax.matching.gallery import Gallery
+from dsr_jax.matching.positions import Positions
+from dsr_jax.parallel import hosts
+from dsr_jax.solvers import joint
 
 __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "choose_coder", "distances", "explain", "search"]
 
@@ -153,14 +155,14 @@ def distances(
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
     """
-    options = problem.options(l1, tol, max_bytes)
-    probes, gallery, chosen = problem.compared(
+    options = arguments.options(l1, tol, max_bytes)
+    probes, gallery, chosen = arguments.compared(
         probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder
     )
     _check_dictionary(dictionary, boost, coder)
     if dictionary == "joint":
         chosen = "active_set"
-        weight = problem.weight(l1, most=problem.MUTE * (1 + float(boost)))
+        weight = arguments.weight(l1, most=arguments.MUTE * (1 + float(boost)))
         joined: dict[str, Any] = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
         figures = _of_probes(
             probes, gallery, lambda own: joint.solve(own, gallery.as_entries, progress=progress, **joined)
@@ -229,8 +231,8 @@ def search(
         raise ValueError(f"k must be a whole number >= 1, got {k!r}")
     if coder == "ridge":
         raise ValueError("coder must not be 'ridge' here: it has no certificate; sort match.distances(coder='ridge')")
-    options = problem.options(l1, tol, max_bytes)
-    probes, gallery, chosen = problem.compared(
+    options = arguments.options(l1, tol, max_bytes)
+    probes, gallery, chosen = arguments.compared(
         probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder
     )
     if len(probes) != 1:
@@ -290,13 +292,13 @@ def explain(
       >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
       [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
     """
-    probes, gallery, _ = problem.compared(
+    probes, gallery, _ = arguments.compared(
         probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set"
     )
     for argument, count in (("probe_map", len(probes)), ("gallery_map", len(gallery.maps))):
         if count != 1:
             raise ValueError(f"{argument} must be one (h, w, d) array, got {count} maps: explain one pair at a time")
-    return explanation.of(probes, gallery, l1=problem.weight(l1))
+    return explanation.of(probes, gallery, l1=arguments.weight(l1))
 
 
 def _of_entries(probes: Entries, gallery: Gallery, solve: Callable[[Gallery], Figures]) -> Figures:

@@ -1,8 +1,8 @@
 """Ranking figures from distances: CMC, mAP and mINP by the rules of the benchmarks (Sec. 4.1), and what ties change.
 
-For each probe the gallery entries that `dsr_jax.candidates` leaves are sorted by distance; `first_hit` is the place of
-the first right answer, rank-k (CMC) the share of probes with first_hit < k, AP the mean over the right answers of the
-precision at their places, mAP its mean; INP tells how far down the last right answer is, mINP is its mean. A probe
+For each probe the gallery entries that `evaluation.candidates` leaves are sorted by distance; `first_hit` is the place
+of the first right answer, rank-k (CMC) the share of probes with first_hit < k, AP the mean over the right answers of
+the precision at their places, mAP its mean; INP tells how far down the last right answer is, mINP is its mean. A probe
 without a right answer is counted and not averaged. Without ties AP and INP are those of fast-reid and torchreid to the
 last bit (of their Python; their compiled code rounds to float32); with ties a figure depends on an order that means
 nothing, and `Scores` keeps how far.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.candidates import candidates
+from dsr_jax.evaluation.candidates import candidates
 
 RANKS = (1, 3, 5, 10, 20)
 

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dsr_jax import active_set, feature_sign, proximal, sparse
+from dsr_jax.solvers import active_set, certificate, feature_sign, proximal
 
-CODERS: dict[str, Callable[..., sparse.Solution]] = {
+CODERS: dict[str, Callable[..., certificate.Solution]] = {
     "active_set": active_set.coder,
     "feature_sign": feature_sign.feature_sign,
     "proximal": proximal.proximal,
@@ -128,7 +128,7 @@ def solve(
     l1: float = 0.4,
     tol: float = 1e-6,
     coder: str = "auto",
-) -> sparse.Solution:
+) -> certificate.Solution:
     """Codes of every probe block on the gallery image's blocks, with their certificate (Eq. 6).
 
     Args, Raises: as `distance`.

@@ -23,7 +23,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dsr_jax import convolution, losses
+from dsr_jax import losses
+from dsr_jax.cpu import convolution
 from dsr_jax.fcn import Params, he_normal, zero_outside
 
 UNITS = {2: 3, 3: 4, 4: 6, 5: 3}  # bottleneck units of each block

@@ -34,7 +34,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import export
 
-from dsr_jax import active_set, blocks, convolution, extract, networks, reconstruction, whole
+from dsr_jax import blocks, extract, networks, reconstruction
+from dsr_jax.cpu import convolution
+from dsr_jax.formats import atomic
+from dsr_jax.solvers import active_set
 from dsr_jax.weights import Card
 
 CODER = "feature_sign"  # exact, and of XLA alone
@@ -110,7 +113,7 @@ def save(
         for name, program in programs.items():
             archive.writestr(name, program)
         archive.writestr("card.json", json.dumps(said, indent=2, allow_nan=False))
-    whole.write(file, buffer.getvalue())
+    atomic.write(file, buffer.getvalue())
     return said
 
 

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import blocks, hosts, listed, problem, streamed, tiles
+from dsr_jax import blocks
 from dsr_jax.baselines import global_average
-from dsr_jax.entries import as_labels, as_scales, each_map, gather
-from dsr_jax.positions import Positions
+from dsr_jax.matching import arguments, listed, streaming, tiles
+from dsr_jax.matching.entries import as_labels, as_scales, each_map, gather
+from dsr_jax.matching.positions import Positions
+from dsr_jax.parallel import hosts
 
 NOBODY = -1  # in `Shortlist.entries`: a place that no entry has
 BEYOND = 2.0  # what `extended` adds to pooled distances: more than any distance of DSR
@@ -119,7 +121,7 @@ def distances(
     coder: str = "auto",
     tol: float = 1e-6,
     max_bytes: int = 1 << 29,
-    part_bytes: int = streamed.PART,
+    part_bytes: int = streaming.PART,
     progress: bool = False,
 ) -> Shortlist:
     """DSR's distances of every probe to the k gallery entries that its pooled descriptor is nearest to.
@@ -159,17 +161,17 @@ def distances(
       True
     """
     _check_length(k)
-    chosen = problem.choose_coder(coder)
+    chosen = arguments.choose_coder(coder)
     if chosen == "ridge":
         raise ValueError("coder must not be 'ridge' here: it has no certificate; use match.distances(coder='ridge')")
     if not (isinstance(part_bytes, int | np.integer) and part_bytes >= 1):
-        raise ValueError(f"part_bytes must be at least 1, got {part_bytes!r}; {streamed.PART} is the default")
+        raise ValueError(f"part_bytes must be at least 1, got {part_bytes!r}; {streaming.PART} is the default")
     probe_maps, gallery_maps = _sequence("probe_maps", probe_maps), _sequence("gallery_maps", gallery_maps)
     if not len(probe_maps) or not len(gallery_maps):
         raise ValueError(
             f"there must be maps on both sides, got {len(probe_maps)} probes, {len(gallery_maps)} of gallery"
         )
-    problem.check_channels(probe_maps[0], gallery_maps[0])
+    arguments.check_channels(probe_maps[0], gallery_maps[0])
     groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
     cut_at = as_scales("scales", (1, 2, 3) if scales is None else scales)
     probes_at = cut_at if probe_scales is None else as_scales("probe_scales", probe_scales)
@@ -180,19 +182,19 @@ def distances(
         groups,
     )
     entries = nearest(pooled, k, allowed)
-    how = problem.options(l1, tol, max_bytes)
+    how = arguments.options(l1, tol, max_bytes)
     cut = {"scales": cut_at, "probe_scales": probes_at, "pooling": pooling}
     figures = np.full((4, *entries.shape), np.nan, np.float32)
     own = range(len(entries))[hosts.part(len(entries))]
     total = int((entries != NOBODY).sum())
     with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
-        for rows, probes, _ in streamed.parts(probe_maps, [[p] for p in own], PROBES * part_bytes):
+        for rows, probes, _ in streaming.parts(probe_maps, [[p] for p in own], PROBES * part_bytes):
             at = own[rows]
             asked = entries[at.start : at.stop]
             who = np.unique(asked[asked != NOBODY])
             if not who.size:
                 continue
-            for columns, gallery, members in streamed.parts(gallery_maps, [groups[g] for g in who], part_bytes):
+            for columns, gallery, members in streaming.parts(gallery_maps, [groups[g] for g in who], part_bytes):
                 part = who[columns]
                 p, place = np.nonzero((asked >= part[0]) & (asked <= part[-1]))
                 pairs = np.stack([p, np.searchsorted(part, asked[p, place])], axis=1)
@@ -218,7 +220,7 @@ def _counted(maps: Any, counted: list[float], **cut: Any) -> Iterator[np.ndarray
     """The probe maps, checked; what share of each one's blocks has a direction is added to ``counted``."""
     for i, values in enumerate(each_map("probe_maps", maps, scales=cut["scales"])):
         solid = blocks.directed(values, **cut)
-        problem.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
+        arguments.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
         counted.append(float(solid.mean()))
         yield values
 
@@ -245,7 +247,7 @@ def _coded(
     **how: Any,
 ) -> np.ndarray:
     """Figures (4, n) of pairs of a part of the probes and a part of the gallery."""
-    own, others, _ = problem.compared(probes, gallery, identities=members, coder=coder, **cut)
+    own, others, _ = arguments.compared(probes, gallery, identities=members, coder=coder, **cut)
     if coder == "active_set":
         return listed.solve(Positions.of(own), others.positions, pairs, progress=progress, **how)
     return tiles.listed(own, others.as_entries, pairs, coder=coder, progress=progress, **how)

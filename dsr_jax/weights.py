@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from dsr_jax import card as cards
-from dsr_jax import fcn, input_convention, named_arrays, resnet, resnet50_names, torch_pickle, weights_file, whole
-from dsr_jax.card import NAMES, Card
+from dsr_jax import fcn, resnet
+from dsr_jax.formats import atomic, input_convention, named_arrays, resnet50_names, torch_pickle, weights_file
+from dsr_jax.formats import card as cards
+from dsr_jax.formats.card import NAMES, Card
 
 __all__ = [
     "WORKDIR_FILE",
@@ -223,10 +224,10 @@ def save(
     note = json.dumps(dataclasses.asdict(card), allow_nan=False)
     if file.suffix == ".pth":
         # The card last: one that is left of an older file is not that of these numbers, which `load` notices.
-        whole.write(file, torch_pickle.content(tensors))
-        whole.write(cards.beside(file), note.encode())
+        atomic.write(file, torch_pickle.content(tensors))
+        atomic.write(cards.beside(file), note.encode())
     else:
-        whole.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
+        atomic.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
 
 
 def digest(params: Mapping[str, Mapping[str, Any]]) -> str:

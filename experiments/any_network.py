@@ -19,7 +19,8 @@ from absl import flags
 from tqdm import tqdm
 
 from data import command, views
-from experiments import comparison, difference, evaluate, features, methods, page, run, selection, settings
+from experiments import difference, evaluate, run, settings
+from experiments.evaluation import comparison, features, methods, page, selection
 
 FLAGS = flags.FLAGS
 command.define_path(

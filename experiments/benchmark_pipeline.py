@@ -22,11 +22,12 @@ from absl import flags
 
 import data
 from data import Source, views
-from dsr_jax import cores
-from experiments import batches, run, settings
-from experiments.speed import footage
-from experiments.speed.outcome import Figures, Table, number
-from experiments.stream import Stream
+from dsr_jax.cpu import cores
+from experiments import run, settings
+from experiments.benchmarks import footage
+from experiments.benchmarks.outcome import Figures, Table, number
+from experiments.training import batches
+from experiments.training.stream import Stream
 
 FLAGS = flags.FLAGS
 EVERYTHING = 1 << 60  # bytes that may be held

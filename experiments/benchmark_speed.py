@@ -18,12 +18,13 @@ import jax
 from absl import flags
 
 from data import command
-from dsr_jax import cores
-from experiments import any_network, evaluate, run, selection, settings
-from experiments.speed import asked, coder, drawing, growth, identification, network, searching, steps
-from experiments.speed.inputs import Inputs
-from experiments.speed.maps import MapSet
-from experiments.speed.outcome import Figures, Part, Table
+from dsr_jax.cpu import cores
+from experiments import any_network, evaluate, run, settings
+from experiments.benchmarks import asked, coder, drawing, growth, identification, network, searching, steps
+from experiments.benchmarks.inputs import Inputs
+from experiments.benchmarks.maps import MapSet
+from experiments.benchmarks.outcome import Figures, Part, Table
+from experiments.evaluation import selection
 
 # With the flags of any_network and of evaluate: networks, pictures, crops.
 FLAGS = any_network.FLAGS

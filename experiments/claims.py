@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 
-from dsr_jax import locks, whole
+from dsr_jax.formats import atomic, locks
 
 LOCK = ".lock"
 FOLDERS = ("checkpoints", "distances", "frozen", "report")  # that a run writes into
@@ -40,10 +40,10 @@ def claim(workdir: Path) -> None:
         return
     for folder in (workdir, *(workdir / name for name in FOLDERS)):
         if folder == workdir or folder.exists():
-            whole.check_folder(folder, remedy=REMEDY)
+            atomic.check_folder(folder, remedy=REMEDY)
     made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     stack.callback(_remove_empty, made)
-    with whole.named(workdir):
+    with atomic.named(workdir):
         workdir.mkdir(parents=True, exist_ok=True)
 
     def busy(holder: str) -> None:

@@ -15,7 +15,10 @@ import numpy as np
 from absl import flags
 
 from data import command
-from dsr_jax import hosts, intervals, report, whole
+from dsr_jax import report
+from dsr_jax.evaluation import intervals
+from dsr_jax.formats import atomic
+from dsr_jax.parallel import hosts
 from experiments import run
 
 FLAGS = flags.FLAGS
@@ -48,7 +51,7 @@ def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
     arrays: dict[str, Any] = {
         f"{key}/{name}": value for key, values in probed.items() for name, value in values.items()
     }
-    with whole.opened(path) as file:
+    with atomic.opened(path) as file:
         np.savez_compressed(file, identities=identities, **arrays)
 
 

@@ -24,21 +24,10 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from dsr_jax import fcn, match, protocols, report, weights
-from experiments import (
-    comparison,
-    difference,
-    features,
-    given_maps,
-    kept,
-    methods,
-    page,
-    paper,
-    run,
-    selection,
-    settings,
-    showing,
-)
+from dsr_jax import fcn, match, report, weights
+from dsr_jax.evaluation import protocols
+from experiments import difference, run, settings
+from experiments.evaluation import comparison, features, given_maps, kept, methods, page, paper, selection, showing
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list("methods", ["resizing", "dsr_single", "dsr_multi"], f"Of {', '.join(methods.METHODS)}.")

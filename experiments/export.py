@@ -13,7 +13,8 @@ import os
 from absl import flags
 
 from data import command
-from dsr_jax import serving, weights, whole
+from dsr_jax import serving, weights
+from dsr_jax.formats import atomic
 from experiments import run, settings
 
 FLAGS = flags.FLAGS
@@ -36,7 +37,7 @@ def main() -> None:
     for name in ("weights", "out"):
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: give --{name}=FILE")
-    whole.check_file(FLAGS.out, remedy="give another --out=FILE")
+    atomic.check_file(FLAGS.out, remedy="give another --out=FILE")
     params, card = settings.given_network()
     if FLAGS.form == "torchvision":
         weights.save(FLAGS.out, params, card, naming="torchvision")

@@ -13,21 +13,9 @@ import functools
 
 from absl import flags
 
-from experiments import (
-    batches,
-    evaluate,
-    loop,
-    optimiser,
-    page,
-    pretrain,
-    run,
-    seeds,
-    selection,
-    settings,
-    steps,
-    training,
-    validation,
-)
+from experiments import evaluate, pretrain, run, settings
+from experiments.evaluation import page, selection
+from experiments.training import batches, loop, optimiser, seeds, starting, steps, validation
 
 FLAGS = flags.FLAGS
 FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
@@ -92,7 +80,7 @@ def rule() -> optimiser.Optimiser:
 
 
 def tune(
-    workdir: run.Workdir, start: training.Start, how: steps.Verification
+    workdir: run.Workdir, start: starting.Start, how: steps.Verification
 ) -> tuple[steps.State, validation.History]:
     """DSR fine-tuning from ``start``; returns the final or best state, and the validations."""
     updates = rule()
@@ -113,7 +101,7 @@ def tune(
         batch_size=FLAGS.batch_size,
         seed=FLAGS.seed,
         per_identity=start.per_identity,
-        share=training.share(FLAGS.batch_size),
+        share=starting.share(FLAGS.batch_size),
     )
     return loop.fit(
         step,
@@ -143,7 +131,7 @@ def main() -> None:
 def one_seed() -> None:
     """Fine-tuning with one seed."""
     workdir = run.Workdir(settings.workdir_given(), selection.flag_values("finetune"))
-    if training.finished(workdir):
+    if starting.finished(workdir):
         print(page.text(workdir.metrics()))
         return
     how = verification()
@@ -154,12 +142,12 @@ def one_seed() -> None:
     if FLAGS.evaluate:
         evaluate.check()
     workdir.claim()
-    before = training.Start(workdir, batch_sizes=_batch_sizes())
+    before = starting.Start(workdir, batch_sizes=_batch_sizes())
     if FLAGS.pretrain_steps:
         before = before.after(pretrain.train(workdir, before)[0])
     state, history = tune(workdir, before, how)
     after = before.after(state)
-    training.finish(workdir, after, phase="reconstruction", scores=history.metrics())
+    starting.finish(workdir, after, phase="reconstruction", scores=history.metrics())
     figures = {"steps": int(state.step), "identities": before.identities, **history.metrics()}
     if FLAGS.evaluate:
         networks = {"before": before, "after": after}

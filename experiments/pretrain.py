@@ -10,7 +10,9 @@ import functools
 
 from absl import flags
 
-from experiments import batches, loop, optimiser, run, seeds, selection, settings, steps, training, validation
+from experiments import run, settings
+from experiments.evaluation import selection
+from experiments.training import batches, loop, optimiser, seeds, starting, steps, validation
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("pretrain_steps", 1000, "Steps of identification training.", lower_bound=0)
@@ -35,7 +37,7 @@ def rule() -> optimiser.Optimiser:
     )
 
 
-def train(workdir: run.Workdir, start: training.Start) -> tuple[steps.State, validation.History]:
+def train(workdir: run.Workdir, start: starting.Start) -> tuple[steps.State, validation.History]:
     """Identification training from ``start``; returns the final or best state, and the validations."""
     updates = rule()
     step = functools.partial(
@@ -49,7 +51,7 @@ def train(workdir: run.Workdir, start: training.Start) -> tuple[steps.State, val
         patch_share=FLAGS.patch_share,
         seed=FLAGS.seed,
         per_identity=start.per_identity,
-        share=training.share(FLAGS.pretrain_batch_size),
+        share=starting.share(FLAGS.pretrain_batch_size),
     )
     return loop.fit(
         step,
@@ -74,14 +76,14 @@ def main() -> None:
 def one_seed() -> None:
     """Pre-training with one seed."""
     workdir = run.Workdir(settings.workdir_given(), selection.flag_values("pretrain"))
-    if training.finished(workdir):
+    if starting.finished(workdir):
         return
     rule()  # flags are checked before anything is written
     validation.check()
     workdir.claim()
-    start = training.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
+    start = starting.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
     state, history = train(workdir, start)
-    training.finish(workdir, start.after(state), phase="identification", scores=history.metrics())
+    starting.finish(workdir, start.after(state), phase="identification", scores=history.metrics())
     workdir.write_metrics({"steps": int(state.step), "identities": start.identities, **history.metrics()})
 
 

@@ -24,9 +24,12 @@ from absl import app, flags, logging
 
 import data
 from data import command
-from dsr_jax import hosts, weights, whole
-from experiments import claims, termination
-from experiments.termination import EXIT_CODE, Terminated, raised
+from dsr_jax import weights
+from dsr_jax.formats import atomic
+from dsr_jax.parallel import hosts
+from experiments import claims
+from experiments.training import termination
+from experiments.training.termination import EXIT_CODE, Terminated, raised
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string(
@@ -112,7 +115,7 @@ class Workdir:
         if not hosts.first():
             return
         log = self.path / "log.jsonl"
-        with whole.named(log), open(log, "a", encoding="utf-8") as file:
+        with atomic.named(log), open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def forget(self, *, phase: str, after: int) -> None:
@@ -320,7 +323,7 @@ def write_text(path: Path, text: str) -> Path:
     """Writes a file whole or not at all; of several processes the first does it."""
     if not hosts.first():
         return path
-    return whole.write(path, text.encode(errors="backslashreplace"))
+    return atomic.write(path, text.encode(errors="backslashreplace"))
 
 
 def _git(*arguments: str) -> str:

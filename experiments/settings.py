@@ -6,7 +6,8 @@ from typing import Any
 from absl import flags
 
 from data import command
-from dsr_jax import fcn, input_convention, weights
+from dsr_jax import fcn, weights
+from dsr_jax.formats import input_convention
 
 FLAGS = flags.FLAGS
 PAPER_SIZE, PAPER_STRIDE = (320, 120), 32

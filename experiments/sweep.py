@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from dsr_jax.page import curves
-from experiments import comparison, evaluate, features, page, run, selection, settings
+from dsr_jax.report import curves
+from experiments import evaluate, run, settings
+from experiments.evaluation import comparison, features, page, selection
 
 FLAGS = flags.FLAGS
 # Flags that change what is done with maps, or which pictures there are; they need no other network.

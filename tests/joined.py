@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dsr_jax import checkpoint, extract, hosts, losses, match, networks, sharding
-from experiments import steps
+from dsr_jax import extract, losses, match, networks
+from dsr_jax.parallel import hosts, sharding
+from experiments.training import checkpoint, steps
 
 STEPS, PAIRS, PEOPLE = 20, 5, 4  # five pairs: no number of devices here divides them
 SHAPE, PATCH = (4, 3, 16), (3, 3, 16)

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import data
-from data.builder import build
-from data.listing import Listing, Record
+from data.builders.builder import build
+from data.builders.listing import Listing, Record
 
 REMOVALS = ("os.remove", "os.rmdir")
 STEPS = ("open", "os.mkdir", "os.rename", "shutil.rmtree", *REMOVALS)

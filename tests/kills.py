@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dsr_jax import weights
-from experiments import stream
+from experiments.training import stream
 from tests import runners
 
 TIMES = stream.TIMING  # what no two runs have in common

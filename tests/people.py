@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from dsr_jax import fcn
-from experiments import features, pictures
+from experiments.evaluation import features, pictures
 
 SIZE, SHAPE, DEPTH = (64, 48), (4, 3), 16
 NETWORK = features.Network(fcn.init(jax.random.key(0), width=0.03), "torch", 16, SIZE)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Lasso
 
-from dsr_jax import active_set, sparse
+from dsr_jax.solvers import active_set, certificate
 
 from . import dictionaries, oracles
 
@@ -104,7 +104,7 @@ def test_figures_are_those_of_the_certificate_of_the_codes(x64: None) -> None:
     for limit in (0, 1, 2, None):
         codes, solved = active_set.codes(gram, correlation, energy, l1=0.2, max_steps=limit)
         target = correlation.T
-        expected = sparse.certify(
+        expected = certificate.certify(
             jnp.asarray(codes), jnp.asarray(target - gram @ codes), jnp.asarray(target), jnp.asarray(energy), l1=0.2
         )
         for name, value in zip(("error", "lower", "upper", "gap"), expected, strict=True):

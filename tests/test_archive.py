@@ -14,8 +14,8 @@ import zipfile
 
 import pytest
 
-from data import tarred, tree
-from data.members import Limits
+from data.sources import tarred, tree
+from data.sources.members import Limits
 from tests.trees import FORMS, picture, source
 
 FILES = {

@@ -10,7 +10,7 @@ import pytest
 
 from data import Source, views
 from dsr_jax import fcn
-from experiments import batches, frozen, steps
+from experiments.training import batches, frozen, steps
 from tests import disks
 
 SIZE = (48, 32)

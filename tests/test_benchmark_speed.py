@@ -10,7 +10,7 @@ from absl import flags
 
 from dsr_jax.baselines import resizing
 from experiments import benchmark_speed
-from experiments.speed import (
+from experiments.benchmarks import (
     alternating,
     asked,
     drawing,

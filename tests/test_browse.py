@@ -9,14 +9,17 @@ from PIL import Image
 
 import data
 from data import browse as program
-from data import sheet, synthetic, views
+from data import views
 from data.browse import browse
+from data.builders import synthetic
+from data.inspection import sheet
 from data.prepare import prepare
-from dsr_jax import protocols, report
-from dsr_jax.page import contact_sheet
-from dsr_jax.page.contact_sheet import Card, Section, Shot, Strip
-from dsr_jax.protocols import Box
-from experiments import pictures
+from dsr_jax import report
+from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation.protocols import Box
+from dsr_jax.report import contact_sheet
+from dsr_jax.report.contact_sheet import Card, Section, Shot, Strip
+from experiments.evaluation import pictures
 from tests import browser as browsers
 from tests.commands import command
 

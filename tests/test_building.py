@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import data
-from data import placing
-from data.builder import Builder, build
-from data.listing import Listing, Record
+from data.builders import placing
+from data.builders.builder import Builder, build
+from data.builders.listing import Listing, Record
 from data.prepare import prepare, remarks
 from tests import disks
 from tests.test_data import ROWS, people_csv

@@ -13,13 +13,15 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import data
-from data import counts, duplicates, levels, prepare, synthetic
-from data.builder import Builder
-from data.check import Report, check
-from data.folder import Folder
-from data.inspection import Inspection, difference_hash, inspect
-from data.listing import Listing, Record
-from data.statistics import aligned, spread
+from data import prepare
+from data.builders import synthetic
+from data.builders.builder import Builder
+from data.builders.folder import Folder
+from data.builders.listing import Listing, Record
+from data.inspection import counts, duplicates, levels
+from data.inspection.check import Report, check
+from data.inspection.statistics import aligned, spread
+from data.inspection.survey import Inspection, difference_hash, inspect
 from tests.commands import command
 from tests.test_data import people_csv
 

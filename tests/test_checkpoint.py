@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsr_jax import checkpoint
+from experiments.training import checkpoint
 
 from .conftest import ROOT
 
@@ -316,7 +316,7 @@ def test_nothing_left_to_read_is_an_error(tmp_path):
 SAVE_FOR_EVER = """
     import itertools, sys
     import jax.numpy as jnp
-    from dsr_jax import checkpoint
+    from experiments.training import checkpoint
 
     checkpoints = checkpoint.Checkpoints(sys.argv[1])
     for step in itertools.count(1):

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 
 from data import browse
-from dsr_jax import extract, locks, map_file, weights, whole
+from dsr_jax import extract, map_file, weights
+from dsr_jax.formats import atomic, locks
 from experiments import (
     any_network,
     benchmark_pipeline,
     benchmark_speed,
     claims,
-    comparison,
     evaluate,
     export,
     finetune,
-    loop,
     pretrain,
     run,
     sweep,
-    training,
 )
+from experiments.evaluation import comparison
+from experiments.training import loop, starting
 from tests import disks, kills
 from tests.runners import COMPARE, SMALL, call, contents, evaluated, metrics_of
 
@@ -52,7 +52,7 @@ def started(people, network, tmp_path, monkeypatch):
     map_file.write(
         tmp_path / "maps.npz", np.ones((2, 3, 2, 8)), identities=[1, 1], roles=["probe", "gallery"], cameras=[0, 1]
     )
-    for module, name in ((extract, "maps"), (comparison, "distances"), (loop, "fit"), (training, "Start")):
+    for module, name in ((extract, "maps"), (comparison, "distances"), (loop, "fit"), (starting, "Start")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
     for name in ("Inputs", "_stages", "OnnxNetwork"):
         for module in (benchmark_speed, benchmark_pipeline, any_network):
@@ -70,7 +70,7 @@ def started(people, network, tmp_path, monkeypatch):
 
 
 def test_every_runner_with_a_workdir_is_looked_at_here():
-    written = {path.stem for path in Path(run.__file__).parent.glob("*.py") if " run.Workdir(" in path.read_text()}
+    written = {path.stem for path in Path(run.__file__).parent.rglob("*.py") if " run.Workdir(" in path.read_text()}
     assert {"pretrain", "finetune", "sweep", "benchmark_speed", "benchmark_pipeline", "seeds", "any_network"} <= written
     assert written - {"seeds", "evaluate"} <= {name.split()[0] for name in RUNNERS}
 
@@ -166,18 +166,18 @@ def test_a_second_training_is_refused_and_one_that_was_killed_leaves_no_lock(peo
 def test_what_was_computed_outlives_a_disk_that_is_full_by_then(people, network, tmp_path, monkeypatch, capsys):
     """The figures are printed, and the distances lie elsewhere, from where they can be put back."""
     arguments = ("--methods=dsr_single", "--trials=1")
-    opened = whole.opened
+    opened = atomic.opened
 
     def full(path):
         if (tmp_path / "out") in Path(path).parents:
-            with whole.named(path):
+            with atomic.named(path):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return opened(path)
 
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     with monkeypatch.context() as patched:
-        patched.setattr(whole, "opened", full)
+        patched.setattr(atomic, "opened", full)
         evaluated(people, network, tmp_path / "out", *arguments, code=1)
     output, errors = capsys.readouterr()
     assert "config.json cannot be written (No space left on device): free some space" in errors
@@ -195,10 +195,10 @@ def test_what_was_computed_outlives_a_disk_that_is_full_by_then(people, network,
 
 def test_distances_that_nobody_can_keep_are_used_all_the_same(people, network, tmp_path, monkeypatch, capsys):
     def full(path):
-        with whole.named(path):
+        with atomic.named(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(whole, "opened", full)
+    monkeypatch.setattr(atomic, "opened", full)
     evaluated(people, network, tmp_path / "out", "--methods=dsr_single", code=1)
     output = capsys.readouterr().out
     assert "used in this run and not kept; nor are they elsewhere: " in output
@@ -230,7 +230,7 @@ def test_a_cache_that_cannot_be_made_is_said_and_a_whole_one_may_be_read_only(pe
     assert "file is no folder: give another --frozen_cache" in capsys.readouterr().err and not (tmp_path / "a").exists()
     (tmp_path / "file").unlink()
     assert call(pretrain, *arguments, f"--workdir={tmp_path / 'a'}") == 0
-    opened, tried = whole.opened, whole.check_folder
+    opened, tried = atomic.opened, atomic.check_folder
 
     def refuse(path):
         assert (tmp_path / "file") not in Path(path).parents, "the cache was written to"
@@ -240,7 +240,7 @@ def test_a_cache_that_cannot_be_made_is_said_and_a_whole_one_may_be_read_only(pe
         assert Path(folder) != tmp_path / "file" / "cache", "the cache was tried"
         tried(folder, **options)
 
-    monkeypatch.setattr(whole, "opened", refuse)
-    monkeypatch.setattr(whole, "check_folder", look)
+    monkeypatch.setattr(atomic, "opened", refuse)
+    monkeypatch.setattr(atomic, "check_folder", look)
     assert call(pretrain, *arguments, f"--workdir={tmp_path / 'b'}") == 0
     assert metrics_of(tmp_path / "b") == metrics_of(tmp_path / "a")

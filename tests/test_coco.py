@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 import data
-from data import frames
-from data.check import check
-from data.coco_boxes import CocoBoxes
-from data.decoding import decode
+from data.builders import frames
+from data.builders.coco_boxes import CocoBoxes
+from data.inspection.check import check
 from data.prepare import prepare, remarks
+from data.sources.decoding import decode
 from tests.trees import source
 
 WIDTH, HEIGHT = 40, 60

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dsr_jax import metrics
-from experiments import comparison, features, methods
+from experiments.evaluation import comparison, features, methods
 from tests.people import GALLERY, QUERIES, maps
 
 SIDES = features.Given(maps(3, 0, (2, 3)), maps(6, 1))

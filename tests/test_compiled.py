@@ -18,7 +18,7 @@ import numpy as np
 print("before", file=sys.stderr)
 numba.njit(lambda x: x + 1)(1)
 print("others", file=sys.stderr)
-from data import recolour_kernel
+from data import _recolour_kernel as recolour_kernel
 
 for number in range(2):
     print("use", number, file=sys.stderr)

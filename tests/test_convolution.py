@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsr_jax import columns, convolution, fcn, winograd
+from dsr_jax import fcn
+from dsr_jax.cpu import convolution, im2col, winograd
 
-WAYS = (winograd, columns)
+WAYS = (winograd, im2col)
 SHAPES = st.tuples(*(st.integers(1, top) for top in (3, 11, 11, 9, 9)))
 EXACT = 3e-6  # of the largest result
 
@@ -90,7 +91,7 @@ def everywhere(monkeypatch):
 @pytest.mark.parametrize("wrap", [lambda f: f, jax.jit, jax.checkpoint])
 def test_value_and_gradients_are_those_of_xla(everywhere, batch, wrap):
     images, kernel, gradient = map(jnp.asarray, problem(batch, 7, 9, 6, 5))
-    assert convolution._way(images) is (columns if batch == 1 else winograd)
+    assert convolution._way(images) is (im2col if batch == 1 else winograd)
     found, back = jax.vjp(wrap(convolution.convolve), images, kernel)
     right, right_back = jax.vjp(convolution._xla, images, kernel)
     np.testing.assert_allclose(found, right, atol=2e-5)

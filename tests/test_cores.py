@@ -11,7 +11,7 @@ import threadpoolctl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsr_jax import cores
+from dsr_jax.cpu import cores
 
 
 @given(
@@ -92,7 +92,7 @@ def test_blas_has_its_threads_again():
 
 FORK = """
 import os
-from dsr_jax import cores
+from dsr_jax.cpu import cores
 
 cores.each(lambda *_: None, 8, threads=2)
 child = os.fork()

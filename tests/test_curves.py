@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsr_jax.page import curves, svg
+from dsr_jax.report import curves, svg
 
 NAN = float("nan")
 SVG = "{http://www.w3.org/2000/svg}"

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import data
-from data import cuhk03, layout
-from data.builder import Builder, build
-from data.listing import Listing, Record, checked
+from data.builders import cuhk03
+from data.builders.builder import Builder, build
+from data.builders.listing import Listing, Record, checked
 from data.prepare import prepare, remarks, table
+from data.sources import layout
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -120,7 +121,7 @@ def test_folder_is_read_as_it_was_written(tmp_path):
 
 
 def test_stored_files_are_the_originals_in_order_across_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr("data.builder.SHARD_SIZE", 3)
+    monkeypatch.setattr("data.builders.builder.SHARD_SIZE", 3)
     rows = [(f"{9 - i}.png", str(i), "0", "gallery") for i in range(8)]
     source = people_csv(tmp_path, rows)
     builder = prepare("folder", source, data_dir=tmp_path / "data")

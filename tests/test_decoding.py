@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import decoding
-from data.decoding import decode, upright_size
 from data.prepare import prepare
+from data.sources import decoding
+from data.sources.decoding import decode, upright_size
 from tests import pictures_of_all_kinds as pictures
 from tests.test_data import people_csv
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import levels
-from data.decoding import decode
+from data.inspection import levels
+from data.sources.decoding import decode
 from tests import pictures_of_all_kinds as pictures
 from tests.pictures_of_all_kinds import GREY, RGB, chunk, png, saved, tiff
 

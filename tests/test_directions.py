@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsr_jax import blocks, fcn, map_file, match, reconstruction, serving, shortlist, streamed, weights
+from dsr_jax import blocks, fcn, map_file, match, reconstruction, serving, shortlist, weights
 from dsr_jax.baselines import amc, global_average
-from experiments import steps
+from dsr_jax.matching import streaming
+from experiments.training import steps
 
 from . import oracles
 
@@ -110,7 +111,7 @@ def test_shortlist(coder):
 def test_streamed(tmp_path):
     map_file.write(tmp_path / "maps.npz", [*masked(), *WHOLE], identities=range(7))
     maps = map_file.read(tmp_path / "maps.npz").maps
-    found = streamed.distances(maps[:3], maps[3:], scales=(1, 2), part_bytes=600)
+    found = streaming.distances(maps[:3], maps[3:], scales=(1, 2), part_bytes=600)
     np.testing.assert_allclose(found.distance, exact((1, 2), False), atol=1e-5)
     np.testing.assert_allclose(found.counted, [share(p, (1, 2)) for p in masked()])
 
@@ -158,7 +159,7 @@ def test_a_probe_without_a_direction_is_named(coder, scales):
 
 def test_a_streamed_probe_without_a_direction_is_named_with_its_part():
     with pytest.raises(ValueError, match=r"no block with a direction.*probes 1 to 1"):
-        streamed.distances([WHOLE[0], 0 * WHOLE[1]], WHOLE, part_bytes=1)
+        streaming.distances([WHOLE[0], 0 * WHOLE[1]], WHOLE, part_bytes=1)
 
 
 @pytest.mark.parametrize("coder", ["active_set", "proximal"])

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from dsr_jax.page import distance_plot, svg
-from dsr_jax.page.distance_plot import DistancePlot
+from dsr_jax.report import distance_plot, svg
+from dsr_jax.report.distance_plot import DistancePlot
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAN = float("nan")

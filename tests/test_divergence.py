@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments import divergence, run
+from experiments import run
+from experiments.training import divergence
 
 BATCH = {"inputs": np.arange(6, dtype=np.uint8).reshape(2, 3), "identities": np.array([1, 0], np.int32)}
 

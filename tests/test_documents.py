@@ -70,8 +70,10 @@ def sources(module: str) -> set[Path]:
         file = open_files.pop()
         if file not in found and file.exists():
             found.add(file)
-            for names in re.findall(r"^from experiments import (\([^)]*\)|.*$)", file.read_text(), re.MULTILINE):
-                open_files += [ROOT / "experiments" / f"{name.strip()}.py" for name in names.strip("()").split(",")]
+            pattern = r"^from (experiments[\w.]*) import (\([^)]*\)|.*$)"
+            for package, names in re.findall(pattern, file.read_text(), re.MULTILINE):
+                folder = ROOT / package.replace(".", "/")
+                open_files += [folder / f"{name.strip()}.py" for name in names.strip("()").split(",")]
     return found
 
 

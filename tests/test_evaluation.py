@@ -9,9 +9,11 @@ import pytest
 from PIL import Image
 
 import data.prepare
-from dsr_jax import intervals, match, metrics, reranking, weights
+from dsr_jax import match, metrics, weights
 from dsr_jax.baselines import fusion
-from experiments import comparison, difference, evaluate, features, methods, page, paper, run, showing, sweep
+from dsr_jax.evaluation import intervals, reranking
+from experiments import difference, evaluate, run, sweep
+from experiments.evaluation import comparison, features, methods, page, paper, showing
 from tests.runners import (
     COMPARE,
     PARAMS,
@@ -108,8 +110,8 @@ def selection_of(folder, network):
 
 
 def test_ranked_lists_of_the_whole_gallery_leave_out_what_may_not_answer():
-    from dsr_jax import protocols
-    from experiments import pictures
+    from dsr_jax.evaluation import protocols
+    from experiments.evaluation import pictures
 
     trial = protocols.whole_gallery([0], [1, 1, 2, -1], [0, 1, 0, 1])
     whole = comparison.Result("", "dsr_multi", 0, [trial], [np.array([[0.1, 0.4, 0.3, 0.2]])], np.array([1]))
@@ -248,7 +250,7 @@ def test_without_the_flag_the_data_set_says_which_cameras_count(tmp_path, networ
 
 def result(distances, identities=(1, 2, 3), *, label="", method="dsr_multi", shots=1):
     """A result of one trial, everybody's entry in the order of the identities."""
-    from dsr_jax import protocols
+    from dsr_jax.evaluation import protocols
 
     known = np.array(sorted(set(identities)))
     images = tuple(np.array([i]) for i in range(len(known)))
@@ -314,7 +316,7 @@ def test_the_champion_is_compared_with_every_rival_of_its_condition():
 
 
 def test_a_ranked_list_is_the_row_of_the_probe():
-    from experiments import pictures
+    from experiments.evaluation import pictures
 
     grey = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
     images = pictures.Images(grey, np.array([1, 2, 3]), np.zeros(3, int), ["a", "b", "c"])

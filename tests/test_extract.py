@@ -9,7 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn, networks, prefix, resnet, sharding
+from dsr_jax import extract, fcn, networks, prefix, resnet
+from dsr_jax.parallel import sharding
 
 from . import oracles
 from .test_fcn import params, relative

@@ -6,7 +6,7 @@ import pytest
 
 from dsr_jax import fcn
 from dsr_jax.baselines import amc, swm
-from experiments import comparison, features
+from experiments.evaluation import comparison, features
 from tests.people import GALLERY, NETWORK, QUERIES, SHAPE, SIZE, drawn
 
 

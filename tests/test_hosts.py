@@ -14,8 +14,10 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import checkpoint, extract, hosts, sharding
-from experiments import finetune, run, termination
+from dsr_jax import extract
+from dsr_jax.parallel import hosts, sharding
+from experiments import finetune, run
+from experiments.training import checkpoint, termination
 from tests import joined, kills
 from tests.runners import ROOT, SMALL, call, metrics_of
 

@@ -8,17 +8,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dsr_jax import (
-    extract,
-    fcn,
-    input_convention,
-    named_arrays,
-    resnet,
-    resnet50_names,
-    torch_pickle,
-    vgg16_names,
-    weights,
-)
+from dsr_jax import extract, fcn, resnet, weights
+from dsr_jax.formats import input_convention, named_arrays, resnet50_names, torch_pickle, vgg16_names
 from experiments import evaluate, export, pretrain
 
 from .runners import SMALL, call

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dsr_jax import intervals
+from dsr_jax.evaluation import intervals
 
 
 def slow_bootstrap(values, identities, *, samples, seed):

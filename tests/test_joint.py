@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dsr_jax import extract, joint, match, weights
-from dsr_jax.entries import Entries
+from dsr_jax import extract, match, weights
+from dsr_jax.matching.entries import Entries
+from dsr_jax.solvers import joint
 
 from . import dictionaries, oracles
 

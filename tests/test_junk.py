@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import data
-from data import synthetic
-from data.cropping import encoded
+from data.builders import synthetic
+from data.builders.cropping import encoded
 from data.prepare import prepare
-from dsr_jax.candidates import candidates
+from dsr_jax.evaluation.candidates import candidates
 from tests.runners import HEIGHT, WIDTH, evaluated
 from tests.trees import source
 

@@ -5,7 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from experiments import comparison, kept, run
+from experiments import run
+from experiments.evaluation import comparison, kept
 from tests.people import GALLERY, NETWORK, QUERIES, drawn
 
 TRIALS = comparison.draws(QUERIES, GALLERY, comparison.Protocol(1, 2, "cross", 0))

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 import data
-from data import decoding, left_out, signatures, tree
-from data.check import check
+from data.inspection.check import check
 from data.prepare import prepare, remarks
+from data.sources import decoding, left_out, signatures, tree
 from tests import pictures_of_all_kinds as pictures
 from tests.pictures_of_all_kinds import RGB, saved
 from tests.test_check import found

@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 
 from dsr_jax import blocks, losses, reconstruction
-from dsr_jax.sharding import Share
+from dsr_jax.parallel.sharding import Share
 
 
 def maps(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dsr_jax import map_file, match, streamed
+from dsr_jax import map_file, match
+from dsr_jax.matching import streaming
 from experiments import evaluate
 from tests.runners import RANKS, call, metrics_of
 
@@ -301,7 +302,7 @@ def test_a_changed_byte_is_an_error_of_its_map(tmp_path, place):
 def test_parts_have_the_distances_of_the_whole(identities, part_bytes):
     probes, gallery = drawn(SHAPES), drawn([*SHAPES, *SHAPES[:3]], seed=1)
     whole = match.distances(probes, gallery, identities=identities, scales=(1, 2))
-    parts = streamed.distances(probes, gallery, identities=identities, scales=(1, 2), part_bytes=part_bytes)
+    parts = streaming.distances(probes, gallery, identities=identities, scales=(1, 2), part_bytes=part_bytes)
     assert parts.identities == whole.identities and parts.coder == whole.coder
     np.testing.assert_allclose(parts.distance, whole.distance, atol=1e-5)
     assert (parts.lower <= whole.upper + 1e-6).all() and (whole.lower <= parts.upper + 1e-6).all()
@@ -325,19 +326,19 @@ def test_no_more_than_the_parts_are_held():
             Lazy.most = max(Lazy.most, sum(one() is not None for one in alive))
             return values
 
-    streamed.distances(Lazy(20), Lazy(40), scales=(1,), part_bytes=2 * 384)
+    streaming.distances(Lazy(20), Lazy(40), scales=(1,), part_bytes=2 * 384)
     assert Lazy.most <= 8, "a part of two of each side matched, another read"
 
 
 def test_what_cannot_be_matched_in_parts_is_refused():
     with pytest.raises(ValueError, match="dictionary must be 'image' here"):
-        streamed.distances(drawn(), drawn(), dictionary="joint")
+        streaming.distances(drawn(), drawn(), dictionary="joint")
     with pytest.raises(ValueError, match="part_bytes must be at least 1"):
-        streamed.distances(drawn(), drawn(), part_bytes=0)
+        streaming.distances(drawn(), drawn(), part_bytes=0)
     with pytest.raises(ValueError, match="maps on both sides, got 0 probes"):
-        streamed.distances([], drawn())
+        streaming.distances([], drawn())
     with pytest.raises(ValueError, match="identities must have one entry per gallery map"):
-        streamed.distances(drawn(), drawn(), identities=[1])
+        streaming.distances(drawn(), drawn(), identities=[1])
 
 
 # Evaluated

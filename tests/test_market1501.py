@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data import synthetic
-from data.cropping import encoded
+from data.builders import synthetic
+from data.builders.cropping import encoded
 from data.prepare import prepare
 from dsr_jax import networks, resnet, weights
 from experiments import evaluate, finetune, pretrain

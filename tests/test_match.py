@@ -8,7 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from dsr_jax import blocks, entries, match, pooled, positions, problem, tiles
+from dsr_jax import blocks, match
+from dsr_jax.matching import arguments, entries, pooled, positions, tiles
 
 from . import oracles
 
@@ -450,12 +451,12 @@ def test_errors_name_the_argument(probes, options, words):
 @pytest.mark.parametrize("value", ["0.4", None, [0.4], np.ones(2), 0, -1, np.nan, np.inf, 1j, {}])
 def test_numbers_that_are_none(value):
     with pytest.raises(ValueError, match="l1 must be a positive number, got .*; the paper uses 0.4"):
-        problem.check_positive("l1", value, "the paper uses 0.4")
+        arguments.check_positive("l1", value, "the paper uses 0.4")
 
 
 @pytest.mark.parametrize("value", [0.4, 1, np.float32(0.4), jnp.float32(0.4), np.array(0.4)])
 def test_numbers_of_every_kind(value):
-    problem.check_positive("l1", value, "")
+    arguments.check_positive("l1", value, "")
 
 
 def test_errors_of_the_gallery():

@@ -5,7 +5,7 @@ import pytest
 
 from dsr_jax import match
 from dsr_jax.baselines import amc, fusion, global_average, resizing
-from experiments import features, methods
+from experiments.evaluation import features, methods
 from tests.people import maps
 
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from dsr_jax import metrics, protocols
+from dsr_jax import metrics
+from dsr_jax.evaluation import protocols
 from tests.rankings import listed, rankings
 
 SMALL = settings(max_examples=150, deadline=None)

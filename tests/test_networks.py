@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn, losses, networks, resnet, sharding, weights
-from experiments import finetune, optimiser, pretrain, steps
+from dsr_jax import extract, fcn, losses, networks, resnet, weights
+from dsr_jax.parallel import sharding
+from experiments import finetune, pretrain
+from experiments.training import optimiser, steps
 
 from . import test_fcn, test_resnet
 from .resnet_by_hand import ByHand

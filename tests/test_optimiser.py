@@ -8,7 +8,8 @@ import pytest
 from absl.testing import flagsaver
 
 from dsr_jax import fcn, weights
-from experiments import finetune, optimiser, pretrain
+from experiments import finetune, pretrain
+from experiments.training import optimiser
 
 from .runners import FLAGS, SMALL, call
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from data import synthetic
+from data.builders import synthetic
 from dsr_jax import report
-from dsr_jax.page.curves import Curve, Plot
+from dsr_jax.report.curves import Curve, Plot
 from tests import browser as browsers
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}

@@ -3,7 +3,7 @@
 import numpy as np
 
 from data import views
-from experiments import pictures
+from experiments.evaluation import pictures
 from tests.people import GALLERY, SIZE, drawn
 
 

@@ -17,10 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data import decoded, sampling, views
+from data import sampling, views
 from data.source import Source
+from data.sources import decoded
 from dsr_jax import weights
-from experiments import batches, benchmark_pipeline, finetune, own_size, pretrain, run, stream
+from experiments import benchmark_pipeline, finetune, pretrain, run
+from experiments.training import batches, own_size, stream
 from tests.runners import SMALL, call, prepared
 
 CLASSES = np.repeat(np.arange(6), [2, 3, 4, 4, 5, 1])

@@ -2,7 +2,8 @@
 
 import json
 
-from experiments import plots, pretrain, run
+from experiments import pretrain, run
+from experiments.training import plots
 
 from . import browser
 from .runners import SMALL, call

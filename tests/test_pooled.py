@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsr_jax import active_set, match, pooled, positions
-from dsr_jax.entries import Entries
-from dsr_jax.positions import Positions
+from dsr_jax import match
+from dsr_jax.matching import pooled, positions
+from dsr_jax.matching.entries import Entries
+from dsr_jax.matching.positions import Positions
+from dsr_jax.solvers import active_set
 
 from . import oracles
 

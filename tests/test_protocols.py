@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsr_jax import protocols
+from dsr_jax.evaluation import protocols
 
 SMALL = settings(max_examples=100, deadline=None)
 KEYS = st.integers(0, 2**31)

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 import data
-from data import levels, options, parts, tree
-from data.check import check
-from data.cropping import encoded
+from data.builders import parts
+from data.builders.cropping import encoded
+from data.inspection import levels
+from data.inspection.check import check
 from data.prepare import prepare, remarks
+from data.sources import options, tree
 from tests.trees import FORMS, picture, source
 
 # Small trees of the exact layouts: names of files, and what is read of them as split, identity, camera, name.
@@ -370,7 +372,9 @@ def test_a_path_with_a_sign_in_its_name_is_a_path(tmp_path):
 
 def test_parts_take_the_first_layout_that_is_whole(tmp_path):
     both = tree.opened(source(tmp_path / "set", contents([*PARTIAL, *REPACKAGED]), "folder"), "x")
-    assert [r.name for r in parts.listing(both, data.partial_reid.REPACKAGED, "x").splits["probe"]] == ["001_c1_1.jpg"]
+    assert [r.name for r in parts.listing(both, data.builders.partial_reid.REPACKAGED, "x").splits["probe"]] == [
+        "001_c1_1.jpg"
+    ]
 
 
 # The page

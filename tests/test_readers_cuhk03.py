@@ -8,8 +8,9 @@ import pytest
 import scipy.io
 
 import data
-from data import cuhk03, tree
-from data import cuhk03_protocols as protocols
+from data.builders import cuhk03
+from data.builders import cuhk03_protocols as protocols
+from data.sources import tree
 from tests.trees import FORMS, picture, source
 
 # Two people of pair 1, one each of the others; by each camera pictures 1 and 6, and of the first person 2.

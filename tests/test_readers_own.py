@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import data
-from data import coco, coco_boxes, synthetic
-from data.cropping import encoded
-from data.identity_folders import camera_of
+from data.builders import coco, coco_boxes, synthetic
+from data.builders.cropping import encoded
+from data.builders.identity_folders import camera_of
 from data.prepare import prepare, remarks
 from tests.trees import FORMS, picture, source
 

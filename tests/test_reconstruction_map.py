@@ -9,10 +9,10 @@ import jax
 import numpy as np
 import pytest
 
-from data import synthetic
+from data.builders import synthetic
 from dsr_jax import extract, fcn, match, report
-from dsr_jax.page import reconstruction_map
-from dsr_jax.page.reconstruction_map import Reconstruction
+from dsr_jax.report import reconstruction_map
+from dsr_jax.report.reconstruction_map import Reconstruction
 from tests.test_curves import contrast
 from tests.test_report import Page, coloured, evaluation
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from dsr_jax import report
-from dsr_jax.intervals import Interval
-from dsr_jax.page.curves import Curve, Plot
+from dsr_jax.evaluation.intervals import Interval
+from dsr_jax.report.curves import Curve, Plot
 
 VOID = {"meta", "link", "img", "br", "input", "path", "use"}
 NAN = float("nan")

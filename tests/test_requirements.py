@@ -10,17 +10,34 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import data
-from data import builder
+from data.builders import builder
 from tests.runners import ROOT
 
 # The extra that each module needs; "" is none.
 MODULES = {
-    "": ["match", "blocks", "reconstruction", "metrics", "map_file", "shortlist", "streamed", "protocols", "baselines"],
+    "": [
+        "match",
+        "blocks",
+        "reconstruction",
+        "metrics",
+        "map_file",
+        "shortlist",
+        "matching.streaming",
+        "evaluation.protocols",
+        "baselines",
+    ],
     "networks": ["fcn", "resnet", "networks", "weights", "extract", "losses"],
-    "evaluation": ["reranking", "verification", "intervals"],
+    "evaluation": ["evaluation.reranking", "evaluation.verification", "evaluation.intervals"],
     "report": ["report"],
-    "training": ["checkpoint"],
-    "data": ["data", "data.builder", "data.prepare", "data.cuhk03", "data.coco_boxes", "data.synthetic"],
+    "training": ["experiments.training.checkpoint"],
+    "data": [
+        "data",
+        "data.builders.builder",
+        "data.prepare",
+        "data.builders.cuhk03",
+        "data.builders.coco_boxes",
+        "data.builders.synthetic",
+    ],
     "serving": ["serving"],
 }
 BLOCK = """
@@ -113,7 +130,7 @@ def test_all_is_every_extra_of_the_library():
 
 @pytest.mark.parametrize("extra", MODULES, ids=lambda extra: extra or "none")
 def test_modules_import_with_the_other_extras_blocked(extra):
-    modules = [name if name.split(".")[0] == "data" else f"dsr_jax.{name}" for name in MODULES[extra]]
+    modules = [name if name.startswith(("data", "experiments.")) else f"dsr_jax.{name}" for name in MODULES[extra]]
     done = imported(blocked(extra), modules)
     assert done.returncode == 0, done.stderr
 

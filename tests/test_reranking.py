@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from dsr_jax import metrics, reranking
+from dsr_jax import metrics
+from dsr_jax.evaluation import reranking
 
 
 def published(between, probes, gallery, k1, k2, weight):

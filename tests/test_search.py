@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsr_jax import match
-from dsr_jax import search as searching
-from dsr_jax.entries import Entries
-from dsr_jax.positions import Positions
+from dsr_jax.matching import search as searching
+from dsr_jax.matching.entries import Entries
+from dsr_jax.matching.positions import Positions
 
 from . import oracles
 

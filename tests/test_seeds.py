@@ -3,7 +3,8 @@
 import pytest
 
 from dsr_jax import weights
-from experiments import finetune, pretrain, seeds
+from experiments import finetune, pretrain
+from experiments.training import seeds
 
 from .runners import FLAGS, SMALL, call, contents, metrics_of
 

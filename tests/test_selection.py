@@ -9,7 +9,8 @@ import pytest
 
 import data
 from dsr_jax import map_file
-from experiments import evaluate, finetune, pretrain, scales, sweep
+from experiments import evaluate, finetune, pretrain, sweep
+from experiments.evaluation import scales
 from tests.runners import SMALL, call, evaluated, listing, metrics_of, prepared
 from tests.test_map_file import people as write_maps
 from tests.test_map_file import run_evaluate

@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsr_jax import checkpoint, extract, sharding, tiles
-from dsr_jax.entries import Entries
+from dsr_jax import extract
+from dsr_jax.matching import tiles
+from dsr_jax.matching.entries import Entries
+from dsr_jax.parallel import sharding
+from experiments.training import checkpoint
 from tests import joined, test_steps
 
 COUNTS = (2, 4, 8)

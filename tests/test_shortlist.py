@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsr_jax import candidates, listed, map_file, match, metrics, problem, shortlist
+from dsr_jax import map_file, match, metrics, shortlist
 from dsr_jax.baselines import global_average
-from dsr_jax.positions import Positions
-from experiments import comparison, evaluate, methods, reliance
+from dsr_jax.evaluation import candidates
+from dsr_jax.matching import arguments, listed
+from dsr_jax.matching.positions import Positions
+from experiments import evaluate
+from experiments.evaluation import comparison, methods, reliance
 from tests.people import maps
 from tests.runners import call, metrics_of
 
@@ -35,7 +38,7 @@ PROBES, GALLERY = (
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([(1,), (1, 2, 3)]), st.booleans())
 def test_chosen_pairs_have_the_distances_of_the_whole(seed, count, scales, shots):
     labels = [i // 2 for i in range(9)] if shots else None
-    probes, gallery, _ = problem.compared(PROBES, GALLERY, scales, None, None, labels, coder="active_set")
+    probes, gallery, _ = arguments.compared(PROBES, GALLERY, scales, None, None, labels, coder="active_set")
     rng = np.random.default_rng(seed)
     pairs = np.stack([rng.integers(0, len(PROBES), count), rng.integers(0, gallery.entries, count)], axis=1)
     whole = match.distances(PROBES, GALLERY, scales=scales, identities=labels)
@@ -47,7 +50,7 @@ def test_chosen_pairs_have_the_distances_of_the_whole(seed, count, scales, shots
 
 
 def test_pairs_that_float32_does_not_settle_are_coded_again():
-    probes, gallery, _ = problem.compared(PROBES, GALLERY, (1, 2), None, None, None, coder="active_set")
+    probes, gallery, _ = arguments.compared(PROBES, GALLERY, (1, 2), None, None, None, coder="active_set")
     pairs = np.argwhere(np.ones((4, 9), bool))
     found = listed.solve(Positions.of(probes), gallery.positions, pairs, l1=0.4, tol=1e-12, max_bytes=1 << 29)
     whole = match.distances(PROBES, GALLERY, scales=(1, 2), tol=1e-12)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso
 
-from dsr_jax import reconstruction, sparse
+from dsr_jax import reconstruction
+from dsr_jax.solvers import certificate
 
 from . import dictionaries, oracles
 
@@ -45,16 +46,16 @@ def inputs(columns: np.ndarray, atoms: np.ndarray) -> tuple[jax.Array, jax.Array
 
 
 @functools.cache
-def batched(coder: str, l1: float = L1, **options: float) -> Callable[..., sparse.Solution]:
+def batched(coder: str, l1: float = L1, **options: float) -> Callable[..., certificate.Solution]:
     return jax.jit(jax.vmap(functools.partial(reconstruction.CODERS[coder], l1=l1, **options)))
 
 
-def solve(coder: str, drawn: dictionaries.Problems, l1: float = L1, **options: float) -> sparse.Solution:
+def solve(coder: str, drawn: dictionaries.Problems, l1: float = L1, **options: float) -> certificate.Solution:
     solution = batched(coder, l1, **options)(*inputs(drawn.columns, drawn.atoms))
-    return sparse.Solution(*(np.asarray(value, np.float64) for value in solution))
+    return certificate.Solution(*(np.asarray(value, np.float64) for value in solution))
 
 
-def assert_certified(solution: sparse.Solution, truth: np.ndarray, kinds: list[str]) -> None:
+def assert_certified(solution: certificate.Solution, truth: np.ndarray, kinds: list[str]) -> None:
     """lower <= exact <= upper, and the interval holds the estimate."""
     for name, excess in (("lower", solution.lower - truth), ("upper", truth - solution.upper)):
         t, n = np.unravel_index(excess.argmax(), excess.shape)
@@ -112,16 +113,16 @@ def test_any_codes_at_all_are_certified(scale):
     gram, correlation, energy = inputs(drawn.columns, drawn.atoms)
     codes = solve("feature_sign", drawn).codes + scale * rng.standard_normal(correlation.shape)
     codes = jnp.asarray(codes, jnp.float32)
-    certify = jax.jit(jax.vmap(functools.partial(sparse.certify, l1=L1)))
+    certify = jax.jit(jax.vmap(functools.partial(certificate.certify, l1=L1)))
     found = certify(codes, correlation - gram @ codes, correlation, energy)
-    solution = sparse.Solution(codes, *found, steps=jnp.zeros(energy.shape, jnp.int32))
-    assert_certified(sparse.Solution(*(np.asarray(v, np.float64) for v in solution)), exact(), drawn.kinds)
+    solution = certificate.Solution(codes, *found, steps=jnp.zeros(energy.shape, jnp.int32))
+    assert_certified(certificate.Solution(*(np.asarray(v, np.float64) for v in solution)), exact(), drawn.kinds)
 
 
 def test_certificate_by_definition(x64):
     """Gap and ball of DESIGN's formulas, computed from the blocks themselves in float64."""
     drawn, rng = problems((10, 12, 10, 8)), np.random.default_rng(0)
-    certify = jax.jit(functools.partial(sparse.certify, l1=L1))
+    certify = jax.jit(functools.partial(certificate.certify, l1=L1))
     for x, y in zip(drawn.columns.astype(np.float64), drawn.atoms.astype(np.float64), strict=True):
         codes = np.where(rng.random((12, 10)) < 0.2, rng.standard_normal((12, 10)), 0)
         gram, correlation, energy = inputs(x, y)

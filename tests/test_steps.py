@@ -10,7 +10,7 @@ import pytest
 
 from data import views
 from dsr_jax import blocks, fcn, losses, reconstruction
-from experiments import optimiser, steps
+from experiments.training import optimiser, steps
 
 SIZE, PATCH = (48, 32), (36, 32)
 PARAMS = fcn.init(jax.random.key(0), width=0.03)

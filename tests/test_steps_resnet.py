@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from dsr_jax import blocks, losses, networks, reconstruction, resnet
-from experiments import optimiser, steps
+from experiments.training import optimiser, steps
 
 from . import test_steps
 

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
-from data import synthetic
-from data.builder import build
-from data.figure import Pose, figure
-from data.person import BAGS, HEADS, LOWERS, PATTERNS, UPPERS
+from data.builders import synthetic
+from data.builders.builder import build
+from data.synthetic.figure import Pose, figure
+from data.synthetic.person import BAGS, HEADS, LOWERS, PATTERNS, UPPERS
 
 CROWD = synthetic.people(12)
 

@@ -5,9 +5,9 @@ import unicodedata
 import pytest
 
 import data
-from data import table
-from data.check import check
-from data.folder import Folder
+from data.builders import table
+from data.builders.folder import Folder
+from data.inspection.check import check
 from data.prepare import prepare, remarks
 from tests.trees import picture, source
 

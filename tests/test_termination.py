@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from dsr_jax import checkpoint, weights
-from experiments import finetune, pretrain, run, termination
+from dsr_jax import weights
+from experiments import finetune, pretrain, run
+from experiments.training import checkpoint, termination
 
 from . import kills
 from .runners import ROOT, SMALL, call, contents

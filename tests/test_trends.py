@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from dsr_jax.page import trends
-from dsr_jax.page.trends import Trace, Trend
+from dsr_jax.report import trends
+from dsr_jax.report.trends import Trace, Trend
 
 
 def loss(*values, name="loss", steps=()):

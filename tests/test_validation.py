@@ -6,7 +6,8 @@ import re
 import pytest
 
 from dsr_jax import weights
-from experiments import finetune, pretrain, run, validation
+from experiments import finetune, pretrain, run
+from experiments.training import validation
 
 from . import kills
 from .runners import SMALL, call, evaluated, metrics_of

@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from dsr_jax import histogram, metrics, protocols, verification
+from dsr_jax import metrics
+from dsr_jax.evaluation import histogram, protocols, verification
 from tests.rankings import listed, rankings
 
 SMALL = settings(max_examples=150, deadline=None)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from dsr_jax import intervals, verification
-from dsr_jax import verification_intervals as bootstrap
+from dsr_jax.evaluation import intervals, verification
+from dsr_jax.evaluation import verification_intervals as bootstrap
 
 RATES = (0.02, 0.1, 0.5)
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import views
-from dsr_jax import protocols
+from dsr_jax.evaluation import protocols
 
 PLAIN = views.Augmentation(0.0, 0.0, 0.0, 0.0)
 FULL = views.Augmentation(0.5, 0.1, 0.3, 1.0)

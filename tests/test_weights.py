@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dsr_jax import fcn, resnet, resnet50_names, torch_file, torch_pickle, vgg16_names, weights
+from dsr_jax import fcn, resnet, weights
+from dsr_jax.formats import resnet50_names, torch_file, torch_pickle, vgg16_names
 
 from .conftest import ROOT
 from .reference import resnet50_torch, vgg16_torch

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from dsr_jax import named_arrays, prefixes, resnet50_names, torch_file, torch_pickle, weights, weights_file
+from dsr_jax import weights
+from dsr_jax.formats import named_arrays, prefixes, resnet50_names, torch_file, torch_pickle, weights_file
 
 from .reference import resnet50_torch
 from .test_weights import REFERENCE, TINY, assert_same, keras_arrays, network, zip_file

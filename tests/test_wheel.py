@@ -65,7 +65,7 @@ def test_the_wheel_holds_the_library_alone(wheel):
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     files = [path for path in (ROOT / "dsr_jax").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert names == {path.relative_to(ROOT).as_posix() for path in files}
-    assert {"dsr_jax/py.typed", "dsr_jax/page/templates/report.html"} <= names
+    assert {"dsr_jax/py.typed", "dsr_jax/report/templates/report.html"} <= names
 
 
 def test_the_readme_s_first_example_runs_from_another_folder(site, tmp_path):

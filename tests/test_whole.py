@@ -12,11 +12,13 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import fcn, map_file, match, weights, whole
-from dsr_jax.page import assets
-from experiments import difference, divergence, run
-from experiments.speed import drawing
-from experiments.speed.maps import Store
+from dsr_jax import fcn, map_file, match, weights
+from dsr_jax.formats import atomic
+from dsr_jax.report import assets
+from experiments import difference, run
+from experiments.benchmarks import drawing
+from experiments.benchmarks.maps import Store
+from experiments.training import divergence
 from tests import disks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +41,7 @@ def _divergence(path: Path) -> None:
 
 
 WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
-    "whole": ("file", lambda path: whole.write(path, LARGE.tobytes())),
+    "whole": ("file", lambda path: atomic.write(path, LARGE.tobytes())),
     "gallery": ("gallery.npz", lambda path: match.Gallery.build([LARGE], scales=(1,)).save(path)),
     "maps": ("maps.npz", lambda path: map_file.write(path, [LARGE], identities=[1])),
     "weights": ("vgg.safetensors", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16))),
@@ -83,26 +85,26 @@ def test_what_fails_while_it_is_written_keeps_its_own_words(tmp_path):
 
 def test_folders_and_devices_are_not_replaced(tmp_path):
     for target, reason in ((tmp_path, "is a folder"), (Path(os.devnull), "is no ordinary file")):
-        for act in (whole.check_file, functools.partial(whole.write, content=b"x")):
+        for act in (atomic.check_file, functools.partial(atomic.write, content=b"x")):
             with pytest.raises(OSError, match=f"{target} {reason}: name another file"):
                 act(target)
     assert Path(os.devnull).is_char_device()
 
 
 def test_a_place_is_tried_and_left_as_it_was(tmp_path):
-    whole.check_folder(tmp_path / "new" / "deeper")
-    whole.check_file(tmp_path / "new" / "file")
-    whole.check_file(tmp_path / "file")
+    atomic.check_folder(tmp_path / "new" / "deeper")
+    atomic.check_file(tmp_path / "new" / "file")
+    atomic.check_file(tmp_path / "file")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "link").symlink_to("nowhere")
     with pytest.raises(OSError, match="link is a link that leads nowhere: give another"):
-        whole.check_folder(tmp_path / "link" / "below", remedy="give another")
+        atomic.check_folder(tmp_path / "link" / "below", remedy="give another")
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc, where nobody may write")
 def test_a_place_that_refuses_is_named_with_the_reason():
     with pytest.raises(OSError, match=r"/proc cannot be written to \(.*\): give another --workdir"):
-        whole.check_folder("/proc/out", remedy="give another --workdir")
+        atomic.check_folder("/proc/out", remedy="give another --workdir")
 
 
 def test_files_are_written_here_alone():
@@ -116,7 +118,7 @@ def test_files_are_written_here_alone():
         for path in (ROOT / folder).rglob("*.py")
         if writing.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"dsr_jax/page/assets.py", "experiments/run.py", "experiments/speed/one_matching.py"}
+    assert found == {"dsr_jax/report/assets.py", "experiments/run.py", "experiments/benchmarks/one_matching.py"}
 
 
 def test_text_is_read_and_written_as_utf_8():
@@ -128,4 +130,4 @@ def test_text_is_read_and_written_as_utf_8():
         for path in (ROOT / folder).rglob("*.py")
         if reading.search(re.sub(r"^ *(\.\.\.|>>>).*$", "", path.read_text(encoding="utf-8"), flags=re.M))
     }
-    assert found == {"experiments/speed/one_matching.py"}  # /proc
+    assert found == {"experiments/benchmarks/one_matching.py"}  # /proc

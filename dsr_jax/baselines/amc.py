@@ -24,8 +24,8 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import joint
 from dsr_jax.baselines import windows
+from dsr_jax.solvers import joint
 
 L1 = 0.2  # held-out rank-1 at 0.05, 0.1, 0.2, 0.4: 10.2, 10.5, 9.0, 9.0 (+-3), rank-10 34.3, 33.8, 34.0, 29.7
 CELLS = 2  # output cells along the side of a patch

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dsr_jax import cores
+from dsr_jax.cpu import cores
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

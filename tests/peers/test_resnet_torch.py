@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from dsr_jax import resnet, resnet50_names, weights
+from dsr_jax import resnet, weights
+from dsr_jax.formats import resnet50_names
 
 from ..reference import resnet50_torch
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.speed import network, peers, problem, stand_ins, steps
+from experiments.benchmarks import network, peers, problem, stand_ins, steps
 
 
 @pytest.fixture(scope="module", params=[(1,), (1, 2, 3)], ids=["single", "multi"])

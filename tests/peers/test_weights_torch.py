@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dsr_jax import fcn, resnet, torch_file, torch_pickle, weights
+from dsr_jax import fcn, resnet, weights
+from dsr_jax.formats import torch_file, torch_pickle
 
 from ..reference import resnet50_torch, vgg16_torch
 

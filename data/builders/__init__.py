@@ -1,0 +1,1 @@
+"""Builders: a module per data set, and what they share."""

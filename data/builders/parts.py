@@ -1,0 +1,144 @@
+"""A data set as a table: which folder is which split, and what the names of its pictures say.
+
+Most data sets of the field are folders of pictures whose names begin with the person. A `Part` is one such folder; a
+data set is a list of them, or several lists where it circulates in several layouts. The folders are found at any
+depth and in any case; identity and camera come from a picture's file name and from nothing above it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from data.builders.listing import Listing, Record
+from data.source import SPLITS, UNKNOWN_CAMERA
+from data.sources import left_out
+from data.sources.tree import Tree, stem
+
+
+class Part(NamedTuple):
+    """A folder of a data set.
+
+    Attributes:
+      split: what its pictures are for.
+      folder: its name; upper and lower case are the same.
+      pattern: of a picture's whole name without extension, with the group `identity` and perhaps `camera`.
+      example: a name that fits, for the message about one that does not.
+      camera: the camera, where the names do not say it.
+      junk: identity of pictures that are left out and counted.
+    """
+
+    split: str
+    folder: str
+    pattern: re.Pattern[str]
+    example: str
+    camera: int = UNKNOWN_CAMERA
+    junk: int | None = None
+
+
+def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Listing:
+    """The pictures of the first layout whose folders are all there.
+
+    Args:
+      tree: the source.
+      layouts: the parts of each layout in which the data set circulates.
+      expected: a drawing of them, for the message.
+
+    Raises:
+      ValueError: no layout fits, a folder is there twice or in another, or pictures have names that say nothing
+        or are repeated.
+    """
+    pictures = tree.pictures
+    found = [[folder(tree, pictures, part.folder) for part in layout] for layout in layouts]
+    whole = next((i for i, names in enumerate(found) if all(names)), None)
+    if whole is None:
+        nearest = max(range(len(layouts)), key=lambda i: sum(map(bool, found[i])))
+        missing = [part.folder for part, names in zip(layouts[nearest], found[nearest], strict=True) if not names]
+        raise tree.error(expected, f"lacks pictures in {' and '.join(dict.fromkeys(missing))}")
+    _check_apart(tree, layouts[whole], found[whole])
+    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    remarks = []
+    for part, names in zip(layouts[whole], found[whole], strict=True):
+        read = [_record(tree, part, name) for name in named(tree, part, names)]
+        kept = [record for record in read if record.identity != part.junk]
+        splits[part.split] += kept
+        if len(kept) < len(read):
+            remarks.append(
+                f"{len(read) - len(kept):,} of {len(read):,} pictures in {part.folder} are junk "
+                f"(identity {part.junk}): evaluation ignores them, so they are left out."
+            )
+    taken = {name for names in found[whole] for name in names}
+    return Listing(
+        {split: records for split, records in splits.items() if records},
+        tree.files(taken),
+        remarks=[*remarks, *left_out.remarks(tree, taken, unused=left_out.outside(tree, taken))],
+        left_out=left_out.reasons(tree, taken),
+    )
+
+
+def _check_apart(tree: Tree, layout: Sequence[Part], found: Sequence[Sequence[str]]) -> None:
+    """No picture may belong to two splits, as where a folder called query lies around everything."""
+    part_of: dict[str, str] = {}
+    for part, names in zip(layout, found, strict=True):
+        for name in names:
+            if name in part_of:
+                raise ValueError(
+                    f"--source={tree.place} has {name}, which lies in {part_of[name]} and in {part.folder}: "
+                    "give the folder that holds both"
+                )
+            part_of[name] = part.folder
+
+
+def folder(tree: Tree, pictures: Sequence[str], wanted: str) -> list[str]:
+    """The pictures below the folder of a name, which lies at any depth.
+
+    Raises:
+      ValueError: two such folders lie at the same depth.
+
+    Example:
+      >>> from pathlib import Path
+      >>> tree = Tree(Path("x"), {})
+      >>> folder(tree, ["set/Query/1.jpg", "set/gallery/1.jpg", "set/old/query/1.jpg"], "query")
+      ['set/Query/1.jpg']
+    """
+    below: dict[tuple[str, ...], list[str]] = {}
+    for name in pictures:
+        folders = name.split("/")[:-1]
+        at = next((i for i, part in enumerate(folders) if part.casefold() == wanted.casefold()), None)
+        if at is not None:
+            below.setdefault(tuple(folders[: at + 1]), []).append(name)
+    depth = min(map(len, below), default=0)
+    roots = [root for root in below if len(root) == depth]
+    if len(roots) > 1:
+        both = " and ".join("/".join(root) for root in roots[:2])
+        raise ValueError(f"--source={tree.place} has the folder {wanted} twice, {both}: name the one that is meant")
+    return below[roots[0]] if roots else []
+
+
+def named(tree: Tree, part: Part, names: Sequence[str]) -> list[str]:
+    """The names, if every one is of the part's pattern and none is repeated.
+
+    Raises:
+      ValueError: otherwise.
+    """
+    odd = [name for name in names if not part.pattern.fullmatch(stem(name))]
+    if odd:
+        raise ValueError(
+            f"--source={tree.place}: {len(odd):,} of {len(names):,} pictures in {part.folder} are not named like "
+            f"{part.example}, such as {odd[0]}: the name must say who it is. Take away what is not of the data set"
+        )
+    first: dict[str, str] = {}
+    for name in names:
+        if (before := first.setdefault(stem(name), name)) != name:
+            raise ValueError(
+                f"--source={tree.place} holds the picture {stem(name)} twice, as {before} and {name}: keep one copy"
+            )
+    return list(names)
+
+
+def _record(tree: Tree, part: Part, name: str) -> Record:
+    match = part.pattern.fullmatch(stem(name))
+    said = match.groupdict() if match else {}
+    camera = int(said["camera"]) if said.get("camera") else part.camera
+    return Record(name.rpartition("/")[2], int(said["identity"]), camera, tree.reader(name))

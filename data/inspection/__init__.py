@@ -1,0 +1,1 @@
+"""Checks and statistics of a source or data set, and its contact sheet."""

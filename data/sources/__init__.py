@@ -1,0 +1,1 @@
+"""Reading of a source: folders, archives, and pictures of any format."""

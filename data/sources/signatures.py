@@ -1,0 +1,37 @@
+"""The form of a picture file by its first bytes: what a file is when its name does not say it.
+
+Only signatures that no text has by accident are known. HEIF (.heic, of phones) and JPEG XL are pictures that are not
+decoded here: they are known so that they can be named.
+"""
+
+from __future__ import annotations
+
+import re
+
+HEAD = 32  # bytes that are enough
+UNREAD = ("HEIF", "JPEG XL")  # of the forms below, those that `data.sources.decoding` does not read
+
+_FORMS = (
+    ("JPEG", rb"\xff\xd8\xff"),
+    ("PNG", rb"\x89PNG\r\n\x1a\n"),
+    ("GIF", rb"GIF8[79]a"),
+    ("BMP", rb"BM....\0\0\0\0"),
+    ("TIFF", rb"II[*+]\0|MM\0[*+]"),
+    ("WEBP", rb"RIFF....WEBP"),
+    ("PPM", rb"P[1-6]\s+[#0-9]"),
+    ("AVIF", rb"....ftypavi[fs]"),
+    ("JPEG2000", rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"),
+    ("HEIF", rb"....ftyp(hei|hev|mif1|msf1)"),
+    ("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n"),
+)
+_PATTERNS = [(form, re.compile(pattern, re.DOTALL)) for form, pattern in _FORMS]
+
+
+def form_of(head: bytes) -> str:
+    """The form of picture that a file with these first bytes is; empty if it is none that is known.
+
+    Example:
+      >>> form_of(b"GIF89a"), form_of(b"P5 64 128 255 "), form_of(b"Please read me")
+      ('GIF', 'PPM', '')
+    """
+    return next((form for form, pattern in _PATTERNS if pattern.match(head)), "")

@@ -1,0 +1,1 @@
+"""Protocols, camera rule, ranking and verification statistics of an evaluation."""

@@ -1,0 +1,140 @@
+"""Who may answer a probe: the rule that ranking (Sec. 4.1) and verification share.
+
+It is the rule of the Market-1501 evaluation as torchreid and fast-reid write it: gallery entries of the probe's own
+identity *and* camera are removed, since they show the same moment. Two things differ, on purpose: identity -1 (junk,
+nobody known) is removed here, where those libraries drop it when they load the data and would count a -1 that is left
+as somebody; and camera -1 (unknown) equals no camera, where they would call two unknown cameras the same.
+Work goes row by row, so that memory grows with the gallery and not with probes x gallery.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dsr_jax.evaluation.protocols import UNKNOWN, check_camera_rule, integers
+
+
+def candidates(
+    distances: ArrayLike,
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None = None,
+    gallery_cameras: ArrayLike | None = None,
+    *,
+    camera_rule: str = "cross",
+) -> Iterator[tuple[NDArray, NDArray[np.bool_]]]:
+    """Gives for each probe the gallery entries left by the rule: how far they are, and whether they are her.
+
+    Args:
+        distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
+        probe_identities: (P,) integers; -1 is nobody and has no candidates.
+        gallery_identities: (G,) integers; -1 is junk and removed.
+        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
+        gallery_cameras: (G,) integers, -1 unknown.
+        camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
+
+    Returns:
+        An iterator over the probes, in their order: (K,) distances of the kept entries in the order and the dtype
+        given, and (K,) whether each is the probe's identity. K may be 0.
+
+    Raises:
+        ValueError: if the shapes disagree, only one side has cameras or the rule is unknown; while iterating, if a
+            distance is NaN or -inf.
+
+    References:
+        Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
+
+    Example:
+        >>> for row, right in candidates([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0]):
+        ...     print(row.tolist(), right.tolist())
+        [0.2, 0.3] [True, False]
+    """
+    check_camera_rule(camera_rule)
+    rows = np.asarray(distances)
+    labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
+    probes, probe_cams, gallery, gallery_cams = _labels(rows, *labels, camera_rule=camera_rule)
+    asked = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
+    return (_kept(i, *probe, gallery, gallery_cams) for i, probe in enumerate(asked))
+
+
+def allowed(
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None = None,
+    gallery_cameras: ArrayLike | None = None,
+    *,
+    camera_rule: str = "cross",
+) -> NDArray[np.bool_]:
+    """Which gallery entries are left to each probe, before there are distances: who may take a place in a shortlist.
+
+    Args and errors are those of `candidates`.
+
+    Returns:
+        (P, G), one byte each.
+
+    Example:
+        >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
+        [[False, True, True, False]]
+    """
+    shape = np.broadcast_to(np.float32(0), (np.size(probe_identities), np.size(gallery_identities)))
+    labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
+    check_camera_rule(camera_rule)
+    probes, probe_cams, gallery, gallery_cams = _labels(shape, *labels, camera_rule=camera_rule)
+    asked = zip(probes.tolist(), probe_cams.tolist(), strict=True)
+    return np.array([_left(*probe, gallery, gallery_cams) for probe in asked], bool).reshape(shape.shape)
+
+
+def _labels(
+    rows: NDArray,
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None,
+    gallery_cameras: ArrayLike | None,
+    *,
+    camera_rule: str,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Identities and cameras of the probes, then of the gallery, as vectors along the rows and columns of distances."""
+    probes = _vector(probe_identities, "probe_identities", rows, 0)
+    gallery = _vector(gallery_identities, "gallery_identities", rows, 1)
+    if (probe_cameras is None) != (gallery_cameras is None):
+        raise ValueError("probe_cameras and gallery_cameras: give both or neither.")
+    probe_cams = _cameras(probe_cameras, "probe_cameras", rows, 0, camera_rule)
+    return probes, probe_cams, gallery, _cameras(gallery_cameras, "gallery_cameras", rows, 1, camera_rule)
+
+
+def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray) -> NDArray[np.bool_]:
+    """(G,) what the rule leaves to a probe."""
+    same_camera = (gallery_cams == camera) & (gallery_cams != UNKNOWN)
+    return (gallery != UNKNOWN) & ~((gallery == identity) & same_camera) & (identity != UNKNOWN)
+
+
+def _kept(
+    i: int, row: NDArray, identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray
+) -> tuple[NDArray, NDArray[np.bool_]]:
+    """Distances and answers of probe `i` after the rule."""
+    if not (row > -np.inf).all():
+        raise ValueError(f"distances: row {i} has NaN or -inf; every distance must be a number or +inf.")
+    kept = _left(identity, camera, gallery, gallery_cams)
+    return row[kept], (gallery == identity)[kept]
+
+
+def _vector(labels: ArrayLike, name: str, distances: NDArray, axis: int) -> NDArray[np.int64]:
+    """Labels as an int64 vector along one axis of the (P, G) distances."""
+    if distances.ndim != 2:
+        raise ValueError(f"distances has shape {distances.shape}; it must be (probes, gallery).")
+    vector = integers(labels, name)
+    if vector.shape != (distances.shape[axis],):
+        raise ValueError(
+            f"{name} has shape {vector.shape}; distances {distances.shape} needs ({distances.shape[axis]},)."
+        )
+    return vector
+
+
+def _cameras(
+    cameras: ArrayLike | None, name: str, distances: NDArray, axis: int, camera_rule: str
+) -> NDArray[np.int64]:
+    """Cameras along one axis, all unknown where there are none or the rule ignores them."""
+    if cameras is None or camera_rule == "any":
+        return np.full(distances.shape[axis], UNKNOWN, np.int64)
+    return _vector(cameras, name, distances, axis)

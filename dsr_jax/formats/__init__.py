@@ -1,0 +1,1 @@
+"""File formats: atomic writes, locks, maps, and weights under the names of many publishers."""

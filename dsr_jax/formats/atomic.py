@@ -1,0 +1,169 @@
+"""Atomic file writes: a temporary file beside the target, fsync, rename; and whether a place can be written at all.
+
+Every file of the project that must not be seen half written goes through `opened` or `write`. What the system refuses
+(a full disk, a missing permission) is one error that names file and reason, and leaves nothing behind.
+"""
+
+import contextlib
+import errno
+import io
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+@contextlib.contextmanager
+def opened(file: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary stream to a temporary file, which takes the place of ``file`` when the block is left without an error.
+
+    Args:
+      file: where to; its folder is made if missing.
+
+    Yields:
+      The stream, which can be written to and sought in.
+
+    Raises:
+      OSError: if it cannot be written, naming file and reason; an older file then stays as it is.
+
+    Example:
+      >>> import tempfile
+      >>> from dsr_jax.formats import atomic as whole
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     with whole.opened(f"{folder}/deep/file") as stream:
+      ...         _ = stream.write(b"all "), stream.write(b"of it")
+      ...     whole.Path(f"{folder}/deep/file").read_bytes()
+      b'all of it'
+    """
+    target = Path(file)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    with named(target):
+        _check_ordinary(target, "name another file")
+        _nearest(target.parent, "name another file")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        raw = _Raw(temporary, target)
+    try:
+        with io.BufferedWriter(raw) as stream:
+            yield stream
+            stream.flush()
+            with named(target):
+                os.fsync(stream.fileno())
+        with named(target):
+            temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write(file: str | os.PathLike[str], content: bytes) -> Path:
+    """Writes a file whole or not at all.
+
+    Args:
+      file: where to; its folder is made if missing.
+      content: all of it.
+
+    Returns:
+      The file.
+
+    Raises:
+      OSError: if it cannot be written, naming file and reason; an older file then stays as it is.
+
+    Example:
+      >>> import tempfile
+      >>> from dsr_jax.formats import atomic as whole
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     whole.write(f"{folder}/deep/file", b"all of it").read_bytes()
+      b'all of it'
+    """
+    with opened(file) as stream:
+        stream.write(content)
+    return Path(file)
+
+
+@contextlib.contextmanager
+def named(file: str | os.PathLike[str]) -> Iterator[None]:
+    """Within the block, what the system refuses is an error of the same class that names the file and the reason."""
+    try:
+        yield
+    except OSError as error:
+        raise _unwritten(file, error) from error
+
+
+def check_file(file: str | os.PathLike[str], *, remedy: str = "name another file") -> None:
+    """Looks whether a file could be written, before anybody waits for what shall be in it.
+
+    Args:
+      file: it and its folder may be absent.
+      remedy: what the error tells to do.
+
+    Raises:
+      OSError: if it could not: it is a folder or a device, or its folder cannot be written to or made.
+    """
+    _check_ordinary(Path(file), remedy)
+    check_folder(Path(file).parent, remedy=remedy)
+
+
+def check_folder(folder: str | os.PathLike[str], *, remedy: str = "name another folder") -> None:
+    """Looks whether files could be written into a folder, by writing one and removing it.
+
+    Args:
+      folder: may be absent; then the nearest folder above it that is there is tried. Both stay as they were.
+      remedy: what the error tells to do.
+
+    Raises:
+      OSError: if they could not; the message names the place that refuses, and the reason.
+    """
+    place = _nearest(Path(folder), remedy)
+    try:
+        with tempfile.TemporaryFile(dir=place, prefix=".tried-") as file:
+            file.write(b"\n")
+            file.flush()
+    except OSError as error:
+        raise _told(error, f"{place} cannot be written to ({_reason(error)}): {remedy}") from error
+
+
+def _check_ordinary(target: Path, remedy: str) -> None:
+    """A folder cannot be replaced by a file, and a device must not be."""
+    if target.exists() and not target.is_file():
+        raise OSError(f"{target} is {'a folder' if target.is_dir() else 'no ordinary file'}: {remedy}")
+
+
+def _nearest(folder: Path, remedy: str) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise OSError(f"{place} {'is no folder' if place.exists() else 'is a link that leads nowhere'}: {remedy}")
+    return place
+
+
+class _Raw(io.FileIO):
+    """A new file whose errors name the one that it will become."""
+
+    def __init__(self, temporary: Path, target: Path):
+        super().__init__(temporary, "x")
+        self._target = target
+
+    def write(self, content: Any, /) -> int:
+        with named(self._target):
+            return super().write(content)
+
+
+def _unwritten(file: str | os.PathLike[str], error: OSError) -> OSError:
+    """An error of the same class and number that names the file."""
+    if error.strerror is None:  # it says what is wrong already
+        return error
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "free some space there, or name another place" if full else "name a place that can be written to"
+    return _told(error, f"{os.fspath(file)} cannot be written ({_reason(error)}): {remedy}")
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno) if error.errno else str(error)
+
+
+def _told(error: OSError, message: str) -> OSError:
+    told = type(error)(message)
+    told.errno = error.errno
+    return told

@@ -1,0 +1,179 @@
+"""Somebody's named arrays as a network's parameters, or one error that lists everything that is wrong with them.
+
+What publishers call the arrays of a network is said in `vgg16_names` and `resnet50_names`; that a file has exactly
+those, in their shapes, all numbers finite, is checked here, for the networks of Sec. 3.1 and 4.7 alike.
+"""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+Tensors = dict[str, NDArray[Any]]
+
+# Known, and no part of a network up to its maps: what training code puts behind them (pooling, the neck of
+# re-identification, embeddings, classifiers, a head of ours), losses, and buffers.
+NECK = re.compile(
+    r"(heads\.)?(bottlenecks?|b_?n_?neck|neck|embedding|embed|feat|feat_bn)(_?\d+)?\.|(fc|heads|classifier)\.\d+\."
+)
+BESIDES = re.compile(
+    rf"{NECK.pattern}|(fc|classifiers?|heads?|predictions|logits|avgpool|pool|gap|gem|gpool|global_?pool|pool_layer|"
+    r"criterion|loss|center_loss)(_?\d+)?[./]|.*\.num_batches_tracked$|pixel_(mean|std)$"
+)
+
+
+class Layout(NamedTuple):
+    """How a network's arrays are called and shaped in a file.
+
+    Attributes:
+      title: what the network and the naming are, for errors: "VGG-16 of width 1 in Keras names".
+      entries: the file's name of every array to the layer and leaf that it is here.
+      shapes: the file's name of every array to its shape here.
+      transposed: whether kernels are stored as (out, in, height, width).
+    """
+
+    title: str
+    entries: Mapping[str, tuple[str, str]]
+    shapes: Mapping[str, tuple[int, ...]]
+    transposed: bool
+
+
+def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, dict[str, Any]]:
+    """The network in a file's arrays, float32, kernels (height, width, in, out).
+
+    Args:
+      tensors: the arrays under the file's own names.
+      layout: how they should be called and shaped.
+      hint: what else to say where they are not.
+
+    Returns:
+      The nested dictionary of the network's module.
+
+    Raises:
+      ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
+    """
+    _check(tensors, layout, hint)
+    params: dict[str, dict[str, Any]] = {}
+    for key, (layer, leaf) in layout.entries.items():
+        params.setdefault(layer, {})[leaf] = jnp.asarray(kernel(float32(key, tensors[key]), layout.transposed))
+    return params
+
+
+def from_params(
+    params: Mapping[str, Mapping[str, Any]], entries: Mapping[str, tuple[str, str]], *, transposed: bool
+) -> Tensors:
+    """A network's parameters under somebody's names, float32: the inverse of `to_params`.
+
+    Args:
+      params: the nested dictionary of the network's module.
+      entries: the name of every array to the layer and leaf that it is here.
+      transposed: whether kernels are to be (out, in, height, width).
+
+    Raises:
+      ValueError: if a layer is missing, or holds NaN or infinite values.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.formats import named_arrays
+      >>> params = {"conv": {"kernel": np.ones((3, 3, 8, 2))}}
+      >>> named_arrays.from_params(params, {"0.weight": ("conv", "kernel")}, transposed=True)["0.weight"].shape
+      (2, 8, 3, 3)
+    """
+    lacking = [f"{layer}.{leaf}" for layer, leaf in entries.values() if leaf not in params.get(layer, {})]
+    if lacking:
+        raise ValueError(f"params lack {listed(lacking)}")
+    tensors = {}
+    for key, (layer, leaf) in entries.items():
+        x = float32(f"{layer}.{leaf}", np.asarray(params[layer][leaf]))
+        tensors[key] = np.ascontiguousarray(x.transpose(3, 2, 0, 1)) if transposed and x.ndim == 4 else x
+    return tensors
+
+
+def kernel(x: NDArray[Any], transposed: bool) -> NDArray[Any]:
+    """A kernel as (height, width, in, out); other arrays as they are."""
+    return x.transpose(2, 3, 1, 0) if transposed and x.ndim == 4 else x
+
+
+def float32(name: str, x: NDArray[Any]) -> NDArray[np.float32]:
+    """The array in float32, if it is floating point and all of it finite.
+
+    Args:
+      name: what to call it in an error.
+      x: an array of any shape.
+
+    Returns:
+      The same numbers in float32, contiguous.
+
+    Raises:
+      ValueError: for another type, and for NaN or infinite values.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.formats import named_arrays
+      >>> named_arrays.float32("bias", np.ones(2, np.float16)).dtype
+      dtype('float32')
+    """
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name} has type {x.dtype}, expected floating point")
+    converted = np.ascontiguousarray(x, np.float32)
+    bad = np.count_nonzero(~np.isfinite(converted))
+    if bad:
+        raise ValueError(f"{name} has {bad} NaN or infinite values of {x.size}")
+    return converted
+
+
+def listed(names: Collection[str], most: int = 40) -> str:
+    """The names with commas between, and a count in place of those beyond ``most``.
+
+    Example:
+      >>> from dsr_jax.formats import named_arrays
+      >>> named_arrays.listed(["a", "b", "c"], most=2)
+      'a, b and 1 more'
+    """
+    beyond = len(names) - most
+    return ", ".join(list(names)[:most]) + (f" and {beyond} more" if beyond > 0 else "")
+
+
+def left_out(tensors: Tensors) -> list[str]:
+    """What a file has beside a network, counters aside: its name, or that of a module with the count of its arrays.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.formats import named_arrays
+      >>> one = np.ones((5, 2))
+      >>> named_arrays.left_out({"bn1.weight": one, "neck.weight": one, "neck.bias": one, "classifier.weight": one})
+      ['neck (2 arrays)', 'classifier.weight (5, 2)']
+    """
+    modules: dict[str, list[str]] = {}
+    for key in tensors:
+        if BESIDES.match(key) and not key.endswith(".num_batches_tracked"):
+            modules.setdefault(re.split(r"[./]", key)[0], []).append(key)
+    return [
+        f"{module} ({len(keys)} arrays)" if len(keys) > 1 else f"{keys[0]} {tensors[keys[0]].shape}"
+        for module, keys in modules.items()
+    ]
+
+
+def _check(tensors: Tensors, layout: Layout, hint: str) -> None:
+    """Raises one error that lists every missing, unexpected and mis-shaped array."""
+    expected = {key: _stored(shape, layout.transposed) for key, shape in layout.shapes.items()}
+    problems = {
+        "missing": [key for key in expected if key not in tensors],
+        "unexpected": [key for key in tensors if key not in expected and not BESIDES.match(key)],
+        "mis-shaped": [
+            f"{key} (expected {shape}, found {tensors[key].shape})"
+            for key, shape in expected.items()
+            if key in tensors and tensors[key].shape != shape
+        ],
+    }
+    lines = [f"{kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
+    if lines:
+        raise ValueError("\n  ".join([f"not a {layout.title};", *([hint] if hint else []), *lines]))
+
+
+def _stored(shape: tuple[int, ...], transposed: bool) -> tuple[int, ...]:
+    """The shape in which the file stores an array that has ``shape`` here."""
+    return (shape[3], shape[2], shape[0], shape[1]) if transposed and len(shape) == 4 else shape

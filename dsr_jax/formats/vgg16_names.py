@@ -1,0 +1,110 @@
+"""Whose file calls what how: the 13 convolutions of VGG-16 under every publisher's names.
+
+The network of Fig. 3 is VGG-16 without its dense layers. Keras calls its first kernel `block1_conv1/kernel` and stores
+it as (3, 3, in, out); torchvision calls it `features.0.weight` and stores (out, in, 3, 3); our own files say
+`block1_conv1.kernel`. Here any of them becomes the nested dictionary of `fcn`, or one error that lists everything that
+is missing, unexpected or mis-shaped.
+"""
+
+from collections.abc import Collection, Mapping
+
+from dsr_jax import fcn
+from dsr_jax.formats import named_arrays
+from dsr_jax.formats.named_arrays import Tensors
+
+# How each publisher names the kernel and bias of a convolution, by our name of the layer and its index in torchvision's
+# `features`. Only torchvision stores kernels as (out, in, 3, 3).
+NAMINGS = {
+    "dsr_jax": ("{layer}.kernel", "{layer}.bias"),
+    "Keras": ("{layer}/kernel", "{layer}/bias"),
+    "torchvision": ("features.{index}.weight", "features.{index}.bias"),
+}
+
+
+def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
+    """The network in a file's arrays.
+
+    Args:
+      tensors: the arrays under the file's own names.
+      width: channels as a multiple of VGG-16's; default: what the first convolution has.
+
+    Returns:
+      The parameters of `fcn`, in float32.
+
+    Raises:
+      ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.formats import vgg16_names
+      >>> vgg16_names.to_params({"features.0.bias": np.ones(64, np.float32)})
+      Traceback (most recent call last):
+      ValueError: not a VGG-16 of width 1 in torchvision names;
+        missing: features.0.weight, ...
+    """
+    name = naming(tensors)
+    entries = layers(name)
+    width = width or _width(tensors, entries, name)
+    layout = named_arrays.Layout(
+        f"VGG-16 of width {width:g} in {name} names",
+        entries,
+        _shapes(entries, width),
+        name == "torchvision",
+    )
+    return named_arrays.to_params(tensors, layout)
+
+
+def naming(tensors: Collection[str]) -> str:
+    """Whose names most of a file's names are: "dsr_jax", "Keras" or "torchvision".
+
+    Example:
+      >>> from dsr_jax.formats import vgg16_names
+      >>> vgg16_names.naming(["features.0.weight", "features.0.bias"])
+      'torchvision'
+    """
+    return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
+
+
+def known(tensors: Collection[str]) -> int:
+    """How many of a file's names are of this network."""
+    return len(layers(naming(tensors)).keys() & set(tensors))
+
+
+def layers(naming: str) -> dict[str, tuple[str, str]]:
+    """A file's names of all 26 arrays, each with the layer and leaf that it is.
+
+    Example:
+      >>> from dsr_jax.formats import vgg16_names
+      >>> vgg16_names.layers("torchvision")["features.28.bias"]
+      ('block5_conv3', 'bias')
+    """
+    entries, index = {}, 0
+    for block, count in enumerate(fcn.CONVOLUTIONS, start=1):
+        for number in range(1, count + 1):
+            layer = f"block{block}_conv{number}"
+            for leaf, name in zip(("kernel", "bias"), NAMINGS[naming], strict=True):
+                entries[name.format(layer=layer, index=index)] = (layer, leaf)
+            index += 2  # a convolution and its ReLU
+        index += 1  # the pool
+    return entries
+
+
+def _shapes(entries: Mapping[str, tuple[str, str]], width: float) -> dict[str, tuple[int, ...]]:
+    """The shape here of every array of a network `width` times as wide as VGG-16."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    before = now = 3
+    for key, (layer, leaf) in entries.items():
+        if leaf == "kernel":
+            before, now = now, max(1, round(width * fcn.CHANNELS[int(layer[5]) - 1]))
+        shapes[key] = (3, 3, before, now) if leaf == "kernel" else (now,)
+    return shapes
+
+
+def _width(tensors: Tensors, entries: Mapping[str, tuple[str, str]], name: str) -> float:
+    """The width that the first convolution has, by its bias or else its kernel; 1 if it has neither."""
+    kernel, bias = list(entries)[:2]
+    if bias in tensors and tensors[bias].ndim == 1:
+        return tensors[bias].size / fcn.CHANNELS[0]
+    if kernel in tensors and tensors[kernel].ndim == 4:
+        return named_arrays.kernel(tensors[kernel], name == "torchvision").shape[-1] / fcn.CHANNELS[0]
+    return 1.0

@@ -1,0 +1,1 @@
+"""Machinery of `match` and `shortlist`: from maps to certified distances."""

@@ -1,0 +1,338 @@
+"""From maps to padded tiles of blocks: what `match` compares, put in order.
+
+An entry is one dictionary (or one probe): the blocks of one map, or of all maps of one identity stacked. Entries are
+sorted by their number of blocks, so that a tile of consecutive ones wastes little padding, and block counts are rounded
+up to a coarse grid, so that the number of compiled shapes stays small whatever the sizes of the maps.
+"""
+
+import functools
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dsr_jax import blocks
+
+FEWEST = 16  # channels of a network, below which an array's order is not doubted
+
+
+class Tile(NamedTuple):
+    """Some entries as one padded array: `members` (T,) entry numbers, `values` (T, n, d), `counts` (T,) true blocks."""
+
+    members: np.ndarray
+    values: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Maps grouped into entries, with the scales at which their blocks are cut.
+
+    Attributes:
+      maps: the (h, w, d) maps.
+      groups: for each entry, the numbers of its maps.
+      scales: sides of the windows.
+      pooling: "average" or "max".
+    """
+
+    maps: Sequence[np.ndarray]
+    groups: Sequence[Sequence[int]]
+    scales: tuple[int, ...]
+    pooling: str
+
+    @classmethod
+    def single(cls, maps: Sequence[np.ndarray], *, scales: tuple[int, ...], pooling: str) -> "Entries":
+        """Every map an entry of its own."""
+        return cls(maps, [[i] for i in range(len(maps))], scales, pooling)
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self.groups)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """(entries,) number of blocks of each."""
+        each = [blocks.count(*m.shape[:2], scales=self.scales) for m in self.maps]
+        return np.array([sum(each[i] for i in group) for group in self.groups])
+
+    @functools.cached_property
+    def solid(self) -> np.ndarray:
+        """(entries,) number of blocks of each that have a direction: what a probe's distance is the mean over."""
+        each = [blocks.directed(m, scales=self.scales, pooling=self.pooling) for m in self.maps]
+        return np.array([sum(np.count_nonzero(each[i]) for i in group) for group in self.groups])
+
+    def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
+        numbers = [i for group in self.groups[first:last] for i in group]
+        cut = (blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers)
+        return np.concatenate([part.astype(np.float32) for part in cut])
+
+    def tiles(self, limit: int, *, multiple: int = 1, least: int = 1) -> Iterator[Tile]:
+        """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile.
+
+        The places of a tile, the last of which may hold nothing, are at least ``least`` and a ``multiple`` of a number.
+        """
+        sizes = np.array([grid(n) for n in self.counts.tolist()])
+        order = np.argsort(sizes, kind="stable")
+        for size in np.unique(sizes):
+            members = order[sizes[order] == size]
+            for start in range(0, len(members), limit):
+                chosen = members[start : start + limit]
+                places = max(least, -(-min(limit, grid(len(chosen))) // multiple) * multiple)
+                yield self.some(chosen, size=int(size), places=places)
+
+    def some(self, members: np.ndarray, *, size: int, places: int) -> Tile:
+        """Some entries, which may occur again, in ``places`` of ``size`` blocks."""
+        values = np.zeros((places, size, self.maps[0].shape[2]), np.float32)
+        numbers = [i for member in members for i in self.groups[member]]
+        parts = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))
+        counts = np.zeros(len(members), np.int64)
+        for row, member in enumerate(members):
+            for _ in self.groups[member]:
+                part = next(parts)
+                values[row, counts[row] : counts[row] + len(part)] = part
+                counts[row] += len(part)
+        return Tile(members, values, counts)
+
+
+def grid(n: int) -> int:
+    """``n`` rounded up to 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: eight sizes per doubling, at most 1/8 waste.
+
+    Example:
+      >>> from dsr_jax.matching.entries import grid
+      >>> [grid(n) for n in (1, 5, 17, 33, 57, 300)]
+      [1, 5, 18, 36, 60, 320]
+    """
+    step = 1 << max(0, n.bit_length() - 4)
+    return -(-n // step) * step
+
+
+def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str) -> list[np.ndarray]:
+    """One (h, w, d) array, or a sequence of them, as a checked list of float32 arrays.
+
+    Raises:
+      ValueError: naming ``argument``, the map, what is wrong with it and what is needed.
+    """
+    if pooling not in blocks.POOLINGS:
+        raise ValueError(f"pooling must be one of {blocks.POOLINGS}, got {pooling!r}")
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        parts = list(value)
+    elif hasattr(value, "__array__") and np.ndim(value) > 0:
+        parts = [value] if np.ndim(value) == 3 else list(value)
+    else:
+        raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {value!r:.80}")
+    if not parts:
+        raise ValueError(f"{argument} is empty: at least one (h, w, d) map is needed")
+    return list(each_map(argument, parts, scales=scales))
+
+
+def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[np.ndarray]:
+    """The maps of a sequence one after the other, checked, as float32; it may read them when asked for.
+
+    Raises:
+      ValueError: as `as_maps`.
+    """
+    before = None
+    for i in range(len(parts)):
+        name = f"{argument}[{i}]" if len(parts) > 1 else argument
+        m = array_of(name, parts[i])
+        check_shape(name, m.shape, before)
+        before = m.shape
+        if min(m.shape[:2]) < min(scales):
+            raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
+        yield finite(name, _float32(m))
+
+
+def array_of(name: str, value: Any) -> np.ndarray:
+    """A map of any framework as an array of real numbers; of torch also one that needs a gradient, or is bfloat16.
+
+    Raises:
+      ValueError: naming ``name``, if it is none.
+    """
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
+    if isinstance(value, np.ma.MaskedArray):  # hidden positions are zero, which have no direction
+        value = value.filled(0)
+    try:
+        m = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} cannot be read as an array ({error}): give an (h, w, d) array") from error
+    if not (np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16") or np.iscomplexobj(m):
+        raise ValueError(f"{name} must hold real numbers, got dtype {m.dtype}")
+    return m
+
+
+def check_shape(name: str, shape: tuple[int, ...], before: tuple[int, ...] | None = None) -> None:
+    """Raises ValueError for anything but (h, w, d), the d of the map ``before`` it, and for what looks channels first.
+
+    Frameworks that keep channels first give (d, h, w), which is a map of w channels, d rows and h columns to whoever
+    does not ask: at least `FEWEST` rows, more than channels; channels no more than columns, or rows twice either.
+
+    Example:
+      >>> from dsr_jax.matching.entries import check_shape
+      >>> check_shape("probe_maps", (10, 3, 512))
+      >>> check_shape("probe_maps", (512, 10, 3))
+      Traceback (most recent call last):
+      ValueError: probe_maps of shape (512, 10, 3) looks channels first ...
+    """
+    if len(shape) != 3:
+        raise ValueError(f"{name} must be an (h, w, d) array, got shape {shape}")
+    if 0 in shape:
+        raise ValueError(f"{name} of shape {shape} is empty, smaller than one block: (h, w, d) must all be at least 1")
+    height, width, channels = shape
+    turned = "maps are (h, w, d), so turn them: np.moveaxis(m, 0, -1), or batch.permute(0, 2, 3, 1) of a torch batch"
+    if before is not None and channels != before[2]:
+        hint = f"; if they are (d, h, w), {turned}" if height == before[0] else ""
+        raise ValueError(f"{name} has {channels} channels, the map before it {before[2]}: d must be one{hint}")
+    first = height >= FEWEST and channels < height and (channels <= width or height >= 2 * max(width, channels))
+    if before is None and first:
+        raise ValueError(
+            f"{name} of shape {shape} looks channels first, with {channels} channels at {height} x {width} positions: "
+            f"{turned}. If it is (h, w, d), pad d with zeros to {height}, which changes no distance"
+        )
+
+
+def finite(name: str, values: np.ndarray) -> np.ndarray:
+    """The values, none of which is NaN or infinite.
+
+    Raises:
+      ValueError: naming ``name`` and how many are.
+    """
+    bad = int(np.size(values) - np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ValueError(f"{name} has {bad} values that are NaN or infinite: check the network or its input")
+    return values
+
+
+def as_scales(argument: str, value: Any) -> tuple[int, ...]:
+    """Sides of windows as a tuple of integers.
+
+    Raises:
+      ValueError: naming ``argument``, for anything but whole numbers of at least 1.
+
+    Example:
+      >>> from dsr_jax.matching.entries import as_scales
+      >>> as_scales("scales", [1, 2.0])
+      (1, 2)
+    """
+    sides = np.asarray(value)
+    if sides.ndim != 1 or not sides.size or sides.dtype.kind not in "iuf" or not _whole(sides):
+        raise ValueError(f"{argument} must be whole numbers >= 1, got {value!r:.80}; the paper uses (1,) or (1, 2, 3)")
+    return tuple(int(s) for s in sides)
+
+
+def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] = (int, str)) -> tuple[Any, ...] | None:
+    """A label per gallery map, or None where there are none; whole floats, as pandas writes them, are integers.
+
+    Raises:
+      ValueError: naming ``argument``, unless there are ``count`` labels, all of one of the ``kinds``; for an identity
+        of -1, which is nobody in data sets and evaluation, missing, beyond int64, or written in two ways.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.matching.entries import as_labels
+      >>> as_labels("identities", np.array([3, 3, 7]), 3)
+      (3, 3, 7)
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ValueError(f"{argument} must be a sequence with one entry per gallery map, got {value!r:.80}")
+    labels = value.tolist() if hasattr(value, "tolist") else list(value)
+    if len(labels) != count:
+        raise ValueError(f"{argument} must have one entry per gallery map, got {len(labels)} for {count}")
+    labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+    if int in kinds:
+        labels = [int(label) if isinstance(label, float) and label.is_integer() else label for label in labels]
+    if not any(all(isinstance(label, kind) for label in labels) for kind in kinds):
+        raise ValueError(f"{argument} must be all integers or all strings, one per gallery map, got {value!r:.80}")
+    if int in kinds:
+        _check_identities(argument, labels)
+    return tuple(labels)
+
+
+def _check_identities(argument: str, labels: Sequence[Any]) -> None:
+    """Raises ValueError for nobody, for numbers out of range, and for one identity that is written in two ways."""
+    first: dict[Any, Any] = {}
+    for i, label in enumerate(labels):
+        plain = label if isinstance(label, int) else _plain(label)
+        if plain == -1 or plain in ("", "nan", "none", "null", "<na>"):
+            raise ValueError(
+                f"{argument}[{i}] is {label!r}, nobody (junk) or unknown, of whom there is no dictionary: leave out "
+                f"these maps, keep = [i for i, label in enumerate({argument}) if label != {label!r}]"
+            )
+        if isinstance(label, int) and not 0 <= label < 2**63:
+            raise ValueError(f"{argument}[{i}] is {label}: numbers must be 0 to 2^63 - 1, number the identities anew")
+        if first.setdefault(plain, label) != label:
+            raise ValueError(
+                f"{argument} has {first[plain]!r} and {label!r} (at {i}), which are one written in two ways: write one"
+            )
+
+
+def _plain(label: str) -> Any:
+    """A label without the ways in which one is written: composed, without blanks at its ends, whole numbers as such."""
+    text = unicodedata.normalize("NFC", label).strip().replace("\u2212", "-")
+    try:
+        number = float(text.replace("_", " "))  # Python would read 1_0 as 10
+    except ValueError:
+        return text.lower() if text.lower() in ("nan", "none", "null", "<na>") else text
+    return int(number) if number.is_integer() else text.lower()
+
+
+def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[int]], tuple[Any, ...] | None]:
+    """Map numbers per entry, and the entries' labels in the order of first appearance.
+
+    Example:
+      >>> from dsr_jax.matching.entries import gather
+      >>> gather(("b", "a", "b"), 3)
+      ([[0, 2], [1]], ('b', 'a'))
+    """
+    if identities is None:
+        return [[i] for i in range(count)], None
+    groups: dict[Any, list[int]] = {}
+    for i, label in enumerate(identities):
+        groups.setdefault(label, []).append(i)
+    return list(groups.values()), tuple(groups)
+
+
+def _whole(sides: np.ndarray) -> bool:
+    return bool(np.all((sides >= 1) & (sides < np.inf) & (sides == np.floor(sides))))
+
+
+def _float32(values: np.ndarray) -> np.ndarray:
+    """As float32; values near or beyond the ends of its range are scaled first, which changes no block."""
+    if values.dtype in (np.float32, np.float64):
+        largest = max(values.max(), -values.min())
+        if np.isfinite(largest) and largest > 1e30:
+            values = values * (1e30 / largest)  # not to 1: small positions of the same map would be lost
+        elif 0 < largest < 1e-30:
+            values = values / largest
+    return np.ascontiguousarray(values, np.float32)
+
+
+def _cut(maps: Sequence[np.ndarray], scales: tuple[int, ...], pooling: str) -> Iterator[np.ndarray]:
+    """Blocks of every map, in order, without padding: (n_i, d) each.
+
+    XLA may round sums that cancel, and flushes subnormal numbers: where it gives or takes a direction, NumPy cuts.
+    """
+    shapes = sorted({m.shape for m in maps})
+    cut: dict[int, np.ndarray] = {}
+    for shape in shapes:
+        members = [i for i, m in enumerate(maps) if m.shape == shape]
+        padded = np.zeros((grid(len(members)), *shape), np.float32)
+        padded[: len(members)] = [maps[i] for i in members]
+        values = np.asarray(_cut_batch(padded, scales=scales, pooling=pooling))
+        for i, part in zip(members, values, strict=False):
+            solid = blocks.directed(maps[i], scales=scales, pooling=pooling)
+            exact = np.array_equal(part.any(axis=1), solid)
+            cut[i] = part if exact else blocks.cut_exactly(maps[i], scales=scales, pooling=pooling).astype(np.float32)
+    return (cut[i] for i in range(len(maps)))
+
+
+@functools.partial(jax.jit, static_argnames=("scales", "pooling"))
+def _cut_batch(maps: jax.Array, *, scales: tuple[int, ...], pooling: str) -> jax.Array:
+    return jax.vmap(lambda m: blocks.cut(m, scales=scales, pooling=pooling)[0])(maps)

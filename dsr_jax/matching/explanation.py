@@ -1,0 +1,47 @@
+"""Which part of a probe was rebuilt from which part of a gallery image: the codes, laid out over both maps."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dsr_jax import blocks
+from dsr_jax.matching import pooled
+from dsr_jax.matching.entries import Entries
+from dsr_jax.matching.gallery import Gallery
+from dsr_jax.matching.positions import Positions
+from dsr_jax.solvers import active_set
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which part of a probe was rebuilt from which part of a gallery image.
+
+    Attributes:
+      codes: (h, w, H, W) float32, for each probe position the coefficients of the gallery's positions. A code of a
+        larger block is shared out evenly among the positions that its atom averages, and a probe position has the mean
+        over the blocks that hold it.
+      rebuilt: (h, w) float32 in [0, 1], share of each probe position that was rebuilt: one minus the squared error of
+        its blocks, mean over them. NaN where all of them are zero.
+      distance: the distance of the two maps.
+    """
+
+    codes: np.ndarray
+    rebuilt: np.ndarray
+    distance: float
+
+
+def of(probes: Entries, gallery: Gallery, *, l1: float) -> Explanation:
+    """Codes of the one pair of a probe map and a gallery map, spread over their positions."""
+    gram, correlation, energy = pooled.problem(Positions.of(probes), gallery.positions, 0, 0)
+    codes, columns = active_set.codes(gram, correlation, energy, l1=l1)
+    size, other = probes.maps[0].shape[:2], gallery.maps[0].shape[:2]
+    held = blocks.members(*size, scales=tuple(sorted(probes.scales)))
+    atoms = blocks.members(*other, scales=tuple(sorted(gallery.scales)))
+    atoms = atoms / atoms.sum(axis=1, keepdims=True)
+    share = held / np.maximum(held.sum(axis=0), 1)
+    solid = held * (energy > 0)[:, None]
+    with np.errstate(invalid="ignore"):
+        rebuilt = (1 - columns.error) @ solid / solid.sum(axis=0)
+    distance = float(columns.error[energy > 0].mean())
+    spread = (share.T @ (codes.T @ atoms)).reshape(*size, *other)
+    return Explanation(spread.astype(np.float32), rebuilt.reshape(size).astype(np.float32), distance)

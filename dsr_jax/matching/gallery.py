@@ -1,0 +1,165 @@
+"""Gallery maps, checked and put in order once, saved and loaded: what `match` compares probes with."""
+
+import functools
+import os
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dsr_jax.formats import atomic
+from dsr_jax.matching.entries import Entries, as_labels, as_maps, as_scales, gather
+from dsr_jax.matching.positions import Positions
+from dsr_jax.parallel import hosts
+
+
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Gallery maps, checked and put in order once; saved and loaded.
+
+    An entry is what a probe is compared with: one map, or all maps of one identity stacked into one dictionary. Only
+    the maps are kept, copied, whatever the scales (and the blocks of maps that cannot be pooled: see `positions`).
+
+    Attributes:
+      maps: the (h, w, d) float32 maps.
+      identities: one label per map (integers or strings), or None: every map is an entry of its own.
+      names: one name per map, or None.
+      scales: sides of the windows.
+      pooling: "average" or "max".
+    """
+
+    maps: tuple[np.ndarray, ...]
+    identities: tuple[Any, ...] | None
+    names: tuple[str, ...] | None
+    scales: tuple[int, ...]
+    pooling: str
+
+    @classmethod
+    def build(
+        cls,
+        gallery_maps: Any,
+        *,
+        identities: Sequence[Any] | np.ndarray | None = None,
+        names: Sequence[str] | None = None,
+        scales: Sequence[int] = (1, 2, 3),
+        pooling: str = "average",
+        copy: bool = True,
+    ) -> "Gallery":
+        """Checks the maps and keeps them.
+
+        Args:
+          gallery_maps: one (h, w, d) array or a sequence of such arrays, of any sizes with one d.
+          identities: which maps belong together, a label per map; default: every map is an entry of its own.
+          names: a name per map, for people.
+          scales: sides of the windows whose averages are blocks.
+          pooling: "average" or "max".
+          copy: whether to copy the maps, so that what becomes of the arrays is nothing to the gallery. Without, the
+            memory is that of the arrays, which must stay as they are.
+
+        Returns:
+          The gallery.
+
+        Raises:
+          ValueError: for maps of a wrong rank, of different d, with NaN or infinity, too small for the scales, or an
+            empty gallery; for identities or names of another length or kind.
+
+        Example:
+          >>> import numpy as np
+          >>> from dsr_jax import match
+          >>> gallery = match.Gallery.build([np.ones((4, 2, 8)), np.eye(8)[None]], names=["a.png", "b.png"])
+          >>> len(gallery.maps), gallery.entries
+          (2, 2)
+        """
+        sides = as_scales("scales", scales)
+        maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
+        labels = as_labels("identities", identities, len(maps))
+        called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
+        if copy:
+            maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
+        return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
+
+    @property
+    def entries(self) -> int:
+        """Number of dictionaries: maps, or identities where labels were given."""
+        return len(self.maps) if self.identities is None else len(dict.fromkeys(self.identities))
+
+    @functools.cached_property
+    def as_entries(self) -> Entries:
+        """The maps in groups, one per entry."""
+        return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling)
+
+    @functools.cached_property
+    def own(self) -> "Gallery":
+        """The entries that this process answers for, in their order: all of them, unless there are several."""
+        groups = self.as_entries.groups[hosts.part(self.entries)]
+        if len(groups) == self.entries:
+            return self
+        kept = sorted(i for group in groups for i in group)
+        labels, names = (None if of is None else tuple(of[i] for i in kept) for of in (self.identities, self.names))
+        return Gallery(tuple(self.maps[i] for i in kept), labels, names, self.scales, self.pooling)
+
+    @functools.cached_property
+    def positions(self) -> Positions:
+        """The entries as `pooled` and `search` multiply them."""
+        return Positions.of(self.as_entries)
+
+    @property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The entries' identities, in the order of their first appearance, or None where there are none."""
+        return gather(self.identities, len(self.maps))[1]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the gallery to one ``.npz`` file, whole or not at all.
+
+        Raises:
+          OSError: if it cannot be written, naming file and reason.
+        """
+        shapes = np.array([m.shape for m in self.maps])
+        content: dict[str, Any] = {
+            "values": np.concatenate([m.ravel() for m in self.maps]),
+            "shapes": shapes,
+            "scales": np.array(self.scales),
+            "pooling": np.array(self.pooling),
+        }
+        if self.identities is not None:
+            content["identities"] = np.array(self.identities)
+        if self.names is not None:
+            content["names"] = np.array(self.names, dtype=str)
+        with atomic.opened(path) as file:
+            np.savez(file, **content)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Gallery":
+        """Reads what `save` wrote.
+
+        Raises:
+          ValueError: if the file is not a gallery.
+        """
+        try:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+                content = {name: file[name] for name in file.files}
+            shapes = [tuple(shape) for shape in content["shapes"].tolist()]
+            ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
+            maps = [part.reshape(s) for part, s in zip(np.split(content["values"], ends), shapes, strict=True)]
+            scales, pooling = content["scales"].tolist(), str(content["pooling"])
+        except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"path must be a file that Gallery.save wrote, got {os.fspath(path)!r}: {error}"
+            ) from error
+        return cls.build(
+            maps,
+            identities=content["identities"].tolist() if "identities" in content else None,
+            names=content["names"].tolist() if "names" in content else None,
+            scales=scales,
+            pooling=pooling,
+        )
+
+
+def _together(maps: Sequence[np.ndarray], order: Sequence[int]) -> list[np.ndarray]:
+    """The same maps, copied and in memory one after another in the given order, as they will be multiplied."""
+    rows = np.concatenate([maps[i].reshape(-1, maps[i].shape[2]) for i in order])
+    ends = np.cumsum([maps[i].shape[0] * maps[i].shape[1] for i in order])
+    placed = dict(zip(order, np.split(rows, ends[:-1]), strict=True))
+    return [placed[i].reshape(m.shape) for i, m in enumerate(maps)]

@@ -1,0 +1,1 @@
+"""The device mesh, and several processes that run one program."""

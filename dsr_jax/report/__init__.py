@@ -1,0 +1,260 @@
+"""The pages that runs leave behind: what an evaluation came to, and how the figures of a training went.
+
+`write_evaluation` shows tables, curves, distances, ranked lists (Fig. 12) and reconstruction maps. It fills one folder
+with `index.html`, the drawings as SVG and the pictures as JPEG. The page opens from disk and asks the network for
+nothing, which its Content-Security-Policy enforces; the one script that it may run is the one written into it. What is
+shown is described by the frozen dataclasses of `tables`, `curves`, `distance_plot`, `ranked_lists`, `trends` and
+`reconstruction_map`, which are here, too.
+
+`write_training` replaces one file, which holds all that it shows, as often as it is called while a network is trained.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from dsr_jax.evaluation.intervals import Interval
+from dsr_jax.formats import atomic
+from dsr_jax.report import assets, contact_sheet, distance_plot, ranked_lists, reconstruction_map, svg, tables, trends
+from dsr_jax.report import curves as drawing
+from dsr_jax.report.distance_plot import DistancePlot
+from dsr_jax.report.ranked_lists import Hit, RankedList
+from dsr_jax.report.reconstruction_map import Reconstruction
+from dsr_jax.report.tables import Cell, Compared, Row, Table, text_table
+from dsr_jax.report.trends import Trace, Trend
+
+__all__ = [
+    "Cell",
+    "Compared",
+    "DistancePlot",
+    "Hit",
+    "Interval",
+    "RankedList",
+    "Reconstruction",
+    "Row",
+    "Table",
+    "Trace",
+    "Trend",
+    "text_table",
+    "write_contact_sheet",
+    "write_evaluation",
+    "write_training",
+]
+
+_FOLDER = Path(__file__).parent / "templates"
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(_FOLDER),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def write_evaluation(
+    folder: str | os.PathLike,
+    *,
+    title: str,
+    tables: Sequence[Table],
+    curves: Sequence[drawing.Plot],
+    ranked: Sequence[RankedList],
+    config: Mapping[str, object],
+    summary: str = "",
+    distances: Sequence[DistancePlot] = (),
+    reconstructions: Sequence[Reconstruction] = (),
+) -> Path:
+    """Writes the page of an evaluation.
+
+    Args:
+        folder: where to; made if missing. Drawings and pictures of an older page in it are removed.
+        title: heading of the page.
+        tables: figures per method.
+        curves: CMC, ROC and other plots.
+        ranked: probes with their nearest gallery pictures.
+        config: name and value of everything that decided the run.
+        summary: a sentence or two under the heading.
+        distances: histograms of the distances of pairs of one person and of different people.
+        reconstructions: pairs whose reconstruction to show.
+
+    Returns:
+        Path of `index.html`.
+
+    Raises:
+        ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
+            histogram or reconstruction is not what its class asks for. An older page then stays as it is.
+
+    Example:
+        >>> import tempfile
+        >>> table = Table("Rank-k in per cent", "method", ("rank-1",), (Row("DSR", (Interval(24.2, 17.0, 32.0),)),))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = write_evaluation(folder, title="Run", tables=[table], curves=[], ranked=[], config={"seed": 0})
+        ...     page.name, "24.2" in page.read_text()
+        ('index.html', True)
+    """
+    files: assets.Files = {}
+    script = _script() if reconstructions else ""
+    page = _TEMPLATES.get_template("report.html").render(
+        title=title,
+        remarks=[summary] if summary else [],
+        tables=[_table_context(table) for table in tables],
+        plots=[
+            _drawing_context("curves", i, plot.caption, drawing.draw(plot), drawing.describe(plot), files)
+            for i, plot in enumerate(curves)
+        ],
+        distances=[
+            _drawing_context("distances", i, one.caption, distance_plot.draw(one), distance_plot.describe(one), files)
+            for i, one in enumerate(distances)
+        ],
+        ranked=[ranked_lists.context(entry, files) for entry in ranked],
+        reconstructions=[reconstruction_map.context(entry, files) for entry in reconstructions],
+        gradient=reconstruction_map.gradient(),
+        config=[(name, _plain(value)) for name, value in config.items()],
+        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
+        script=Markup(script),
+        policy=_policy(script),
+    )
+    return assets.replace(Path(folder), files, page)
+
+
+def write_training(
+    file: str | os.PathLike,
+    *,
+    title: str,
+    parts: Mapping[str, Sequence[Trend]],
+    config: Mapping[str, object],
+    summary: str = "",
+    refresh: int = 0,
+) -> Path:
+    """Writes the page of a training, whole or not at all.
+
+    Args:
+        file: where to; its folder is made if missing.
+        title: heading of the page.
+        parts: heading to what is drawn under it.
+        config: name and value of everything that decided the run.
+        summary: a sentence or two under the heading.
+        refresh: seconds after which an open page reads the file again; 0: never.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: if a trend is not what its class asks for. An older page then stays as it is.
+
+    Example:
+        >>> import tempfile
+        >>> loss = Trend("Loss", "loss", (Trace("loss", (1, 2), (0.5, 0.25)),))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = write_training(f"{folder}/training.html", title="Run", parts={"One": [loss]}, config={})
+        ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
+        True
+    """
+    drawings = [
+        (
+            heading,
+            [
+                {
+                    "caption": one.caption,
+                    "svg": Markup(svg.for_page(trends.draw(one), prefix=f"trend-{number}-{i}-")),
+                    "spoken": trends.describe(one),
+                }
+                for i, one in enumerate(drawn)
+            ],
+        )
+        for number, (heading, drawn) in enumerate(parts.items())
+    ]
+    page = _TEMPLATES.get_template("training.html").render(
+        title=title,
+        remarks=[summary] if summary else [],
+        parts=drawings,
+        config=[(name, _plain(value)) for name, value in config.items()],
+        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
+        policy=_policy(""),
+        refresh=refresh,
+    )
+    return atomic.write(file, page.encode(errors="backslashreplace"))
+
+
+# The parameter `tables` of `write_evaluation` hides the module.
+_table_context = tables.context
+
+
+def _drawing_context(
+    kind: str, number: int, caption: str, text: str, spoken: str, files: assets.Files
+) -> dict[str, object]:
+    """A drawing, once as a file and once for the page, where its colours follow the reader's theme."""
+    return {
+        "caption": caption,
+        "svg": Markup(svg.for_page(text, prefix=f"{kind}-{number}-")),
+        "file": assets.store(files, kind, "svg", svg.for_paper(text).encode()),
+        "spoken": spoken,
+    }
+
+
+def write_contact_sheet(
+    folder: str | os.PathLike,
+    *,
+    title: str,
+    remarks: Sequence[str],
+    tables: Sequence[Table],
+    plots: Sequence[drawing.Plot],
+    sections: Sequence[contact_sheet.Section],
+) -> Path:
+    """Writes the page that shows what is in a data set.
+
+    Args:
+        folder: where to, as for `write_evaluation`.
+        title: heading of the page.
+        remarks: sentences under the heading.
+        tables: figures per split.
+        plots: how they spread.
+        sections: the pictures.
+
+    Returns:
+        Path of `index.html`.
+
+    Raises:
+        ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
+            inside its picture, or a plot is not what its class asks for. An older page then stays as it is.
+    """
+    files: assets.Files = {}
+    page = _TEMPLATES.get_template("contact_sheet.html").render(
+        title=title,
+        remarks=remarks,
+        tables=[_table_context(table) for table in tables],
+        plots=[
+            _drawing_context("curves", i, plot.caption, drawing.draw(plot), drawing.describe(plot), files)
+            for i, plot in enumerate(plots)
+        ],
+        sections=[contact_sheet.context(section, files) for section in sections],
+        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
+        policy=_policy(""),
+    )
+    return assets.replace(Path(folder), files, page)
+
+
+def _script() -> str:
+    """What reacts to pointer and keyboard in reconstruction maps."""
+    return (_FOLDER / "reconstruction.js").read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """The page's Content-Security-Policy: its own files and, of all scripts, this one."""
+    allowed = "'none'"
+    if script:
+        allowed = f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return (
+        "default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'; "
+        f"script-src {allowed}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _plain(value: object) -> str:
+    """A configuration value as text."""
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,0 +1,89 @@
+"""The files of a page: named by their content, and put into place together.
+
+A reader of an older page, or a run that is killed, never sees a mixture: files of one name never change, and the page,
+which names them, is replaced last.
+"""
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from dsr_jax.formats import atomic
+
+Files = dict[str, bytes]
+
+_PICTURE_HEIGHT = 384  # pixels; twice the height shown, for dense screens
+_KINDS = ("curves-*.svg", "distances-*.svg", "picture-*.jpg")
+
+
+def store(files: Files, kind: str, suffix: str, content: bytes) -> str:
+    """Adds a file named by its content, and returns the name.
+
+    Example:
+        >>> store({}, "curves", "svg", b"<svg/>")
+        'curves-d4dc56669143.svg'
+    """
+    name = f"{kind}-{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
+    files[name] = content
+    return name
+
+
+def picture(files: Files, image: ArrayLike) -> dict[str, object]:
+    """Adds a picture as JPEG, made smaller if it is large.
+
+    Args:
+        files: where to.
+        image: (H, W, 3) uint8.
+
+    Returns:
+        Its `file`, and `width` and `height` as stored.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(f"a picture is {pixels.shape} {pixels.dtype}; it must be (H, W, 3) uint8.")
+    small = Image.fromarray(pixels)
+    small.thumbnail((4 * _PICTURE_HEIGHT, _PICTURE_HEIGHT))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=90, subsampling=0)
+    return {
+        "file": store(files, "picture", "jpg", buffer.getvalue()),
+        "width": small.width,
+        "height": small.height,
+    }
+
+
+def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
+    """Writes everything beside the folder's files first, then moves it in, the page last; removes what is left over.
+
+    Args:
+        folder: of the page; made if missing.
+        files: name and content of what the page shows.
+        page: its text.
+
+    Returns:
+        Path of `index.html`.
+
+    Raises:
+        OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.
+    """
+    with atomic.named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with atomic.named(folder / "index.html"), tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
+        staging = Path(name)
+        for file, content in {**files, "index.html": page.encode(errors="backslashreplace")}.items():
+            (staging / file).write_bytes(content)
+        for file in [*files, "index.html"]:
+            (staging / file).replace(folder / file)
+    for old in (path for kind in _KINDS for path in folder.glob(kind)):
+        if old.name not in files:
+            old.unlink()
+    return folder / "index.html"

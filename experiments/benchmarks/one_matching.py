@@ -1,0 +1,98 @@
+"""One matching in a process of its own, so that its peak memory is its own.
+
+    python -m experiments.benchmarks.one_matching '{"probes": 10, "gallery": 300, "shape": [10, 3, 512], "rounds": 5}'
+
+Draws maps, matches them and prints one JSON object: seconds, and megabytes resident at three moments: with everything
+imported and compiled, with the maps drawn ("before"), and at the peak of building the gallery and matching. The peak is
+the kernel's high-water mark of this address space (VmHWM): `ru_maxrss` starts from that of the process that started
+this one, so it is only used where there is no /proc.
+"""
+
+import itertools
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsr_jax import blocks, match
+from experiments.benchmarks import stand_ins
+
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+SCALES = (1, 2, 3)
+
+
+def megabytes(field: str) -> float:
+    """Resident memory of this process: "VmRSS" now, "VmHWM" at its peak, in units of 2^20 bytes.
+
+    Example:
+      >>> megabytes("VmHWM") > 0
+      True
+    """
+    if STATUS.exists():
+        (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:"))
+        return int(line.split()[1]) / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1024)
+
+
+def run(
+    *,
+    probes: int,
+    gallery: int,
+    shape: tuple[int, int, int],
+    rounds: int,
+    l1: float = 0.4,
+    seed: int = 0,
+    together: bool = False,
+) -> dict[str, Any]:
+    """Matches partial maps with gallery maps, multi-scale.
+
+    Args:
+      probes: how many.
+      gallery: how many.
+      shape: (h, w, d) of a whole map.
+      rounds: how often the matching is timed.
+      l1: weight of the L1 penalty.
+      seed: of the maps.
+      together: the gallery's maps lie in one array; else in many.
+    """
+    few = stand_ins.drawn(2, shape=shape, seed=seed)
+    match.distances(few[:1], few, l1=l1)  # compiles
+    imported = megabytes("VmRSS")
+    shown = stand_ins.cropped(stand_ins.drawn(probes, shape=shape, seed=seed, view=1), seed=seed)
+    # A few hundred drawn people, then copies of them with noise: drawing takes longer than matching.
+    people = stand_ins.drawn(min(gallery, 200), shape=shape, seed=seed)
+    copies = stand_ins.perturbed(people, gallery - len(people), seed=seed)
+    kept: Any = np.empty((gallery, *shape), np.float32) if together else [np.empty(0, np.float32)] * gallery
+    for i, values in enumerate(itertools.chain(people, copies)):
+        kept[i] = values
+    before = megabytes("VmRSS")
+    if RESET.exists():
+        RESET.write_text("5")  # the high-water mark begins again here
+    begin = time.perf_counter()
+    built = match.Gallery.build(kept, copy=False)
+    build_seconds = time.perf_counter() - begin
+    seconds = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        match.distances(shown, built, l1=l1)
+        seconds.append(time.perf_counter() - begin)
+    return {
+        "seconds": seconds,
+        "median": float(np.median(seconds)),
+        "build_seconds": build_seconds,
+        "imported_mb": imported,
+        "before_mb": before,
+        "peak_mb": megabytes("VmHWM"),
+        "maps_mb": sum(m.nbytes for m in kept) / (1 << 20),
+        "blocks": blocks.count(*shape[:2], scales=SCALES),
+    }
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    print(json.dumps(run(**{**asked, "shape": tuple(asked["shape"])})))

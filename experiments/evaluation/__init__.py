@@ -1,0 +1,1 @@
+"""Parts of `experiments.evaluate`: probes and gallery, methods, distances, figures and page."""

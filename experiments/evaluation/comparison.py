@@ -1,0 +1,269 @@
+"""Methods compared on the same probes, gallery draws and network (Sec. 4.2 to 4.4).
+
+Trials of random gallery draws are turned into distances by each method, distances into scores. Results are means over
+trials with 95 % intervals by bootstrap over identities.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from dsr_jax import metrics
+from dsr_jax.evaluation import candidates, intervals, protocols, verification, verification_intervals
+from experiments.evaluation import reliance
+from experiments.evaluation.features import Sides
+from experiments.evaluation.methods import STRETCHED, Method
+from experiments.evaluation.pictures import Images, some
+
+WHOLE = 0  # shots, where every gallery image is an entry of its own
+FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is told
+
+
+class Protocol(NamedTuple):
+    """Gallery draws: shots per identity (`WHOLE`: nothing is drawn), number of trials, camera rule, seed."""
+
+    shots: int
+    trials: int
+    camera_rule: str
+    seed: int
+
+
+def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols.Trial]:
+    """The gallery draws of all trials, or the whole gallery."""
+    if protocol.shots == WHOLE:
+        rule = protocol.camera_rule
+        return [protocols.whole_gallery(probes.cameras, gallery.identities, gallery.cameras, camera_rule=rule)]
+    return list(
+        protocols.trials(
+            probes.cameras,
+            gallery.identities,
+            gallery.cameras,
+            shots=protocol.shots,
+            count=protocol.trials,
+            seed=protocol.seed,
+            camera_rule=protocol.camera_rule,
+        )
+    )
+
+
+def condition(shots: int) -> str:
+    """What shots are called in keys: "shots<N>" or "whole".
+
+    Example:
+      >>> from experiments.evaluation import comparison
+      >>> comparison.condition(3), comparison.condition(comparison.WHOLE)
+      ('shots3', 'whole')
+    """
+    return "whole" if shots == WHOLE else f"shots{shots}"
+
+
+def described(shots: int) -> str:
+    """The same for people."""
+    return "whole gallery" if shots == WHOLE else f"N = {shots}"
+
+
+def used(trials: Sequence[protocols.Trial]) -> list[int]:
+    """The gallery images that some trial draws, ascending."""
+    return sorted({int(i) for trial in trials for images in trial.draw.images for i in images})
+
+
+def shortages(trials: Sequence[protocols.Trial], *, shots: int) -> list[str]:
+    """What a user should know about the draws: identities with too few images, or with none for some camera."""
+    lines = []
+    for trial in trials:
+        of_camera = "" if trial.camera == protocols.UNKNOWN else f" for probes of camera {trial.camera}"
+        if trial.number == 0 and trial.draw.short:
+            who = trial.draw.short
+            lines.append(f"{shots} shots{of_camera}: {len(who)} identities have fewer images: {some(who)}")
+        if trial.number == 0 and trial.draw.absent:
+            who = trial.draw.absent
+            lines.append(f"{shots} shots{of_camera}: {len(who)} gallery identities have none: {some(who)}")
+    return lines
+
+
+def distances(
+    method: Method,
+    sides: Sides,
+    trials: Sequence[protocols.Trial],
+    *,
+    label: str,
+    progress: bool,
+    identities: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """(probes, entries) distances of every trial.
+
+    With one shot, each pair of probe and gallery image is matched once however many trials draw it, unless the method
+    looks at all entries together, or at a shortlist of them, for which it needs the ``identities`` of all probes: junk
+    and what the camera rule removes takes no place there.
+    """
+    found: list[np.ndarray] = [np.empty(0)] * len(trials)
+    # Of one draw, the whole gallery for example, the method's own bar says more.
+    with tqdm(total=len(trials), desc=label, unit="draw", disable=not progress or len(trials) == 1) as bar:
+        for camera in sorted({trial.camera for trial in trials}):
+            numbers = [i for i, trial in enumerate(trials) if trial.camera == camera]
+            of = _lookup(method, sides, [trials[i] for i in numbers], identities)
+            for i in numbers:
+                found[i] = of(trials[i])
+                bar.update()
+    return found
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one method comes to on one network.
+
+    Attributes:
+      label: the network's condition, "before" or "after"; empty for the only one.
+      method: its name.
+      shots: gallery images per identity, or `WHOLE`.
+      trials: the draws.
+      distances: (probes, entries) of each.
+      identities: (P,) of all probes.
+      shortlist: how many entries of each probe were coded; 0: all.
+    """
+
+    label: str
+    method: str
+    shots: int
+    trials: Sequence[protocols.Trial]
+    distances: Sequence[np.ndarray]
+    identities: np.ndarray
+    shortlist: int = 0
+
+    @property
+    def key(self) -> str:
+        """Its name in `metrics.json`: "<label>/<method>/shots<N>", or ".../whole"."""
+        return "/".join(part for part in (self.label, self.method, condition(self.shots)) if part)
+
+    @functools.cached_property
+    def scores(self) -> list[metrics.Scores]:
+        """Scores of all probes for every trial number."""
+        groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
+        for trial, matrix in self._groups:
+            found = metrics.ranks(matrix, self.identities[trial.probes], *_entries(trial))
+            groups.setdefault(trial.number, []).append((trial.probes, found))
+        return [metrics.regroup(groups[number]) for number in sorted(groups)]
+
+    @property
+    def pairs(self) -> verification.Pairs:
+        """All pairs of probe and entry, of all trials: made anew, for they take more memory than the distances."""
+        return verification.concatenate(
+            [
+                (trial.probes, verification.pairs(matrix, self.identities[trial.probes], *_entries(trial)))
+                for trial, matrix in self._groups
+            ]
+        )
+
+    @functools.cached_property
+    def per_probe(self) -> dict[str, np.ndarray]:
+        """ "rank1" ... "rank20", "mAP" and "mINP" of every probe in per cent, (P,) each: means over trials."""
+        values = {f"rank{k}": np.mean([s.hits(k) for s in self.scores], axis=0) for k in metrics.RANKS}
+        values["mAP"] = np.mean([s.average_precision for s in self.scores], axis=0)
+        values["mINP"] = np.mean([s.inverse_negative_penalty for s in self.scores], axis=0)
+        return {name: 100 * value for name, value in values.items()}
+
+    @functools.cached_property
+    def figures(self) -> dict[str, intervals.Interval]:
+        """Means over the probes, and the figures of verification, in per cent with their 95 % intervals.
+
+        Without pairs of one person, or of two people, there is no verification: its figures are NaN.
+        """
+        found = {name: intervals.bootstrap_interval(value, self.identities) for name, value in self.per_probe.items()}
+        nothing = intervals.Interval(np.nan, np.nan, np.nan)
+        if not self.verifiable:
+            return found | dict.fromkeys(("EER", *(f"TPR@{fpr:g}" for fpr in FPRS)), nothing)
+        rates = verification_intervals.bootstrap_intervals(self.pairs, self.identities, fprs=FPRS)
+        return found | {name: intervals.Interval(*(100 * end for end in rate)) for name, rate in rates.items()}
+
+    @functools.cached_property
+    def verifiable(self) -> bool:
+        """Whether there are both pairs of one person and pairs of two people."""
+        pairs = self.pairs
+        return bool(len(pairs.same) and len(pairs.different))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the averages do not show: no right answer, ties, constant distances, only one person."""
+        few = min(len(np.unique(trial.draw.identities)) for trial in self.trials)
+        told = [
+            (not self.verifiable, "no verification: it needs pairs of one person and pairs of two people"),
+            (few <= max(metrics.RANKS), f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves"),
+            (self.method in STRETCHED, "every probe has a scale of its own: verification says little"),
+        ]
+        rebuild_nothing = self._rebuild_nothing if self.method.startswith("dsr") else 0
+        told.append(
+            (
+                bool(rebuild_nothing),
+                f"{rebuild_nothing} gallery entries are at distance 1 from every probe: maps of zeros, or like none",
+            )
+        )
+        said = metrics.remarks(self.scores) + [remark for holds, remark in told if holds]
+        return said + (self.reliance.remarks if self.reliance else [])
+
+    @property
+    def _rebuild_nothing(self) -> int:
+        """Gallery entries of a trial that rebuild nothing of any probe, the most of all trials."""
+        each = [np.all(np.abs(matrix - 1) < 1e-6, axis=0) for _, matrix in self._groups if len(matrix) > 1]
+        return max((int(np.count_nonzero(columns)) for columns in each), default=0)
+
+    @functools.cached_property
+    def reliance(self) -> reliance.Reliance | None:
+        """What rests on the pooled features that chose a shortlist; None without one."""
+        if not self.shortlist:
+            return None
+        left = [
+            (trial.probes, candidates.candidates(matrix, self.identities[trial.probes], *_entries(trial)))
+            for trial, matrix in self._groups
+        ]
+        threshold = {}
+        if self.verifiable:
+            roc = verification.roc(self.pairs)
+            threshold = {"EER": roc.equal_error_threshold} | {f"TPR@{fpr:g}": roc.threshold_at(fpr) for fpr in FPRS}
+        return reliance.of(left, len(self.identities), self.shortlist, threshold)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Probes with ties at their first right answer, and probes equally far from everybody, in any trial."""
+        return {
+            "ties": int(np.any([s.tied > 0 for s in self.scores], axis=0).sum()),
+            "equally_far": int(np.any([s.constant for s in self.scores], axis=0).sum()),
+        }
+
+    def rivals(self, results: Sequence["Result"]) -> list["Result"]:
+        """The other methods under the same condition, with as many shots."""
+        alike = (self.label, self.shots)
+        return [one for one in results if (one.label, one.shots) == alike and one.method != self.method]
+
+    @property
+    def _groups(self) -> list[tuple[protocols.Trial, np.ndarray]]:
+        return list(zip(self.trials, self.distances, strict=True))
+
+
+def _entries(trial: protocols.Trial) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Identities of the entries, then the cameras of probes and entries where the rule is not in the draw already."""
+    return trial.draw.identities, *(trial.cameras or (None, None))
+
+
+def _lookup(
+    method: Method, sides: Sides, trials: Sequence[protocols.Trial], identities: np.ndarray | None
+) -> Callable[[protocols.Trial], np.ndarray]:
+    """Distances of the trials of one camera; the union of single images is matched once."""
+    listed = method.listed
+    if listed and identities is not None and any(0 < method.shortlist < len(trial.draw.images) for trial in trials):
+        return lambda trial: listed(
+            sides,
+            trial.probes,
+            [images.tolist() for images in trial.draw.images],
+            method.shortlist,
+            candidates.allowed(identities[trial.probes], *_entries(trial)),
+        )
+    several = any(len(images) > 1 for trial in trials for images in trial.draw.images)
+    if several or method.together:
+        return lambda trial: method.compare(sides, trial.probes, [images.tolist() for images in trial.draw.images])
+    union = np.unique(np.concatenate([np.concatenate(trial.draw.images) for trial in trials]))
+    matrix = method.compare(sides, trials[0].probes, [[g] for g in union.tolist()])
+    return lambda trial: matrix[:, np.searchsorted(union, np.concatenate(trial.draw.images))]

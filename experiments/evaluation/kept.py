@@ -1,0 +1,121 @@
+"""Distances kept on disk as they are computed: a stopped evaluation goes on, another method is added to a finished one.
+
+One file per network, method and number of shots, in `distances/` of the workdir. It holds, for trial i of the draws,
+`distances_i` (probes, entries) with `probes_i`, numbers of the probes, `identities_i` of the entries and `images_i`,
+the entries' gallery images one after the other, so that anybody can compute further figures from it.
+"""
+
+import hashlib
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from dsr_jax.evaluation import protocols
+from dsr_jax.formats import atomic
+from dsr_jax.parallel import hosts
+from experiments import run
+from experiments.evaluation import features
+from experiments.evaluation.pictures import Images
+
+# What NumPy raises at a file that is cut off, changed or something else.
+_DAMAGED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
+VERSION = 2  # raised whenever a method comes to compute something else
+
+
+class Kept:
+    """The distances of one network in a workdir.
+
+    Args:
+      workdir: where `distances/` is; begun at the first write.
+      inputs: `digest` of everything that decides distances: what came of something else is computed anew.
+    """
+
+    def __init__(self, workdir: run.Workdir, inputs: str):
+        """Reads nothing yet; see the class."""
+        self._workdir, self._folder, self._inputs = workdir, workdir.path / "distances", inputs
+
+    def get(
+        self, key: str, trials: Sequence[protocols.Trial], compute: Callable[[], list[np.ndarray]]
+    ) -> list[np.ndarray]:
+        """The distances of every trial: those in the file, or else computed and written."""
+        path = self._folder / f"{key.replace('/', '-')}.npz"
+        found = self._read(path, key, trials)
+        hosts.agree(
+            "the distances that they have", {str(path): found is None}
+        )  # and nobody writes before all have read
+        if found is None:
+            found = compute()
+            if hosts.first():
+                self._keep(path, _content(key, self._inputs, trials, found))
+        return found
+
+    def _keep(self, path: Path, arrays: dict[str, Any]) -> None:
+        """Writes the file, which hours may be in: where the disk is full by now, elsewhere; and the run goes on."""
+        try:
+            self._workdir.begin()
+            _write(path, arrays)
+        except OSError as error:
+            print(f"{error}\n{_rescued(path, arrays)}", flush=True)
+
+    def _read(self, path: Path, key: str, trials: Sequence[protocols.Trial]) -> list[np.ndarray] | None:
+        """The distances in a file, if they are of these inputs and draws; one that is damaged has none, and is told."""
+        if not path.is_file():
+            return None
+        try:
+            with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+                if [str(file["key"]), str(file["inputs"])] != [key, self._inputs] or int(file["trials"]) != len(trials):
+                    return None
+                for i, trial in enumerate(trials):
+                    if not all(np.array_equal(file[f"{name}_{i}"], own) for name, own in _described(trial).items()):
+                        return None
+                return [file[f"distances_{i}"] for i in range(len(trials))]
+        except _DAMAGED as error:
+            print(f"{path} is not what an evaluation writes ({error!r}): its distances are computed anew", flush=True)
+            return None
+
+
+def _content(key: str, inputs: str, trials: Sequence[protocols.Trial], found: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The arrays of a file."""
+    arrays: dict[str, Any] = {"key": key, "inputs": inputs, "trials": len(trials)}
+    for i, (trial, matrix) in enumerate(zip(trials, found, strict=True)):
+        arrays |= {f"{name}_{i}": value for name, value in _described(trial).items()} | {f"distances_{i}": matrix}
+    return arrays
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with atomic.opened(path) as file:
+        np.savez(file, **arrays)
+
+
+def _rescued(path: Path, arrays: dict[str, Any]) -> str:
+    """Puts a file into the system's folder for temporary files, and says what came of it."""
+    try:
+        place = Path(tempfile.mkdtemp(prefix="dsr_jax-distances-")) / path.name
+        _write(place, arrays)
+    except OSError as error:
+        return f"the distances are used in this run and not kept; nor are they elsewhere: {error}"
+    return f"the distances are in {place}: move that file to {path}, and a later start goes on from it"
+
+
+def _described(trial: protocols.Trial) -> dict[str, np.ndarray]:
+    """What the rows and columns of a trial's distances are."""
+    draw = trial.draw
+    return {"probes": trial.probes, "identities": draw.identities, "images": np.concatenate(draw.images)}
+
+
+def digest(network: features.Network, probes: Images, gallery: Images, *settings: object) -> str:
+    """SHA-256 of a network's parameters, of the pictures of both sides, and of how they are used."""
+    found = hashlib.sha256(repr((VERSION, network[1:], settings)).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(network.params):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf).tobytes())
+    for picture in (*probes.pictures, *gallery.pictures):
+        found.update(repr(picture.shape).encode())
+        found.update(picture.tobytes())
+    return found.hexdigest()

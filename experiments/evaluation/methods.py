@@ -1,0 +1,237 @@
+"""The methods of a comparison, by name: DSR and its variants, and the rivals of Sec. 4.1.
+
+resizing        whole last layer of images brought to one size, Euclidean; several shots: their average
+global_average  pooled features, Euclidean; several shots: their average
+swm             sliding window matching; several shots: the nearest window
+amc             ambiguity-sensitive matching by patches; several shots: all their patches
+amc_swm         0.7 AMC + 0.3 SWM
+dsr_single      DSR with 1 x 1 blocks
+dsr_double      with 1 x 1 and 2 x 2 blocks
+dsr_multi       with 1 x 1, 2 x 2 and 3 x 3 blocks
+joint_single    one dictionary of all entries, 1 x 1 blocks, not boosted
+joint_authors   the authors' released code: joint, boosted by 1.2, gallery blocks of 4 scales by maxima
+ridge_single    the later ports: ridge regression, 1 x 1 blocks
+ridge_multi     the same with three scales
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dsr_jax import map_file, match, shortlist
+from dsr_jax.baselines import amc, fusion, global_average, resizing
+from dsr_jax.evaluation import reranking
+from dsr_jax.matching import streaming
+from dsr_jax.solvers import joint as joint_coding
+from experiments.evaluation.features import Given, Sides
+
+STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
+MULTI_SHOT = ("stack", "minimum", "mean")
+TOP = "_top"  # in names of methods, before the length of the list
+JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
+# Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
+Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
+# The same, how many entries of each probe to code, and which may answer her (P, entries), to `Shortlist.extended`.
+Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, np.ndarray], np.ndarray]
+
+
+class Options(NamedTuple):
+    """How DSR codes: coder, weight of the penalty, what becomes of several shots, and whether bars show it."""
+
+    coder: str = "auto"
+    l1: float = 0.4
+    multi_shot: str = "stack"
+    progress: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to compare probes with entries.
+
+    Attributes:
+      compare: see `Compare`.
+      together: whether an entry's distance depends on which other entries there are.
+      scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
+      maps: whether it compares the maps of two images and nothing else.
+      parts: names of the methods whose distances are all that it looks at; else empty.
+      fuse: the parts' distances, (P, entries) each, to its own.
+      listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
+        `Listed`. None where there is no such way.
+      dictionary: the scales of a gallery's blocks that are one dictionary, held whole; else empty.
+      shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
+    """
+
+    compare: Compare
+    together: bool = False
+    scales: tuple[int, ...] = ()
+    maps: bool = False
+    parts: tuple[str, ...] = ()
+    fuse: Callable[..., np.ndarray] | None = None
+    listed: Listed | None = None
+    dictionary: tuple[int, ...] = ()
+    shortlist: int = 0
+
+
+def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
+    """A method that compares probes with images, (P, images), and takes a person's as ``over_shots`` (axis=1) says."""
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        used = sorted({int(g) for entry in entries for g in entry})
+        at = {g: column for column, g in enumerate(used)}
+        matrix = each(sides, probes, used)
+        return np.stack([over_shots(matrix[:, [at[int(g)] for g in entry]], axis=1) for entry in entries], axis=1)
+
+    return compare
+
+
+def some(maps: Sequence[np.ndarray], positions: Iterable[Any]) -> Sequence[np.ndarray]:
+    """The maps at these positions; those of a file stay unread."""
+    return maps.only(positions) if isinstance(maps, map_file.Maps) else [maps[i] for i in positions]
+
+
+def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
+    """Raises ValueError where one dictionary of a file's whole gallery takes more memory than it may; reads no map."""
+    if (
+        isinstance(gallery, map_file.Maps)
+        and (needed := joint_coding.held(gallery.shapes, scales=scales)) > JOINT_BYTES
+    ):
+        raise ValueError(
+            f"methods: one joint dictionary of {len(gallery)} maps of the file takes {needed / 1e9:.1f} GB with the "
+            f"maps, more than {JOINT_BYTES / 1e9:.1f} GB: leave the joint methods out, or draw fewer images by --shots"
+        )
+
+
+def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
+    """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
+    arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder, "progress": options.progress} | how
+
+    def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        gallery = some(sides.gallery, [g for entry in entries for g in entry])
+        if together:
+            check_held(gallery, scales)
+        return (match.distances if together or not isinstance(gallery, map_file.Maps) else streaming.distances)(
+            some(sides.probe, probes),
+            gallery,
+            identities=[number for number, entry in enumerate(entries) for _ in entry],
+            scales=scales,
+            **arguments,
+        ).distance
+
+    def listed(
+        sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]], k: int, allowed: np.ndarray
+    ) -> np.ndarray:
+        return shortlist.distances(
+            some(sides.probe, probes),
+            some(sides.gallery, [g for entry in entries for g in entry]),
+            k,
+            identities=[number for number, entry in enumerate(entries) for _ in entry],
+            allowed=allowed,
+            scales=scales,
+            **arguments,
+        ).extended
+
+    together = arguments.get("dictionary") == "joint"
+    drawn = () if together or arguments["coder"] == "ridge" else scales
+    if options.multi_shot == "stack" or together:
+        one = scales if together else ()
+        return Method(stacked, together, drawn, maps=not together, listed=listed if drawn else None, dictionary=one)
+    each = single_images(
+        lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
+        np.min if options.multi_shot == "minimum" else np.mean,
+    )
+    return Method(each, together, drawn, maps=True, listed=listed if drawn else None)
+
+
+def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
+    """DSR over one dictionary of all entries; always exact, always stacked."""
+    return dsr(scales, options._replace(coder="auto"), dictionary="joint", max_bytes=JOINT_BYTES, **how)
+
+
+def _resizing(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+    return resizing.distances([sides.resized[p] for p in probes], [sides.gallery[g] for g in used])
+
+
+def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+    return global_average.distances(some(sides.probe, probes), some(sides.gallery, used))
+
+
+def _swm(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+    return sides.windows[probes][:, used]
+
+
+def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+    own, others = sides.patches
+    return amc.distances(
+        [own[p] for p in probes],
+        [others[g] for entry in entries for g in entry],
+        identities=[number for number, entry in enumerate(entries) for _ in entry],
+    )
+
+
+def fused(parts: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Options) -> Method:
+    """A method that looks at the distances of others only."""
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        return fuse(*(METHODS[name](options).compare(sides, probes, entries) for name in parts))
+
+    return Method(compare, together=True, parts=parts, fuse=fuse)
+
+
+def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
+    """A method's distances after k-reciprocal re-ranking, which also asks it for those within probes and gallery.
+
+    Raises:
+      ValueError: by `Method.compare`, for entries of several images.
+    """
+
+    def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+        if any(len(entry) > 1 for entry in entries):
+            raise ValueError("rerank compares gallery images among themselves: use --shots=whole or --shots=1 with it")
+        images = [entry[0] for entry in entries]
+        among_probes = method.compare(Given(sides.probe, sides.probe), probes, [[p] for p in probes])
+        among_gallery = method.compare(Given(sides.gallery, sides.gallery), np.array(images), entries)
+        between = method.compare(sides, probes, entries)
+        return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
+
+    return Method(compare, together=True)
+
+
+def untopped(name: str) -> str:
+    """The name of a method, shortlisted or not, without the length of its list.
+
+    Example:
+      >>> from experiments.evaluation import methods
+      >>> methods.untopped("dsr_multi_top100"), methods.untopped("resizing")
+      ('dsr_multi', 'resizing')
+    """
+    return name.partition(TOP)[0]
+
+
+def shortlisted(name: str, method: Method, k: int) -> dict[str, Method]:
+    """A method that codes k entries for each probe and no more, by a name that says so; 0: the method as it is.
+
+    Example:
+      >>> from experiments.evaluation import methods
+      >>> method = methods.METHODS["dsr_multi"](methods.Options())
+      >>> list(methods.shortlisted("dsr_multi", method, 100)), list(methods.shortlisted("dsr_multi", method, 0))
+      (['dsr_multi_top100'], ['dsr_multi'])
+    """
+    return {f"{name}{TOP}{k}": replace(method, maps=False, shortlist=k)} if k else {name: method}
+
+
+METHODS: dict[str, Callable[[Options], Method]] = {
+    "resizing": lambda _: Method(single_images(_resizing, np.mean)),
+    "global_average": lambda _: Method(single_images(_global_average, np.mean), maps=True),
+    "swm": lambda _: Method(single_images(_swm, np.min)),
+    "amc": lambda _: Method(_amc, together=True),
+    "amc_swm": lambda options: fused(("amc", "swm"), fusion.distances, options),
+    "dsr_single": lambda options: dsr((1,), options),
+    "dsr_double": lambda options: dsr((1, 2), options),
+    "dsr_multi": lambda options: dsr((1, 2, 3), options),
+    "joint_single": lambda options: joint((1,), options),
+    "joint_authors": lambda options: joint((1, 2, 3, 4), options, probe_scales=(1,), pooling="max", boost=1.2),
+    "ridge_single": lambda options: dsr((1,), options, coder="ridge"),
+    "ridge_multi": lambda options: dsr((1, 2, 3), options, coder="ridge"),
+}

@@ -1,0 +1,106 @@
+"""Some probes to look at: ranked lists (Fig. 12), and what was rebuilt from what.
+
+Both show the first draw: the entry of a person is her image there, or the first of several.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dsr_jax import match, report
+from dsr_jax.evaluation import protocols
+from dsr_jax.shortlist import BEYOND
+from experiments.evaluation import comparison, features, pictures
+
+SHOWN = 10  # gallery images of a ranked list
+
+
+def chosen(result: comparison.Result, *, count: int, seed: int) -> list[int]:
+    """Some probes, drawn by ``seed``."""
+    return np.random.default_rng(seed).permutation(len(result.identities))[:count].tolist()
+
+
+def ranked_list(
+    result: comparison.Result, probe: int, probes: pictures.Images, gallery: pictures.Images
+) -> report.RankedList:
+    """A probe with its nearest gallery images."""
+    row, images = _first_draw(result, probe)
+    identity = int(probes.identities[probe])
+    order = np.argsort(row, kind="stable")
+    right = gallery.identities[images[order]] == identity
+    hits = tuple(
+        report.Hit(gallery.pictures[g], int(gallery.identities[g]), float(row[column]), bool(mark))
+        for column, g, mark in zip(order[:SHOWN], images[order[:SHOWN]], right[:SHOWN], strict=True)
+    )
+    first = int(np.argmax(right)) if right.any() else -1
+    title = f"{probes.names[probe]} by {result.key}"
+    if any(hit.distance >= BEYOND for hit in hits):
+        title += f"; from {BEYOND:g} on by pooled distance, beyond the list"
+    return report.RankedList(title, probes.pictures[probe], identity, hits, first)
+
+
+def reconstructions(
+    result: comparison.Result,
+    network: features.Network,
+    probe: int,
+    probes: pictures.Images,
+    gallery: pictures.Images,
+    *,
+    l1: float,
+    scales: Sequence[int],
+) -> list[report.Reconstruction]:
+    """A probe rebuilt from its nearest right image and from its nearest wrong one."""
+    row, images = _first_draw(result, probe)
+    order = np.argsort(row, kind="stable")
+    right = gallery.identities[images[order]] == probes.identities[probe]
+    shown = [int(images[order[np.argmax(side)]]) for side in (right, ~right) if side.any()]
+    own, *maps = network.maps([probes.pictures[probe], *(gallery.pictures[g] for g in shown)])
+    return [
+        _reconstruction(own, values, probe, g, probes, gallery, stride=network.output_stride, l1=l1, scales=scales)
+        for g, values in zip(shown, maps, strict=True)
+    ]
+
+
+def _reconstruction(
+    probe_map: np.ndarray,
+    gallery_map: np.ndarray,
+    probe: int,
+    image: int,
+    probes: pictures.Images,
+    gallery: pictures.Images,
+    *,
+    stride: int,
+    l1: float,
+    scales: Sequence[int],
+) -> report.Reconstruction:
+    found = match.explain(probe_map, gallery_map, l1=l1, scales=scales)
+    return report.Reconstruction(
+        f"{probes.names[probe]} from {gallery.names[image]}",
+        covered(probes.pictures[probe], probe_map, stride),
+        covered(gallery.pictures[image], gallery_map, stride),
+        found.codes,
+        found.rebuilt,
+        found.distance,
+        stride,
+        bool(probes.identities[probe] == gallery.identities[image]),
+    )
+
+
+def covered(picture: np.ndarray, values: np.ndarray, stride: int) -> np.ndarray:
+    """The picture, black beyond its end where the last cells of its map reach beyond it (those of ResNet-50 may)."""
+    beyond = [max(0, cells * stride - side) for cells, side in zip(values.shape[:2], picture.shape[:2], strict=True)]
+    return np.pad(picture, [(0, beyond[0]), (0, beyond[1]), (0, 0)])
+
+
+def _first_draw(result: comparison.Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
+    """(entries,) distances of a probe in the first trial, and the (first) images of the entries that may answer it."""
+    for trial, matrix in zip(result.trials, result.distances, strict=True):
+        at = np.flatnonzero(trial.probes == probe)
+        if trial.number == 0 and at.size:
+            images, identities = np.array([images[0] for images in trial.draw.images]), trial.draw.identities
+            kept = identities != protocols.UNKNOWN
+            if trial.cameras:
+                own, others = trial.cameras[0][at[0]], trial.cameras[1]
+                kept &= (identities != result.identities[probe]) | (others != own) | (own == protocols.UNKNOWN)
+            return matrix[at[0]][kept], images[kept]
+    raise ValueError(f"probe {probe} is in no group of the first trial")

@@ -1,0 +1,1 @@
+"""Parts of `experiments.pretrain` and `experiments.finetune`: batches, steps, loop, checkpoints."""

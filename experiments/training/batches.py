@@ -1,0 +1,239 @@
+"""Batches of training views, in an order that is a pure function of seed and step.
+
+Three kinds of views behind one interface: `ImageViews` draws them from the images at every step, all at one size,
+`own_size.OwnSizeViews` each at its own, and `frozen.FrozenViews` a fixed number per image once. Grain shuffles,
+repeats and batches; `dataset[step]` is the batch of that step, so a run that resumes at step k goes on exactly where it
+was: the step is the iterator's whole state. With several processes each takes its `Share` of the rows of every batch.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import grain
+import numpy as np
+
+from data import Source, sampling, views
+from data.sources import decoded
+from dsr_jax.evaluation import protocols
+
+
+class Views(Protocol):
+    """Draws a whole or a patch view of image `i`: (padded input, true size)."""
+
+    def padded(self, i: int) -> tuple[int, ...]:
+        """Shape of the input that holds any view of image `i`: images that share it can share a batch."""
+
+    def whole(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A holistic view."""
+
+    def patch(self, i: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A patch at the same scale."""
+
+
+class Share(NamedTuple):
+    """What `process` of `processes` takes of a batch: its rows, in order; all of them together are the batch."""
+
+    process: int = 0
+    processes: int = 1
+
+
+EVERYTHING = Share()
+
+
+class People(NamedTuple):
+    """Training images: positions in the source, classes 0 to K - 1, cameras."""
+
+    source: Source
+    positions: np.ndarray
+    classes: np.ndarray
+    cameras: np.ndarray
+
+
+def people(source: Source, *, holdout: int) -> tuple[People, np.ndarray]:
+    """The training images without the last ``holdout`` identities, and the positions of those held out."""
+    labels = np.unique(source.identities[source.identities >= 0])
+    if len(labels) < 2:
+        raise ValueError(
+            f"{source.title} has {len(labels)} people in {len(source)} images, those of nobody not counted, and "
+            "training tells at least two apart: prepare the data set with more people to train on"
+        )
+    if not 0 <= holdout < len(labels) - 1:
+        raise ValueError(f"holdout must leave at least two of the {len(labels)} training identities, got {holdout}")
+    kept = labels[: len(labels) - holdout]
+    positions = np.flatnonzero(np.isin(source.identities, kept))
+    classes = np.searchsorted(kept, source.identities[positions])
+    held = np.flatnonzero(np.isin(source.identities, labels[len(kept) :]))
+    return People(source, positions, classes, source.cameras[positions]), held
+
+
+class ImageViews:
+    """Views drawn from the images at every step, as uint8 pixels.
+
+    Args:
+      people: the images.
+      size: height and width to which they are brought.
+      augmentation: how far a view differs from its image.
+      limit: bytes of decoded images held in memory; the others are decoded at each use.
+    """
+
+    def __init__(self, people: People, *, size: tuple[int, int], augmentation: views.Augmentation, limit: int):
+        """Decodes nothing yet."""
+        self._images = decoded.Decoded(people.source, people.positions, size=size, limit=limit)
+        self._size, self._augmentation = size, augmentation
+
+    def padded(self, i: int) -> tuple[int, ...]:
+        """Height, width and channels of a whole view, the same for every image."""
+        del i
+        return (*self._size, 3)
+
+    def whole(self, i: int, rng: np.random.Generator) -> views.View:
+        """A holistic view."""
+        return views.whole(self._images[i], rng, size=self._size, augmentation=self._augmentation)
+
+    def patch(self, i: int, rng: np.random.Generator) -> views.View:
+        """A patch at the same scale."""
+        return views.patch(self._images[i], rng, size=self._size, augmentation=self._augmentation)
+
+
+def identification(
+    drawn: Views,
+    classes: np.ndarray,
+    *,
+    batch_size: int,
+    patch_share: float,
+    seed: int,
+    per_identity: int = 0,
+    share: Share = EVERYTHING,
+) -> grain.MapDataset:
+    """Batches of inputs, sizes, identities.
+
+    Args:
+      drawn: where the views come from; images of different padded shapes never share a batch.
+      classes: (n,) the identity of each image.
+      batch_size: views per batch, of all processes together.
+      patch_share: probability that a view is a patch; it is padded as wide as a whole.
+      seed: of order and views.
+      per_identity: views of each identity in a batch (`sampling.Balanced`); 0: images are shuffled.
+      share: which rows of each batch are wanted.
+
+    Raises:
+      ValueError: nothing to train on, or a batch that cannot be made as asked.
+    """
+
+    def draw(i: int, rng: np.random.Generator) -> dict[str, Any]:
+        inputs, size = (drawn.patch if rng.random() < patch_share else drawn.whole)(int(i), rng)
+        return {"inputs": zeros_beyond(inputs, drawn.padded(int(i))), "sizes": size, "identities": np.int32(classes[i])}
+
+    order = _order(classes, [drawn.padded(i) for i in range(len(classes))], batch_size, per_identity, seed)
+    return _batched(order, len(classes), draw, batch_size=batch_size, seed=seed, share=share)
+
+
+def pairs(
+    drawn: Views,
+    classes: np.ndarray,
+    cameras: np.ndarray,
+    *,
+    positives: int,
+    negatives: int,
+    batch_size: int,
+    seed: int,
+    per_identity: int = 0,
+    share: Share = EVERYTHING,
+) -> grain.MapDataset:
+    """Batches of whole and patch with their sizes and identities, and the pair's sign (Sec. 3.3).
+
+    Args:
+      drawn: where the views come from, all of one padded shape: both images of a pair have one scale.
+      classes: (n,) the identity of each image.
+      cameras: (n,) the camera of each image.
+      positives: number of positive pairs drawn.
+      negatives: number of negative pairs drawn.
+      batch_size: pairs per batch, of all processes together.
+      seed: of pairs, order and views.
+      per_identity: pairs in a batch of each identity (the whole image's); 0: pairs are shuffled.
+      share: which rows of each batch are wanted.
+
+    Raises:
+      ValueError: no pairs, or a batch that cannot be made as asked.
+    """
+    chosen = protocols.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
+
+    def draw(p: int, rng: np.random.Generator) -> dict[str, Any]:
+        i, j = int(chosen.whole[p]), int(chosen.patch[p])
+        (whole, whole_size), (patch, patch_size) = drawn.whole(i, rng), drawn.patch(j, rng)
+        return {
+            "whole": whole,
+            "whole_sizes": whole_size,
+            "whole_identities": np.int32(classes[i]),
+            "patch": patch,
+            "patch_sizes": patch_size,
+            "patch_identities": np.int32(classes[j]),
+            "sign": np.int32(chosen.sign[p]),
+        }
+
+    order = _order(classes[chosen.whole], [], batch_size, per_identity, seed)
+    return _batched(order, len(chosen.sign), draw, batch_size=batch_size, seed=seed, share=share)
+
+
+def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Share = EVERYTHING) -> None:
+    """Whether batches of this size can be made; the same as is checked when they are.
+
+    Raises:
+      ValueError: if not; the message says what would do.
+    """
+    if not 0 <= share.process < share.processes:
+        raise ValueError(f"process is {share.process}, and must be 0 to {share.processes - 1}")
+    if batch_size % share.processes:
+        raise ValueError(
+            f"a batch of {batch_size} cannot be shared by {share.processes} processes: "
+            f"give a multiple of {share.processes}"
+        )
+    if per_identity:
+        sampling.check_balanced(len(np.unique(classes)), batch_size=batch_size, per_person=per_identity)
+
+
+def _order(
+    classes: np.ndarray, padded: Sequence[Hashable], batch_size: int, per_identity: int, seed: int
+) -> Sequence[int] | None:
+    """The endless order of positions; None where it is that of shuffled epochs."""
+    shapes = sorted(set(padded), key=str)
+    if len(shapes) > 1 and per_identity:
+        raise ValueError(
+            f"sampling=balanced puts images of {len(shapes)} padded shapes into one batch: give --buckets=1 with it"
+        )
+    if len(shapes) > 1:
+        return sampling.Grouped([shapes.index(shape) for shape in padded], batch_size=batch_size, seed=seed)
+    if not per_identity:
+        return None
+    order = sampling.Balanced(classes, batch_size=batch_size, per_person=per_identity, seed=seed)
+    if order.few():
+        print(
+            f"sampling: {order.few()} of {len(np.unique(classes))} identities have fewer than {per_identity} images "
+            "or pairs; theirs come more than once in a batch"
+        )
+    return order
+
+
+def _batched(
+    order: Sequence[int] | None, count: int, draw: Callable[..., Any], *, batch_size: int, seed: int, share: Share
+) -> grain.MapDataset:
+    if count < 1:
+        raise ValueError("there is nothing to train on: the training split has no images, or no pairs were asked for")
+    check(np.empty(0), batch_size, per_identity=0, share=share)
+    if order is None:
+        epochs = sampling.ENDLESS // count  # Grain's own endless is one too many for batches of one
+        positions = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle().repeat(epochs)
+    else:
+        positions = grain.MapDataset.source(order).seed(seed)
+    # Small batches of one process's rows: those of process 0, 1, ... of the first step, then of the second.
+    parts = positions.random_map(draw).batch(batch_size // share.processes)
+    return parts if share.processes == 1 else parts[share.process :: share.processes]
+
+
+def zeros_beyond(inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inputs at the start of an array of that shape, zeros beyond them."""
+    if inputs.shape == shape:
+        return inputs
+    padded = np.zeros(shape, inputs.dtype)
+    padded[tuple(slice(side) for side in inputs.shape)] = inputs
+    return padded

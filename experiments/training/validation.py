@@ -1,0 +1,136 @@
+"""Validation during training: single-scale DSR on cropped pictures of the --holdout identities.
+
+Every so many steps the network searches as `evaluate --subset=heldout --methods=dsr_single` does, with the same crops
+and a few single-shot gallery draws. The network with the highest mAP is the one that training gives; training stops
+early when it has not been beaten `--patience` times in a row. What frozen blocks make of the pictures is kept from one
+validation to the next.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+
+from data.sources import decoded
+from dsr_jax import fcn, prefix, report
+from experiments import settings
+from experiments.evaluation import comparison, features, methods, selection
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer(
+    "validate_every",
+    0,
+    "Steps between validations on the --holdout identities; the network with the highest mAP is kept. 0: none, and the "
+    "last network is kept.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "patience", 0, "Validations in a row without a higher mAP after which training stops; 0: never.", lower_bound=0
+)
+TRIALS = 5  # gallery draws; each pair of images is matched once, however many draw it
+METHOD = "dsr_single"
+
+
+class Validated(NamedTuple):
+    """What a validation came to, in per cent."""
+
+    step: int
+    rank1: float
+    mean_average_precision: float
+
+
+class History(NamedTuple):
+    """The validations of a training so far, in order."""
+
+    entries: tuple[Validated, ...] = ()
+
+    def after(self, validated: Validated) -> "History":
+        """The history with one more."""
+        return History((*self.entries, validated))
+
+    @property
+    def best(self) -> Validated | None:
+        """The one with the highest mAP, of equals the first."""
+        return max(self.entries, key=lambda entry: entry.mean_average_precision, default=None)
+
+    def exhausted(self, patience: int) -> bool:
+        """Whether the last ``patience`` validations have not beaten the best before them."""
+        if not patience or self.best is None:
+            return False
+        return len(self.entries) - 1 - self.entries.index(self.best) >= patience
+
+    def table(self) -> str:
+        """All validations for the terminal."""
+        rows = [
+            (f"{step}{' *' if self.best and step == self.best.step else ''}", rank1, precision)
+            for step, rank1, precision in self.entries
+        ]
+        return report.text_table(rows, ["step (* kept)", "rank-1", "mAP"])
+
+    def metrics(self) -> dict[str, Any]:
+        """The best for `metrics.json`; nothing where nothing was validated."""
+        if self.best is None:
+            return {}
+        return {
+            "validation_step": self.best.step,
+            "validation_rank1": self.best.rank1,
+            "validation_mAP": self.best.mean_average_precision,
+        }
+
+    @classmethod
+    def of(cls, entries: Iterable[Iterable[Any]]) -> "History":
+        """The history that a checkpoint holds."""
+        return cls(tuple(Validated(*entry) for entry in entries))
+
+
+class Validation:
+    """Searches with a network among the held-out identities; reads and crops the pictures once.
+
+    Args:
+      size: height and width of whole images.
+      convention: input convention of the weights.
+      output_stride: of the network.
+      frozen_blocks: the first blocks that are the same in every network that is validated.
+
+    Raises:
+      ValueError: if there are no held-out identities, or they cannot be told apart by their cameras.
+    """
+
+    def __init__(self, size: tuple[int, int], *, convention: str, output_stride: int, frozen_blocks: int = 0):
+        """Reads the pictures."""
+        self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
+        kept = prefix.Prefix(frozen_blocks, limit=FLAGS.image_memory * decoded.MEGABYTE) if frozen_blocks else None
+        self._how |= {"dtype": FLAGS.compute, "prefix": kept}
+        self._found = selection.Selection(size, subset="heldout")
+        print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)
+        protocol = comparison.Protocol(1, TRIALS, selection.camera_rule(), FLAGS.seed)
+        self._trials = comparison.draws(self._found.probes, self._found.gallery, protocol)
+
+    def __call__(self, params: fcn.Params, step: int) -> Validated:
+        """What the network comes to."""
+        found, trials = self._found, self._trials
+        network = features.Network(params, **self._how)
+        sides = features.Features(network, found.probes, found.gallery, comparison.used(trials))
+        method = methods.METHODS[METHOD](methods.Options())
+        distances = comparison.distances(method, sides, trials, label="validation", progress=False)
+        result = comparison.Result("", METHOD, 1, trials, distances, found.probes.identities)
+        return Validated(step, *(float(np.mean(result.per_probe[name])) for name in ("rank1", "mAP")))
+
+
+def check() -> None:
+    """Reads what the flags name far enough to know that it can be validated.
+
+    Raises:
+      ValueError: for flags of the validation that make no sense, or held-out identities that cannot be searched.
+    """
+    if FLAGS.patience and not FLAGS.validate_every:
+        raise ValueError(f"patience={FLAGS.patience} counts validations: give --validate_every=STEPS with it")
+    if FLAGS.validate_every:
+        selection.check("heldout")
+
+
+def refuse() -> None:
+    """Raises ValueError for flags of the selection that no validation heeds, or this run's, which has none."""
+    names = [flag.name for flag in FLAGS.flags_by_module_dict()[selection.__name__]]
+    settings.refuse(["subset", "maps"] if FLAGS.validate_every else names)
