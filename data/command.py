@@ -11,7 +11,7 @@ from absl import app, flags
 flags.disclaim_key_flags()  # a flag belongs to the module that calls `define_path`
 
 
-class _PathParser(flags.ArgumentParser):
+class PathParser(flags.ArgumentParser):
     """A path, whose ~ is the home folder whether or not a shell has seen it; it is kept and shown expanded."""
 
     def parse(self, argument: str) -> str:
@@ -39,7 +39,7 @@ def define_path(name: str, default: str | None, help: str) -> None:  # noqa: A00
       default: its value if it is not given.
       help: what it is for.
     """
-    flags.DEFINE(_PathParser(), name, default, help, serializer=flags.ArgumentSerializer())
+    flags.DEFINE(PathParser(), name, default, help, serializer=flags.ArgumentSerializer())
 
 
 def show_anything() -> None:

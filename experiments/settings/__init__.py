@@ -1,0 +1,1 @@
+"""Settings of the runners: frozen dataclasses whose fields are command-line flags, in groups that runners share."""

@@ -1,0 +1,58 @@
+"""Configurations that earlier versions wrote, in the terms of today.
+
+Lists were text; `l1` of an evaluation was `match_l1`; every runner had the flags of the modules that it shared, also
+those without effect on it. What a configuration says of a setting that the runner no longer has counts where it is not
+the default, because then it may have had an effect.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+from experiments.settings import matching, networks, pictures, run, training
+
+RENAMED = {"match_l1": "l1"}
+GROUPS = (
+    *(run.Seed, pictures.HeldOut, pictures.Probes, pictures.Chosen, networks.Network, matching.Comparison),
+    *(matching.Variants, matching.Page, matching.Matching, training.Identification, training.Views, training.Watch),
+)
+# Settings that a runner may have had and has no longer, at the values that had no effect.
+GONE: dict[str, Any] = {"maps": None, "match_l1": 0.4} | json.loads(
+    json.dumps({item.name: item.default for group in GROUPS for item in dataclasses.fields(group)})
+)
+
+
+def translated(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A configuration of before as it would be written now.
+
+    Args:
+      before: as `config.json` or a checkpoint has it.
+      now: this run's, as JSON.
+      defaults: of today's settings; an earlier configuration that lacks one was computed with it.
+
+    Example:
+      >>> translated({"size": ["64", "32"], "match_l1": 0.4, "paper": "none"}, {"size": [64, 32], "l1": 0.4}, {})
+      {'size': [64, 32], 'l1': 0.4}
+    """
+    found: dict[str, Any] = {}
+    for name, value in before.items():
+        today = RENAMED[name] if name not in now and RENAMED.get(name) in now.keys() - before.keys() else name
+        if today in now:
+            found[today] = _like(value, now[today], default=defaults.get(today))
+        elif name not in GONE or _like(value, GONE[name]) != GONE[name]:
+            found[name] = value
+    return found | {name: value for name, value in defaults.items() if name in now and name not in found}
+
+
+def _like(before: Any, now: Any, *, default: Any = ...) -> Any:
+    """A value of before in the type of today's, where it says the same; 1, the width by default, was written."""
+    if now is None and default is None and before == 1.0:
+        return None
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        return [_like(old, new) for old, new in zip(before, now, strict=True)]
+    if isinstance(before, str) and isinstance(now, int | float):
+        try:
+            return type(now)(before)
+        except ValueError:
+            return before
+    return before

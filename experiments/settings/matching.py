@@ -1,0 +1,89 @@
+"""How probes and gallery are compared, and what is shown of it."""
+
+from dataclasses import dataclass
+
+from experiments.evaluation import methods, paper
+from experiments.settings.binding import setting
+
+WHOLE = "whole"
+
+
+def _shots(values: tuple[str, ...]) -> bool:
+    return bool(values) and all(value == WHOLE or (value.isdecimal() and int(value) > 0) for value in values)
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Matching."""
+
+    coder: str = setting("auto", "Coder of match.distances.")
+    l1: float = setting(0.4, "Weight of the L1 penalty, the paper's beta.", aliases=("match_l1",))
+
+    def check(self) -> None:
+        """Raises ValueError for a weight that is none."""
+        if not self.l1 > 0:
+            raise ValueError(f"l1 must be positive, got {self.l1}; the paper uses 0.4")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Comparison."""
+
+    methods: tuple[str, ...] = setting(
+        ("resizing", "dsr_single", "dsr_multi"),
+        f"Of {', '.join(methods.METHODS)}.",
+        wanted=f"one or several of {', '.join(methods.METHODS)}",
+        check=lambda values: bool(values) and set(values) <= methods.METHODS.keys(),
+    )
+    shots: tuple[str, ...] = setting(
+        ("1",),
+        "Gallery images per identity; several numbers: each is evaluated. 'whole': nothing is drawn, every gallery "
+        "image is an entry of its own (single query, as Market-1501 and CUHK03's 767/700 are evaluated).",
+        wanted="numbers of at least 1, or 'whole', such as 1,3",
+        check=_shots,
+    )
+    trials: int = setting(10, "Random gallery draws averaged.", low=1)
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Variants of the methods."""
+
+    multi_shot: str = setting(
+        "stack",
+        "DSR on several shots: one dictionary of all, the nearest, their mean.",
+        choices=methods.MULTI_SHOT,
+    )
+    rerank: tuple[float, ...] | None = setting(
+        None,
+        "k1,k2,weight of k-reciprocal re-ranking, 20,6,0.3 in its paper: methods that compare maps (global_average, "
+        "dsr, ridge) are shown once more, re-ranked. All gallery images are compared with one another.",
+        wanted="k1,k2,weight such as 20,6,0.3",
+        check=lambda values: (
+            len(values) == 3 and all(k >= 1 and k.is_integer() for k in values[:2]) and 0 <= values[2] <= 1
+        ),
+    )
+    shortlist: tuple[int, ...] = setting(
+        (0,),
+        "K: pooled features (the ranking of global_average) choose the K entries of each probe that DSR codes; who is "
+        "not on the list comes after it by pooled distance. 0: DSR codes all. The method is then called "
+        "dsr_multi_topK, and terminal, metrics.json and report say which figures rest on pooled distances. Junk and "
+        "images that the camera rule removes take no place. Several numbers: each is evaluated. Methods other than "
+        "DSR with a lasso per image compare everybody as ever.",
+        wanted="a number of entries to code for each probe, 0 for all; 100 is usual",
+        check=lambda values: bool(values) and min(values) >= 0,
+    )
+    window_stride: int = setting(0, "Pixels between the windows of swm; 0: one output cell.", low=0)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Page."""
+
+    ranked_lists: int = setting(5, "Ranked lists in the report.", low=0)
+    reconstructions: int = setting(3, "Probes in the report shown as they were rebuilt.", low=0)
+    paper: str = setting(
+        "none",
+        "The data set for which the paper's figures stand beside ours.",
+        choices=("none", *paper.DATASETS),
+    )

@@ -1,0 +1,232 @@
+"""Workdir of a run: `config.json`, `log.jsonl`, `metrics.json`, `report/`.
+
+A workdir belongs to one configuration: `config.json` is written once the inputs have been checked, and a later start
+with other settings is an error that names them. `log.jsonl` has one object per step, `metrics.json` the final numbers.
+Of several processes, which share the workdir, the first alone writes. A workdir is one run's at a time, see `claims`.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jax
+
+import data
+from dsr_jax import weights
+from dsr_jax.formats import atomic
+from dsr_jax.parallel import hosts
+from experiments import claims
+from experiments.settings import binding, former
+
+# What is in the weights file, whose path says little.
+WEIGHTS_CONTENT = "weights' content"
+PROCESSES = ("coordinator_address", "num_processes", "process_id")  # where a run happens is no part of what it is
+
+
+class Workdir:
+    """A run's folder.
+
+    Nothing is written before `begin`, so that a run which stops at bad input leaves nothing behind.
+
+    Args:
+      path: the folder.
+      configuration: name to value of everything that defines the run; see `configuration`.
+      free: names of it that a later start may change.
+      defaults: name to value of settings that an earlier configuration may not know yet: results were as with these.
+
+    Raises:
+      ValueError: if the folder belongs to another configuration, or processes differ in it or in what they see of it;
+        the message names the flags that differ.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        configuration: dict[str, Any],
+        *,
+        free: frozenset[str] = frozenset(),
+        defaults: dict[str, Any] | None = None,
+    ):
+        """Checks the folder; see the class."""
+        self.path, self.configuration, self._free, self._claimed = Path(path), configuration, free, False
+        self._defaults = defaults or {}
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"workdir {self.path} is a file: give --workdir=FOLDER")
+        if (self.path / "config.json").exists():
+            self.check(read_json(self.path / "config.json").get("flags", {}))
+        seen = {f"--{name}": value for name, value in configuration.items() if name not in free}
+        files = {name: (self.path / name).exists() for name in ("config.json", "metrics.json")}
+        hosts.agree("flags or workdir", seen | files)
+
+    def claim(self) -> None:
+        """Makes the folder this run's own until it ends; every runner does so before anything takes long.
+
+        Raises:
+          ValueError: if another run is at work in it.
+          OSError: if it cannot be written to.
+        """
+        problem: OSError | ValueError | None = None
+        try:
+            self._own()
+        except (OSError, ValueError) as error:
+            problem = error
+        try:  # the other processes are to hear of it, too
+            hosts.agree("whether the first has the workdir", {"--workdir": problem is None})
+        finally:
+            if problem is not None:
+                raise problem
+
+    def begin(self) -> None:
+        """Writes `config.json` with flags, versions, revision and device."""
+        self._own()
+        write_json(self.path / "config.json", {"flags": self.configuration, **environment()})
+
+    def _own(self) -> None:
+        if hosts.first() and not self._claimed:
+            claims.claim(self.path)
+            self._claimed = True
+
+    def log(self, **entry: Any) -> None:
+        """Appends one object to `log.jsonl`."""
+        if not hosts.first():
+            return
+        log = self.path / "log.jsonl"
+        with atomic.named(log), open(log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def forget(self, *, phase: str, after: int) -> None:
+        """Takes the steps of a phase after a checkpoint out of the log: they are about to be done again."""
+        log = self.path / "log.jsonl"
+        before = log.read_text(encoding="utf-8") if log.exists() else ""
+        kept = "".join(f"{line}\n" for line in before.splitlines() if _before(line, phase, after))
+        if kept != before:  # it may also want its last line's end
+            write_text(log, kept)
+
+    def check(self, before: dict[str, Any]) -> None:
+        """Compares an earlier configuration, of `config.json` or a checkpoint, with this one.
+
+        Raises:
+          ValueError: if it is another; the message names the flags that differ.
+        """
+        now, defaults = (json.loads(json.dumps(one, default=str)) for one in (self.configuration, self._defaults))
+        before = former.translated(before, now, defaults)
+        if {WEIGHTS_CONTENT} <= before.keys() & now.keys():  # it is compared, and the path is not
+            before, now = before | {"weights": None}, now | {"weights": None}
+        else:  # as long as it was not written down
+            before, now = ({k: v for k, v in one.items() if k != WEIGHTS_CONTENT} for one in (before, now))
+        changed = [
+            f"--{name}: {before.get(name)!r} before, {now.get(name)!r} now"
+            for name in sorted(set(before) | set(now))
+            if before.get(name) != now.get(name) and name not in self._free
+        ]
+        if changed:
+            raise ValueError(
+                f"workdir {self.path} belongs to another configuration ({'; '.join(changed)}): "
+                "use the same flags to go on, or another --workdir"
+            )
+
+    def write_metrics(self, metrics: dict[str, Any]) -> Path:
+        """Writes `metrics.json`, one flat object, whole or not at all."""
+        return write_json(self.path / "metrics.json", metrics)
+
+    def metrics(self) -> dict[str, Any]:
+        """The final numbers if the run has finished, else nothing."""
+        file = self.path / "metrics.json"
+        return read_json(file) if file.exists() else {}
+
+
+def opened(settings: Any, runner: str, *, free: frozenset[str] = frozenset(), **more: Any) -> Workdir:
+    """The --workdir of a runner.
+
+    Args:
+      settings: the runner's, with `run.Place` as ``place``.
+      runner: its name.
+      free: settings that a later start may change, beside those that are declared so.
+      more: further parts of the configuration; "data", the contents of what is in the place of a data set.
+    """
+    return Workdir(
+        settings.place.folder(),
+        configuration(settings, runner, **more),
+        free=binding.free(type(settings)) | free,
+        defaults=binding.values(type(settings)()),
+    )
+
+
+def configuration(settings: Any, runner: str, **more: Any) -> dict[str, Any]:
+    """Name to value of everything that defines a run.
+
+    The settings; "runner"; "data": the data set's fingerprint, since a folder's name says little of what is in it;
+    "weights' content": the checksum of the weights file, which another path may lead to.
+    """
+    values = {name: value for name, value in binding.values(settings).items() if name not in PROCESSES}
+    if "data" not in more:
+        more["data"] = data.fingerprint(settings.data.dataset, data_dir=settings.data.data_dir)
+    return values | {"runner": runner} | _weights_content(values.get("weights")) | more
+
+
+def environment() -> dict[str, Any]:
+    """Versions, git revision and device: what a number must have beside it."""
+    packages = ("jax", "jaxlib", "flax", "optax", "grain", "numpy")
+    return {
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "python": platform.python_version(),
+        "git_revision": _git("rev-parse", "HEAD"),
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "device": [str(device.device_kind) for device in jax.devices()],
+        "processors": os.cpu_count(),
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> Path:
+    """Writes a JSON file whole or not at all."""
+    return write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that a run wrote.
+
+    Raises:
+      ValueError: if it is something else.
+    """
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"{path} is not the JSON that a run writes ({error}): give another --workdir") from error
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Writes a file whole or not at all; of several processes the first does it."""
+    if not hosts.first():
+        return path
+    return atomic.write(path, text.encode(errors="backslashreplace"))
+
+
+def _weights_content(path: str | None) -> dict[str, str]:
+    """The checksum of --weights, or of each seed's network under it; nothing if there is no such file (any longer)."""
+    given = Path(path or "")
+    files = [given] if path and given.is_file() else []
+    if path and given.is_dir():
+        files = sorted(given.glob(weights.WORKDIR_FILE)) or sorted(given.glob(f"seed*/{weights.WORKDIR_FILE}"))
+    return {WEIGHTS_CONTENT: " ".join(map(weights.checksum, files))} if files else {}
+
+
+def _before(line: str, phase: str, after: int) -> bool:
+    """Whether a line of the log is whole and no step of the phase beyond ``after``."""
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:  # cut off when the run was killed
+        return False
+    return entry.get("phase") != phase or entry.get("step", 0) <= after
+
+
+def _git(*arguments: str) -> str:
+    if not shutil.which("git"):
+        return ""
+    here = Path(__file__).parent
+    found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, errors="replace", check=False)
+    return found.stdout.strip()
