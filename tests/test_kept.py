@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from experiments import run
+from experiments import workdir as workdirs
 from experiments.evaluation import comparison, kept
 from tests.people import GALLERY, NETWORK, QUERIES, drawn
 
@@ -26,7 +26,7 @@ class Computer:
 
 @pytest.fixture
 def workdir(tmp_path):
-    return run.Workdir(tmp_path / "out", {"seed": 0})
+    return workdirs.Workdir(tmp_path / "out", {"seed": 0})
 
 
 def test_the_second_time_it_is_read(workdir):

@@ -193,7 +193,7 @@ class _Tuples(flags.ArgumentParser[tuple[Any, ...]]):
 
     def flag_type(self) -> str:
         """What --help calls it."""
-        return "comma separated list"
+        return "comma list"
 
 
 def _flag(group: type, name: str, default: Any) -> flags.Flag:
