@@ -121,7 +121,8 @@ def one_seed(settings: Settings) -> None:
         print(page.text(workdir.metrics()))
         return
     settings.tuning.check()
-    rule(settings), pretrain.rule(settings), check(settings)  # before anything is written
+    rule(settings), pretrain.rule(settings)  # their errors come before anything is written, as those of check
+    check(settings)
     if settings.tuning.evaluate:
         evaluate.check(settings.evaluation)
     workdir.claim()

@@ -81,7 +81,8 @@ def one_seed(settings: Settings) -> None:
     workdir = workdirs.opened(settings, "pretrain", partial=settings.searched.partial)
     if finished(workdir):
         return
-    rule(settings), check(settings)  # before anything is written
+    rule(settings)  # its errors come before anything is written, as those of check
+    check(settings)
     workdir.claim()
     sizes = {"pretrain_batch_size": settings.identification.pretrain_batch_size}
     start = Start(settings, workdir, batch_sizes=sizes, buckets=settings.views.buckets)

@@ -93,7 +93,11 @@ class Start:
             "limit": settings.batches.image_memory * decoded.MEGABYTE,
         }
         if buckets:
-            own = {"stride": self.trunk.output_stride, "buckets": buckets, "progress": settings.place.progress}
+            own: dict[str, Any] = {
+                "stride": self.trunk.output_stride,
+                "buckets": buckets,
+                "progress": settings.place.progress,
+            }
             return own_size.OwnSizeViews(self.people, **own, **shown)
         images = functools.partial(batches.ImageViews, self.people, size=self.size, **shown)
         if not kept.frozen_views:
