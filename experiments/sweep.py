@@ -1,31 +1,100 @@
-"""A figure against a setting: the evaluation again and again with one flag varied (Sec. 4.3, and beyond the paper).
+"""Sweep of a setting: the evaluation again and again with one flag varied (Sec. 4.3, and beyond the paper).
 
     python -m experiments.sweep --flagfile=experiments/flags/sweep_l1.flags --weights=runs/finetune --workdir=runs/l1
     python -m experiments.sweep --vary=probe_factor --values="0.7;1;1.4" --weights=vgg16.npz --workdir=runs/scale
 
-Every flag of `experiments.evaluate` holds for all points; --vary names the one that does not. Prints a table per
-figure, writes `metrics.json` with keys "<flag>=<value>/<method>/shots<N>/<figure>", and `report/index.html` with a plot
-of rank-1, rank-10 and mAP against the setting, the 95 % intervals as bands. A stopped sweep goes on where it was.
+Every flag of `experiments.evaluate` about a data set holds for all points; --vary names the one that does not. Prints
+a table per figure, writes `metrics.json` with keys "<flag>=<value>/<method>/shots<N>/<figure>", and
+`report/index.html` with a plot of rank-1, rank-10 and mAP against the setting, the 95 % intervals as bands. A stopped
+sweep goes on where it was.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from absl import flags
 
 from dsr_jax.report import curves
-from experiments import evaluate, run, settings
-from experiments.evaluation import comparison, features, page, selection
+from experiments import evaluate, run, workdir
+from experiments.evaluation import comparison, features, page, publishing, scoring, selection
+from experiments.settings import binding
+from experiments.settings.matching import Comparison, Matching, Variants
+from experiments.settings.networks import Network
+from experiments.settings.pictures import CROPPING, Chosen, DataSet, HeldOut, Probes
+from experiments.settings.run import Hosts, Place, Seed
 
-FLAGS = flags.FLAGS
-# Flags that change what is done with maps, or which pictures there are; they need no other network.
-MATCHING = ("match_l1", "coder", "multi_shot")
+# Settings that change what is done with maps; they need no other maps. "match_l1" is an earlier name of l1.
+MATCHING = ("l1", "match_l1", "coder", "multi_shot")
 VARIED = (*MATCHING, "crop_height", "crop_width", "probe_factor", "probe_scale", "trials")
 SHOWN = ("rank1", "rank10", "mAP")
-flags.DEFINE_enum("vary", None, VARIED, "The flag that is varied.")
-flags.DEFINE_string("values", None, "Its values, with semicolons between: 0.1;0.2;0.4 or 0.3,0.3;0.5,0.5.")
-flags.DEFINE_string("setting", None, "What the varied flag is called in the plot; default: its name.")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Sweep."""
+
+    vary: str | None = binding.setting(None, "The flag that is varied.", choices=VARIED)
+    values: str | None = binding.setting(
+        None, "Its values, with semicolons between: 0.1;0.2;0.4 or 0.3,0.3;0.5,0.5.", free=True
+    )
+    setting: str | None = binding.setting(None, "What the varied flag is called in the plot; default: its name.")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the runner: those of an evaluation of pictures, and what is varied."""
+
+    sweep: Sweep = Sweep()
+    place: Place = Place()
+    hosts: Hosts = Hosts()
+    data: DataSet = DataSet()
+    network: Network = Network()
+    held_out: HeldOut = HeldOut()
+    seed: Seed = Seed()
+    probes: Probes = Probes()
+    chosen: Chosen = Chosen()
+    matching: Matching = Matching()
+    comparison: Comparison = Comparison()
+    variants: Variants = Variants()
+    given: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Point:
+    """One value of the setting: its text, its place in the plot, and the settings of its evaluation."""
+
+    text: str
+    place: float
+    settings: evaluate.Settings
+    label: str
+
+
+def points(settings: Settings) -> tuple[Point, ...]:
+    """The points of a sweep.
+
+    Raises:
+      ValueError: for values that the flag does not take, or that do not rise.
+    """
+    vary, values = settings.sweep.vary, [text.strip() for text in (settings.sweep.values or "").split(";")]
+    if not vary or not settings.sweep.values:
+        raise ValueError("vary and values are needed, such as --vary=l1 --values='0.1;0.2;0.4'; see --help")
+    values = [value for value in values if value]
+    if len(values) < 2:
+        raise ValueError(f"values must be two or more with semicolons between, got {settings.sweep.values!r}")
+    name = binding.aliases(Settings).get(vary, vary)
+    shared = {item.name for item in dataclasses.fields(evaluate.Settings)}
+    groups = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings) if item.name in shared}
+    found = []
+    for text, place in zip(values, places(values), strict=True):
+        try:
+            value = binding.parsed(Settings, name, text)
+        except ValueError as error:
+            raise ValueError(f"values: {vary} cannot be {text!r}: {error}") from error
+        varied = binding.replaced(evaluate.Settings(**groups), **{name: value})
+        found.append(Point(text, place, varied, f"{vary}={text}"))
+    return tuple(found)
 
 
 def places(values: Sequence[str]) -> list[float]:
@@ -48,114 +117,104 @@ def places(values: Sequence[str]) -> list[float]:
     return found
 
 
-def main() -> None:
+def main(settings: Settings) -> None:
     """The runner."""
-    settings.refuse(("maps", "ranked_lists", "reconstructions", "paper"))
-    values = _values()
-    at = places(values)
-    folder = settings.workdir_given()
-    if not FLAGS.weights:
-        raise ValueError("weights is missing: give --weights=FILE or a training run's workdir")
-    workdir = run.Workdir(folder, selection.flag_values("sweep"), free=evaluate.ADDED | {"values"})
-    workdir.claim()
-    if FLAGS.vary in selection.CROPPING and selection.partial() == "none":
-        raise ValueError(f"vary={FLAGS.vary} changes nothing where probes are not cropped: give --partial=crop with it")
-    for value in values:  # all are checked before the first is computed
-        _set(value)
-        evaluate.check()
-    network = evaluate.network()
+    at, vary = points(settings), settings.sweep.vary or ""
+    first = at[0].settings
+    settings.place.folder()
+    network = evaluate.describe(*settings.network.read(), settings.network)  # without --weights no data set is drawn
+    if vary in CROPPING and first.searched.partial == "none":
+        raise ValueError(f"vary={vary} changes nothing where probes are not cropped: give --partial=crop with it")
+    for point in at:  # all are checked before the first is computed
+        evaluate.check(point.settings)
+    folder = workdir.opened(settings, "sweep", free=evaluate.ADDED, partial=first.searched.partial)
+    folder.claim()
     results: list[comparison.Result] = []
     sides: features.Features | None = None
-    told: dict[str, list[str]] = {}
+    heard: dict[str, list[str]] = {}  # remark to the values that have it
     counts: dict[str, Any] = {}
-    for number, value in enumerate(values, start=1):
-        _set(value)
-        print(f"{number} of {len(values)}: {FLAGS.vary} = {value}", flush=True)
-        if sides is None or FLAGS.vary not in MATCHING:
-            found = selection.Selection(network.size)
-            trials = evaluate.draws(found)
-            for line in evaluate.remarks(found, trials, FLAGS.methods, network.size):
-                told.setdefault(line, []).append(value)
-            # The gallery's pictures are the same for all values, unless more of them are drawn.
-            known = sides if FLAGS.vary != "trials" else None
-            sides = known.with_probes(found.probes) if known else evaluate.prepared(network, found, trials)
-        label = f"{FLAGS.vary}={value}"
-        counts |= {f"{label}/{name}": count for name, count in found.metrics.items()}
-        results += evaluate.compared(workdir, label, network, sides, found, trials, evaluate.check())
-    figures = page.flat(results)
-    caption = evaluate.caption(found, FLAGS.vary)
-    print(f"\n{caption}\n{page.text(figures)}")
-    remarks = _remarks(told, [values[0]] if FLAGS.vary in MATCHING else values)
-    for line in [*remarks, *(f"{result.key}: {remark}" for result in results for remark in result.remarks)]:
-        print(line, flush=True)
-    workdir.begin()  # nothing is written before the figures are seen
-    counts |= {"probes": len(found.probes.names), "gallery": len(found.gallery.names), "trials": FLAGS.trials}
+    for number, point in enumerate(at, start=1):
+        print(f"{number} of {len(at)}: {vary} = {point.text}", flush=True)
+        now = point.settings
+        methods, stride = now.methods, now.variants.window_stride
+        if sides is None or vary not in MATCHING:
+            selected = selection.Selection(now.searched, network.size)
+            trials = scoring.draws(selected, now.comparison.conditions, now.comparison.trials, now.seed.seed)
+            for line in scoring.remarks(selected, trials, methods, network.size):
+                heard.setdefault(line, []).append(point.text)
+            if sides is None or vary == "trials":  # of which more may draw more of the gallery
+                sides = features.Features(
+                    network,
+                    selected.probes,
+                    selected.gallery,
+                    scoring.drawn(trials),
+                    window_stride=stride,
+                    progress=now.place.progress,
+                )
+            else:
+                sides = sides.with_probes(selected.probes)
+        counts |= {f"{point.label}/{name}": count for name, count in selected.metrics.items()}
+        results += scoring.results(
+            folder,
+            network,
+            sides,
+            selected,
+            trials,
+            methods,
+            label=point.label,
+            coding=now.coding,
+            window_stride=stride,
+        )
+    caption = page.caption(selected.caption(vary), now.comparison.conditions, now.comparison.trials, vary)
+    print(f"\n{caption}\n{page.text(results)}")
+    remarks = publishing.say(_remarks(vary, heard, 1 if vary in MATCHING else len(at)))
+    publishing.say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
+    folder.begin()  # nothing is written before the figures are seen
+    title = settings.sweep.setting or vary
     written = page.write(
-        workdir.path / "report",
+        folder.path / "report",
         results,
-        title=f"{FLAGS.setting or FLAGS.vary}: {FLAGS.dataset}",
+        title=f"{title}: {settings.data.dataset}",
         caption=caption,
-        summary=" ".join(
-            [f"One flag varied, --{FLAGS.vary}, everything else alike.", *(f"{line}." for line in remarks)]
-        ),
-        config=workdir.flags,
-        plots=_plots(results, values, at),
+        summary=" ".join([f"One flag varied, --{vary}, everything else alike.", *(f"{line}." for line in remarks)]),
+        config=folder.configuration,
+        plots=_plots(results, at, title),
     )
     print(f"report: {written}")
-    workdir.write_metrics(figures | counts)
+    sizes = {name: count for name, count in selected.sizes.items() if name != "probes_without_answer"}
+    folder.write_metrics(page.flat(results) | counts | sizes | {"trials": now.comparison.trials})
 
 
-def _remarks(told: Mapping[str, Sequence[str]], prepared: Sequence[str]) -> list[str]:
-    """What was told of all ``prepared`` values, or of some, which are then named."""
-    return [line if len(of) == len(prepared) else f"{FLAGS.vary}={', '.join(of)}: {line}" for line, of in told.items()]
+def _remarks(vary: str, heard: Mapping[str, Sequence[str]], prepared: int) -> list[str]:
+    """Remarks on all values that were ``prepared``, and on some of them, which are then named."""
+    return [line if len(of) == prepared else f"{vary}={', '.join(of)}: {line}" for line, of in heard.items()]
 
 
-def _plots(results: Sequence[comparison.Result], values: Sequence[str], at: Sequence[float]) -> list[curves.Plot]:
+def _plots(results: Sequence[comparison.Result], at: Sequence[Point], title: str) -> list[curves.Plot]:
     """One plot per figure and number of shots: a line per method."""
-    axes = {name: _axes(name, at) for name in SHOWN}
     plots = []
     for shots in dict.fromkeys(result.shots for result in results):
         of_shots = [result for result in results if result.shots == shots]
         for name in SHOWN:
             lines = tuple(
-                _curve(method, [result for result in of_shots if result.method == method], name, at)
-                for method in dict.fromkeys(result.method for result in of_shots)
+                _curve(method, [result for result in of_shots if result.method.title == method], name, at)
+                for method in dict.fromkeys(result.method.title for result in of_shots)
             )
-            plots.append(curves.Plot(f"{name}, {comparison.described(shots)}", lines, axes[name]))
+            plots.append(curves.Plot(f"{name}, {comparison.described(shots)}", lines, _axes(name, at, title)))
     return plots
 
 
-def _curve(method: str, results: Sequence[comparison.Result], figure: str, at: Sequence[float]) -> curves.Curve:
-    found = [result.figures[figure] for result in results]
-    ends = tuple((interval.low, interval.high) for interval in found)
-    return curves.Curve(method, tuple(interval.value for interval in found), places=tuple(at), intervals=ends)
+def _curve(method: str, results: Sequence[comparison.Result], figure: str, at: Sequence[Point]) -> curves.Curve:
+    intervals = [result.figures[figure] for result in results]
+    ends = tuple((interval.low, interval.high) for interval in intervals)
+    values = tuple(interval.value for interval in intervals)
+    return curves.Curve(method, values, places=tuple(point.place for point in at), intervals=ends)
 
 
-def _axes(figure: str, at: Sequence[float]) -> curves.Axes:
-    return curves.sweep(FLAGS.setting or FLAGS.vary, y=f"{figure} (%)", log=min(at) > 0 and max(at) / min(at) > 8)
-
-
-def _values() -> list[str]:
-    if not FLAGS.vary or not FLAGS.values:
-        raise ValueError("vary and values are needed, such as --vary=match_l1 --values='0.1;0.2;0.4'; see --help")
-    values = [value.strip() for value in FLAGS.values.split(";") if value.strip()]
-    if len(values) < 2:
-        raise ValueError(f"values must be two or more with semicolons between, got {FLAGS.values!r}")
-    return values
-
-
-def _set(value: str) -> None:
-    """Gives the varied flag a value, as the command line would.
-
-    Raises:
-      ValueError: if the flag does not take it.
-    """
-    try:
-        flag: Any = FLAGS[FLAGS.vary]
-        flag.parse(value)
-    except flags.IllegalFlagValueError as error:
-        raise ValueError(f"values: {FLAGS.vary} cannot be {value!r}: {error}") from error
+def _axes(figure: str, at: Sequence[Point], title: str) -> curves.Axes:
+    low, high = min(point.place for point in at), max(point.place for point in at)
+    return curves.sweep(title, y=f"{figure} (%)", log=low > 0 and high / low > 8)
 
 
 if __name__ == "__main__":
-    run.main(main)
+    run.main(main, Settings)

@@ -36,7 +36,7 @@ TRAINING = ("--width=0.03125", "--plot_every=0", "--pretrain_steps=2", "--pretra
 RUNNERS = {
     "evaluate": (evaluate, "--weights=NETWORK", *COMPARE, *SMALL),
     "evaluate maps": (evaluate, "--maps=MAPS", "--methods=dsr_single", "--trials=1"),
-    "sweep": (sweep, "--vary=match_l1", "--values=0.1;0.4", "--weights=NETWORK", "--methods=dsr_single", *SMALL),
+    "sweep": (sweep, "--vary=l1", "--values=0.1;0.4", "--weights=NETWORK", "--methods=dsr_single", *SMALL),
     "pretrain": (pretrain, *TRAINING, *SMALL),
     "pretrain seeds": (pretrain, *TRAINING, *SMALL, "--seeds=2"),
     "finetune": (finetune, *TRAINING, *SMALL, "--steps=2", "--batch_size=2"),

@@ -23,7 +23,7 @@ def by_number(sides, probes, entries):
 
 def compared(method, trials):
     matrices = comparison.distances(method, SIDES, trials, label="", progress=False)
-    return comparison.Result("", "any", 1, trials, matrices, QUERIES.identities)
+    return comparison.Result("", method, 1, trials, matrices, QUERIES.identities)
 
 
 @pytest.mark.parametrize("together", [False, True])

@@ -1,9 +1,9 @@
 """Every method side by side: what an evaluation keeps, says, draws and shows; sweeps of one setting."""
 
+import dataclasses
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,8 +12,8 @@ import data.prepare
 from dsr_jax import match, metrics, weights
 from dsr_jax.baselines import fusion
 from dsr_jax.evaluation import intervals, reranking
-from experiments import difference, evaluate, run, sweep
-from experiments.evaluation import comparison, features, methods, page, paper, showing
+from experiments import evaluate, sweep
+from experiments.evaluation import choosing, comparison, features, methods, page, paired, paper, showing
 from tests.runners import (
     COMPARE,
     PARAMS,
@@ -30,6 +30,7 @@ from tests.runners import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
+DSR = methods.named("dsr_multi", methods.Options())
 EVERY = f"--methods={','.join(methods.METHODS)}"
 
 
@@ -114,7 +115,7 @@ def test_ranked_lists_of_the_whole_gallery_leave_out_what_may_not_answer():
     from experiments.evaluation import pictures
 
     trial = protocols.whole_gallery([0], [1, 1, 2, -1], [0, 1, 0, 1])
-    whole = comparison.Result("", "dsr_multi", 0, [trial], [np.array([[0.1, 0.4, 0.3, 0.2]])], np.array([1]))
+    whole = comparison.Result("", DSR, comparison.WHOLE, [trial], [np.array([[0.1, 0.4, 0.3, 0.2]])], np.array([1]))
     grey = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
     gallery = pictures.Images(grey, np.array([1, 1, 2, -1]), np.array([0, 1, 0, 1]), list("abcd"))
     listed = showing.ranked_list(whole, 0, gallery.only(np.arange(4) == 0), gallery)
@@ -160,8 +161,8 @@ def test_a_fused_method_takes_the_distances_of_its_parts(people, network, tmp_pa
 
 def test_another_weight_of_the_penalty_needs_another_workdir(people, network, tmp_path, capsys):
     evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
-    evaluated(people, network, tmp_path / "out", "--methods=dsr_single", "--match_l1=0.2", code=1)
-    assert "--match_l1: 0.4 before, 0.2 now" in capsys.readouterr().err
+    evaluated(people, network, tmp_path / "out", "--methods=dsr_single", "--l1=0.2", code=1)
+    assert "--l1: 0.4 before, 0.2 now" in capsys.readouterr().err
 
 
 def test_probes_larger_than_the_gallery_are_counted(tmp_path, network, capsys):
@@ -249,13 +250,14 @@ def test_without_the_flag_the_data_set_says_which_cameras_count(tmp_path, networ
 
 
 def result(distances, identities=(1, 2, 3), *, label="", method="dsr_multi", shots=1):
-    """A result of one trial, everybody's entry in the order of the identities."""
+    """A result of one trial, an entry per person in the order of the identities."""
     from dsr_jax.evaluation import protocols
 
     known = np.array(sorted(set(identities)))
     images = tuple(np.array([i]) for i in range(len(known)))
     trial = protocols.Trial(0, -1, np.arange(len(identities)), protocols.Draw(known, images, (), ()))
-    return comparison.Result(label, method, shots, [trial], [np.asarray(distances)], np.array(identities))
+    named = methods.named(method, methods.Options())
+    return comparison.Result(label, named, shots, [trial], [np.asarray(distances)], np.array(identities))
 
 
 CLEAR = result([[0.1, 0.5, 0.6], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]])
@@ -268,15 +270,19 @@ def test_figures_are_ranking_and_verification_in_per_cent():
     assert set(figures) == {*page.RANKING, *page.VERIFICATION}
 
 
-def test_flat_metrics_are_undone_by_rows():
-    flat = page.flat([CLEAR])
-    assert page.rows(flat)["dsr_multi/shots1"][0] == CLEAR.figures["rank1"]
-    assert flat["dsr_multi/shots1/ties"] == 0
+def test_flat_metrics_are_figures_with_intervals_and_counts():
+    flat, figure = page.flat([CLEAR]), CLEAR.figures["rank1"]
+    assert [flat[f"dsr_multi/shots1/rank1{end}"] for end in ("", "_low", "_high")] == list(figure)
+    assert flat["dsr_multi/shots1/ties"] == 0 and flat["dsr_multi/shots1/EER"] == CLEAR.figures["EER"].value
 
 
 def test_the_papers_figures_stand_beside_ours_only_on_its_data_sets():
-    text = page.text(page.flat([CLEAR]), dataset="partial_reid")
-    assert "[43.0]" in text and "[" not in page.text(page.flat([CLEAR]), dataset="cuhk03")
+    assert "[43.0]" in page.text([CLEAR], dataset="partial_reid")
+    assert "[" not in page.text([CLEAR], dataset="cuhk03")
+    again = dataclasses.replace(CLEAR, method=dataclasses.replace(DSR, reranked=True))
+    assert "[" not in page.text([again], dataset="partial_reid"), "the paper re-ranks nothing"
+    short = dataclasses.replace(CLEAR, method=dataclasses.replace(DSR, shortlist=2))
+    assert "[43.0]" in page.text([short], dataset="partial_reid")
     assert paper.figure("partial_ilids", "dsr_multi", 3, "rank1") == 55.46
     assert paper.figure("partial_reid", "ridge_single", 1, "rank1") is None
     assert paper.figure("market1501_dsr", "dsr_multi", comparison.WHOLE, "mAP") == 64.25
@@ -306,13 +312,26 @@ def test_the_tables_of_the_paper_are_as_printed(shared):
 def test_the_champion_is_compared_with_every_rival_of_its_condition():
     other = result([[0.6, 0.5, 0.1], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]], method="swm")
     later = result([[0.6, 0.5, 0.1], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]], method="swm", label="after")
-    table = page.paired([CLEAR, other, later], "dsr_multi")
+    table = page.against([CLEAR, other, later], DSR)
     assert [row.label for row in table.rows] == ["dsr_multi - swm"]
     expected = intervals.paired_difference(CLEAR.per_probe["rank1"], other.per_probe["rank1"], [1, 2, 3])
     assert table.rows[0].cells[0] == intervals.Interval(*expected[:3])
     assert table.rows[0].cells[-2] == f"{expected.p_value:.3f}"
-    assert evaluate.champion(["resizing", "dsr_multi", "amc"]) == "dsr_multi"
-    assert evaluate.champion(["resizing", "amc"]) == "amc" and page.paired_text([later], "swm") == ""
+    assert page.against_text([later], later.method) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "champion"),
+    [(("resizing", "dsr_multi", "amc"), "dsr_multi"), (("resizing", "amc"), "amc"), (("dsr_single", "amc"), "amc")],
+)
+def test_the_champion_is_dsr_multi_or_the_last_method(names, champion):
+    assert choosing.champion([methods.named(name, methods.Options()) for name in names]).title == champion
+
+
+def test_titles_of_methods_say_what_was_done():
+    assert DSR.title == "dsr_multi"
+    assert dataclasses.replace(DSR, shortlist=100).title == "dsr_multi_top100"
+    assert methods.reranked(DSR, k1=20, k2=6, weight=0.3).title == "dsr_multi_reranked"
 
 
 def test_a_ranked_list_is_the_row_of_the_probe():
@@ -333,9 +352,9 @@ def test_reconstructions_are_of_a_right_and_a_wrong_image(people, network, tmp_p
     assert "Reconstruction maps" not in (tmp_path / "none" / "report" / "index.html").read_text()
 
 
-def test_intervals_of_a_missing_figure_are_nan():
-    assert np.isnan(page.rows({"dsr/shots1/rank1": None})["dsr/shots1"][0].value)
-    assert isinstance(CLEAR.figures["EER"], intervals.Interval)
+def test_figures_of_verification_without_pairs_are_nan():
+    alone = result([[0.1]], identities=(1,))
+    assert np.isnan(alone.figures["EER"].value) and page.flat([alone])["dsr_multi/shots1/EER"] is None
 
 
 def test_what_the_figures_hide_is_told():
@@ -347,22 +366,22 @@ def test_what_the_figures_hide_is_told():
 
 def test_a_missing_p_value_is_no_number_on_the_page():
     alone = {"rank1": np.ones(2), "rank5": np.ones(2), "rank10": np.ones(2), "mAP": np.ones(2)}
-    assert difference.cells(alone, alone, np.array([1, 1]))[-2:] == (None, None)
+    assert paired.cells(alone, alone, np.array([1, 1]))[-2:] == (None, None)
 
 
 # Sweeps
 
 
 def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path, capsys):
-    found = swept(people, network, tmp_path / "sweep", "--vary=match_l1", "--values=0.2;0.4", "--partial=crop")
+    found = swept(people, network, tmp_path / "sweep", "--vary=l1", "--values=0.2;0.4", "--partial=crop")
     alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
     for key in ("dsr_single/shots1/mAP", "resizing/shots1/mAP"):
-        assert found[f"match_l1=0.4/{key}"] == alone[key]
+        assert found[f"l1=0.4/{key}"] == alone[key]
     page_text = (tmp_path / "sweep" / "report" / "index.html").read_text()
     assert "the gallery has 5 people" in page_text and "the gallery has 5 people" in capsys.readouterr().out
     assert "rank1, N = 1" in page_text and "Distances" not in page_text
     config = json.loads((tmp_path / "sweep" / "config.json").read_text())["flags"]
-    assert config["vary"] == "match_l1" and config["values"] == "0.2;0.4"
+    assert config["vary"] == "l1" and config["values"] == "0.2;0.4"
 
 
 def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
@@ -388,10 +407,10 @@ def test_a_sweep_goes_on_with_more_values(people, network, tmp_path):
     ("arguments", "message"),
     [
         ((), "vary and values are needed"),
-        (("--vary=match_l1", "--values=0.4"), "two or more"),
-        (("--vary=match_l1", "--values=0.4;0.2"), "must rise"),
-        (("--vary=match_l1", "--values=-1;0.2"), "match_l1 must be positive"),
-        (("--vary=match_l1", "--values=0.2;much"), "must rise|cannot be"),
+        (("--vary=l1", "--values=0.4"), "two or more"),
+        (("--vary=l1", "--values=0.4;0.2"), "must rise"),
+        (("--vary=l1", "--values=-1;0.2"), "l1 must be positive"),
+        (("--vary=l1", "--values=0.2;much"), "must rise|cannot be"),
         (("--vary=crop_height", "--values=0.5,0.6;0.9,2", "--partial=crop"), "crop_height must be two shares"),
         (("--vary=multi_shot", "--values=stack;nearest"), "multi_shot cannot be 'nearest'"),
     ],
@@ -412,7 +431,6 @@ def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_
     (tmp_path / "parts" / "metrics.json").unlink()
     again = evaluated(people, network, tmp_path / "parts", "--methods=resizing,dsr_single")
     assert again == whole
-    assert run.FREE_FLAGS.isdisjoint(evaluate.ADDED) and jax.default_backend() == "cpu"
 
 
 def test_two_evaluations_are_compared_probe_by_probe_or_refused(people, network, tmp_path):

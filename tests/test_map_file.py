@@ -433,14 +433,6 @@ def test_a_map_that_is_no_number_stops_an_evaluation_by_name(tmp_path, capsys):
     assert "map_3 has 24 values that are NaN or infinite" in capsys.readouterr().err
 
 
-def test_other_runners_refuse_the_flag(tmp_path, capsys):
-    from experiments import finetune, sweep
-
-    for runner in (finetune, sweep):
-        assert call(runner, "--maps=x.npz", f"--workdir={tmp_path / 'out'}", "--noprogress") == 1
-        assert "maps has no effect here" in capsys.readouterr().err
-
-
 def test_hidden_positions_are_told_and_probes_of_nothing_named(tmp_path, capsys):
     maps = drawn([(4, 2, 8)] * 4)
     maps[0][1:] = 0

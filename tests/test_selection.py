@@ -1,4 +1,4 @@
-"""What an evaluation does to probes unasked, and says: cropping, scale, unknown cameras, counts of nothing."""
+"""Selection of probes and gallery: cropping, scale, unknown cameras, counts of nothing, and remarks on them."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import data
 from dsr_jax import map_file
 from experiments import evaluate, finetune, pretrain, sweep
 from experiments.evaluation import scales
+from experiments.settings import binding
 from tests.runners import SMALL, call, evaluated, listing, metrics_of, prepared
 from tests.test_map_file import people as write_maps
 from tests.test_map_file import run_evaluate
@@ -115,7 +116,7 @@ def test_a_workdir_of_before_goes_on(people, network, tmp_path, monkeypatch):
     asked(people, network, tmp_path / "out")
     write_maps(tmp_path / "maps.npz")
     run_evaluate(tmp_path / "maps.npz", tmp_path / "maps", methods="dsr_single")
-    assert config_of(tmp_path / "out")["partial"] == "crop" and config_of(tmp_path / "maps")["partial"] is None
+    assert config_of(tmp_path / "out")["partial"] == "crop" and config_of(tmp_path / "maps")["partial"] is None  # no pictures
     content = json.loads((tmp_path / "maps" / "config.json").read_text())
     content["flags"]["partial"] = "crop"
     (tmp_path / "maps" / "config.json").write_text(json.dumps(content))
@@ -268,17 +269,20 @@ def test_flags_of_a_data_set_are_refused_beside_maps_whatever_they_say(tmp_path,
 
 
 @pytest.mark.parametrize("runner", [pretrain, finetune, sweep])
-@pytest.mark.parametrize("more", [(), ("--validate_every=1", "--holdout=2"), ("--seeds=2",)])
-def test_other_runners_refuse_maps_before_anything_is_drawn(tmp_path, monkeypatch, capsys, runner, more):
-    monkeypatch.chdir(tmp_path)
-    assert call(runner, "--maps=x.npz", "--workdir=out", "--noprogress", *(more if runner is not sweep else ())) == 1
-    assert "maps has no effect here" in capsys.readouterr().err and not list(tmp_path.iterdir())
+def test_other_runners_have_no_flag_for_maps(runner):
+    assert "maps" in binding.names(evaluate.Settings) and "maps" not in binding.names(runner.Settings)
+
+
+@pytest.mark.parametrize("flag", ["--maps=x.npz", "--ranked_lists=2", "--reconstructions=2", "--paper=partial_reid"])
+def test_a_sweep_has_no_flags_without_effect(tmp_path, capsys, flag):
+    assert call(sweep, flag, f"--workdir={tmp_path / 'out'}", "--noprogress") == 1
+    assert flag[2:].partition("=")[0] in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("runner", [evaluate, sweep])
 def test_without_weights_nothing_is_drawn(tmp_path, monkeypatch, capsys, runner):
     monkeypatch.chdir(tmp_path)
-    vary = ("--vary=match_l1", "--values=0.2;0.4") if runner is sweep else ()
+    vary = ("--vary=l1", "--values=0.2;0.4") if runner is sweep else ()
     assert call(runner, "--workdir=out", "--noprogress", *vary) == 1
     assert "weights is missing" in capsys.readouterr().err and not list(tmp_path.iterdir())
 

@@ -1,4 +1,4 @@
-"""Methods compared on the same probes, gallery draws and network (Sec. 4.2 to 4.4).
+"""Comparison of methods on the same probes, gallery draws and network (Sec. 4.2 to 4.4).
 
 Trials of random gallery draws are turned into distances by each method, distances into scores. Results are means over
 trials with 95 % intervals by bootstrap over identities.
@@ -16,11 +16,11 @@ from dsr_jax import metrics
 from dsr_jax.evaluation import candidates, intervals, protocols, verification, verification_intervals
 from experiments.evaluation import reliance
 from experiments.evaluation.features import Sides
-from experiments.evaluation.methods import STRETCHED, Method
+from experiments.evaluation.methods import DSR, STRETCHED, Method
 from experiments.evaluation.pictures import Images, some
 
 WHOLE = 0  # shots, where every gallery image is an entry of its own
-FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is told
+FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is given
 
 
 class Protocol(NamedTuple):
@@ -64,6 +64,11 @@ def condition(shots: int) -> str:
 def described(shots: int) -> str:
     """The same for people."""
     return "whole gallery" if shots == WHOLE else f"N = {shots}"
+
+
+def key(label: str, method: Method, shots: int) -> str:
+    """Name of a result in files and tables: "<label>/<method>/shots<N>", or ".../whole"."""
+    return "/".join(part for part in (label, method.title, condition(shots)) if part)
 
 
 def used(trials: Sequence[protocols.Trial]) -> list[int]:
@@ -114,30 +119,28 @@ def distances(
 
 @dataclass(frozen=True)
 class Result:
-    """What one method comes to on one network.
+    """Figures of one method on one network.
 
     Attributes:
       label: the network's condition, "before" or "after"; empty for the only one.
-      method: its name.
+      method: the method.
       shots: gallery images per identity, or `WHOLE`.
       trials: the draws.
       distances: (probes, entries) of each.
       identities: (P,) of all probes.
-      shortlist: how many entries of each probe were coded; 0: all.
     """
 
     label: str
-    method: str
+    method: Method
     shots: int
     trials: Sequence[protocols.Trial]
     distances: Sequence[np.ndarray]
     identities: np.ndarray
-    shortlist: int = 0
 
     @property
     def key(self) -> str:
         """Its name in `metrics.json`: "<label>/<method>/shots<N>", or ".../whole"."""
-        return "/".join(part for part in (self.label, self.method, condition(self.shots)) if part)
+        return key(self.label, self.method, self.shots)
 
     @functools.cached_property
     def scores(self) -> list[metrics.Scores]:
@@ -189,20 +192,16 @@ class Result:
     def remarks(self) -> list[str]:
         """What the averages do not show: no right answer, ties, constant distances, only one person."""
         few = min(len(np.unique(trial.draw.identities)) for trial in self.trials)
-        told = [
-            (not self.verifiable, "no verification: it needs pairs of one person and pairs of two people"),
-            (few <= max(metrics.RANKS), f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves"),
-            (self.method in STRETCHED, "every probe has a scale of its own: verification says little"),
-        ]
-        rebuild_nothing = self._rebuild_nothing if self.method.startswith("dsr") else 0
-        told.append(
-            (
-                bool(rebuild_nothing),
-                f"{rebuild_nothing} gallery entries are at distance 1 from every probe: maps of zeros, or like none",
-            )
-        )
-        said = metrics.remarks(self.scores) + [remark for holds, remark in told if holds]
-        return said + (self.reliance.remarks if self.reliance else [])
+        lines = metrics.remarks(self.scores)
+        if not self.verifiable:
+            lines.append("no verification: it needs pairs of one person and pairs of two people")
+        if few <= max(metrics.RANKS):
+            lines.append(f"the gallery has {few} people: rank-{few} and beyond are 100 by themselves")
+        if self.method.name in STRETCHED:
+            lines.append("every probe has a scale of its own: verification says little")
+        if self.method.name in DSR and (count := self._rebuild_nothing):
+            lines.append(f"{count} gallery entries are at distance 1 from every probe: maps of zeros, or like none")
+        return lines + (self.reliance.remarks if self.reliance else [])
 
     @property
     def _rebuild_nothing(self) -> int:
@@ -213,7 +212,7 @@ class Result:
     @functools.cached_property
     def reliance(self) -> reliance.Reliance | None:
         """What rests on the pooled features that chose a shortlist; None without one."""
-        if not self.shortlist:
+        if not self.method.shortlist:
             return None
         left = [
             (trial.probes, candidates.candidates(matrix, self.identities[trial.probes], *_entries(trial)))
@@ -223,7 +222,7 @@ class Result:
         if self.verifiable:
             roc = verification.roc(self.pairs)
             threshold = {"EER": roc.equal_error_threshold} | {f"TPR@{fpr:g}": roc.threshold_at(fpr) for fpr in FPRS}
-        return reliance.of(left, len(self.identities), self.shortlist, threshold)
+        return reliance.of(left, len(self.identities), self.method.shortlist, threshold)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -235,8 +234,8 @@ class Result:
 
     def rivals(self, results: Sequence["Result"]) -> list["Result"]:
         """The other methods under the same condition, with as many shots."""
-        alike = (self.label, self.shots)
-        return [one for one in results if (one.label, one.shots) == alike and one.method != self.method]
+        alike, title = (self.label, self.shots), self.method.title
+        return [one for one in results if (one.label, one.shots) == alike and one.method.title != title]
 
     @property
     def _groups(self) -> list[tuple[protocols.Trial, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""What the methods of a comparison compare: maps, windows and patches of the same images by the same network.
+"""Features that the methods of a comparison compare: maps, windows and patches of the same images by one network.
 
 Each kind is computed when a method first asks for it, once.
 """
@@ -36,7 +36,11 @@ class Network(NamedTuple):
 
 
 class Sides(Protocol):
-    """What a method may ask for; lists have one entry per probe or gallery image."""
+    """Features that a method may ask for; lists have one entry per probe or gallery image."""
+
+    @property
+    def remarks(self) -> Sequence[str]:
+        """Remarks on what was computed so far."""
 
     @property
     def probe(self) -> Sequence[np.ndarray]:
@@ -60,13 +64,14 @@ class Sides(Protocol):
 
 
 class Given(NamedTuple):
-    """`Sides` that somebody has already; what he has not is empty."""
+    """`Sides` that are there already; those that are not are empty."""
 
     probe: Sequence[np.ndarray]
     gallery: Sequence[np.ndarray]
     resized: Sequence[np.ndarray] = ()
     windows: np.ndarray = np.empty((0, 0), np.float32)
     patches: tuple[Sequence[np.ndarray], Sequence[np.ndarray]] = ((), ())
+    remarks: Sequence[str] = ()
 
 
 class Features:

@@ -1,38 +1,42 @@
 """Maps that another network wrote into a file (`dsr_jax.map_file`), in the place of pictures and a network.
 
 The file says who probes and gallery are; maps are read when a method asks. There are no pictures, so methods that look
-at pictures, and flags that change them, are refused by name.
+at pictures, and settings that change them, are refused by name.
 """
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from absl import flags
 
 from dsr_jax import map_file
 from dsr_jax.evaluation import protocols
 from experiments.evaluation import methods, pictures, scales, selection
 from experiments.evaluation.features import Network, hidden
+from experiments.settings import networks
+from experiments.settings import pictures as settings
 
-FLAGS = flags.FLAGS
 # Methods that stretch, cut or look again at the pictures.
 OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")
-# Flags of an evaluation that are about pictures or a network of ours.
-WITHOUT_EFFECT = (
-    *("weights", "preprocessing", "size", "output_stride", "compute", "dataset", "data_dir", "holdout", "subset"),
-    *("partial", "crop_height", "crop_width", "crop_seed", "probe_scale", "probe_factor"),
-    *("probes_per_identity", "identities", "window_stride", "ranked_lists", "reconstructions"),
+_GROUPS = (networks.Network, settings.DataSet, settings.HeldOut, settings.Chosen, settings.Probes)
+# Settings of an evaluation that are about pictures or a network of ours.
+WITHOUT_EFFECT = frozenset(
+    {item.name for group in _GROUPS for item in dataclasses.fields(group)} - {"camera_rule"}
+    | {"window_stride", "ranked_lists", "reconstructions"}
 )
 
 
-class Given:
-    """A file's probes and gallery, as an evaluation selects and compares them: both a selection and a method's sides.
+class Selected(selection.Selection):
+    """Probes and gallery of a file, as `selection.Selection` has those of a data set; pictures have no pixels.
+
+    Args:
+      path: the file of maps.
+      camera_rule: "cross" or "any".
 
     Attributes:
-      selection: probes and gallery by identity, camera and name; their pictures have no pixels.
-      sides: their maps.
       digest: SHA-256 of the file's contents.
       network: stands for the network that is not here, by the file's digest.
 
@@ -40,50 +44,56 @@ class Given:
       ValueError: if the file is not a whole file of maps, or no probe has an answer in its gallery.
     """
 
-    def __init__(self, path: str):
-        """Opens the file and prints what is compared."""
-        file = map_file.read(path)
-        self.selection = Selected(file)
-        self.sides = Sides(file, self.selection)
-        self.digest = file.digest
-        digest = np.frombuffer(bytes.fromhex(file.digest), np.uint8)
-        self.network = Network({"map_file": {"digest": digest}}, "maps of a file", 0, (0, 0))
+    pictured = False
 
-
-class Selected(selection.Selection):
-    """Probes and gallery of a file, as `selection.Selection` has those of a data set."""
-
-    def __init__(self, file: map_file.MapFile):
-        """Leaves out probes without an answer, and says so."""
-        probes, self.gallery = (_images(file.side(role)) for role in map_file.ROLES)
-        print(checked(file), flush=True)
-        self.answered = pictures.answered(probes, self.gallery, camera_rule=selection.camera_rule())
-        self.probes, self.without_answer = probes.only(self.answered), int(np.sum(~self.answered))
-        self.remarks: list[str] = []
-        if self.without_answer:
-            without = [probes.names[p] for p in np.flatnonzero(~self.answered)]
-            self.remarks.append(f"{len(without)} probes without a right answer are left out: {pictures.some(without)}")
-        shapes = [np.array([values[:2] for values in file.side(role).maps.shapes]) for role in map_file.ROLES]
+    def __init__(self, path: str, *, camera_rule: str):
+        """Leaves out probes without an answer; prints what is compared."""
+        self._path, self._file, self.camera_rule = path, map_file.read(path), camera_rule
+        probes, self.gallery = (_images(self._file.side(role)) for role in map_file.ROLES)
+        print(checked(self._file, path, camera_rule), flush=True)
+        answered = pictures.answered(probes, self.gallery, camera_rule=camera_rule)
+        self.probes, self.without_answer = probes.only(answered), int(np.sum(~answered))
+        self._answered = answered
+        shapes = [np.array([values[:2] for values in self._file.side(role).maps.shapes]) for role in map_file.ROLES]
         self.scale = scales.compared(
-            scales.Sides(shapes[0][self.answered], self.probes.cameras),
+            scales.Sides(shapes[0][answered], self.probes.cameras),
             scales.Sides(shapes[1], self.gallery.cameras),
-            camera_rule=selection.camera_rule(),
+            camera_rule=camera_rule,
             cells=True,
         )
-        self.remarks += scales.remarks_of_maps(self.scale)
+        self.remarks = selection.without_answer(probes.names, answered) + scales.remarks_of_maps(self.scale)
+        self.digest = self._file.digest
+        digest = np.frombuffer(bytes.fromhex(self.digest), np.uint8)
+        self.network = Network({"map_file": {"digest": digest}}, "maps of a file", 0, (0, 0))
+
+    def sides(
+        self, network: Network, drawn: Sequence[int], *, window_stride: int = 0, progress: bool = False
+    ) -> "Sides":
+        """The maps of the file, each read when a method asks for it."""
+        return Sides(self._file, np.flatnonzero(self._answered), self.probes.names)
 
     def caption(self, varied: str = "") -> str:
         """What was compared, for the head of a table."""
-        del varied  # nothing of a file can be
-        return f"maps of {Path(FLAGS.maps).name}, {self.searched}"
+        return f"maps of {Path(self._path).name}, {self.answering}"
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What was compared, for `metrics.json`."""
+        return {"camera_rule": self.camera_rule} | self.counts
 
 
 class Sides:
-    """The maps, read when asked for: what `features.Sides` asks for and a file has."""
+    """Maps of a file, read when a method asks: what `features.Sides` asks for and a file has.
 
-    def __init__(self, file: map_file.MapFile, found: Selected):
+    Args:
+      file: the file.
+      probes: the positions of the probes that are compared, among the file's probes.
+      names: their names.
+    """
+
+    def __init__(self, file: map_file.MapFile, probes: np.ndarray, names: Sequence[str]):
         """Reads nothing yet."""
-        self._probe, self._names = file.side("probe").maps.only(np.flatnonzero(found.answered)), found.probes.names
+        self._probe, self._names = file.side("probe").maps.only(probes), names
         self.remarks: list[str] = []  # of the maps that were read
         self.gallery = file.side("gallery").maps
         self.resized: tuple[np.ndarray, ...] = ()
@@ -97,35 +107,37 @@ class Sides:
         return self._probe
 
 
-def check(chosen: Mapping[str, methods.Method], *, whole: bool) -> None:
-    """Errors of the flags and of the file's labels, before any long work.
+def check(path: str, chosen: Sequence[methods.Method], *, camera_rule: str, whole: bool, given: frozenset[str]) -> None:
+    """Errors of the settings and of the file's labels, before any long work.
 
     Args:
-      chosen: the methods by name.
+      path: the file.
+      chosen: the methods.
+      camera_rule: "cross" or "any".
       whole: whether every gallery image is an entry.
+      given: the flags that were on the command line.
 
     Raises:
-      ValueError: for methods and flags that need pictures, a joint dictionary larger than memory may be, and whatever
-        is wrong with the file; see `map_file.read`.
+      ValueError: for methods and settings that need pictures, a joint dictionary larger than memory may be, and
+        whatever is wrong with the file; see `map_file.read`.
     """
-    refused = [name for name in chosen if name in OF_PICTURES]
+    refused = [method.name for method in chosen if method.name in OF_PICTURES]
     if refused:
         raise ValueError(
             f"methods {', '.join(refused)} look at pictures, which a file of maps has not: name those that compare "
             "maps, such as --methods=global_average,dsr_single,dsr_multi"
         )
-    for name in WITHOUT_EFFECT:
-        if FLAGS[name].present:  # also where it says what is the default of a data set
-            raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
-    file = map_file.read(FLAGS.maps)
-    checked(file)
-    for method in chosen.values():
+    for name in sorted(WITHOUT_EFFECT & given):  # also where it says what is the default of a data set
+        raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
+    file = map_file.read(path)
+    checked(file, path, camera_rule)
+    for method in chosen:
         if method.dictionary and whole:  # otherwise what is drawn decides
             methods.check_held(file.side("gallery").maps, method.dictionary)
 
 
-def checked(file: map_file.MapFile) -> protocols.IdentityCheck:
-    """Who searches whom.
+def checked(file: map_file.MapFile, path: str, camera_rule: str) -> protocols.IdentityCheck:
+    """Counts of probes and gallery, and of the people in both.
 
     Raises:
       ValueError: if there are no probes, no gallery, or nobody in both.
@@ -133,10 +145,8 @@ def checked(file: map_file.MapFile) -> protocols.IdentityCheck:
     probes, gallery = (file.side(role) for role in map_file.ROLES)
     for role, side in (("probe", probes), ("gallery", gallery)):
         if not len(side.maps):
-            raise ValueError(
-                f"maps {FLAGS.maps} has no {role} maps: give map_file.write the roles of all, {map_file.ROLES}"
-            )
-    return selection.checked(_images(probes), _images(gallery))
+            raise ValueError(f"maps {path} has no {role} maps: give map_file.write the roles of all, {map_file.ROLES}")
+    return selection.checked(_images(probes), _images(gallery), camera_rule=camera_rule)
 
 
 def _images(side: map_file.MapFile) -> pictures.Images:

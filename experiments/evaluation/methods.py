@@ -1,4 +1,4 @@
-"""The methods of a comparison, by name: DSR and its variants, and the rivals of Sec. 4.1.
+"""Methods of a comparison, by name: DSR and its variants, and the rivals of Sec. 4.1.
 
 resizing        whole last layer of images brought to one size, Euclidean; several shots: their average
 global_average  pooled features, Euclidean; several shots: their average
@@ -27,13 +27,13 @@ from dsr_jax.matching import streaming
 from dsr_jax.solvers import joint as joint_coding
 from experiments.evaluation.features import Given, Sides
 
+DSR = ("dsr_single", "dsr_double", "dsr_multi")
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 MULTI_SHOT = ("stack", "minimum", "mean")
-TOP = "_top"  # in names of methods, before the length of the list
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
 Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
-# The same, how many entries of each probe to code, and which may answer her (P, entries), to `Shortlist.extended`.
+# The same, how many entries of each probe to code, and which may answer it (P, entries), to `Shortlist.extended`.
 Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, np.ndarray], np.ndarray]
 
 
@@ -53,25 +53,39 @@ class Method:
     Attributes:
       compare: see `Compare`.
       together: whether an entry's distance depends on which other entries there are.
+      name: its name in `METHODS`.
       scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
       maps: whether it compares the maps of two images and nothing else.
-      parts: names of the methods whose distances are all that it looks at; else empty.
+      parts: the methods whose distances are all that it looks at; else empty.
       fuse: the parts' distances, (P, entries) each, to its own.
       listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
         `Listed`. None where there is no such way.
       dictionary: the scales of a gallery's blocks that are one dictionary, held whole; else empty.
       shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
+      reranked: whether its distances are re-ranked.
     """
 
     compare: Compare
     together: bool = False
+    name: str = ""
     scales: tuple[int, ...] = ()
     maps: bool = False
-    parts: tuple[str, ...] = ()
+    parts: tuple["Method", ...] = ()
     fuse: Callable[..., np.ndarray] | None = None
     listed: Listed | None = None
     dictionary: tuple[int, ...] = ()
     shortlist: int = 0
+    reranked: bool = False
+
+    @property
+    def title(self) -> str:
+        """What it is called in tables and keys: "dsr_multi", "dsr_multi_top100", "dsr_multi_reranked"."""
+        return self.name + f"_top{self.shortlist}" * bool(self.shortlist) + "_reranked" * self.reranked
+
+
+def named(name: str, options: Options) -> Method:
+    """The method of that name in `METHODS`."""
+    return replace(METHODS[name](options), name=name)
 
 
 def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
@@ -136,12 +150,19 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
     drawn = () if together or arguments["coder"] == "ridge" else scales
     if options.multi_shot == "stack" or together:
         one = scales if together else ()
-        return Method(stacked, together, drawn, maps=not together, listed=listed if drawn else None, dictionary=one)
+        return Method(
+            stacked,
+            together=together,
+            scales=drawn,
+            maps=not together,
+            listed=listed if drawn else None,
+            dictionary=one,
+        )
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together, drawn, maps=True, listed=listed if drawn else None)
+    return Method(each, together=together, scales=drawn, maps=True, listed=listed if drawn else None)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
@@ -170,11 +191,12 @@ def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> 
     )
 
 
-def fused(parts: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Options) -> Method:
+def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Options) -> Method:
     """A method that looks at the distances of others only."""
+    parts = tuple(named(name, options) for name in names)
 
     def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        return fuse(*(METHODS[name](options).compare(sides, probes, entries) for name in parts))
+        return fuse(*(part.compare(sides, probes, entries) for part in parts))
 
     return Method(compare, together=True, parts=parts, fuse=fuse)
 
@@ -195,30 +217,7 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
         between = method.compare(sides, probes, entries)
         return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
 
-    return Method(compare, together=True)
-
-
-def untopped(name: str) -> str:
-    """The name of a method, shortlisted or not, without the length of its list.
-
-    Example:
-      >>> from experiments.evaluation import methods
-      >>> methods.untopped("dsr_multi_top100"), methods.untopped("resizing")
-      ('dsr_multi', 'resizing')
-    """
-    return name.partition(TOP)[0]
-
-
-def shortlisted(name: str, method: Method, k: int) -> dict[str, Method]:
-    """A method that codes k entries for each probe and no more, by a name that says so; 0: the method as it is.
-
-    Example:
-      >>> from experiments.evaluation import methods
-      >>> method = methods.METHODS["dsr_multi"](methods.Options())
-      >>> list(methods.shortlisted("dsr_multi", method, 100)), list(methods.shortlisted("dsr_multi", method, 0))
-      (['dsr_multi_top100'], ['dsr_multi'])
-    """
-    return {f"{name}{TOP}{k}": replace(method, maps=False, shortlist=k)} if k else {name: method}
+    return Method(compare, together=True, name=method.name, reranked=True)
 
 
 METHODS: dict[str, Callable[[Options], Method]] = {

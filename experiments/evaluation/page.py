@@ -1,7 +1,4 @@
-"""What an evaluation shows: the tables in the terminal, and the page.
-
-The tables are made from the flat metrics of `metrics.json`, so that a run which has finished can print them again.
-"""
+"""Page and tables of an evaluation: results as text for the terminal, `metrics.json` and `report/index.html`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from dsr_jax import metrics, report
-from dsr_jax.evaluation import histogram, intervals, verification
+from dsr_jax.evaluation import histogram, verification
 from dsr_jax.parallel import hosts
 from dsr_jax.report import curves
 from dsr_jax.shortlist import BEYOND
-from experiments import difference
-from experiments.evaluation import comparison, methods, paper
+from experiments.evaluation import comparison, paired, paper
+from experiments.evaluation.comparison import Result
+from experiments.evaluation.methods import Method
 
 RANKING = (*(f"rank{k}" for k in metrics.RANKS), "mAP")
 VERIFICATION = ("mINP", "EER", *(f"TPR@{fpr:g}" for fpr in comparison.FPRS))
@@ -24,7 +22,7 @@ NOTE = "Under each number its 95 % interval by bootstrap over identities."
 PAPER = " The paper's network and training are others."
 
 
-def flat(results: Sequence[comparison.Result]) -> dict[str, Any]:
+def flat(results: Sequence[Result]) -> dict[str, Any]:
     """ "<key>/<figure>" with `_low` and `_high`: value and interval, null where there is none; and counts."""
     figures = {
         f"{result.key}/{name}{end}": None if math.isnan(value) else value
@@ -42,60 +40,70 @@ def flat(results: Sequence[comparison.Result]) -> dict[str, Any]:
     return figures | counts | rest
 
 
-def rows(figures: Mapping[str, Any], columns: Sequence[str] = RANKING) -> dict[str, tuple[intervals.Interval, ...]]:
-    """The intervals of some columns for every "<label>/<method>/shots<N>" of flat metrics: `flat` undone.
+def caption(selected: str, conditions: Sequence[int], trials: int, varied: str = "") -> str:
+    """What was compared, for the head of a table.
 
-    Example:
-      >>> figures = {"dsr/shots1/rank1": 25.0, "dsr/shots1/rank1_low": 20.0, "dsr/shots1/rank1_high": 30.0}
-      >>> rows(figures, ["rank1"])["dsr/shots1"]
-      (Interval(value=25.0, low=20.0, high=30.0),)
+    Args:
+      selected: which probes and gallery images.
+      conditions: numbers of shots.
+      trials: how many draws.
+      varied: the flag that stands without a value.
     """
-    keys = [name.removesuffix("/rank1") for name in figures if name.endswith("/rank1")]
-    return {key: tuple(_interval(figures, f"{key}/{column}") for column in columns) for key in keys}
+    draws = "--trials varied" if varied == "trials" else f"mean of {trials} draws"
+    return selected + f", {draws}" * any(shots != comparison.WHOLE for shots in conditions)
 
 
-def text(figures: Mapping[str, Any], *, dataset: str = "") -> str:
-    """The tables of flat metrics for the terminal, with the paper's figures where the data set is the paper's."""
+def text(results: Sequence[Result], *, dataset: str = "") -> str:
+    """The tables for the terminal, with the paper's figures where the data set is the paper's."""
     return "\n\n".join(
-        report.text_table(
-            [(key, *_beside(key, columns, cells, dataset)) for key, cells in rows(figures, columns).items()],
-            ["method", *columns],
-        )
+        report.text_table([(result.key, *_cells(result, columns, dataset)) for result in results], ["method", *columns])
         for columns in (RANKING, VERIFICATION)
     )
 
 
-def paired(results: Sequence[comparison.Result], champion: str) -> report.Table:
+def against(results: Sequence[Result], champion: Method) -> report.Table:
     """One method minus every other on the same probes and draws, with interval and p-values."""
     lines = [
         report.Row(
-            f"{champion} - {rival.method}",
-            difference.cells(result.per_probe, rival.per_probe, result.identities),
-            _condition(result.key),
+            f"{champion.title} - {rival.method.title}",
+            paired.cells(result.per_probe, rival.per_probe, result.identities),
+            _condition(result),
         )
         for result in results
-        if result.method == champion
+        if result.method.title == champion.title
         for rival in result.rivals(results)
     ]
     return report.Table(
-        f"{champion} against the others, probe by probe",
+        f"{champion.title} against the others, probe by probe",
         "difference",
-        difference.COLUMNS,
+        paired.COLUMNS,
         tuple(lines),
         note="Paired on the same probes and draws; 95 % interval and two-sided p-value by bootstrap over identities.",
     )
 
 
-def paired_text(results: Sequence[comparison.Result], champion: str) -> str:
+def against_text(results: Sequence[Result], champion: Method) -> str:
     """The same for the terminal."""
-    table = paired(results, champion)
+    table = against(results, champion)
     rows = [(f"{row.label} ({row.group})", *row.cells) for row in table.rows]
     return report.text_table(rows, ["paired", *table.columns]) if rows else ""
 
 
+def change_text(results: Sequence[Result]) -> str:
+    """The last network minus the first, probe by probe, for the terminal; nothing where there is one network."""
+    first, last = results[0].label, results[-1].label
+    if first == last:
+        return ""
+    before, after = (
+        {comparison.key("", one.method, one.shots): one.per_probe for one in results if one.label == label}
+        for label in (first, last)
+    )
+    return paired.table(after, before, results[0].identities, title=f"{last} minus {first}")
+
+
 def write(
     folder: Path,
-    results: Sequence[comparison.Result],
+    results: Sequence[Result],
     *,
     title: str,
     caption: str,
@@ -104,7 +112,7 @@ def write(
     ranked: Sequence[report.RankedList] = (),
     reconstructions: Sequence[report.Reconstruction] = (),
     plots: Sequence[curves.Plot] = (),
-    champion: str = "",
+    champion: Method | None = None,
     dataset: str = "",
 ) -> Path:
     """Writes `index.html` and what it shows into a folder; returns its path. Of several processes the first does it.
@@ -113,15 +121,13 @@ def write(
     """
     if not hosts.first():
         return folder / "index.html"
-    figures = flat(results)
+    verified = "Verification: equal error rate, true positives at a false-positive rate"
     tables = [
-        _table(figures, RANKING, f"{caption}: rank-k and mAP in per cent", dataset),
-        _table(
-            figures, VERIFICATION, "Verification: equal error rate, true positives at a false-positive rate", dataset
-        ),
+        _table(results, RANKING, f"{caption}: rank-k and mAP in per cent", dataset),
+        _table(results, VERIFICATION, verified, dataset),
     ]
-    if champion and (against := paired(results, champion)).rows:
-        tables.append(against)
+    if champion and (table := against(results, champion)).rows:
+        tables.append(table)
     remarks = [f"{result.key}: {remark}." for result in results for remark in result.remarks]
     return report.write_evaluation(
         folder,
@@ -136,39 +142,31 @@ def write(
     )
 
 
-def _table(figures: Mapping[str, Any], columns: Sequence[str], caption: str, dataset: str) -> report.Table:
+def _table(results: Sequence[Result], columns: Sequence[str], caption: str, dataset: str) -> report.Table:
     lines = tuple(
-        report.Row(key.split("/")[-2], _beside(key, columns, cells, dataset), _condition(key))
-        for key, cells in rows(figures, columns).items()
+        report.Row(result.method.title, _cells(result, columns, dataset), _condition(result)) for result in results
     )
     compared = any(isinstance(cell, report.Compared) for row in lines for cell in row.cells)
     return report.Table(caption, "method", tuple(columns), lines, note=NOTE + (PAPER if compared else ""))
 
 
-def _condition(key: str) -> str:
+def _condition(result: Result) -> str:
     """What a row of the page stands under: the network's condition and the shots."""
-    *label, _, shots = key.split("/")
-    return ", ".join([*label, comparison.described(_shots(shots))])
+    return ", ".join(part for part in (result.label, comparison.described(result.shots)) if part)
 
 
-def _shots(condition: str) -> int:
-    """`comparison.condition` undone."""
-    return comparison.WHOLE if condition == "whole" else int(condition.removeprefix("shots"))
-
-
-def _beside(
-    key: str, columns: Sequence[str], cells: Sequence[intervals.Interval], dataset: str
-) -> tuple[report.Cell, ...]:
+def _cells(result: Result, columns: Sequence[str], dataset: str) -> tuple[report.Cell, ...]:
     """The cells of a row, with what the paper prints where it prints something."""
-    *_, method, shots = key.split("/")
-    whose = methods.untopped(method)
-    printed = [paper.figure(dataset, whose, _shots(shots), column) for column in columns]
+    cells = [result.figures[column] for column in columns]
+    if result.method.reranked:
+        return tuple(cells)
+    printed = [paper.figure(dataset, result.method.name, result.shots, column) for column in columns]
     return tuple(
         cell if number is None else report.Compared(cell, number) for cell, number in zip(cells, printed, strict=True)
     )
 
 
-def _curves(results: Sequence[comparison.Result]) -> list[curves.Plot]:
+def _curves(results: Sequence[Result]) -> list[curves.Plot]:
     """CMC and ROC of all methods, one plot per number of shots."""
     plots = []
     for shots in dict.fromkeys(result.shots for result in results):
@@ -180,30 +178,27 @@ def _curves(results: Sequence[comparison.Result]) -> list[curves.Plot]:
     return plots
 
 
-def _cmc(result: comparison.Result) -> curves.Curve:
+def _cmc(result: Result) -> curves.Curve:
     """The CMC of a method, mean over trials."""
     ranks = range(1, max(metrics.RANKS) + 1)
     each = [score.cmc(ranks) for score in result.scores]
-    return curves.Curve(result.method, tuple(float(np.mean([found[k] for found in each])) for k in ranks), result.label)
+    return curves.Curve(
+        result.method.title, tuple(float(np.mean([found[k] for found in each])) for k in ranks), result.label
+    )
 
 
-def _roc(result: comparison.Result) -> curves.Curve:
+def _roc(result: Result) -> curves.Curve:
     curve = verification.roc(result.pairs).thinned()
     seen = curve.false_positive_rate > 0
     true, false = (100 * rate[seen] for rate in (curve.true_positive_rate, curve.false_positive_rate))
-    return curves.Curve(result.method, tuple(true.tolist()), result.label, places=tuple(false.tolist()))
+    return curves.Curve(result.method.title, tuple(true.tolist()), result.label, places=tuple(false.tolist()))
 
 
-def _histogram(result: comparison.Result) -> report.DistancePlot:
+def _histogram(result: Result) -> report.DistancePlot:
     curve, found = verification.roc(result.pairs), histogram.histogram(result.pairs)
     thresholds = [
         (f"equal error {100 * curve.equal_error_rate:.1f} %", float(curve.equal_error_threshold)),
         ("1 % false positives", curve.threshold_at(0.01)),
     ]
-    beyond = f"{result.key}; from {BEYOND:g} on pooled distances, not coded" if result.shortlist else result.key
+    beyond = f"{result.key}; from {BEYOND:g} on pooled distances, not coded" if result.method.shortlist else result.key
     return report.DistancePlot(beyond, *found, tuple((label, at) for label, at in thresholds if math.isfinite(at)))
-
-
-def _interval(figures: Mapping[str, Any], name: str) -> intervals.Interval:
-    found = (figures.get(name + end) for end in ("", "_low", "_high"))
-    return intervals.Interval(*(math.nan if value is None else float(value) for value in found))

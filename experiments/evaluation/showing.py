@@ -1,6 +1,6 @@
-"""Some probes to look at: ranked lists (Fig. 12), and what was rebuilt from what.
+"""Probes to look at: ranked lists (Fig. 12), and reconstructions from a right and a wrong image.
 
-Both show the first draw: the entry of a person is her image there, or the first of several.
+Both show the first draw: the entry of a person is the image there, or the first of several.
 """
 
 from collections.abc import Sequence
@@ -10,19 +10,39 @@ import numpy as np
 from dsr_jax import match, report
 from dsr_jax.evaluation import protocols
 from dsr_jax.shortlist import BEYOND
-from experiments.evaluation import comparison, features, pictures
+from experiments.evaluation import features, pictures
+from experiments.evaluation.comparison import Result
+from experiments.evaluation.selection import Selection
 
 SHOWN = 10  # gallery images of a ranked list
 
 
-def chosen(result: comparison.Result, *, count: int, seed: int) -> list[int]:
-    """Some probes, drawn by ``seed``."""
-    return np.random.default_rng(seed).permutation(len(result.identities))[:count].tolist()
+def ranked_lists(results: Sequence[Result], selected: Selection, *, count: int, seed: int) -> list[report.RankedList]:
+    """Ranked lists of some probes by the last method under the first number of shots; none without pictures."""
+    last = next(result for result in reversed(results) if result.shots == results[0].shots)
+    return [ranked_list(last, probe, selected.probes, selected.gallery) for probe in _some(selected, count, seed)]
 
 
-def ranked_list(
-    result: comparison.Result, probe: int, probes: pictures.Images, gallery: pictures.Images
-) -> report.RankedList:
+def reconstructions(
+    results: Sequence[Result], network: features.Network, selected: Selection, *, count: int, seed: int, l1: float
+) -> list[report.Reconstruction]:
+    """Some probes as DSR rebuilt them, by the last such method under the first number of shots; of the last network."""
+    coded = [result for result in results if result.shots == results[0].shots and result.method.scales]
+    if not coded:
+        return []
+    return [
+        rebuilt
+        for probe in _some(selected, count, seed)
+        for rebuilt in reconstructed(coded[-1], network, probe, selected.probes, selected.gallery, l1=l1)
+    ]
+
+
+def _some(selected: Selection, count: int, seed: int) -> list[int]:
+    """Some probes, drawn by ``seed``; none where there are no pictures to show."""
+    return np.random.default_rng(seed).permutation(len(selected.probes.names))[: count * selected.pictured].tolist()
+
+
+def ranked_list(result: Result, probe: int, probes: pictures.Images, gallery: pictures.Images) -> report.RankedList:
     """A probe with its nearest gallery images."""
     row, images = _first_draw(result, probe)
     identity = int(probes.identities[probe])
@@ -39,15 +59,14 @@ def ranked_list(
     return report.RankedList(title, probes.pictures[probe], identity, hits, first)
 
 
-def reconstructions(
-    result: comparison.Result,
+def reconstructed(
+    result: Result,
     network: features.Network,
     probe: int,
     probes: pictures.Images,
     gallery: pictures.Images,
     *,
     l1: float,
-    scales: Sequence[int],
 ) -> list[report.Reconstruction]:
     """A probe rebuilt from its nearest right image and from its nearest wrong one."""
     row, images = _first_draw(result, probe)
@@ -55,8 +74,9 @@ def reconstructions(
     right = gallery.identities[images[order]] == probes.identities[probe]
     shown = [int(images[order[np.argmax(side)]]) for side in (right, ~right) if side.any()]
     own, *maps = network.maps([probes.pictures[probe], *(gallery.pictures[g] for g in shown)])
+    stride, scales = network.output_stride, result.method.scales
     return [
-        _reconstruction(own, values, probe, g, probes, gallery, stride=network.output_stride, l1=l1, scales=scales)
+        _reconstruction(own, values, probe, g, probes, gallery, stride=stride, l1=l1, scales=scales)
         for g, values in zip(shown, maps, strict=True)
     ]
 
@@ -92,7 +112,7 @@ def covered(picture: np.ndarray, values: np.ndarray, stride: int) -> np.ndarray:
     return np.pad(picture, [(0, beyond[0]), (0, beyond[1]), (0, 0)])
 
 
-def _first_draw(result: comparison.Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
+def _first_draw(result: Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
     """(entries,) distances of a probe in the first trial, and the (first) images of the entries that may answer it."""
     for trial, matrix in zip(result.trials, result.distances, strict=True):
         at = np.flatnonzero(trial.probes == probe)

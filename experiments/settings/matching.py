@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.evaluation import methods, paper
+from experiments.evaluation import comparison, methods, paper
 from experiments.settings.binding import setting
 
 WHOLE = "whole"
@@ -43,6 +43,11 @@ class Comparison:
         check=_shots,
     )
     trials: int = setting(10, "Random gallery draws averaged.", low=1)
+
+    @property
+    def conditions(self) -> tuple[int, ...]:
+        """--shots as numbers, `comparison.WHOLE` where nothing is drawn, each once."""
+        return tuple(dict.fromkeys(comparison.WHOLE if text == WHOLE else int(text) for text in self.shots))
 
 
 @dataclass(frozen=True)

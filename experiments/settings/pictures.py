@@ -27,6 +27,19 @@ class DataSet:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """Maps of another network."""
+
+    maps: str | None = setting(
+        None,
+        "A file of maps that any network wrote (dsr_jax.map_file), which also says who probes and gallery are: in the "
+        "place of --dataset and --weights.",
+        path=True,
+        free=True,  # its contents count
+    )
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """Held-out people."""
 

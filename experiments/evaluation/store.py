@@ -1,4 +1,4 @@
-"""Distances kept on disk as they are computed: a stopped evaluation goes on, another method is added to a finished one.
+"""Store of distances on disk: a stopped evaluation goes on, another method is added to a finished one.
 
 One file per network, method and number of shots, in `distances/` of the workdir. It holds, for trial i of the draws,
 `distances_i` (probes, entries) with `probes_i`, numbers of the probes, `identities_i` of the entries and `images_i`,
@@ -19,24 +19,24 @@ import numpy as np
 from dsr_jax.evaluation import protocols
 from dsr_jax.formats import atomic
 from dsr_jax.parallel import hosts
-from experiments import run
 from experiments.evaluation import features
 from experiments.evaluation.pictures import Images
+from experiments.workdir import Workdir
 
 # What NumPy raises at a file that is cut off, changed or something else.
 _DAMAGED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 VERSION = 2  # raised whenever a method comes to compute something else
 
 
-class Kept:
-    """The distances of one network in a workdir.
+class Store:
+    """Distances of one network in a workdir.
 
     Args:
       workdir: where `distances/` is; begun at the first write.
       inputs: `digest` of everything that decides distances: what came of something else is computed anew.
     """
 
-    def __init__(self, workdir: run.Workdir, inputs: str):
+    def __init__(self, workdir: Workdir, inputs: str):
         """Reads nothing yet; see the class."""
         self._workdir, self._folder, self._inputs = workdir, workdir.path / "distances", inputs
 
@@ -45,18 +45,17 @@ class Kept:
     ) -> list[np.ndarray]:
         """The distances of every trial: those in the file, or else computed and written."""
         path = self._folder / f"{key.replace('/', '-')}.npz"
-        found = self._read(path, key, trials)
-        hosts.agree(
-            "the distances that they have", {str(path): found is None}
-        )  # and nobody writes before all have read
-        if found is None:
-            found = compute()
+        distances = self._read(path, key, trials)
+        # And nobody writes before all have read.
+        hosts.agree("the distances that they have", {str(path): distances is None})
+        if distances is None:
+            distances = compute()
             if hosts.first():
-                self._keep(path, _content(key, self._inputs, trials, found))
-        return found
+                self._write(path, _content(key, self._inputs, trials, distances))
+        return distances
 
-    def _keep(self, path: Path, arrays: dict[str, Any]) -> None:
-        """Writes the file, which hours may be in: where the disk is full by now, elsewhere; and the run goes on."""
+    def _write(self, path: Path, arrays: dict[str, Any]) -> None:
+        """Writes the file, the work of hours perhaps; where the disk is full, elsewhere, and the run goes on."""
         try:
             self._workdir.begin()
             _write(path, arrays)
@@ -64,7 +63,7 @@ class Kept:
             print(f"{error}\n{_rescued(path, arrays)}", flush=True)
 
     def _read(self, path: Path, key: str, trials: Sequence[protocols.Trial]) -> list[np.ndarray] | None:
-        """The distances in a file, if they are of these inputs and draws; one that is damaged has none, and is told."""
+        """Distances in a file, None where they are of other inputs or draws, or where it is damaged, with a message."""
         if not path.is_file():
             return None
         try:
@@ -80,10 +79,12 @@ class Kept:
             return None
 
 
-def _content(key: str, inputs: str, trials: Sequence[protocols.Trial], found: Sequence[np.ndarray]) -> dict[str, Any]:
+def _content(
+    key: str, inputs: str, trials: Sequence[protocols.Trial], distances: Sequence[np.ndarray]
+) -> dict[str, Any]:
     """The arrays of a file."""
     arrays: dict[str, Any] = {"key": key, "inputs": inputs, "trials": len(trials)}
-    for i, (trial, matrix) in enumerate(zip(trials, found, strict=True)):
+    for i, (trial, matrix) in enumerate(zip(trials, distances, strict=True)):
         arrays |= {f"{name}_{i}": value for name, value in _described(trial).items()} | {f"distances_{i}": matrix}
     return arrays
 
@@ -94,7 +95,7 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def _rescued(path: Path, arrays: dict[str, Any]) -> str:
-    """Puts a file into the system's folder for temporary files, and says what came of it."""
+    """Writes a file into the system's folder for temporary files; returns where it is, or why it is not."""
     try:
         place = Path(tempfile.mkdtemp(prefix="dsr_jax-distances-")) / path.name
         _write(place, arrays)
@@ -111,11 +112,11 @@ def _described(trial: protocols.Trial) -> dict[str, np.ndarray]:
 
 def digest(network: features.Network, probes: Images, gallery: Images, *settings: object) -> str:
     """SHA-256 of a network's parameters, of the pictures of both sides, and of how they are used."""
-    found = hashlib.sha256(repr((VERSION, network[1:], settings)).encode())
+    state = hashlib.sha256(repr((VERSION, network[1:], settings)).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(network.params):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.asarray(leaf).tobytes())
+        state.update(jax.tree_util.keystr(path).encode())
+        state.update(np.asarray(leaf).tobytes())
     for picture in (*probes.pictures, *gallery.pictures):
-        found.update(repr(picture.shape).encode())
-        found.update(picture.tobytes())
-    return found.hexdigest()
+        state.update(repr(picture.shape).encode())
+        state.update(picture.tobytes())
+    return state.hexdigest()

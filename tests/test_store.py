@@ -1,12 +1,12 @@
-"""Distances kept on disk: used where everything is alike, computed anew where anything differs."""
+"""Store of distances: used where everything is alike, computed anew where anything differs."""
 
 import io
 
 import numpy as np
 import pytest
 
-from experiments import workdir as workdirs
-from experiments.evaluation import comparison, kept
+from experiments.evaluation import comparison, store
+from experiments.workdir import Workdir
 from tests.people import GALLERY, NETWORK, QUERIES, drawn
 
 TRIALS = comparison.draws(QUERIES, GALLERY, comparison.Protocol(1, 2, "cross", 0))
@@ -26,11 +26,11 @@ class Computer:
 
 @pytest.fixture
 def workdir(tmp_path):
-    return workdirs.Workdir(tmp_path / "out", {"seed": 0})
+    return Workdir(tmp_path / "out", {"seed": 0})
 
 
 def test_the_second_time_it_is_read(workdir):
-    compute, files = Computer(), kept.Kept(workdir, "inputs")
+    compute, files = Computer(), store.Store(workdir, "inputs")
     for _ in range(3):
         found = files.get("after/dsr/shots1", TRIALS, compute)
         assert all(np.array_equal(a, b) for a, b in zip(found, FOUND, strict=True))
@@ -41,12 +41,12 @@ def test_the_second_time_it_is_read(workdir):
 
 def test_other_inputs_or_draws_are_computed_anew(workdir):
     compute = Computer()
-    kept.Kept(workdir, "inputs").get("dsr", TRIALS, compute)
-    kept.Kept(workdir, "others").get("dsr", TRIALS, compute)
+    store.Store(workdir, "inputs").get("dsr", TRIALS, compute)
+    store.Store(workdir, "others").get("dsr", TRIALS, compute)
     assert compute.calls == 2
     for other in (TRIALS[:-1], comparison.draws(QUERIES, GALLERY, comparison.Protocol(1, 2, "cross", 5)), TRIALS):
         fewer = Computer(FOUND[: len(other)])
-        kept.Kept(workdir, "others").get("dsr", other, fewer)
+        store.Store(workdir, "others").get("dsr", other, fewer)
         assert fewer.calls == 1
 
 
@@ -78,7 +78,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_file_is_computed_anew(workdir, damage, capsys):
-    compute, files = Computer(), kept.Kept(workdir, "inputs")
+    compute, files = Computer(), store.Store(workdir, "inputs")
     files.get("dsr", TRIALS, compute)
     path = workdir.path / "distances" / "dsr.npz"
     whole = path.read_bytes()
@@ -95,16 +95,16 @@ def test_what_was_there_stays_until_all_is_computed(workdir):
     def broken():
         raise KeyboardInterrupt
 
-    kept.Kept(workdir, "inputs").get("dsr", TRIALS, Computer())
+    store.Store(workdir, "inputs").get("dsr", TRIALS, Computer())
     path = workdir.path / "distances" / "dsr.npz"
     before = path.read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        kept.Kept(workdir, "others").get("dsr", TRIALS, broken)
+        store.Store(workdir, "others").get("dsr", TRIALS, broken)
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]
 
 
 def test_a_file_of_another_method_is_not_believed(workdir):
-    compute, files = Computer(), kept.Kept(workdir, "inputs")
+    compute, files = Computer(), store.Store(workdir, "inputs")
     files.get("dsr", TRIALS, compute)
     folder = workdir.path / "distances"
     (folder / "resizing.npz").write_bytes((folder / "dsr.npz").read_bytes())
@@ -117,18 +117,18 @@ def test_nothing_is_written_when_nothing_was_computed(workdir):
         raise ValueError("a map holds NaN")
 
     with pytest.raises(ValueError, match="NaN"):
-        kept.Kept(workdir, "inputs").get("dsr", TRIALS, broken)
+        store.Store(workdir, "inputs").get("dsr", TRIALS, broken)
     assert not workdir.path.exists()
 
 
 def test_the_digest_sees_network_pictures_and_settings():
     digests = {
-        kept.digest(NETWORK, QUERIES, GALLERY),
-        kept.digest(NETWORK, QUERIES, GALLERY, 8),
-        kept.digest(NETWORK._replace(output_stride=32), QUERIES, GALLERY),
-        kept.digest(NETWORK, drawn([(4, 5)] * 3, [1, 2, 3], [0, 0, 2]), GALLERY),
-        kept.digest(NETWORK, QUERIES, GALLERY.only(np.arange(6) < 5)),
-        kept.digest(NETWORK._replace(params={**NETWORK.params, "more": np.ones(1)}), QUERIES, GALLERY),
+        store.digest(NETWORK, QUERIES, GALLERY),
+        store.digest(NETWORK, QUERIES, GALLERY, 8),
+        store.digest(NETWORK._replace(output_stride=32), QUERIES, GALLERY),
+        store.digest(NETWORK, drawn([(4, 5)] * 3, [1, 2, 3], [0, 0, 2]), GALLERY),
+        store.digest(NETWORK, QUERIES, GALLERY.only(np.arange(6) < 5)),
+        store.digest(NETWORK._replace(params={**NETWORK.params, "more": np.ones(1)}), QUERIES, GALLERY),
     }
     assert len(digests) == 6
-    assert kept.digest(NETWORK, QUERIES, GALLERY) in digests
+    assert store.digest(NETWORK, QUERIES, GALLERY) in digests

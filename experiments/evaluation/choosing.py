@@ -1,0 +1,73 @@
+"""Choice of methods: those that the settings name, each with its shortlists, and once more re-ranked."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from dsr_jax import match
+from experiments.evaluation.methods import Method, Options, named, reranked
+from experiments.settings import matching
+
+
+def chosen(comparison: matching.Comparison, coding: Options, variants: matching.Variants) -> tuple[Method, ...]:
+    """The methods that the settings name.
+
+    Raises:
+      ValueError: for settings that make no sense together.
+    """
+    match.choose_coder(coding.coder)
+    single = [named(name, coding) for name in dict.fromkeys(comparison.methods)]
+    several_shots = any(number > 1 for number in comparison.conditions)
+    listed = _shortlisted(single, variants, coder=coding.coder, several_shots=several_shots)
+    return (*listed, *_reranked(listed, variants, several_shots=several_shots))
+
+
+def champion(methods: Sequence[Method]) -> Method:
+    """The method that the others are compared with: DSR multi-scale, or else the last one named.
+
+    Example:
+      >>> from experiments.evaluation import choosing
+      >>> from experiments.settings import matching
+      >>> compared = matching.Comparison(methods=("dsr_multi", "resizing"))
+      >>> choosing.champion(choosing.chosen(compared, Options(), matching.Variants())).title
+      'dsr_multi'
+    """
+    return next((method for method in methods if method.name == "dsr_multi"), methods[-1])
+
+
+def _reranked(methods: Sequence[Method], variants: matching.Variants, *, several_shots: bool) -> list[Method]:
+    """Those that --rerank shows once more."""
+    if not variants.rerank:
+        return []
+    if several_shots:
+        raise ValueError("rerank compares gallery images among themselves: use --shots=whole or --shots=1 with it")
+    comparing = [method for method in methods if method.maps]
+    if not comparing:
+        names = ", ".join(method.title for method in methods)
+        raise ValueError(f"rerank is for methods that compare maps, not {names}: name dsr_multi or another")
+    k1, k2, weight = variants.rerank
+    return [reranked(method, k1=int(k1), k2=int(k2), weight=weight) for method in comparing]
+
+
+def _shortlisted(
+    methods: Sequence[Method], variants: matching.Variants, *, coder: str, several_shots: bool
+) -> list[Method]:
+    """The methods, those that can with every length of --shortlist."""
+    lengths = list(dict.fromkeys(variants.shortlist))
+    if lengths == [0]:
+        return list(methods)
+    if variants.rerank:
+        raise ValueError("rerank compares all with all, which a shortlist leaves out: give one of the two")
+    if variants.multi_shot != "stack" and several_shots:
+        raise ValueError(
+            f"shortlist codes the images of a person as one dictionary, not multi_shot={variants.multi_shot}"
+        )
+    if not any(method.listed for method in methods):
+        raise ValueError(
+            "shortlist is for dsr_single, dsr_double and dsr_multi by a coder that certifies, got methods "
+            f"{', '.join(method.title for method in methods)} and coder {coder}"
+        )
+    return [
+        replace(method, maps=False, shortlist=length) if length else method
+        for method in methods
+        for length in (lengths if method.listed else [0])
+    ]

@@ -1,0 +1,61 @@
+"""Paired comparison, probe by probe: the file of every probe's figures, and differences with interval and p-value."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsr_jax import report
+from dsr_jax.evaluation import intervals
+from dsr_jax.formats import atomic
+from dsr_jax.parallel import hosts
+
+FILE = "per_probe.npz"
+FIGURES = ("rank1", "rank5", "rank10", "mAP")
+COLUMNS = (*FIGURES, "p rank1", "p rank10")
+Figures = Mapping[str, np.ndarray]  # of every probe, (P,) each
+Probed = Mapping[str, Figures]
+
+
+def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
+    """Writes the figures of every probe, whole or not at all; of several processes the first does it."""
+    if not hosts.first():
+        return
+    arrays: dict[str, Any] = {
+        f"{key}/{name}": value for key, values in probed.items() for name, value in values.items()
+    }
+    with atomic.opened(path) as file:
+        np.savez_compressed(file, identities=identities, **arrays)
+
+
+def read(workdir: str) -> tuple[Probed, np.ndarray]:
+    """Figures and identities that `write` wrote into a run's workdir.
+
+    Raises:
+      ValueError: if there is no such file.
+    """
+    path = Path(workdir) / FILE
+    if not path.is_file():
+        raise ValueError(f"{workdir} has no {FILE}: name the workdir of an evaluation that has finished")
+    probed: dict[str, dict[str, np.ndarray]] = {}
+    with np.load(path, allow_pickle=False) as file:
+        for name in file.files:
+            if name != "identities":
+                key, _, figure = name.rpartition("/")
+                probed.setdefault(key, {})[figure] = file[name]
+        return probed, file["identities"]
+
+
+def cells(first: Figures, second: Figures, identities: np.ndarray) -> tuple[report.Cell, ...]:
+    """First minus second for each of `COLUMNS`: differences with intervals, then two p-values."""
+    pairs = {name: intervals.paired_difference(first[name], second[name], identities) for name in FIGURES}
+    differences = (intervals.Interval(d.value, d.low, d.high) for d in pairs.values())
+    p_values = (pairs[name].p_value for name in ("rank1", "rank10"))
+    return (*differences, *(None if np.isnan(p) else f"{p:.3f}" for p in p_values))
+
+
+def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) -> str:
+    """First minus second for every key that both have, as text."""
+    rows = [(key, *cells(first[key], second[key], identities)) for key in first if key in second]
+    return report.text_table(rows, [title, *COLUMNS])

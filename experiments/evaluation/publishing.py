@@ -1,0 +1,79 @@
+"""Publication of an evaluation's results: remarks and tables in the terminal, files in the workdir, the page."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.evaluation import choosing, features, page, paired, showing
+from experiments.evaluation.comparison import Result
+from experiments.evaluation.selection import Selection
+from experiments.settings.matching import Page
+from experiments.workdir import Workdir, write_text
+
+TABLES = "tables.txt"  # in the workdir: the tables that the terminal showed
+
+
+def say(lines: Sequence[str]) -> list[str]:
+    """Prints lines as they come; returns them."""
+    for line in lines:
+        print(line, flush=True)
+    return list(lines)
+
+
+def publish(
+    folder: Workdir,
+    results: Sequence[Result],
+    selected: Selection,
+    network: features.Network,
+    *,
+    name: str,
+    caption: str,
+    remarks: Sequence[str],
+    shown: Page,
+    l1: float,
+    seed: int,
+) -> None:
+    """Prints the tables, then writes them, every probe's figures and the page.
+
+    Args:
+      folder: the workdir; begun here if it was not.
+      results: of every network, number of shots and method.
+      selected: probes and gallery.
+      network: the last network, which reconstructs.
+      name: what was searched: a data set, or a file of maps.
+      caption: head of the tables.
+      remarks: what was printed before the first figure.
+      shown: what is to be shown.
+      l1: weight of the penalty in reconstructions.
+      seed: of the probes that are shown.
+    """
+    champion = choosing.champion([result.method for result in results])
+    tables = f"{caption}\n{page.text(results, dataset=shown.paper)}\n\n{page.against_text(results, champion)}".rstrip()
+    print(f"\n{tables}", flush=True)
+    say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
+    folder.begin()  # nothing is written before the figures are seen
+    write_text(folder.path / TABLES, f"{tables}\n")
+    paired.write(folder.path / paired.FILE, {one.key: one.per_probe for one in results}, selected.probes.identities)
+    counted = f"{len(selected.probes.names)} probes against {len(selected.gallery.names)} gallery images."
+    written = page.write(
+        folder.path / "report",
+        results,
+        ranked=showing.ranked_lists(results, selected, count=shown.ranked_lists, seed=seed),
+        reconstructions=showing.reconstructions(
+            results, network, selected, count=shown.reconstructions, seed=seed, l1=l1
+        ),
+        title=f"Partial re-identification: {name}",
+        caption=caption,
+        summary=" ".join([counted, *(f"{remark}." for remark in remarks)]),
+        config=folder.configuration,
+        champion=champion,
+        dataset=shown.paper,
+    )
+    print(f"report: {written}")
+    if change := page.change_text(results):
+        print(change)
+
+
+def tables_of(workdir: Path) -> str:
+    """The tables that an evaluation showed, from its workdir; nothing where there was none."""
+    file = workdir / TABLES
+    return file.read_text(encoding="utf-8") if file.exists() else ""
