@@ -7,11 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import array_record.python.array_record_data_source  # noqa: F401  # its flags must outlive `flagsaver`
 import jax
 import numpy as np
 from absl import flags
-from absl.testing import flagsaver
 from PIL import Image
 
 import data.prepare
@@ -20,7 +18,7 @@ from dsr_jax import fcn
 from experiments import evaluate, run
 
 ROOT = Path(__file__).resolve().parent.parent
-FLAGS = flags.FLAGS
+flags.FLAGS(["tests"])  # Grain reads flags of its own
 HEIGHT, WIDTH = 64, 32
 PARAMS = fcn.init(jax.random.key(0), width=1 / 32)
 RANKS = (1, 3, 5, 10, 20)
@@ -31,10 +29,8 @@ COMPARE = ("--methods=resizing,dsr_single,dsr_multi", "--trials=1", "--partial=n
 
 def call(runner, *arguments):
     """Runs a runner in this process: the exit code."""
-    with flagsaver.flagsaver(), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        FLAGS.unparse_flags()
-        rest = FLAGS([runner.__name__, *arguments])
-        return run.attempt(runner.main, rest[1:])
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        return run.attempt(runner.main, runner.Settings, arguments)
 
 
 def start(module, *arguments, **options):
