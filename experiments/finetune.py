@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from experiments import evaluate, pretrain, run
 from experiments import workdir as workdirs
-from experiments.evaluation import page
+from experiments.evaluation import publishing
 from experiments.settings import binding, matching, training
 from experiments.training import batches, loop, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
@@ -118,7 +118,7 @@ def one_seed(settings: Settings) -> None:
     """Fine-tuning with one seed."""
     workdir = workdirs.opened(settings, "finetune", partial=settings.searched.partial)
     if finished(workdir):
-        print(page.text(workdir.metrics()))
+        print(publishing.tables_of(workdir.path))
         return
     settings.tuning.check()
     rule(settings), pretrain.rule(settings)  # their errors come before anything is written, as those of check

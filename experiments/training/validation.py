@@ -102,7 +102,7 @@ class Validation:
         found, trials = self._found, self._trials
         network = features.Network(params, **self._how)
         sides = features.Features(network, found.probes, found.gallery, comparison.used(trials))
-        method = methods.METHODS[METHOD](methods.Options())
+        method = methods.named(METHOD, methods.Options())
         distances = comparison.distances(method, sides, trials, label="validation", progress=False)
-        result = comparison.Result("", METHOD, 1, trials, distances, found.probes.identities)
+        result = comparison.Result("", method, 1, trials, distances, found.probes.identities)
         return Validated(step, *(float(np.mean(result.per_probe[name])) for name in ("rank1", "mAP")))
