@@ -10,152 +10,135 @@ With `--evaluate` the probes and gallery are matched before and after, and a tab
 """
 
 import functools
+from dataclasses import dataclass
 
-from absl import flags
-
-from experiments import evaluate, pretrain, run, settings
-from experiments.evaluation import page, selection
-from experiments.training import batches, loop, optimiser, seeds, starting, steps, validation
-
-FLAGS = flags.FLAGS
-FLAGS.set_default("pretrain_steps", 0)  # here it is asked for; `pretrain` exists for nothing else
-flags.DEFINE_integer("positives", 3000, "Positive pairs drawn (Sec. 3.3).", lower_bound=0)
-flags.DEFINE_integer("negatives", 3000, "Negative pairs drawn.", lower_bound=0)
-flags.DEFINE_integer("steps", 375, "Steps of fine-tuning; 375 of 16 pairs see 6,000 pairs once.", lower_bound=0)
-flags.DEFINE_integer("batch_size", 16, "Pairs per step.", lower_bound=1)
-flags.DEFINE_enum("optimizer", "sgd", ["sgd", "adam"], "SGD with momentum (the paper) or AdamW.")
-flags.DEFINE_float("learning_rate", 1e-2, "Learning rate of fine-tuning.", lower_bound=0.0)
-flags.DEFINE_enum(
-    "verification",
-    "signed",
-    ["signed", "ranked"],
-    "Eq. 5 on each pair; or every patch of the batch "
-    "against every whole image of it, by softmax (use with --negatives=0).",
-)
-flags.DEFINE_enum(
-    "mining",
-    "none",
-    ["none", "batch_hard"],
-    "Which pairs count: those of --verification, or of every patch against every whole image of the batch each patch's "
-    "hardest pair of one person and of two (more distances per step with --verification=signed).",
-)
-flags.DEFINE_float("verification_weight", 1.0, "Weight of the verification loss; 0 is the control.", lower_bound=0.0)
-flags.DEFINE_float("id_loss_weight", 0.0, "Weight of the identification loss kept beside it.", lower_bound=0.0)
-flags.DEFINE_bool("id_patches", False, "Whether the identification loss sees the patches as well.")
-flags.DEFINE_float("l1", 0.4, "Weight of the L1 penalty, the paper's beta.", lower_bound=0.0)
-flags.DEFINE_list("train_scales", ["1"], "Block scales of both sides in the verification loss.")
-flags.DEFINE_enum("gradient", "envelope", ["envelope", "implicit"], "Eq. 7, or the exact gradient of Eq. 4.")
-flags.DEFINE_float("ceiling", 1.0, "Negative pairs are pushed apart up to this distance; 1: without limit.")
-flags.DEFINE_float("temperature", 0.1, "Softmax temperature of --verification=ranked, in distance.")
-flags.DEFINE_bool("evaluate", True, "Match probes and gallery before and after, write table and report.")
+from experiments import evaluate, pretrain, run
+from experiments import workdir as workdirs
+from experiments.evaluation import publishing
+from experiments.settings import binding, matching, training
+from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training.start import Start, check, finish, finished, share
 
 
-def verification() -> steps.Verification:
-    """How pairs are compared and what their losses weigh, as the flags say."""
-    if not FLAGS.l1 > 0:
-        raise ValueError(f"l1 must be positive, got {FLAGS.l1}; the paper uses 0.4")
-    if not FLAGS.temperature > 0:
-        raise ValueError(f"temperature must be positive, got {FLAGS.temperature}")
-    if not FLAGS.verification_weight and not FLAGS.id_loss_weight:
-        raise ValueError("verification_weight and id_loss_weight are both 0: nothing would be learnt, give one of them")
-    if FLAGS.verification == "ranked" and FLAGS.negatives:
-        raise ValueError("verification=ranked finds its negatives in the batch: give --negatives=0 with it")
+@dataclass(frozen=True)
+class Settings(training.Training):
+    """Settings of fine-tuning."""
+
+    identification: training.Identification = training.Identification(pretrain_steps=0)
+    tuning: training.Tuning = training.Tuning()
+    comparison: matching.Comparison = matching.Comparison()
+
+    @property
+    def evaluation(self) -> evaluate.Settings:
+        """Settings of the comparison before and after; what is not a flag here is at its default."""
+        return evaluate.Settings(
+            place=self.place,
+            data=self.data,
+            network=self.network,
+            seed=self.seeds,
+            probes=self.searched.probes,
+            matching=matching.Matching(l1=self.tuning.l1),
+            comparison=self.comparison,
+            given=self.given,
+        )
+
+    @property
+    def batch_sizes(self) -> dict[str, int]:
+        """Flag to value of the batches of this run."""
+        first, then = self.identification, self.tuning
+        sizes = {"batch_size": then.batch_size} if then.steps else {}
+        return sizes | ({"pretrain_batch_size": first.pretrain_batch_size} if first.pretrain_steps else {})
+
+
+def rule(settings: Settings) -> optimiser.Optimiser:
+    """The update of the parameters."""
+    how = settings.tuning
+    return optimiser.of(how.optimizer, how.learning_rate, settings.update, count=how.steps)
+
+
+def verification(how: training.Tuning) -> steps.Verification:
+    """How pairs are compared and what their losses weigh."""
     return steps.Verification(
-        form=FLAGS.verification,
-        weight=FLAGS.verification_weight,
-        id_weight=FLAGS.id_loss_weight,
-        id_patches=FLAGS.id_patches,
-        l1=FLAGS.l1,
-        scales=settings.integers("train_scales"),
-        gradient=FLAGS.gradient,
-        ceiling=FLAGS.ceiling,
-        temperature=FLAGS.temperature,
-        mining=FLAGS.mining,
+        form=how.verification,
+        weight=how.verification_weight,
+        id_weight=how.id_loss_weight,
+        id_patches=how.id_patches,
+        l1=how.l1,
+        scales=how.train_scales,
+        gradient=how.gradient,
+        ceiling=how.ceiling,
+        temperature=how.temperature,
+        mining=how.mining,
     )
 
 
-def rule() -> optimiser.Optimiser:
-    """How parameters are updated, as the flags say."""
-    return optimiser.from_flags(FLAGS.optimizer, FLAGS.learning_rate, count=FLAGS.steps)
-
-
-def tune(
-    workdir: run.Workdir, start: starting.Start, how: steps.Verification
-) -> tuple[steps.State, validation.History]:
+def tune(settings: Settings, workdir: workdirs.Workdir, start: Start) -> tuple[steps.State, validation.History]:
     """DSR fine-tuning from ``start``; returns the final or best state, and the validations."""
-    updates = rule()
+    how, update = settings.tuning, rule(settings)
     step = functools.partial(
         steps.reconstruction_step,
-        optimiser=updates.transform,
+        optimiser=update.transform,
         trunk=start.trunk,
-        smoothing=FLAGS.smoothing,
-        verification=how,
+        smoothing=settings.identification.smoothing,
+        verification=verification(how),
     )
-    state = steps.init(start.params, start.head, updates.transform, frozen_blocks=FLAGS.frozen_blocks)
+    state = steps.init(start.params, start.head, update.transform, frozen_blocks=settings.frozen.frozen_blocks)
     dataset = batches.pairs(
         start.views,
         start.people.classes,
         start.people.cameras,
-        positives=FLAGS.positives,
-        negatives=FLAGS.negatives,
-        batch_size=FLAGS.batch_size,
-        seed=FLAGS.seed,
+        positives=how.positives,
+        negatives=how.negatives,
+        batch_size=how.batch_size,
+        seed=settings.seeds.seed,
         per_identity=start.per_identity,
-        share=starting.share(FLAGS.batch_size),
+        share=share(how.batch_size),
     )
     return loop.fit(
         step,
         state,
         start.frozen(),
         dataset,
+        settings,
         phase="reconstruction",
-        count=FLAGS.steps,
+        count=how.steps,
         workdir=workdir,
-        rate=updates.rate,
-        rows=FLAGS.batch_size,
+        rate=update.rate,
+        rows=how.batch_size,
         validate=start.validation(),
     )
 
 
-def _batch_sizes() -> list[str]:
-    """The flags of the batches of this run."""
-    return ["batch_size"] * bool(FLAGS.steps) + ["pretrain_batch_size"] * bool(FLAGS.pretrain_steps)
-
-
-def main() -> None:
+def main(settings: Settings) -> None:
     """The runner."""
-    settings.refuse(("maps",))
-    seeds.each("finetune", one_seed)
+    seeds.each("finetune", settings, one_seed)
 
 
-def one_seed() -> None:
+def one_seed(settings: Settings) -> None:
     """Fine-tuning with one seed."""
-    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("finetune"))
-    if starting.finished(workdir):
-        print(page.text(workdir.metrics()))
+    workdir = workdirs.opened(settings, "finetune", partial=settings.searched.partial)
+    if finished(workdir):
+        print(publishing.tables_of(workdir.path))
         return
-    how = verification()
-    if FLAGS.buckets:
-        raise ValueError("buckets keeps images at their own size and pairs need one scale: pre-train with it alone")
-    rule(), pretrain.rule()  # flags are checked before anything is written
-    validation.check()
-    if FLAGS.evaluate:
-        evaluate.check()
+    settings.tuning.check()
+    rule(settings), pretrain.rule(settings)  # their errors come before anything is written, as those of check
+    check(settings)
+    if settings.tuning.evaluate:
+        evaluate.check(settings.evaluation)
     workdir.claim()
-    before = starting.Start(workdir, batch_sizes=_batch_sizes())
-    if FLAGS.pretrain_steps:
+    before = Start(settings, workdir, batch_sizes=settings.batch_sizes)
+    if settings.identification.pretrain_steps:
         before = before.after(pretrain.train(workdir, before)[0])
-    state, history = tune(workdir, before, how)
+    state, history = tune(settings, workdir, before)
     after = before.after(state)
-    starting.finish(workdir, after, phase="reconstruction", scores=history.metrics())
+    finish(workdir, after, phase="reconstruction", scores=history.metrics(), free=binding.free(Settings))
     figures = {"steps": int(state.step), "identities": before.identities, **history.metrics()}
-    if FLAGS.evaluate:
-        networks = {"before": before, "after": after}
-        figures |= evaluate.compare(
-            workdir, {name: evaluate.describe(part.params, part.card) for name, part in networks.items()}
-        )
+    if settings.tuning.evaluate:
+        starts = {"before": before, "after": after}
+        networks = {name: evaluate.describe(one.params, one.card, settings.network) for name, one in starts.items()}
+        figures |= evaluate.compare(workdir, settings.evaluation, networks)
     workdir.write_metrics(figures)
 
 
 if __name__ == "__main__":
-    run.main(main)
+    run.main(main, Settings)

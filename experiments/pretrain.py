@@ -7,85 +7,90 @@ workdir. Started again with the same flags it goes on where it was.
 """
 
 import functools
+from dataclasses import dataclass
 
-from absl import flags
-
-from experiments import run, settings
-from experiments.evaluation import selection
-from experiments.training import batches, loop, optimiser, seeds, starting, steps, validation
-
-FLAGS = flags.FLAGS
-flags.DEFINE_integer("pretrain_steps", 1000, "Steps of identification training.", lower_bound=0)
-flags.DEFINE_integer("pretrain_batch_size", 32, "Views per step of identification training.", lower_bound=1)
-flags.DEFINE_float("pretrain_rate", 3e-4, "Learning rate of identification training.", lower_bound=0.0)
-flags.DEFINE_enum("pretrain_optimizer", "adam", ["sgd", "adam"], "SGD with momentum, or AdamW.")
-flags.DEFINE_float("pretrain_head_factor", 10.0, "Learning rate of the classifier relative to the network's.")
-flags.DEFINE_float("patch_share", 0.0, "Share of the views that are patches; the paper pre-trains on whole images: 0.")
-flags.DEFINE_integer(
-    "buckets", 0, "Training images keep their own size, padded to so many shapes; 0: all are brought to --size.",
-    lower_bound=0,
-)  # fmt: skip
+from experiments import run
+from experiments import workdir as workdirs
+from experiments.settings import binding, training
+from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training.start import Start, check, finish, finished, share
 
 
-def rule() -> optimiser.Optimiser:
-    """How parameters are updated, as the flags say."""
-    return optimiser.from_flags(
-        FLAGS.pretrain_optimizer,
-        FLAGS.pretrain_rate,
-        count=FLAGS.pretrain_steps,
-        head_factor=FLAGS.pretrain_head_factor,
+@dataclass(frozen=True)
+class Settings(training.Training):
+    """Settings of pre-training."""
+
+    views: training.Views = training.Views()
+
+
+def rule(settings: training.Training) -> optimiser.Optimiser:
+    """The update of the parameters."""
+    how = settings.identification
+    return optimiser.of(
+        how.pretrain_optimizer,
+        how.pretrain_rate,
+        settings.update,
+        count=how.pretrain_steps,
+        head_factor=how.pretrain_head_factor,
     )
 
 
-def train(workdir: run.Workdir, start: starting.Start) -> tuple[steps.State, validation.History]:
+def train(
+    workdir: workdirs.Workdir, start: Start, *, patch_share: float = 0.0
+) -> tuple[steps.State, validation.History]:
     """Identification training from ``start``; returns the final or best state, and the validations."""
-    updates = rule()
+    settings, how, update = start.settings, start.settings.identification, rule(start.settings)
     step = functools.partial(
-        steps.identification_step, optimiser=updates.transform, trunk=start.trunk, smoothing=FLAGS.smoothing
+        steps.identification_step, optimiser=update.transform, trunk=start.trunk, smoothing=how.smoothing
     )
-    state = steps.init(start.params, start.head, updates.transform, frozen_blocks=FLAGS.frozen_blocks)
+    state = steps.init(start.params, start.head, update.transform, frozen_blocks=settings.frozen.frozen_blocks)
     dataset = batches.identification(
         start.views,
         start.people.classes,
-        batch_size=FLAGS.pretrain_batch_size,
-        patch_share=FLAGS.patch_share,
-        seed=FLAGS.seed,
+        batch_size=how.pretrain_batch_size,
+        patch_share=patch_share,
+        seed=settings.seeds.seed,
         per_identity=start.per_identity,
-        share=starting.share(FLAGS.pretrain_batch_size),
+        share=share(how.pretrain_batch_size),
     )
     return loop.fit(
         step,
         state,
         start.frozen(),
         dataset,
+        settings,
         phase="identification",
-        count=FLAGS.pretrain_steps,
+        count=how.pretrain_steps,
         workdir=workdir,
-        rate=updates.rate,
-        rows=FLAGS.pretrain_batch_size,
+        rate=update.rate,
+        rows=how.pretrain_batch_size,
         validate=start.validation(),
     )
 
 
-def main() -> None:
+def main(settings: Settings) -> None:
     """The runner."""
-    validation.refuse()
-    seeds.each("pretrain", one_seed)
+    if not settings.watch.validate_every:
+        for name in sorted({"camera_rule", "partial"} & settings.given):
+            raise ValueError(f"{name} is for the probes of a validation: give --validate_every=STEPS with it")
+    seeds.each("pretrain", settings, one_seed)
 
 
-def one_seed() -> None:
+def one_seed(settings: Settings) -> None:
     """Pre-training with one seed."""
-    workdir = run.Workdir(settings.workdir_given(), selection.flag_values("pretrain"))
-    if starting.finished(workdir):
+    workdir = workdirs.opened(settings, "pretrain", partial=settings.searched.partial)
+    if finished(workdir):
         return
-    rule()  # flags are checked before anything is written
-    validation.check()
+    rule(settings)  # its errors come before anything is written, as those of check
+    check(settings)
     workdir.claim()
-    start = starting.Start(workdir, batch_sizes=["pretrain_batch_size"], buckets=FLAGS.buckets)
-    state, history = train(workdir, start)
-    starting.finish(workdir, start.after(state), phase="identification", scores=history.metrics())
+    sizes = {"pretrain_batch_size": settings.identification.pretrain_batch_size}
+    start = Start(settings, workdir, batch_sizes=sizes, buckets=settings.views.buckets)
+    state, history = train(workdir, start, patch_share=settings.views.patch_share)
+    trained = start.after(state)
+    finish(workdir, trained, phase="identification", scores=history.metrics(), free=binding.free(Settings))
     workdir.write_metrics({"steps": int(state.step), "identities": start.identities, **history.metrics()})
 
 
 if __name__ == "__main__":
-    run.main(main)
+    run.main(main, Settings)

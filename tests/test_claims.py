@@ -28,7 +28,7 @@ from experiments import (
     sweep,
 )
 from experiments.evaluation import comparison
-from experiments.training import loop, starting
+from experiments.training import loop, start
 from tests import disks, kills
 from tests.runners import COMPARE, SMALL, call, contents, evaluated, metrics_of
 
@@ -52,7 +52,7 @@ def started(people, network, tmp_path, monkeypatch):
     map_file.write(
         tmp_path / "maps.npz", np.ones((2, 3, 2, 8)), identities=[1, 1], roles=["probe", "gallery"], cameras=[0, 1]
     )
-    for module, name in ((extract, "maps"), (comparison, "distances"), (loop, "fit"), (starting, "Start")):
+    for module, name in ((extract, "maps"), (comparison, "distances"), (loop, "fit"), (start, "Start")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
     for name in ("Inputs", "_stages", "OnnxNetwork"):
         for module in (benchmark_speed, benchmark_pipeline, any_network):
@@ -70,7 +70,7 @@ def started(people, network, tmp_path, monkeypatch):
 
 
 def test_every_runner_with_a_workdir_is_looked_at_here():
-    written = {path.stem for path in Path(run.__file__).parent.rglob("*.py") if " run.Workdir(" in path.read_text()}
+    written = {path.stem for path in Path(run.__file__).parent.rglob("*.py") if " workdirs.opened(" in path.read_text()}
     assert {"pretrain", "finetune", "sweep", "benchmark_speed", "benchmark_pipeline", "seeds", "any_network"} <= written
     assert written - {"seeds", "evaluate"} <= {name.split()[0] for name in RUNNERS}
 

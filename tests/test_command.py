@@ -1,6 +1,5 @@
 """What all commands share: ~ is the home folder in every flag that holds a path, and any name can be shown."""
 
-import ast
 import io
 import os
 import re
@@ -15,46 +14,52 @@ import data.browse
 import data.prepare
 from data import command
 from dsr_jax import map_file, weights
-from experiments import evaluate, export, run
+from experiments import (
+    benchmark_pipeline,
+    benchmark_speed,
+    difference,
+    evaluate,
+    export,
+    finetune,
+    pretrain,
+    sweep,
+    workdir,
+)
+from experiments.settings import binding
 from tests.commands import command as called
 from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_people
 
-FILES = sorted(path for folder in ("data", "experiments") for path in (ROOT / folder).rglob("*.py"))
-# Text that is no path. Whoever adds a flag says here that it is none, or defines it by `command.define_path`.
-NO_PATHS = {
-    *("dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor", "vector_tensor"),
-}
+# Text that is no path. A flag is said here to be none, or is declared as a path.
+NO_PATHS = {"dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor"}
+PATHS = {"workdir", "data_dir", "weights", "maps", "frozen_cache", "kept_maps", "onnx", "out", "first", "second"}
+RUNNERS = (benchmark_pipeline, benchmark_speed, difference, evaluate, export, finetune, pretrain, sweep)
 
 
-def defined():
-    """(function that defines it, name) of every flag in the source."""
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                function = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                if "DEFINE" in function or function == "define_path":
-                    yield function, node.args[0].value
+def texts(kind):
+    """Name to whether it is a path, of the flags of a runner that are text and no choice."""
+    values = binding.flag_values(kind)
+    parsers = {name: values[name].parser for name in binding.names(kind)}
+    plain = {name: type(parser) for name, parser in parsers.items()}
+    return {
+        name: kind is command.PathParser
+        for name, kind in plain.items()
+        if kind in (command.PathParser, flags.ArgumentParser)
+    }
 
 
 def test_every_flag_of_text_is_a_path_or_is_known_to_be_none():
-    text = {name for function, name in defined() if function in ("DEFINE_string", "DEFINE_multi_string")}
-    assert text == NO_PATHS
-    paths = {name for function, name in defined() if function == "define_path"}
-    assert paths == {
-        *("workdir", "data_dir", "weights", "maps", "frozen_cache", "kept_maps", "onnx", "out", "first", "second"),
-        "source",
-    }
+    found = {name: is_path for runner in RUNNERS for name, is_path in texts(runner.Settings).items()}
+    assert {name for name, is_path in found.items() if not is_path} == NO_PATHS
+    assert {name for name, is_path in found.items() if is_path} == PATHS
 
 
 def test_lists_hold_no_paths():
     """A list of paths would need a rule of its own."""
     hints = re.compile(r"\b(file|folder|path|workdir)s?\b", re.IGNORECASE)
-    lists = [path for path in FILES if re.search(r"DEFINE_(list|multi)", path.read_text(encoding="utf-8"))]
-    assert lists
-    for path in lists:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("DEFINE_list", "DEFINE_multi_string"):
-                assert not hints.search(ast.unparse(node.args[2])), ast.unparse(node)
+    for runner in RUNNERS:
+        values = binding.flag_values(runner.Settings)
+        lists = [values[name] for name in binding.names(runner.Settings) if values[name].flag_type() == "comma list"]
+        assert not [flag.name for flag in lists if hints.search(flag.help)]
 
 
 @pytest.fixture
@@ -110,7 +115,7 @@ def test_a_run_reads_and_writes_in_the_home_folder_and_goes_on_by_either_name(pe
     common = (*common, "--methods=resizing", "--trials=1", "--partial=none")
     assert call(evaluate, *common, "--weights=~/tiny.safetensors", "--workdir=~/out") == 0
     assert "resizing" in METHODS and metrics_of(home / "out")["probes"] == 5
-    written = run.read_json(home / "out" / "config.json")["flags"]
+    written = workdir.read_json(home / "out" / "config.json")["flags"]
     assert written["weights"] == str(home / "tiny.safetensors") and written["workdir"] == str(home / "out")
     assert call(evaluate, *common, f"--weights={home / 'tiny.safetensors'}", f"--workdir={home / 'out'}") == 0
     assert call(export, "--weights=~/tiny.safetensors", "--form=torchvision", "--out=~/deep/v.pth") == 0
@@ -134,10 +139,10 @@ class Ascii(io.TextIOWrapper):
 
 
 def test_every_command_begins_with_streams_that_show_anything():
-    for path in FILES:
+    for path in sorted(path for folder in ("data", "experiments") for path in (ROOT / folder).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if '__name__ == "__main__"' in text and path.name != "one_matching.py":  # which prints numbers, to a program
-            assert re.search(r"^    (command\.run|run\.main)\(main\)$", text, re.MULTILINE), path
+            assert re.search(r"^    (command\.run\(main\)|run\.main\(main, Settings\))$", text, re.MULTILINE), path
     assert "show_anything()" in (ROOT / "experiments" / "run.py").read_text(encoding="utf-8")
 
 

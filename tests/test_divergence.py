@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from experiments import run
+from experiments import workdir as workdirs
 from experiments.training import divergence
 
 BATCH = {"inputs": np.arange(6, dtype=np.uint8).reshape(2, 3), "identities": np.array([1, 0], np.int32)}
 
 
 def check(folder, **figures):
-    workdir = run.Workdir(folder, {})
+    workdir = workdirs.Workdir(folder, {})
     divergence.check(figures, BATCH, phase="reconstruction", step=7, limit=100.0, workdir=workdir)
 
 

@@ -19,7 +19,8 @@ import jax
 import pytest
 from absl import flags
 
-from experiments import any_network, evaluate, finetune, pretrain, sweep  # for their flags: # noqa: F401
+from experiments.settings import binding
+from tests.commands import defined
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "README.md", ROOT / "WORKSPACE.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,38 +62,28 @@ def commands(code: str) -> list[list[str]]:
     return [words for line in lines if (words := shlex.split(line.removeprefix("$ "), comments=True))]
 
 
-def sources(module: str) -> set[Path]:
-    """The file of a module of ours and of all modules of ours that it imports by name."""
+def known_flags(module: str) -> flags.FlagValues:
+    """The flags of a command: those of its settings, or those that a command of `data` defines."""
     spec = importlib.util.find_spec(module)
-    assert spec and spec.origin, f"there is no module {module}"
-    found, open_files = set(), [Path(spec.origin)]
-    while open_files:
-        file = open_files.pop()
-        if file not in found and file.exists():
-            found.add(file)
-            pattern = r"^from (experiments[\w.]*) import (\([^)]*\)|.*$)"
-            for package, names in re.findall(pattern, file.read_text(), re.MULTILINE):
-                folder = ROOT / package.replace(".", "/")
-                open_files += [folder / f"{name.strip()}.py" for name in names.strip("()").split(",")]
-    return found
+    assert spec, f"there is no module {module}"
+    command = importlib.import_module(module)
+    if hasattr(command, "Settings"):
+        return binding.flag_values(command.Settings)
+    return defined(command)
 
 
-def known_flags(module: str) -> set[str]:
-    text = "\n".join(file.read_text() for file in sources(module))
-    return set(re.findall(r'(?:DEFINE_\w+|define_path)\(\s*"(\w+)"', text)) | STANDARD
-
-
-def check_flag(word: str, known: set[str]) -> None:
+def check_flag(word: str, known: flags.FlagValues) -> None:
     """One `--name=value` exists, and its value is legal."""
     name, _, value = word.removeprefix("--").partition("=")
-    bare = name if name in known else name.removeprefix("no")
-    assert bare in known, f"no flag --{name}"
     if name == "flagfile":
         assert (ROOT / value).is_file(), f"no file {value}"
         for line in flag_lines(ROOT / value):
             check_flag(line, known)
-    elif value and bare in flags.FLAGS and bare not in STANDARD:
-        flags.FLAGS[bare].parser.parse(value)
+        return
+    bare = name if name in known else name.removeprefix("no")
+    assert bare in known or bare in STANDARD, f"no flag --{name}"
+    if value and bare in known:
+        known[bare].parser.parse(value)
 
 
 def flag_lines(file: Path) -> list[str]:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dsr_jax import fcn, match, weights
 from experiments import finetune, pretrain, run
+from experiments import workdir as workdirs
 from tests.runners import (
     COMPARE,
     HEIGHT,
@@ -204,7 +205,7 @@ def test_fine_tuning_a_given_network_keeps_it_for_the_comparison(tuned, people, 
 
 @pytest.mark.parametrize("phase, step", [("identification", 3), ("reconstruction", 3)])
 def test_interrupted_and_started_again_ends_where_it_would_have(tuned, people, tmp_path, monkeypatch, phase, step):
-    workdir, log = tmp_path / "run", run.Workdir.log
+    workdir, log = tmp_path / "run", workdirs.Workdir.log
 
     def interrupted(self, **entry):
         log(self, **entry)
@@ -212,7 +213,7 @@ def test_interrupted_and_started_again_ends_where_it_would_have(tuned, people, t
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.Workdir, "log", interrupted)
+        patched.setattr(workdirs.Workdir, "log", interrupted)
         assert tune(people, workdir, *COMPARE) == 130
     assert not (workdir / weights.WORKDIR_FILE).exists() and not (workdir / "metrics.json").exists()
     assert tune(people, workdir, *COMPARE) == 0
@@ -223,7 +224,7 @@ def test_interrupted_and_started_again_ends_where_it_would_have(tuned, people, t
 def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, tmp_path, capsys, monkeypatch):
     workdir = tmp_path / "run"
     shutil.copytree(tuned / "checkpoints", workdir / "checkpoints")
-    monkeypatch.setattr(run.Workdir, "log", lambda *_, **__: pytest.fail("a step was trained"))
+    monkeypatch.setattr(workdirs.Workdir, "log", lambda *_, **__: pytest.fail("a step was trained"))
     assert tune(people, workdir, *COMPARE, "--evaluate") == 0
     assert "reconstruction: all 4 steps restored" in capsys.readouterr().out
     assert (workdir / weights.WORKDIR_FILE).read_bytes() == (tuned / weights.WORKDIR_FILE).read_bytes()
@@ -374,7 +375,7 @@ def test_weights_that_were_changed_since_are_an_error(people, network, tmp_path,
 
 @pytest.mark.parametrize("rest", ['{"phase": "reconstruction", "st', '{"phase": "identification", "step": 9}'])
 def test_a_log_that_was_cut_off_goes_on_in_a_line_of_its_own(tmp_path, rest):
-    workdir = run.Workdir(tmp_path, {})
+    workdir = workdirs.Workdir(tmp_path, {})
     workdir.log(phase="identification", step=1)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write(rest)
@@ -416,8 +417,8 @@ def test_the_first_identities_alone(people, network, tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("INTERNAL: ...callback: KeyboardInterrupt:")])
 def test_an_interrupt_is_one_whoever_reports_it(error, capsys):
-    def job():
+    def job(settings):
         raise error
 
-    assert run.attempt(job) == 130
+    assert run.attempt(job, pretrain.Settings, []) == 130
     assert "start again with the same flags" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from data.builders.cropping import encoded
 from data.prepare import prepare
 from dsr_jax import networks, resnet, weights
 from experiments import evaluate, finetune, pretrain
+from experiments import workdir as workdirs
 
 from .runners import ROOT, call, contents, metrics_of
 from .trees import source
@@ -78,7 +79,7 @@ def test_trained_blocks_and_their_statistics_move_and_frozen_ones_stay(runs):
 
 
 def test_started_again_after_an_interrupt_it_ends_bit_for_bit_the_same(runs, monkeypatch):
-    workdir, log = runs / "again", pretrain.run.Workdir.log
+    workdir, log = runs / "again", workdirs.Workdir.log
 
     def interrupted(self, **entry):
         log(self, **entry)
@@ -86,7 +87,7 @@ def test_started_again_after_an_interrupt_it_ends_bit_for_bit_the_same(runs, mon
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(pretrain.run.Workdir, "log", interrupted)
+        patched.setattr(workdirs.Workdir, "log", interrupted)
         assert run(runs, pretrain, "pretrain", *PRETRAIN, workdir="again") == 130
     assert [int(path.name) for path in (workdir / "checkpoints" / "identification").glob("[0-9]*")] == [2]
     assert run(runs, pretrain, "pretrain", *PRETRAIN, workdir="again") == 0

@@ -2,7 +2,8 @@
 
 import json
 
-from experiments import pretrain, run
+from experiments import pretrain
+from experiments import workdir as workdirs
 from experiments.training import plots
 
 from . import browser
@@ -11,7 +12,7 @@ from .runners import SMALL, call
 
 def workdir(folder, entries):
     (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
-    return run.Workdir(folder, {"dataset": "drawn <people>", "seed": 0})
+    return workdirs.Workdir(folder, {"dataset": "drawn <people>", "seed": 0})
 
 
 def log(steps=5):

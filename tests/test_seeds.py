@@ -6,7 +6,7 @@ from dsr_jax import weights
 from experiments import finetune, pretrain
 from experiments.training import seeds
 
-from .runners import FLAGS, SMALL, call, contents, metrics_of
+from .runners import SMALL, call, contents, metrics_of
 
 
 def test_the_summary_is_mean_and_range_of_every_figure():
@@ -53,7 +53,7 @@ def test_each_seed_is_an_ordinary_run_and_goes_on(people, tmp_path, capsys, monk
 
     finish = pretrain.training.finish
     with monkeypatch.context() as patched:
-        patched.setattr(pretrain.training, "finish", interrupted)
+        patched.setattr(pretrain, "finish", interrupted)
         trained(people, tmp_path / "all", "--seed=3", "--seeds=2", code=130)
     assert not (tmp_path / "all" / "metrics.json").exists()
     capsys.readouterr()
@@ -71,10 +71,13 @@ def test_each_seed_is_an_ordinary_run_and_goes_on(people, tmp_path, capsys, monk
 
 def test_fine_tuning_starts_each_seed_from_its_own_network(people, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(
-        finetune, "one_seed", lambda: seen.append((FLAGS.seed, FLAGS.weights, FLAGS.frozen_cache, FLAGS.workdir))
-    )
-    monkeypatch.setattr(seeds.run, "read_json", lambda path: {"steps": 1})
+
+    def one_seed(settings):
+        parts = settings.seeds, settings.network, settings.frozen, settings.place
+        seen.append((parts[0].seed, parts[1].weights, parts[2].frozen_cache, parts[3].workdir))
+
+    monkeypatch.setattr(finetune, "one_seed", one_seed)
+    monkeypatch.setattr(seeds.workdirs, "read_json", lambda path: {"steps": 1})
     for seed in (0, 1):
         (tmp_path / "pre" / f"seed{seed}").mkdir(parents=True)
     arguments = (f"--weights={tmp_path / 'pre'}", f"--frozen_cache={tmp_path / 'cache'}", "--seeds=3")
@@ -92,8 +95,6 @@ def test_bad_input_writes_nothing(people, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])
-def test_no_seed_is_none(people, tmp_path, count):
-    from absl import flags
-
-    with pytest.raises(flags.IllegalFlagValueError, match="seeds"):
-        trained(people, tmp_path / "out", f"--seeds={count}")
+def test_no_seed_is_none(people, tmp_path, capsys, count):
+    trained(people, tmp_path / "out", f"--seeds={count}", code=1)
+    assert "--seeds" in capsys.readouterr().err

@@ -15,6 +15,7 @@ import pytest
 
 from dsr_jax import weights
 from experiments import finetune, pretrain, run
+from experiments import workdir as workdirs
 from experiments.training import checkpoint, termination
 
 from . import kills
@@ -118,10 +119,10 @@ def test_other_threads_leave_signals_alone():
 
 @pytest.mark.parametrize("error", [termination.Terminated(), ValueError("INTERNAL: ...callback: Terminated:")])
 def test_the_exit_code_is_its_own_whoever_reports_it(error, capsys):
-    def job():
+    def job(settings):
         raise error
 
-    assert run.attempt(job) == termination.EXIT_CODE == 75
+    assert run.attempt(job, pretrain.Settings, []) == termination.EXIT_CODE == 75
     assert "start again with the same flags" in capsys.readouterr().err
 
 
@@ -139,7 +140,7 @@ def pretrained(people, workdir, *arguments):
 
 def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypatch, capsys):
     assert pretrained(people, tmp_path / "whole") == 0
-    log = run.Workdir.log
+    log = workdirs.Workdir.log
 
     def told_to_end(self, **entry):
         log(self, **entry)
@@ -147,7 +148,7 @@ def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypat
             terminate()
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.Workdir, "log", told_to_end)
+        patched.setattr(workdirs.Workdir, "log", told_to_end)
         assert pretrained(people, tmp_path / "run") == 75
     assert not (tmp_path / "run" / weights.WORKDIR_FILE).exists()
     assert [folder.name for folder in (tmp_path / "run" / "checkpoints" / "identification").iterdir()] == ["3"]

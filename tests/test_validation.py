@@ -6,7 +6,9 @@ import re
 import pytest
 
 from dsr_jax import weights
-from experiments import finetune, pretrain, run
+from experiments import finetune, pretrain
+from experiments import workdir as workdirs
+from experiments.settings import binding
 from experiments.training import validation
 
 from . import kills
@@ -70,7 +72,7 @@ def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated
     found, card = metrics_of(validated), weights.read_card(validated)
     assert card.extra["scores"] == {name: found[name] for name in found if name.startswith("validation_")}
     assert card.extra["flags"]["pretrain_rate"] == 3e-3 and card.extra["flags"]["runner"] == "pretrain"
-    assert not run.FREE_FLAGS & set(card.extra["flags"])
+    assert not binding.free(pretrain.Settings) & set(card.extra["flags"])
     assert card.sha256 == weights.digest(weights.load(validated))
 
 
@@ -105,7 +107,7 @@ def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(peop
     output = capsys.readouterr().out
     assert "the network of step 2 is kept" in output and re.search(r"2 \*\s+50.0\s+30.0", output)
 
-    log = run.Workdir.log
+    log = workdirs.Workdir.log
 
     def interrupted_at(stop):
         def interrupted(self, **entry):
@@ -117,7 +119,7 @@ def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(peop
 
     for stop in (3, 4):
         with monkeypatch.context() as patched:
-            patched.setattr(run.Workdir, "log", interrupted_at(stop))
+            patched.setattr(workdirs.Workdir, "log", interrupted_at(stop))
             trained(people, tmp_path / "other", *arguments, code=130)
     trained(people, tmp_path / "other", *arguments)
     assert kills.differences(tmp_path / "whole", tmp_path / "other") == []

@@ -15,7 +15,8 @@ import pytest
 from dsr_jax import fcn, map_file, match, weights
 from dsr_jax.formats import atomic
 from dsr_jax.report import assets
-from experiments import difference, run
+from experiments import difference
+from experiments import workdir as workdirs
 from experiments.benchmarks import drawing
 from experiments.benchmarks.maps import Store
 from experiments.training import divergence
@@ -35,7 +36,7 @@ def full() -> Iterator[None]:
 
 
 def _divergence(path: Path) -> None:
-    workdir = run.Workdir(path.parent, {})
+    workdir = workdirs.Workdir(path.parent, {})
     with contextlib.suppress(ValueError):  # what it is for
         divergence.check({"loss": np.nan}, {"inputs": LARGE}, phase="x", step=1, limit=1, workdir=workdir)
 
@@ -51,7 +52,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "plot": ("speed.png", lambda path: drawing.write(path, {}, title="nothing")),
     "page": ("index.html", lambda path: assets.replace(path.parent, {"picture-1.jpg": LARGE.tobytes()}, "page")),
     "bad batch": ("bad_batch.npz", _divergence),
-    "text": ("speed.txt", lambda path: run.write_text(path, "x" * 2 * ROOM)),
+    "text": ("speed.txt", lambda path: workdirs.write_text(path, "x" * 2 * ROOM)),
 }
 
 
@@ -118,7 +119,7 @@ def test_files_are_written_here_alone():
         for path in (ROOT / folder).rglob("*.py")
         if writing.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"dsr_jax/report/assets.py", "experiments/run.py", "experiments/benchmarks/one_matching.py"}
+    assert found == {"dsr_jax/report/assets.py", "experiments/workdir.py", "experiments/benchmarks/one_matching.py"}
 
 
 def test_text_is_read_and_written_as_utf_8():

@@ -193,7 +193,7 @@ class _Tuples(flags.ArgumentParser[tuple[Any, ...]]):
 
     def flag_type(self) -> str:
         """What --help calls it."""
-        return "comma separated list"
+        return "comma list"
 
 
 def _flag(group: type, name: str, default: Any) -> flags.Flag:
@@ -217,8 +217,9 @@ def _flag(group: type, name: str, default: Any) -> flags.Flag:
 def _declared(kind: type) -> Iterator[tuple[str, type, Any]]:
     """Name, group and this runner's default of every flag."""
     for part in _groups(kind):
-        for item in dataclasses.fields(part.default):
-            yield item.name, type(part.default), getattr(part.default, item.name)
+        group: Any = part.default
+        for item in dataclasses.fields(group):
+            yield item.name, type(group), getattr(group, item.name)
 
 
 def _groups(kind: type) -> list[dataclasses.Field[Any]]:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 
 from experiments.settings.binding import setting
+from experiments.settings.networks import Fresh, Network
+from experiments.settings.pictures import DataSet, HeldOut, Probes, Rules, Searched
+from experiments.settings.run import Hosts, Place, Seeds
 
 
 @dataclass(frozen=True)
@@ -195,3 +198,38 @@ class Tuning:
             )
         if self.verification == "ranked" and self.negatives:
             raise ValueError("verification=ranked finds its negatives in the batch: give --negatives=0 with it")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Settings of every training; pre-training and fine-tuning have more."""
+
+    place: Place = Place()
+    hosts: Hosts = Hosts()
+    data: DataSet = DataSet()
+    held_out: HeldOut = HeldOut()
+    network: Network = Network()
+    fresh: Fresh = Fresh()
+    seeds: Seeds = Seeds()
+    augmentation: Augmentation = Augmentation()
+    batches: Batches = Batches()
+    frozen: Frozen = Frozen()
+    update: Update = Update()
+    watch: Watch = Watch()
+    identification: Identification = Identification()
+    probes: Rules = Rules()
+    given: frozenset[str] = frozenset()
+
+    @property
+    def searched(self) -> Searched:
+        """Probes and gallery among the test identities; `Searched.held_out` has those that validation searches."""
+        probes = Probes(camera_rule=self.probes.camera_rule, partial=self.probes.partial)
+        return Searched(self.data, probes, holdout=self.held_out.holdout, given=self.given)
+
+    def check(self) -> None:
+        """Raises ValueError for settings that make no sense, before anything is read."""
+        self.frozen.check()
+        self.update.check()
+        self.watch.check()
+        if self.watch.validate_every:
+            self.searched.check()

@@ -6,13 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import flags
 
 from dsr_jax.formats import atomic
-from experiments.run import Workdir
-
-FLAGS = flags.FLAGS
-flags.DEFINE_float("loss_limit", 1e3, "A loss beyond it, up or down, has diverged: training stops.", lower_bound=0.0)
+from experiments.workdir import Workdir
 
 FILE = "bad_batch.npz"
 

@@ -19,8 +19,8 @@ from dsr_jax import fcn, networks
 from dsr_jax.formats import atomic
 from dsr_jax.map_file import COARSE
 from dsr_jax.parallel import hosts
-from experiments.run import write_json
 from experiments.training.batches import ImageViews
+from experiments.workdir import write_json
 
 NOTE = "fingerprint.json"
 

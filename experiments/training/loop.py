@@ -13,22 +13,16 @@ from typing import Any
 import grain
 import jax
 import jax.numpy as jnp
-from absl import flags
 from tqdm import tqdm
 
 from dsr_jax import fcn
 from dsr_jax.parallel import hosts, sharding
-from experiments.run import WEIGHTS_CONTENT, Workdir
+from experiments.settings.training import Training
 from experiments.training import divergence, plots, steps, termination
 from experiments.training.checkpoint import Checkpoints
 from experiments.training.stream import Stream
 from experiments.training.validation import History, Validated
-
-FLAGS = flags.FLAGS
-flags.DEFINE_integer("checkpoint_every", 200, "Steps between checkpoints.", lower_bound=1)
-flags.DEFINE_integer(
-    "reading_threads", 2, "Threads that make batches ahead; 0: each is made when it is needed.", lower_bound=0
-)
+from experiments.workdir import WEIGHTS_CONTENT, Workdir
 
 
 def fit(
@@ -36,6 +30,7 @@ def fit(
     state: steps.State,
     frozen: fcn.Params,
     dataset: grain.MapDataset,
+    settings: Training,
     *,
     phase: str,
     count: int,
@@ -51,12 +46,13 @@ def fit(
       state: the first state; it stays as it is.
       frozen: parameters that are not trained.
       dataset: the batch of each step.
+      settings: how often it is saved, drawn and validated, when it is given up; its seed.
       phase: what this training is called in log and checkpoints.
       count: number of steps.
       workdir: where checkpoints and log go.
       rate: the learning rate of a step, for the log.
       rows: of a batch, of all processes together.
-      validate: what a network comes to; it is asked every `--validate_every` steps and at the last.
+      validate: what a network comes to; called every `--validate_every` steps and at the last.
 
     Returns:
       The state after ``count`` steps, or the best of those validated, and the validations.
@@ -65,7 +61,7 @@ def fit(
       ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
       termination.Terminated: after SIGTERM, once a checkpoint is saved.
     """
-    mesh, defined = sharding.mesh(), _defined(workdir)
+    watch, mesh, defined = settings.watch, sharding.mesh(), _defined(workdir)
     step = jax.jit(functools.partial(step, mesh=mesh), donate_argnums=0, out_shardings=sharding.everywhere(mesh))
     state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
     state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
@@ -74,32 +70,34 @@ def fit(
         if start:
             stored, extra, start = checkpoints.restore(state.stored())
             state = steps.State.of(stored)
-            workdir.check(extra.get("flags", defined), defined)
+            workdir.check(extra.get("flags", defined))
             history = History.of(extra.get("validations", ()))
-        over = start == count or history.exhausted(FLAGS.patience)
+        over = start == count or history.exhausted(watch.patience)
         if start:
             print(f"{phase}: {_restored(start, count, over)} from {workdir.path}", flush=True)
         hosts.agree("the checkpoint that they go on from", {"step": start})
         workdir.forget(phase=phase, after=start)
-        live = plots.Live(workdir, seconds=FLAGS.plot_every)
-        with Stream(dataset, start=count if over else start, stop=count, threads=FLAGS.reading_threads) as stream:
-            bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not FLAGS.progress)
+        live = plots.Live(workdir, seconds=watch.plot_every)
+        with Stream(
+            dataset, start=count if over else start, stop=count, threads=settings.batches.reading_threads
+        ) as stream:
+            bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not settings.place.progress)
             for number, batch in enumerate(bar, start=start + 1):
                 state, figures = step(state, frozen, sharding.spread(batch, mesh, total=rows))
                 values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
-                divergence.check(values, batch, phase=phase, step=number, limit=FLAGS.loss_limit, workdir=workdir)
+                divergence.check(values, batch, phase=phase, step=number, limit=watch.loss_limit, workdir=workdir)
                 validated = None
-                if validate and (number % FLAGS.validate_every == 0 or number == count):
+                if validate and (number % watch.validate_every == 0 or number == count):
                     validated = validate({**frozen, **state.network}, number)
                     history = history.after(validated)
                     values |= {"validation_rank1": validated.rank1, "validation_mAP": validated.mean_average_precision}
                 workdir.log(phase=phase, step=number, **values, **stream.timing())
                 bar.set_postfix({name: f"{value:.3g}" for name, value in values.items()}, refresh=False)
                 live.update()
-                stop = told() or (validated is not None and history.exhausted(FLAGS.patience))
-                if number % FLAGS.checkpoint_every == 0 or number == count or validated or stop:
+                stop = told() or (validated is not None and history.exhausted(watch.patience))
+                if number % watch.checkpoint_every == 0 or number == count or validated or stop:
                     # The batches are a function of seed and step, so their key and position are these two numbers.
-                    data_state = {"seed": FLAGS.seed, "next_batch": number}
+                    data_state = {"seed": settings.seeds.seed, "next_batch": number}
                     extra = {"phase": phase, "data": data_state, "flags": defined, "validations": history.entries}
                     score = validated.mean_average_precision if validated else None
                     checkpoints.save(number, state.stored(), extra, score=score)
@@ -117,7 +115,7 @@ def fit(
 
 def _defined(workdir: Workdir) -> dict[str, Any]:
     """What a checkpoint of this run belongs to: its flags, and what is in the weights file, whose name says little."""
-    return json.loads(json.dumps({WEIGHTS_CONTENT: None, **workdir.flags}, default=str))
+    return json.loads(json.dumps({WEIGHTS_CONTENT: None, **workdir.configuration}, default=str))
 
 
 def _restored(start: int, count: int, over: bool) -> str:

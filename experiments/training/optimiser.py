@@ -15,19 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
-from absl import flags
 
-FLAGS = flags.FLAGS
-flags.DEFINE_enum("schedule", "cosine", ["constant", "step", "cosine"], "How the learning rate goes after the warm-up.")
-flags.DEFINE_float("warm_up", 0.05, "Share of the updates over which the learning rate rises from 0.", lower_bound=0.0)
-flags.DEFINE_list("milestones", ["0.5", "0.75"], "Shares of the updates after which --schedule=step lowers the rate.")
-flags.DEFINE_float("milestone_factor", 0.1, "By what --schedule=step multiplies the rate there.", lower_bound=0.0)
-flags.DEFINE_float("clip", 1.0, "Largest norm of the whole gradient; 0: not clipped.", lower_bound=0.0)
-flags.DEFINE_integer(
-    "accumulate", 1, "Batches whose mean gradient makes one update; steps still count batches.", lower_bound=1
-)
-flags.DEFINE_float("weight_decay", 5e-4, "Weight decay, of AdamW's decoupled kind or added to SGD's gradient.")
-flags.DEFINE_float("momentum", 0.9, "Momentum of SGD.", lower_bound=0.0, upper_bound=1.0)
+from experiments.settings.training import Update
 
 
 class Schedule(NamedTuple):
@@ -125,32 +114,20 @@ def build(
     return Optimiser(transform, lambda step: float(rates((step - 1) // accumulate)))
 
 
-def from_flags(name: str, learning_rate: float, *, count: int, head_factor: float = 1.0) -> Optimiser:
-    """The optimiser that the flags describe.
+def of(name: str, learning_rate: float, update: Update, *, count: int, head_factor: float = 1.0) -> Optimiser:
+    """The optimiser that settings describe.
 
     Raises:
-      ValueError: for shares that are none, or ``count`` that `--accumulate` does not divide.
+      ValueError: for ``count`` steps that `--accumulate` does not divide.
     """
-    try:
-        milestones = tuple(float(share) for share in FLAGS.milestones)
-    except ValueError:
-        milestones = (-1.0,)
-    if not all(0 < share < 1 for share in milestones) or list(milestones) != sorted(set(milestones)):
-        raise ValueError(f"milestones must be rising shares such as 0.5,0.75, got {','.join(FLAGS.milestones)}")
-    if not FLAGS.warm_up < 1:
-        raise ValueError(f"warm_up is a share of the updates, in [0, 1), got {FLAGS.warm_up}")
-    if FLAGS.schedule == "step" and milestones and FLAGS.warm_up >= milestones[0]:
-        raise ValueError(
-            f"warm_up={FLAGS.warm_up} reaches beyond the first of --milestones={','.join(FLAGS.milestones)}"
-        )
     return build(
         name,
         learning_rate,
         count=count,
         head_factor=head_factor,
-        clip=FLAGS.clip,
-        decay=FLAGS.weight_decay,
-        momentum=FLAGS.momentum,
-        accumulate=FLAGS.accumulate,
-        schedule=Schedule(FLAGS.schedule, FLAGS.warm_up, milestones, FLAGS.milestone_factor),
+        clip=update.clip,
+        decay=update.weight_decay,
+        momentum=update.momentum,
+        accumulate=update.accumulate,
+        schedule=Schedule(update.schedule, update.warm_up, update.milestones, update.milestone_factor),
     )

@@ -7,15 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
-from absl import flags
 
 from dsr_jax import report
-from experiments.run import Workdir
+from experiments.workdir import Workdir
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer(
-    "plot_every", 60, "Seconds after which report/training.html is written again; 0: it is not written.", lower_bound=0
-)
 FILE = "training.html"
 SHARE = 0.02  # of the time, at most, goes into drawing
 PHASES = {"identification": "Identification training", "reconstruction": "Fine-tuning with DSR"}
@@ -73,11 +68,11 @@ def write(workdir: Workdir, *, refresh: int = 0) -> None:
     last = f"{PHASES.get(entries[-1]['phase'], entries[-1]['phase'])}: step {entries[-1]['step']}. " if entries else ""
     report.write_training(
         workdir.path / "report" / FILE,
-        title=f"Training: {workdir.flags.get('dataset', '')}",
+        title=f"Training: {workdir.configuration.get('dataset', '')}",
         parts={
             PHASES.get(phase, phase): trends(entry for entry in entries if entry["phase"] == phase) for phase in phases
         },
-        config=workdir.flags,
+        config=workdir.configuration,
         summary=f"{last}Lines are means over neighbouring steps, bands reach from the least to the most.",
         refresh=refresh,
     )

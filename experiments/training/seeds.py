@@ -6,39 +6,32 @@ The folder `seedN` of the workdir is an ordinary workdir with --seed=N, and goes
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from absl import flags
 
 from dsr_jax import report
-from experiments import run, settings
-from experiments.evaluation import selection
+from experiments import workdir as workdirs
+from experiments.settings import binding
+from experiments.settings.training import Training
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer(
-    "seeds",
-    1,
-    "Train with so many seeds, --seed and those after it, each in a folder seedN of the workdir; then tell mean and "
-    "range.",
-    lower_bound=1,
-)
 ENDS = ("_mean", "_min", "_max")
+S = TypeVar("S", bound=Training)
 
 
-def each(runner: str, job: Callable[[], None]) -> None:
+def each(runner: str, settings: S, job: Callable[[S], None]) -> None:
     """Does a runner's job once per seed of --seeds, and writes mean, least and most of each figure."""
-    if FLAGS.seeds == 1:
-        job()
+    if settings.seeds.seeds == 1:
+        job(settings)
         return
-    workdir = run.Workdir(settings.workdir_given(), selection.flag_values(runner))
+    workdir = workdirs.opened(settings, runner, partial=settings.searched.partial)
     workdir.claim()
-    first, given = FLAGS.seed, {name: FLAGS[name].value for name in ("weights", "frozen_cache")}
-    found = {}
-    for seed in range(first, first + FLAGS.seeds):
-        own = {"seed": seed, "seeds": 1, "workdir": str(workdir.path / f"seed{seed}"), **_own(given, seed)}
-        print(f"seed {seed}: {own['workdir']}", flush=True)
-        found[seed] = _done(job, own)
+    first, found = settings.seeds.seed, {}
+    for seed in range(first, first + settings.seeds.seeds):
+        one = _one(settings, workdir.path, seed)
+        print(f"seed {seed}: {one.place.workdir}", flush=True)
+        job(one)
+        found[seed] = workdirs.read_json(Path(one.place.folder()) / "metrics.json")
     workdir.begin()
     figures = summary(list(found.values()))
     workdir.write_metrics(figures)
@@ -79,22 +72,16 @@ def _names(found: Sequence[Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _own(given: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Each seed's own network to start from, where there is one, and its own frozen outputs, which differ by seed."""
-    weights, cache = given["weights"], given["frozen_cache"]
+def _one(settings: S, folder: Path, seed: int) -> S:
+    """The settings of one seed: its folder, its network to start from where there is one, its frozen outputs."""
+    weights, cache = settings.network.weights, settings.frozen.frozen_cache
     if weights and (Path(weights) / f"seed{seed}").is_dir():
         weights = str(Path(weights) / f"seed{seed}")
-    return {"weights": weights, "frozen_cache": None if cache is None else str(Path(cache) / f"seed{seed}")}
-
-
-def _done(job: Callable[[], None], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The metrics of a job under some flags of its own; the flags are then what they were."""
-    before = {name: FLAGS[name].value for name in own}
-    try:
-        for name, value in own.items():
-            FLAGS[name].value = value
-        job()
-        return run.read_json(Path(own["workdir"]) / "metrics.json")
-    finally:
-        for name, value in before.items():
-            FLAGS[name].value = value
+    return binding.replaced(
+        settings,
+        seed=seed,
+        seeds=1,
+        workdir=str(folder / f"seed{seed}"),
+        weights=weights,
+        frozen_cache=None if cache is None else str(Path(cache) / f"seed{seed}"),
+    )

@@ -10,24 +10,12 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
 
 from data.sources import decoded
 from dsr_jax import fcn, prefix, report
-from experiments import settings
 from experiments.evaluation import comparison, features, methods, selection
+from experiments.settings.training import Training
 
-FLAGS = flags.FLAGS
-flags.DEFINE_integer(
-    "validate_every",
-    0,
-    "Steps between validations on the --holdout identities; the network with the highest mAP is kept. 0: none, and the "
-    "last network is kept.",
-    lower_bound=0,
-)
-flags.DEFINE_integer(
-    "patience", 0, "Validations in a row without a higher mAP after which training stops; 0: never.", lower_bound=0
-)
 TRIALS = 5  # gallery draws; each pair of images is matched once, however many draw it
 METHOD = "dsr_single"
 
@@ -88,23 +76,25 @@ class Validation:
     """Searches with a network among the held-out identities; reads and crops the pictures once.
 
     Args:
+      settings: of the training: its data, its held-out people, its seed, the memory for what frozen blocks gave.
       size: height and width of whole images.
       convention: input convention of the weights.
       output_stride: of the network.
-      frozen_blocks: the first blocks that are the same in every network that is validated.
 
     Raises:
       ValueError: if there are no held-out identities, or they cannot be told apart by their cameras.
     """
 
-    def __init__(self, size: tuple[int, int], *, convention: str, output_stride: int, frozen_blocks: int = 0):
+    def __init__(self, settings: Training, size: tuple[int, int], *, convention: str, output_stride: int):
         """Reads the pictures."""
+        blocks, memory = settings.frozen.frozen_blocks, settings.batches.image_memory * decoded.MEGABYTE
+        kept = prefix.Prefix(blocks, limit=memory) if blocks else None
         self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
-        kept = prefix.Prefix(frozen_blocks, limit=FLAGS.image_memory * decoded.MEGABYTE) if frozen_blocks else None
-        self._how |= {"dtype": FLAGS.compute, "prefix": kept}
-        self._found = selection.Selection(size, subset="heldout")
+        self._how |= {"dtype": settings.network.compute, "prefix": kept}
+        searched = settings.searched.held_out()
+        self._found = selection.Selection(searched, size)
         print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)
-        protocol = comparison.Protocol(1, TRIALS, selection.camera_rule(), FLAGS.seed)
+        protocol = comparison.Protocol(1, TRIALS, searched.camera_rule, settings.seeds.seed)
         self._trials = comparison.draws(self._found.probes, self._found.gallery, protocol)
 
     def __call__(self, params: fcn.Params, step: int) -> Validated:
@@ -112,25 +102,7 @@ class Validation:
         found, trials = self._found, self._trials
         network = features.Network(params, **self._how)
         sides = features.Features(network, found.probes, found.gallery, comparison.used(trials))
-        method = methods.METHODS[METHOD](methods.Options())
+        method = methods.named(METHOD, methods.Options())
         distances = comparison.distances(method, sides, trials, label="validation", progress=False)
-        result = comparison.Result("", METHOD, 1, trials, distances, found.probes.identities)
+        result = comparison.Result("", method, 1, trials, distances, found.probes.identities)
         return Validated(step, *(float(np.mean(result.per_probe[name])) for name in ("rank1", "mAP")))
-
-
-def check() -> None:
-    """Reads what the flags name far enough to know that it can be validated.
-
-    Raises:
-      ValueError: for flags of the validation that make no sense, or held-out identities that cannot be searched.
-    """
-    if FLAGS.patience and not FLAGS.validate_every:
-        raise ValueError(f"patience={FLAGS.patience} counts validations: give --validate_every=STEPS with it")
-    if FLAGS.validate_every:
-        selection.check("heldout")
-
-
-def refuse() -> None:
-    """Raises ValueError for flags of the selection that no validation heeds, or this run's, which has none."""
-    names = [flag.name for flag in FLAGS.flags_by_module_dict()[selection.__name__]]
-    settings.refuse(["subset", "maps"] if FLAGS.validate_every else names)

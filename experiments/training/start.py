@@ -1,0 +1,235 @@
+"""Start of a training: the people, their views, the network and its classifier; and the file it ends with."""
+
+import copy
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from data import views
+from data.sources import decoded
+from dsr_jax import fcn, losses, networks, weights
+from dsr_jax.parallel import hosts, sharding
+from experiments.evaluation import selection
+from experiments.settings.training import Training
+from experiments.training import batches, frozen, own_size, steps
+from experiments.training.validation import Validation
+from experiments.workdir import Workdir
+
+
+class Start:
+    """What a run begins with: the people, their views, the network and its head.
+
+    Args:
+      settings: of the run.
+      workdir: it is begun here.
+      batch_sizes: flag to value of every size of a batch of the run.
+      buckets: padded shapes of images that keep their own size; 0: all have one size.
+
+    Raises:
+      ValueError: for data, weights and settings that do not go together.
+    """
+
+    def __init__(self, settings: Training, workdir: Workdir, *, batch_sizes: Mapping[str, int], buckets: int = 0):
+        """Reads and checks data and weights, begins the workdir, then opens the images or the frozen outputs."""
+        self.settings, kept = settings, settings.frozen
+        source = settings.data.split("train")
+        self.people, self.held_out = batches.people(source, holdout=settings.held_out.holdout)
+        self.identities = int(self.people.classes.max()) + 1
+        self.per_identity = settings.batches.per_identity
+        for name, rows in batch_sizes.items():
+            try:
+                batches.check(self.people.classes, rows, per_identity=self.per_identity)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        self.params, self.head, self.card = _network(settings, self.identities)
+        self.size, stride = settings.network.of_card(self.card)
+        self.trunk = steps.Trunk(
+            output_stride=stride,
+            first_block=kept.frozen_blocks + 1 if kept.frozen_views else 1,
+            frozen_blocks=kept.frozen_blocks,
+            convention=self.card.preprocessing,
+            dtype=settings.network.compute,
+        )
+        _check_size(self.size, stride)
+        if kept.frozen_views and kept.frozen_cache:
+            frozen.check(Path(kept.frozen_cache))
+        if buckets and kept.frozen_views:
+            raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
+        if buckets > 1 and self.per_identity:
+            raise ValueError("sampling=balanced mixes padded shapes in a batch: give --buckets=1 or 0 with it")
+        workdir.begin()
+        self.views = self._views(workdir, buckets)
+
+    def after(self, state: steps.State) -> "Start":
+        """The same start with the network and head that ``state`` has reached."""
+        later = copy.copy(self)
+        later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.network)}
+        later.head = jax.tree.map(np.asarray, state.params["head"])
+        return later
+
+    def validation(self) -> Validation | None:
+        """How the networks of this run are validated, if they are."""
+        if not self.settings.watch.validate_every:
+            return None
+        how: dict[str, Any] = {"convention": self.card.preprocessing, "output_stride": self.trunk.output_stride}
+        return Validation(self.settings, self.size, **how)
+
+    def frozen(self) -> fcn.Params:
+        """The parameters that are not trained."""
+        return {name: layer for name, layer in self.params.items() if int(name[5]) <= self.trunk.frozen_blocks}
+
+    def _views(self, workdir: Workdir, buckets: int) -> batches.Views:
+        settings, kept = self.settings, self.settings.frozen
+        drawn = settings.augmentation
+        augmentation = views.Augmentation(drawn.mirror, drawn.shift, drawn.colour, drawn.erase)
+        shown: dict[str, Any] = {
+            "augmentation": augmentation,
+            "limit": settings.batches.image_memory * decoded.MEGABYTE,
+        }
+        if buckets:
+            own: dict[str, Any] = {
+                "stride": self.trunk.output_stride,
+                "buckets": buckets,
+                "progress": settings.place.progress,
+            }
+            return own_size.OwnSizeViews(self.people, **own, **shown)
+        images = functools.partial(batches.ImageViews, self.people, size=self.size, **shown)
+        if not kept.frozen_views:
+            return images()
+        fingerprint = {
+            "frozen_weights": _digest(self.frozen()),
+            "dataset": settings.data.dataset,
+            "data": workdir.configuration["data"],
+            "images": len(self.people.positions),
+            "size": list(self.size),
+            "output_stride": self.trunk.output_stride,
+            "augmentation": list(augmentation),
+            "seed": settings.seeds.seed,
+        }
+        return frozen.FrozenViews(
+            Path(kept.frozen_cache or workdir.path / "frozen"),
+            images,
+            self.params,
+            fingerprint=fingerprint,
+            count=len(self.people.positions),
+            number=kept.frozen_views,
+            trunk=self.trunk,
+            seed=settings.seeds.seed,
+            progress=settings.place.progress,
+        )
+
+
+def check(settings: Training) -> None:
+    """Raises ValueError for settings of a training that make no sense, or held-out people that cannot be searched."""
+    settings.check()
+    if settings.watch.validate_every:
+        selection.check(settings.searched.held_out())
+
+
+def finished(workdir: Workdir) -> bool:
+    """Whether the run has its final numbers already; says so."""
+    found = workdir.metrics()
+    if found:
+        print(
+            f"{workdir.path} has finished: metrics.json and {weights.WORKDIR_FILE} are there; remove it to start anew"
+        )
+    return bool(found)
+
+
+def finish(workdir: Workdir, start: Start, *, phase: str, scores: Mapping[str, Any], free: frozenset[str]) -> None:
+    """Writes the trained network (with its head, and a card that says how it was trained) into the workdir.
+
+    Flags that change no result, the ``free`` ones, are not on the card: the same training gives the same file.
+    """
+    # --evaluate says what is done with the network afterwards; of --weights the content counts, not the path.
+    untrained = free | {"evaluate", "weights"}
+    defined = {name: value for name, value in workdir.configuration.items() if name not in untrained}
+    trained = json.loads(json.dumps({"flags": defined, "scores": dict(scores)}, default=str))
+    settings = start.settings
+    extra = {"phase": phase, "dataset": settings.data.dataset, "size": list(start.size), "seed": settings.seeds.seed}
+    card = weights.Card(
+        architecture=start.card.architecture,
+        width=start.card.width,
+        output_stride=start.trunk.output_stride,
+        preprocessing=start.card.preprocessing,
+        extra=extra | trained,
+    )
+    if hosts.first():
+        weights.save(workdir.path / weights.WORKDIR_FILE, start.params, card, head=start.head)
+    print(f"trained network: {workdir.path / weights.WORKDIR_FILE}")
+
+
+def share(rows: int) -> batches.Share:
+    """What this process draws of a batch: its own rows, or, where the devices do not divide it evenly, everything."""
+    if rows % sharding.mesh().size:
+        return batches.EVERYTHING
+    return batches.Share(jax.process_index(), hosts.count())
+
+
+def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.Head, weights.Card]:
+    """The network of --weights, or random parameters, and a classifier of so many identities."""
+    given, fresh = settings.network, settings.fresh
+    key, head_key = jax.random.split(jax.random.key(settings.seeds.seed))
+    if given.weights:
+        params, card = given.read()
+        if fresh.architecture not in (None, card.architecture):
+            raise ValueError(
+                f"weights {given.weights} are a {card.architecture}'s and architecture={fresh.architecture}: leave "
+                "--architecture out, or give other --weights"
+            )
+        if fresh.width not in (None, card.width):
+            raise ValueError(
+                f"weights {given.weights} are of width {card.width:g} and width={fresh.width:g}: leave --width "
+                "out, or give other --weights"
+            )
+        head = _head(given.weights, card, settings.data.dataset)
+    else:
+        given.refuse_without_weights()
+        # Inputs of unit scale: without batch normalisation a random network keeps the scale of what it is given.
+        architecture, width = fresh.architecture or "vgg16", 1.0 if fresh.width is None else fresh.width
+        card = weights.Card(architecture=architecture, width=width, preprocessing="torch")
+        params, head = networks.init(architecture, key, width=width), {}
+    if not head:
+        head = losses.init_head(head_key, width=networks.channels(params), identities=identities)
+    if head["bias"].size != identities:
+        raise ValueError(
+            f"weights {given.weights} classify {head['bias'].size} identities, the training data have "
+            f"{identities}: use the same --dataset and --holdout, or a file without a head"
+        )
+    return params, head, card
+
+
+def _head(path: str, card: weights.Card, dataset: str) -> losses.Head:
+    """The classifier of a file, if it is of this data set; empty if there is none."""
+    head = weights.load_head(path)
+    if head and card.extra.get("dataset") != dataset:
+        classes = card.extra.get("dataset", "of people or things that it does not name")
+        print(f"the classifier of {path}, {head['bias'].size} classes, is {classes}: a new one is learnt")
+        return {}
+    return head
+
+
+def _digest(layers: fcn.Params) -> str:
+    """SHA-256 of parameters."""
+    digest = hashlib.sha256()
+    for name, layer in sorted(layers.items()):
+        digest.update(name.encode())
+        for leaf in sorted(layer, reverse=True):  # kernel and bias, or var, scale, mean and bias
+            digest.update(np.asarray(layer[leaf]).tobytes())
+    return digest.hexdigest()
+
+
+def _check_size(size: tuple[int, int], stride: int) -> None:
+    """The smallest patch must have a map."""
+    smallest = views.smallest_patch(size)
+    if min(smallest) < stride:
+        raise ValueError(
+            f"size is {size[0]},{size[1]}: its smallest patch of {smallest[0]} x {smallest[1]} pixels is below one "
+            f"output cell of {stride} x {stride}: enlarge --size, or use --output_stride=16"
+        )
