@@ -1,63 +1,98 @@
-"""A trained network for others: programs that match without this library, or a state dict for torch.
+"""Export of a trained network for others: programs that match without this library, or a state dict for torch.
 
     python -m experiments.export --weights=OUT --form=serving --out=dsr.zip
-    python -m experiments.export --weights=OUT --form=torchvision --out=vgg16.pth
+    python -m experiments.export --weights=OUT --form=torchvision --out=vgg16.safetensors
 
 `serving` writes extraction and matching as two programs of `jax.export` with the weights inside, and says in
 `card.json` which arrays they take (see `dsr_jax.serving`). `torchvision` writes the network under torchvision's names,
-without its classifier, as torch's own kind of file or as safetensors (see `dsr_jax.weights.save`).
+without its classifier (see `dsr_jax.weights.save`).
 """
 
 import os
+from dataclasses import dataclass, fields
 
-from absl import flags
-
-from data import command
 from dsr_jax import serving, weights
 from dsr_jax.formats import atomic
-from experiments import run, settings
-
-FLAGS = flags.FLAGS
-command.define_path("out", None, "The file: .zip of `serving`, .pth or .safetensors of `torchvision`.")
-flags.DEFINE_enum("form", "serving", ["serving", "torchvision"], "For whom.")
-flags.DEFINE_list("serve_scales", ["1", "2", "3"], "serving: sides of the windows whose averages are blocks.")
-flags.DEFINE_float("serve_l1", 0.4, "serving: weight of the L1 penalty in matching.")
-flags.DEFINE_integer("serve_shots", 1, "serving: the most gallery images of one person.", lower_bound=1)
-flags.DEFINE_list(
-    "serve_platforms", ["cpu"], f"serving: where the programs will run, of {', '.join(serving.PLATFORMS)}."
-)
-# Flags that only this form has.
-SERVING = ("serve_scales", "serve_l1", "serve_shots", "serve_platforms", "size", "output_stride")
-BESIDE = ("workdir", "dataset", "data_dir", "holdout", "seed", "compute")  # that come with the settings
+from experiments import run
+from experiments.settings import networks
+from experiments.settings.binding import setting
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class File:
+    """File."""
+
+    out: str | None = setting(None, "The file: .zip of `serving`, .safetensors of `torchvision`.", path=True)
+    form: str = setting("serving", "For whom.", choices=("serving", "torchvision"))
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Programs of --form=serving."""
+
+    serve_scales: tuple[int, ...] = setting(
+        (1, 2, 3),
+        "Sides of the windows whose averages are blocks.",
+        wanted="whole numbers of at least 1 such as 1,2,3",
+        check=lambda values: bool(values) and min(values) > 0,
+    )
+    l1: float = setting(0.4, "Weight of the L1 penalty in matching.", aliases=("serve_l1",))
+    serve_shots: int = setting(1, "The most gallery images of one person.", low=1)
+    serve_platforms: tuple[str, ...] = setting(
+        ("cpu",), f"Where the programs will run, of {', '.join(serving.PLATFORMS)}."
+    )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of this runner."""
+
+    file: File = File()
+    network: networks.Trained = networks.Trained()
+    serving: Serving = Serving()
+    given: frozenset[str] = frozenset()
+
+    def check(self) -> str:
+        """The --out file.
+
+        Raises:
+          ValueError: if it is missing, or a flag has no effect on the form.
+          OSError: if the file could not be written.
+        """
+        if self.file.form != "serving":
+            for name in ("size", "output_stride", *(field.name for field in fields(Serving))):
+                if name in self.given:
+                    raise ValueError(f"{name} has no effect with --form={self.file.form}: leave it out")
+        if not self.file.out:
+            raise ValueError("out is missing: give --out=FILE")
+        atomic.check_file(self.file.out, remedy="give another --out=FILE")
+        return self.file.out
+
+
+def main(settings: Settings) -> None:
     """The runner."""
-    settings.refuse(BESIDE if FLAGS.form == "serving" else BESIDE + SERVING)
-    for name in ("weights", "out"):
-        if not FLAGS[name].value:
-            raise ValueError(f"{name} is missing: give --{name}=FILE")
-    atomic.check_file(FLAGS.out, remedy="give another --out=FILE")
-    params, card = settings.given_network()
-    if FLAGS.form == "torchvision":
-        weights.save(FLAGS.out, params, card, naming="torchvision")
+    out = settings.check()
+    params, card = settings.network.read()
+    if settings.file.form == "torchvision":
+        weights.save(out, params, card, naming="torchvision")
         print(f"{card.architecture} for input of {card.preprocessing!r} preprocessing under torchvision's names")
     else:
-        said = serving.save(
-            FLAGS.out,
+        size, stride = settings.network.of_card(card)
+        written = serving.save(
+            out,
             params,
             card,
-            size=settings.size(card.extra.get("size")),
-            output_stride=settings.output_stride(card.output_stride),
-            scales=settings.integers("serve_scales"),
-            l1=FLAGS.serve_l1,
-            shots=FLAGS.serve_shots,
-            platforms=FLAGS.serve_platforms,
+            size=size,
+            output_stride=stride,
+            scales=settings.serving.serve_scales,
+            l1=settings.serving.l1,
+            shots=settings.serving.serve_shots,
+            platforms=settings.serving.serve_platforms,
         )
-        shapes = [" x ".join(map(str, said[name])) for name in ("image_shape", "map_shape")]
-        print(f"images of up to {shapes[0]}, maps of up to {shapes[1]}, for {', '.join(said['platforms'])}")
-    print(f"written: {FLAGS.out}, {os.path.getsize(FLAGS.out) / 1e6:.1f} MB")
+        shapes = [" x ".join(map(str, written[name])) for name in ("image_shape", "map_shape")]
+        print(f"images of up to {shapes[0]}, maps of up to {shapes[1]}, for {', '.join(written['platforms'])}")
+    print(f"written: {out}, {os.path.getsize(out) / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":
-    run.main(main)
+    run.main(main, Settings)

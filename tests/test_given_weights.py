@@ -110,7 +110,7 @@ def test_another_size_or_stride_than_the_trained_is_used_and_said(people, given,
     printed = capsys.readouterr().out
     assert "x.safetensors: --size=96,64 is used; it was trained with 64,32" in printed
     assert "x.safetensors: --output_stride=32 is used; it was trained with 16" in printed
-    served = ("--form=serving", *larger[:2], "--serve_scales=1", f"--out={tmp_path / 'x.zip'}", "--noprogress")
+    served = ("--form=serving", *larger[:2], "--serve_scales=1", f"--out={tmp_path / 'x.zip'}")
     assert call(export, f"--weights={given}", *served) == 0
     assert "--size=96,64 is used; it was trained with 64,32" in capsys.readouterr().out
 

@@ -219,7 +219,7 @@ def test_the_runners_ask_for_it_tell_it_and_keep_it(people, tmp_path, capsys):
         f"--workdir={tmp_path / 'p'}",
     )
     compared = (*common, "--methods=global_average", "--trials=1", "--partial=none", f"--workdir={tmp_path / 'e'}")
-    exported = (common[0], "--noprogress", "--form=torchvision", f"--out={tmp_path / 'x.safetensors'}")
+    exported = (common[0], "--form=torchvision", f"--out={tmp_path / 'x.safetensors'}")
     for runner, arguments in ((pretrain, trained), (evaluate, compared), (export, exported)):
         assert call(runner, *arguments) == 1
         assert "its input convention cannot be told" in capsys.readouterr().err

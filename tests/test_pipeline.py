@@ -11,8 +11,6 @@ import grain
 import jax
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,7 +19,7 @@ from data import sampling, views
 from data.source import Source
 from data.sources import decoded
 from dsr_jax import weights
-from experiments import benchmark_pipeline, finetune, pretrain, run
+from experiments import benchmark_pipeline, finetune, pretrain, workdir
 from experiments.training import batches, own_size, stream
 from tests.runners import SMALL, call, prepared
 
@@ -140,12 +138,9 @@ def test_worker_processes_give_the_same():
     """Grain's, which the runners do not use: a dataset pickles, and fills its memory again where it is unpickled."""
     dataset = identification(per_identity=2)
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    with flagsaver.flagsaver():
-        flags.FLAGS.unparse_flags()
-        flags.FLAGS(["test"])  # Grain reads flags of its own for its workers
-        found = iter(dataset[2:5].to_iter_dataset(options).mp_prefetch(grain.MultiprocessingOptions(num_workers=2)))
-        got = [jax.tree.map(np.array, batch) for batch in found]
-        found.close()
+    found = iter(dataset[2:5].to_iter_dataset(options).mp_prefetch(grain.MultiprocessingOptions(num_workers=2)))
+    got = [jax.tree.map(np.array, batch) for batch in found]
+    found.close()
     assert len(got) == 3
     for step, batch in enumerate(got, start=2):
         assert_same(batch, dataset[step])
@@ -384,7 +379,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("how", [("--buckets=2",), ("--sampling=balanced", "--images_per_identity=2")])
 def test_resumed_with_other_threads_and_memory_ends_where_it_would_have(folder, tmp_path, monkeypatch, how):
     assert train(folder, tmp_path / "whole", *how, "--reading_threads=0") == 0
-    log = run.Workdir.log
+    log = workdir.Workdir.log
 
     def interrupted(self, **entry):
         log(self, **entry)
@@ -392,7 +387,7 @@ def test_resumed_with_other_threads_and_memory_ends_where_it_would_have(folder, 
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(run.Workdir, "log", interrupted)
+        patched.setattr(workdir.Workdir, "log", interrupted)
         assert train(folder, tmp_path / "stopped", *how, "--image_memory=0") == 130
     assert train(folder, tmp_path / "stopped", *how, "--reading_threads=3") == 0
     ends = [(tmp_path / name / weights.WORKDIR_FILE).read_bytes() for name in ("whole", "stopped")]

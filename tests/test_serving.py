@@ -132,7 +132,8 @@ def test_the_command_writes_either_form_from_what_the_file_says(tmp_path, capsys
         (("--weights=w",), "out is missing: give --out=FILE"),
         (("--out=a.zip",), "weights is missing: give --weights=FILE"),
         (("--out=a.zip", "--weights=nowhere"), "does not exist"),
-        (("--dataset=cuhk03", "--weights=w", "--out=a.zip"), "dataset has no effect"),
+        (("--form=torchvision", "--size=64,32", "--weights=w", "--out=a.safetensors"), "size has no effect"),
+        (("--dataset=cuhk03", "--weights=w", "--out=a.zip"), "Unknown command line flag 'dataset'"),
     ],
 )
 def test_the_command_refuses(capsys, arguments, message):

@@ -47,25 +47,40 @@ class Timed(NamedTuple):
         return float(np.median(self.seconds))
 
 
-class Ratio(NamedTuple):
-    """How much longer the one takes than the other: median, smallest, largest over the rounds, and of the medians."""
+class Spread(NamedTuple):
+    """Median of the rounds, smallest and largest."""
 
     median: float
     low: float
     high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float] | np.ndarray) -> "Spread":
+        """Of one value per round."""
+        return cls(float(np.median(values)), float(np.min(values)), float(np.max(values)))
+
+
+class Ratio(NamedTuple):
+    """How much longer the one takes than the other: round by round, and ratio of the medians."""
+
+    rounds: Spread
     of_medians: float
 
 
-def alternate(
-    contenders: Sequence[Contender], *, rounds: int, label: str = "", progress: bool = False
-) -> dict[str, Timed]:
+class Turns(NamedTuple):
+    """How often each contender is timed, and whether a progress bar is shown."""
+
+    rounds: int
+    progress: bool = False
+
+
+def alternate(contenders: Sequence[Contender], turns: Turns, *, label: str = "") -> dict[str, Timed]:
     """Times the contenders against each other.
 
     Args:
       contenders: with different names.
-      rounds: how often each is timed.
+      turns: how often each is timed.
       label: what the progress bar says.
-      progress: whether to show one.
 
     Returns:
       Name to `Timed`, in the order given.
@@ -74,18 +89,18 @@ def alternate(
       ValueError: for fewer than one round, or two contenders of one name.
 
     Example:
-      >>> times = alternate([Contender("sum", lambda: sum(range(9)), work=9), Contender("none", int)], rounds=3)
+      >>> times = alternate([Contender("sum", lambda: sum(range(9)), work=9), Contender("none", int)], Turns(3))
       >>> times["sum"].result, times["sum"].seconds.shape
       (36, (3,))
     """
-    names = [contender.name for contender in contenders]
+    names, rounds = [contender.name for contender in contenders], turns.rounds
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
     if len(set(names)) < len(names):
         raise ValueError(f"contenders must have different names, got {names}")
     seconds = np.empty((rounds, len(contenders)))
     results = []
-    with tqdm(total=len(contenders) * (rounds + 1), desc=label, unit="run", disable=not progress) as bar:
+    with tqdm(total=len(contenders) * (rounds + 1), desc=label, unit="run", disable=not turns.progress) as bar:
         for contender in contenders:
             results.append(contender.call(*contender.prepare()))
             bar.update()
@@ -103,15 +118,9 @@ def ratio(theirs: Timed, ours: Timed) -> Ratio:
     Example:
       >>> import numpy as np
       >>> ratio(Timed(np.array([2.0, 6.0, 4.0]), None), Timed(np.array([1.0, 2.0, 4.0]), None))
-      Ratio(median=2.0, low=1.0, high=3.0, of_medians=2.0)
+      Ratio(rounds=Spread(median=2.0, low=1.0, high=3.0), of_medians=2.0)
     """
-    each = theirs.seconds / ours.seconds
-    return Ratio(float(np.median(each)), float(each.min()), float(each.max()), theirs.median / ours.median)
-
-
-def fastest(times: dict[str, Timed]) -> str:
-    """The name with the smallest median."""
-    return min(times, key=lambda name: times[name].median)
+    return Ratio(Spread.of(theirs.seconds / ours.seconds), theirs.median / ours.median)
 
 
 def _once(contender: Contender) -> float:

@@ -1,4 +1,4 @@
-"""Part `coder`: matching P probes with G gallery maps, ours against every peer, on several sets of maps.
+"""Part `coder`: P probes matched with G gallery maps, ours against every peer, on several sets of maps.
 
 Ours goes from maps to certified distances (Eq. 1 to 4), at tol = 1e-6. Peers are given blocks that are cut already and
 return codes only: the residual, and any certificate, is not in their time. SPAMS' line is the best of its settings. The
@@ -7,15 +7,15 @@ the cache. Accuracy is against the float64 oracle on the first pairs.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsr_jax import match
-from experiments.benchmarks import outcome, peers
-from experiments.benchmarks.alternating import Contender, Timed, alternate, fastest, ratio
+from experiments.benchmarks import outcome, peers, settings
+from experiments.benchmarks.alternating import Contender, Ratio, Timed, Turns, alternate, ratio
 from experiments.benchmarks.maps import MapSet
-from experiments.benchmarks.outcome import Figures, Part, Table, number
+from experiments.benchmarks.outcome import Figures, Part, Table
 from experiments.benchmarks.problem import Problem, judge, oracle
 
 TOL = 1e-6
@@ -29,53 +29,98 @@ TITLES = {
     "floor_single": "floor of single-scale blocks",
 }
 HEADER = (
-    *("coder", "time / ours", "range", "of medians", "pairs / s", "% of floor", "largest error", "mean error"),
+    *("coder", "time / ours (range)", "of medians", "pairs / s", "% of floor", "largest error", "mean error"),
     *("largest gap", "pairs timed"),
 )
 # Bytes of a tile of the floor's product: as much as the matcher's own.
 TILE = 1 << 23
 
 
-def run(sets: Sequence[MapSet], *, l1: float, rounds: int, checked: int, few: int, progress: bool) -> Part:
+class Accuracy(NamedTuple):
+    """Largest and mean error of the distance, and largest duality gap."""
+
+    largest_error: float
+    mean_error: float
+    largest_gap: float
+
+
+class Measured(NamedTuple):
+    """A contender: time against ours (None: it is ours), speed, share of the floor's speed, pairs timed, accuracy.
+
+    What computes something else than our distances has no accuracy.
+    """
+
+    name: str
+    ratio: Ratio | None
+    pairs_per_second: float
+    floor_share: float
+    pairs: int
+    accuracy: Accuracy | None
+
+    def figures(self, key: str) -> Figures:
+        """Under a key."""
+        found: Figures = {} if self.ratio is None else {key: self.ratio}
+        found |= {f"{key}/{name}": getattr(self, name) for name in ("pairs_per_second", "floor_share", "pairs")}
+        return found | ({f"{key}/{name}": v for name, v in self.accuracy._asdict().items()} if self.accuracy else {})
+
+
+def run(sets: Sequence[MapSet], chosen: settings.Coder, *, l1: float, turns: Turns) -> Part:
     """Times every coder on every set.
 
     Args:
       sets: the maps.
+      chosen: which pairs are compared with the oracle, and which are timed on slow peers.
       l1: weight of the L1 penalty.
-      rounds: of the alternation.
-      checked: the first so many probes and gallery images are compared with the oracle; XLA's coders get these alone.
-      few: the same for peers that work column by column in Python.
-      progress: whether to show a progress bar.
+      turns: of the alternation.
     """
-    tables, figures = [], Figures()
-    for maps in sets:
-        table, found = _measure(maps, l1=l1, rounds=rounds, checked=checked, few=few, progress=progress)
-        tables.append(table)
-        figures |= {f"coder/{maps.name}/{key}": value for key, value in found.items()}
-    return Part(tables, figures)
-
-
-def _measure(
-    maps: MapSet, *, l1: float, rounds: int, checked: int, few: int, progress: bool
-) -> tuple[Table, dict[str, float | int | str]]:
-    problem = Problem.of(maps.probes, maps.gallery, scales=maps.scales, l1=l1)
-    installed = {name: peer for name, peer in peers.PEERS.items() if peer.installed}
-    contenders = [*_floors(maps, problem), *_ours(maps, l1=l1, checked=checked)]
-    for name, peer in installed.items():
-        part = problem.first(few) if peer.slow else problem
-        contenders.append(Contender(name, peer.make(part), work=part.pairs))
-    times = alternate(contenders, rounds=rounds, label=f"coder, {maps.name}", progress=progress)
-    truth = oracle(problem.first(checked))
-    accuracy = {name: _accuracy(name, times[name].result, problem, truth, few=few) for name in times}
+    tables: list[Table] = []
     figures: Figures = {}
-    for contender in contenders:
-        figures |= _figures(contender, times, accuracy[contender.name])
-    best = fastest({name: times[name] for name in peers.SPAMS if name in times}) if "spams_all" in times else ""
-    if best:
-        figures |= {k.replace(best, "spams_best", 1): v for k, v in figures.items() if k.startswith(f"{best}/")}
-        figures["spams_best/setting"] = best
-    missing = {peer.module for name, peer in peers.PEERS.items() if name not in installed}
-    return _table(maps, contenders, figures, times, best, problem, sorted(missing), checked, few), figures
+    unplotted: set[str] = set()
+    for maps in sets:
+        problem = Problem.of(maps.probes, maps.gallery, scales=maps.scales, l1=l1)
+        measured = _measure(maps, problem, chosen, turns)
+        best = _best_spams(measured)
+        tables.append(_table(maps, problem, measured, best, chosen))
+        key = f"coder/{maps.name}"
+        for name, one in measured.items():
+            figures |= one.figures(f"{key}/{name}")
+        if best:
+            figures |= measured[best].figures(f"{key}/spams_best") | {f"{key}/spams_best/setting": best}
+        unplotted |= {f"{key}/{name}" for name in peers.SPAMS}
+    return Part(tables, figures, unplotted)
+
+
+def _measure(maps: MapSet, problem: Problem, chosen: settings.Coder, turns: Turns) -> dict[str, Measured]:
+    contenders = [*_floors(maps, problem), *_ours(maps, l1=problem.l1, checked=chosen.checked)]
+    for name, peer in peers.PEERS.items():
+        if peer.installed:
+            part = problem.first(chosen.few) if peer.slow else problem
+            contenders.append(Contender(name, peer.make(part), work=part.pairs))
+    times = alternate(contenders, turns, label=f"coder, {maps.name}")
+    truth = oracle(problem.first(chosen.checked))
+    return {
+        contender.name: _measured(
+            contender, times, _accuracy(contender.name, times[contender.name].result, problem, truth, few=chosen.few)
+        )
+        for contender in contenders
+    }
+
+
+def _measured(contender: Contender, times: dict[str, Timed], accuracy: Accuracy | None) -> Measured:
+    own = times[contender.name]
+    return Measured(
+        contender.name,
+        None if contender.name == OURS else ratio(own, times[OURS]),
+        pairs_per_second=1 / own.median,
+        floor_share=float(np.median(times["floor"].seconds / own.seconds)),
+        pairs=int(contender.work),
+        accuracy=accuracy,
+    )
+
+
+def _best_spams(measured: dict[str, Measured]) -> str:
+    """The fastest setting of SPAMS; empty where it is not installed."""
+    return max(measured.keys() & peers.SPAMS.keys(), key=lambda name: measured[name].pairs_per_second, default="")
 
 
 def _ours(maps: MapSet, *, l1: float, checked: int) -> list[Contender]:
@@ -118,58 +163,29 @@ def _product(problem: Problem) -> Callable[[], None]:
     return job
 
 
-def _accuracy(name: str, result: Any, problem: Problem, truth: np.ndarray, *, few: int) -> tuple[float, ...]:
-    """Largest and mean error of the distance, and largest gap; nothing for what computes something else."""
+def _accuracy(name: str, result: Any, problem: Problem, truth: np.ndarray, *, few: int) -> Accuracy | None:
+    """Against the oracle's distances; None for what computes something else."""
     if isinstance(result, match.Distances):
-        count = min(len(truth), len(result.distance))
-        wrong = np.abs(result.distance[: len(truth), : truth.shape[1]].astype(np.float64) - truth[:count])
-        return float(wrong.max()), float(wrong.mean()), float(result.gap.max())
-    if name not in peers.PEERS or not peers.PEERS[name].codes:
-        return ()
-    part = problem.first(min(few, len(truth)) if peers.PEERS[name].slow else len(truth))
-    columns = sum(map(len, part.probes))
-    codes = [peers.dense(codes)[:, :columns] for codes in result[: len(part.gallery)]]
-    distances, gap = judge(codes, part)
-    wrong = np.abs(distances - truth[: len(part.probes), : len(part.gallery)])
-    return float(wrong.max()), float(wrong.mean()), gap
+        wrong = result.distance[: len(truth), : truth.shape[1]].astype(np.float64) - truth[: len(result.distance)]
+        gap = float(result.gap.max())
+    elif name in peers.PEERS and peers.PEERS[name].codes:
+        part = problem.first(min(few, len(truth)) if peers.PEERS[name].slow else len(truth))
+        columns = sum(map(len, part.probes))
+        distances, gap = judge([peers.dense(codes)[:, :columns] for codes in result[: len(part.gallery)]], part)
+        wrong = distances - truth[: len(part.probes), : len(part.gallery)]
+    else:
+        return None
+    return Accuracy(float(np.abs(wrong).max()), float(np.abs(wrong).mean()), gap)
 
 
-def _figures(contender: Contender, times: dict[str, Timed], accuracy: tuple[float, ...]) -> Figures:
-    name, own = contender.name, times[contender.name]
-    found: Figures = {} if name == OURS else outcome.ratio_figures(name, ratio(own, times[OURS]))
-    found |= {
-        f"{name}/pairs_per_second": 1 / own.median,
-        f"{name}/floor_share": float(np.median(times["floor"].seconds / own.seconds)),
-        f"{name}/pairs": int(contender.work),
-    }
-    return found | dict(
-        zip((f"{name}/{key}" for key in ("largest_error", "mean_error", "largest_gap")), accuracy, strict=False)
-    )
-
-
-def _table(
-    maps: MapSet,
-    contenders: Sequence[Contender],
-    figures: Figures,
-    times: dict[str, Timed],
-    best: str,
-    problem: Problem,
-    missing: Sequence[str],
-    checked: int,
-    few: int,
-) -> Table:
-    rows = []
-    for name in [contender.name for contender in contenders]:
-        title = TITLES.get(name) or peers.PEERS[name].title
-        cells = outcome.ratio_cells(ratio(times[name], times[OURS])) if name != OURS else ("1", "", "")
-        each = [figures.get(f"{name}/{key}") for key in ("largest_error", "mean_error", "largest_gap")]
-        rest = ["" if value is None else number(float(value)) for value in each]
-        rate, share = (float(figures[f"{name}/{key}"]) for key in ("pairs_per_second", "floor_share"))
-        counted = f"{figures[f'{name}/pairs']:,}"
-        rows.append((title + " *" * (name == best), *cells, number(rate), number(100 * share), *rest, counted))
-    rows.sort(key=lambda row: (row[0].startswith("floor"), row[0] != TITLES[OURS], not row[0].endswith("*")))
-    rows += [(f"{module}: not installed", *("",) * (len(HEADER) - 1)) for module in missing]
+def _table(maps: MapSet, problem: Problem, measured: dict[str, Measured], best: str, chosen: settings.Coder) -> Table:
+    """Ours first, then the best setting of SPAMS, the others, the floors, and what is not installed."""
+    order = sorted(measured, key=lambda name: (name.startswith("floor"), name != OURS, name != best))
+    rows = [_row(measured[name], mark=" *" * (name == best)) for name in order]
+    missing = sorted({peer.module for peer in peers.PEERS.values() if not peer.installed})
+    rows += [(f"{module}: not installed", *[None] * (len(HEADER) - 1)) for module in missing]
     blocks = np.mean([len(x) for x in problem.probes]), np.mean([len(y) for y in problem.gallery])
+    checked, few = chosen.checked, chosen.few
     notes = [
         f"maps: {maps.source}",
         f"{len(maps.probes)} probes x {len(maps.gallery)} gallery maps, on average {blocks[0]:.1f} and {blocks[1]:.1f} "
@@ -182,3 +198,10 @@ def _table(
         "  all pairs timed, peers' recomputed from their codes in float64 (celer's own dual point certifies less).",
     ]
     return Table(f"Coder, {maps.name}", HEADER, rows, notes)
+
+
+def _row(one: Measured, *, mark: str) -> tuple[outcome.Cell, ...]:
+    title = TITLES.get(one.name) or peers.PEERS[one.name].title
+    ratio_cells = outcome.cells(one.ratio) if one.ratio else (1, None)
+    speed = one.pairs_per_second, 100 * one.floor_share
+    return title + mark, *ratio_cells, *speed, *(one.accuracy or (None, None, None)), one.pairs

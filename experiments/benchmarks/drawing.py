@@ -1,6 +1,6 @@
-"""The plot of a run, from its flat figures: how many times longer others take, and how time and memory grow."""
+"""Plot of a run: how many times longer others take, and how time and memory grow."""
 
-import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -9,41 +9,51 @@ from matplotlib.figure import Figure
 
 from dsr_jax.formats import atomic
 from dsr_jax.report.curves import LIGHT
-from experiments.benchmarks.outcome import Figures
+from experiments.benchmarks.alternating import Ratio
+from experiments.benchmarks.outcome import Part
+from experiments.benchmarks.settings import PARTS
 
-COLOURS = dict(zip(("coder", "identification", "network", "steps", "growth"), LIGHT, strict=False))
+COLOURS = dict(zip(PARTS, LIGHT, strict=False))
 
 
-def write(path: Path, figures: Figures, *, title: str) -> Path:
-    """Bars of the ratios (of SPAMS its best setting's) from a line at 1, and the curves of growth."""
-    keys = [key.removesuffix("/ratio") for key in figures if key.endswith("/ratio")]
-    bars = {key: float(figures[f"{key}/ratio"]) for key in keys if not re.search(r"/spams_(?!best)", key)}
-    sizes = sorted(int(key.split("/")[2]) for key in figures if _is_curve(key))
+def write(path: Path, parts: Mapping[str, Part], *, title: str) -> Path:
+    """Bars of the ratios from a line at 1, and the curves of growth.
+
+    Args:
+      path: the PNG file.
+      parts: name to what was measured.
+      title: of the whole.
+    """
+    bars = [
+        (key, value, COLOURS[name])
+        for name, part in parts.items()
+        for key, value in part.figures.items()
+        if isinstance(value, Ratio) and key not in part.unplotted
+    ]
+    sizes = sorted(size for part in parts.values() for size in part.sizes)
     with mpl.rc_context({"font.size": 8}):
         figure = Figure(figsize=(11 if sizes else 7, max(3.5, 0.17 * len(bars) + 1.2)), layout="constrained")
         figure.suptitle(title)
         grid = figure.add_gridspec(2, 3 if sizes else 2)
-        _bars(figure.add_subplot(grid[:, :2]), figures, bars)
+        _bars(figure.add_subplot(grid[:, :2]), bars)
         if sizes:
-            _curve(figure.add_subplot(grid[0, 2]), figures, sizes, "seconds_per_probe", "seconds per probe", "log")
-            _curve(figure.add_subplot(grid[1, 2]), figures, sizes, "peak_mb", "peak memory, MB", "linear")
+            images = [size.images for size in sizes]
+            seconds, memory = figure.add_subplot(grid[0, 2]), figure.add_subplot(grid[1, 2])
+            _curve(seconds, images, [size.seconds for size in sizes], "seconds per probe", "log")
+            memory.plot(images, [size.before for size in sizes], "s--", color=LIGHT[5])
+            _curve(memory, images, [size.peak for size in sizes], "peak memory, MB", "linear")
+            memory.legend(["before: imported, and the maps", "at the peak"], frameon=False)
         with atomic.opened(path) as file:
             figure.savefig(file, dpi=120, format="png")
     return path
 
 
-def _is_curve(key: str) -> bool:
-    return key.startswith("growth/gallery/") and key.endswith("/peak_mb")
-
-
-def _bars(axes: Axes, figures: Figures, bars: dict[str, float]) -> None:
-    names = list(bars)
-    for place, name in enumerate(reversed(names)):
-        low, high = (float(figures[f"{name}/ratio_{end}"]) for end in ("low", "high"))
-        around = [[max(bars[name] - low, 0)], [max(high - bars[name], 0)]]
-        colour, thin = COLOURS[name.partition("/")[0]], {"linewidth": 0.7}
-        axes.barh(place, bars[name] - 1, left=1, color=colour, xerr=around, error_kw=thin)
-    axes.set_yticks(range(len(names)), list(reversed(names)))
+def _bars(axes: Axes, bars: Sequence[tuple[str, Ratio, str]]) -> None:
+    for place, (_, ratio, colour) in enumerate(reversed(bars)):
+        median, low, high = ratio.rounds
+        around = [[max(median - low, 0)], [max(high - median, 0)]]
+        axes.barh(place, median - 1, left=1, color=colour, xerr=around, error_kw={"linewidth": 0.7})
+    axes.set_yticks(range(len(bars)), [name for name, _, _ in reversed(bars)])
     if bars:
         axes.set_xscale("log")
     axes.axvline(1, color="#1b2430", linewidth=0.8)
@@ -52,14 +62,8 @@ def _bars(axes: Axes, figures: Figures, bars: dict[str, float]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _curve(axes: Axes, figures: Figures, sizes: list[int], figure: str, label: str, scale: str) -> None:
-    axes.plot(
-        sizes, [float(figures[f"growth/gallery/{size}/{figure}"]) for size in sizes], "o-", color=COLOURS["growth"]
-    )
-    if figure == "peak_mb":
-        before = [float(figures[f"growth/gallery/{size}/before_mb"]) for size in sizes]
-        axes.plot(sizes, before, "s--", color=LIGHT[5])
-        axes.legend(["at the peak", "before: imported, and the maps"], frameon=False)
+def _curve(axes: Axes, sizes: Sequence[int], values: Sequence[float], label: str, scale: str) -> None:
+    axes.plot(sizes, values, "o-", color=COLOURS["growth"])
     axes.set_xscale("log")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
     axes.set_xticks([], minor=True)

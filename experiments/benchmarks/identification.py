@@ -9,19 +9,23 @@ size, so it is timed on one probe and a few gallery images, and its time is mult
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from dsr_jax import match
 from dsr_jax.baselines import amc, swm
-from experiments.benchmarks import outcome
-from experiments.benchmarks.alternating import Contender, Timed, alternate, ratio
-from experiments.benchmarks.outcome import Figures, Part, Table, number
+from experiments.benchmarks import outcome, settings
+from experiments.benchmarks.alternating import Contender, Ratio, Turns, alternate, ratio
+from experiments.benchmarks.outcome import Figures, Part, Table
 from experiments.evaluation.features import WINDOWS_AT_ONCE, Network
 
 SCALES = {"dsr_single": (1,), "dsr_multi": (1, 2, 3)}
-HEADER = ("method", "time / DSR single", "range", "of medians", "s / probe", "s, matching only", "its ratio", "range ")
+FIRST = "dsr_single"  # what the others are compared with
+HEADER = (
+    *("method", "time / DSR single (range)", "of medians", "s / probe", "s, matching only"),
+    "its time / DSR single (range)",
+)
 
 
 class Probes(NamedTuple):
@@ -32,7 +36,7 @@ class Probes(NamedTuple):
 
 
 class Way(NamedTuple):
-    """A method: the pictures it is shown, what it makes of one, who that is, and which share of the work it does."""
+    """A method: its pictures, the features of one, the nearest person to them, and the share of the work it does."""
 
     shown: Sequence[np.ndarray]
     features: Callable[[np.ndarray], np.ndarray]
@@ -41,119 +45,97 @@ class Way(NamedTuple):
 
 
 class People(NamedTuple):
-    """Gallery maps (h, w, d), all of one size, whom each shows, the first shot of everybody first, and the pictures."""
+    """Gallery maps (h, w, d), all of one size, their identities, everybody's first shot first, and the pictures."""
 
     maps: list[np.ndarray]
-    names: list[int]
+    identities: list[int]
     pictures: list[np.ndarray]
 
     def shots(self, count: int, people: int) -> "People":
         """At most ``count`` maps of each of the first ``people``."""
-        who = list(dict.fromkeys(self.names))[:people]
-        seen: dict[int, int] = dict.fromkeys(who, 0)
-        kept = []
-        for i, name in enumerate(self.names):
-            if name in seen and seen[name] < count:
-                seen[name] += 1
-                kept.append(i)
-        return People(*([part[i] for i in kept] for part in self))  # type: ignore[arg-type]
+        seen = dict.fromkeys(list(dict.fromkeys(self.identities))[:people], 0)
+        chosen = []
+        for i, identity in enumerate(self.identities):
+            if seen.get(identity, count) < count:
+                seen[identity] += 1
+                chosen.append(i)
+        return People(*([part[i] for i in chosen] for part in self))  # type: ignore[arg-type]
 
 
 def run(
     network: Network,
     probes: Probes,
     gallery: People,
+    chosen: settings.Identification,
     *,
-    shots: Sequence[int],
-    people: int,
     l1: float,
-    windowed: int,
-    rounds: int,
-    progress: bool,
+    turns: Turns,
     source: str,
 ) -> Part:
-    """Times the methods, with and without extraction, for each number of images per person.
-
-    ``windowed`` is the number of gallery images that SWM is timed on.
-    """
-    tables, figures = [], Figures()
-    for count in shots:
-        table, found = _measure(
-            network,
-            probes,
-            gallery.shots(count, people),
-            count,
-            l1=l1,
-            windowed=windowed,
-            rounds=rounds,
-            progress=progress,
-            source=source,
-        )
-        tables.append(table)
-        figures |= {f"identification/shots{count}/{key}": value for key, value in found.items()}
+    """Times the methods, with and without extraction, for each number of images per person."""
+    tables: list[Table] = []
+    figures: Figures = {}
+    for count in chosen.people_shots:
+        shown, key = gallery.shots(count, chosen.people), f"identification/shots{count}"
+        windowed = min(chosen.windowed, len(shown.maps))
+        figures |= {f"{key}/people": len(set(shown.identities)), f"{key}/images": len(shown.maps)}
+        ways = _ways(network, probes, shown, l1=l1, windowed=windowed)
+        measured = _measure(ways, turns, label=f"identification, {count} shots")
+        for name, found in measured.items():
+            figures |= {f"{key}/{name}/seconds": found.whole, f"{key}/{name}/seconds_matching": found.matching}
+            if name != FIRST:
+                figures |= {f"{key}/{name}": found.whole_ratio, f"{key}/{name}_matching": found.matching_ratio}
+        notes = [
+            source,
+            f"{len(probes.partial)} probes, one at a time, among {figures[f'{key}/people']} people with "
+            f"{len(shown.maps)} images; the gallery is built before",
+            "s / probe: from its picture, extraction included (a batch of one). Matching only: from its map.",
+            f"swm: one probe on {windowed} gallery images, multiplied to all.",
+        ]
+        rows = [
+            (name, *outcome.cells(found.whole_ratio), found.whole, found.matching, found.matching_ratio.rounds)
+            for name, found in measured.items()
+        ]
+        tables.append(Table(f"Identification (Table 3), N = {count}", HEADER, rows, notes))
     return Part(tables, figures)
 
 
-def _measure(
-    network: Network,
-    probes: Probes,
-    gallery: People,
-    count: int,
-    *,
-    l1: float,
-    windowed: int,
-    rounds: int,
-    progress: bool,
-    source: str,
-) -> tuple[Table, Figures]:
-    methods = _ways(network, probes, gallery, l1=l1, windowed=windowed)
+class Measured(NamedTuple):
+    """Seconds per probe, with extraction and without, and both times against those of the first method."""
+
+    whole: float
+    matching: float
+    whole_ratio: Ratio
+    matching_ratio: Ratio
+
+
+def _measure(ways: dict[str, Way], turns: Turns, *, label: str) -> dict[str, Measured]:
     contenders = []
-    for name, way in methods.items():
-        known, work = [way.features(picture) for picture in way.shown], len(way.shown) * way.share
+    for name, way in ways.items():
+        maps, work = [way.features(picture) for picture in way.shown], len(way.shown) * way.share
         contenders.append(Contender(name, _each(way.nearest, way.shown, way.features), work))
-        contenders.append(Contender(f"{name}_matching", _each(way.nearest, known, lambda values: values), work))
-    times = alternate(contenders, rounds=rounds, label=f"identification, {count} shots", progress=progress)
-    figures: Figures = {"people": len(set(gallery.names)), "images": len(gallery.maps)}
-    rows: list[tuple[str, ...]] = []
-    for name in methods:
-        whole, part = _ratios(times, name)
-        figures |= {f"{name}/seconds": times[name].median, f"{name}/seconds_matching": _part(times, name).median}
-        if name != "dsr_single":
-            figures |= outcome.ratio_figures(name, whole) | outcome.ratio_figures(f"{name}_matching", part)
-        cells = outcome.ratio_cells(whole), outcome.ratio_cells(part)
-        seconds = number(times[name].median), number(_part(times, name).median)
-        rows.append((name, *cells[0], *seconds, *cells[1][:2]))
-    notes = [
-        f"{source}",
-        f"{len(probes.partial)} probes, one at a time, among {figures['people']} people with {figures['images']} "
-        "images; the gallery is built before",
-        "s / probe: from its picture, extraction included (a batch of one). Matching only: from its map.",
-        f"swm: one probe on {min(windowed, len(gallery.maps))} gallery images, multiplied to all.",
-    ]
-    return Table(f"Identification (Table 3), N = {count}", HEADER, rows, notes), figures
+        contenders.append(Contender(f"{name}_matching", _each(way.nearest, maps, lambda values: values), work))
+    times = alternate(contenders, turns, label=label)
+    first = times[FIRST], times[f"{FIRST}_matching"]
+    both = {name: (times[name], times[f"{name}_matching"]) for name in ways}
+    return {
+        name: Measured(whole.median, matching.median, ratio(whole, first[0]), ratio(matching, first[1]))
+        for name, (whole, matching) in both.items()
+    }
 
 
 def _ways(network: Network, probes: Probes, gallery: People, *, l1: float, windowed: int) -> dict[str, Way]:
-    """All methods, ready to be asked."""
+    """All methods, their galleries built."""
 
     def one_map(picture: np.ndarray) -> np.ndarray:
         return network.maps([picture], batch_size=1)[0]
 
     ways = {name: Way(probes.partial, one_map, _dsr(gallery, scales, l1)) for name, scales in SCALES.items()}
-    few = min(windowed, len(gallery.maps))
     return ways | {
         "resizing": Way(probes.stretched, one_map, _resizing(gallery)),
         "amc": Way(probes.partial, functools.partial(_patches, network), _amc(network, gallery)),
-        "swm": Way(probes.partial[:1], one_map, _swm(network, gallery, few), few / len(gallery.maps)),
+        "swm": Way(probes.partial[:1], one_map, _swm(network, gallery, windowed), windowed / len(gallery.maps)),
     }
-
-
-def _ratios(times: dict[str, Timed], name: str) -> tuple[Any, Any]:
-    return ratio(times[name], times["dsr_single"]), ratio(_part(times, name), _part(times, "dsr_single"))
-
-
-def _part(times: dict[str, Timed], name: str) -> Timed:
-    return times[f"{name}_matching"]
 
 
 def _each(
@@ -163,16 +145,16 @@ def _each(
 
 
 def _dsr(gallery: People, scales: tuple[int, ...], l1: float) -> Callable[[np.ndarray], int]:
-    built = match.Gallery.build(gallery.maps, identities=gallery.names, scales=scales)
-    labels = list(dict.fromkeys(gallery.names))
+    built = match.Gallery.build(gallery.maps, identities=gallery.identities, scales=scales)
+    labels = list(dict.fromkeys(gallery.identities))
     return lambda values: labels[int(match.distances(values, built, l1=l1).distance[0].argmin())]
 
 
 def _resizing(gallery: People) -> Callable[[np.ndarray], int]:
-    """Nearest person by the mean Euclidean distance to their images, whose norms are kept."""
+    """Nearest person by the mean Euclidean distance to their images, whose norms are computed once."""
     rows = np.stack([values.ravel() for values in gallery.maps])
     squared = np.sum(rows * rows, axis=1)
-    labels, place = np.unique(gallery.names, return_inverse=True)
+    labels, place = np.unique(gallery.identities, return_inverse=True)
     share = (place[None, :] == np.arange(len(labels))[:, None]) / np.bincount(place)[:, None]
 
     def nearest(values: np.ndarray) -> int:
@@ -189,9 +171,9 @@ def _patches(network: Network, picture: np.ndarray) -> np.ndarray:
 
 
 def _amc(network: Network, gallery: People) -> Callable[[np.ndarray], int]:
-    known = [_patches(network, picture) for picture in gallery.pictures]
-    labels, place = np.unique(gallery.names, return_inverse=True)
-    return lambda vectors: int(labels[amc.distances([vectors], known, identities=place.tolist())[0].argmin()])
+    vectors = [_patches(network, picture) for picture in gallery.pictures]
+    labels, place = np.unique(gallery.identities, return_inverse=True)
+    return lambda probe: int(labels[amc.distances([probe], vectors, identities=place.tolist())[0].argmin()])
 
 
 def _swm(network: Network, gallery: People, few: int) -> Callable[[np.ndarray], int]:
@@ -199,6 +181,6 @@ def _swm(network: Network, gallery: People, few: int) -> Callable[[np.ndarray], 
 
     def nearest(values: np.ndarray) -> int:
         found = swm.distances(run_network, [values], gallery.pictures[:few], output_stride=network.output_stride)
-        return gallery.names[int(found[0].argmin())]
+        return gallery.identities[int(found[0].argmin())]
 
     return nearest

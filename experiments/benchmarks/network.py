@@ -1,4 +1,4 @@
-"""Part `network`: VGG-16 forward and one train step, ours compiled by XLA against torch, channels last, float32.
+"""Part `network`: VGG-16 forward and one training step, ours compiled by XLA against torch, channels last, float32.
 
 Both run the same random weights on the same images, torch with a thread per core; the step is value and gradient, in
 all parameters, of the mean square of the maps. Their maps are compared: a fast wrong answer would be seen.
@@ -7,9 +7,8 @@ all parameters, of the mean square of the maps. Their maps are compared: a fast 
 import functools
 import importlib
 import importlib.util
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,76 +17,40 @@ import numpy as np
 from dsr_jax import fcn
 from dsr_jax.cpu import cores
 from experiments.benchmarks import outcome
-from experiments.benchmarks.alternating import Contender, alternate, ratio
-from experiments.benchmarks.outcome import Figures, Part, Table, number
+from experiments.benchmarks.alternating import Contender, Turns, alternate, ratio
+from experiments.benchmarks.outcome import Figures, Part, Table
+from experiments.benchmarks.settings import Case
 
 HEADER = (
-    *("case", "torch time / ours, forward", "range", "of medians", "train step", "range ", "of medians "),
+    *("case", "torch time / ours, forward (range)", "of medians", "train step (range)", "of medians"),
     *("ours, s / image", "torch", "ours, step", "torch, step", "difference"),
 )
+NAMES = ("forward", "torch_forward", "step", "torch_step")
 
 
-class Case(NamedTuple):
-    """Image height and width in pixels, output stride, images per batch."""
-
-    height: int
-    width: int
-    output_stride: int
-    batch: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.height}x{self.width}_stride{self.output_stride}_batch{self.batch}"
-
-
-def cases(sizes: Sequence[str], batches: Sequence[int], *, flag: str = "network_sizes") -> list[Case]:
-    """Every size with every batch; ``flag`` is what an error calls them.
-
-    Raises:
-      ValueError: if a size is not height x width / stride.
-
-    Example:
-      >>> [case.name for case in cases(["160x64/16"], [4, 8])]
-      ['160x64_stride16_batch4', '160x64_stride16_batch8']
-    """
-    found = []
-    for text in sizes:
-        try:
-            shape, stride = str(text).split("/")
-            height, width = (int(side) for side in shape.split("x"))
-            pixels = int(stride)
-        except ValueError:
-            pixels = height = width = 0
-        if pixels not in (16, 32) or min(height, width) < pixels:
-            raise ValueError(f"{flag} must be HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32, got {text!r}")
-        found += [Case(height, width, pixels, batch) for batch in batches]
-    return found
-
-
-def run(wanted: Sequence[Case], *, width: float, seed: int, rounds: int, progress: bool) -> Part:
+def run(cases: Sequence[Case], *, width: float, seed: int, turns: Turns) -> Part:
     """Times every case; without torch, ours alone."""
     params = fcn.init(jax.random.key(seed), width=width)
     with_torch = importlib.util.find_spec("torch") is not None
-    figures, rows = Figures(), []
-    for case in wanted:
+    figures: Figures = {}
+    rows: list[tuple[outcome.Cell, ...]] = []
+    for case in cases:
         images = np.random.default_rng(seed).normal(0, 50, (case.batch, case.height, case.width, 3)).astype(np.float32)
         contenders = _ours(params, images, case) + (_torchs(params, images, case) if with_torch else [])
-        times = alternate(contenders, rounds=rounds, label=f"network, {case.name}", progress=progress)
+        times = alternate(contenders, turns, label=f"network, {case.name}")
         key = f"network/{case.name}"
         figures |= {f"{key}/{name}_seconds_per_image": timed.median for name, timed in times.items()}
-        cells: list[str] = [""] * 6
-        difference = ""
+        ratios: tuple[outcome.Cell, ...] = (None,) * 4
+        difference = None
         if with_torch:
             forward = ratio(times["torch_forward"], times["forward"])
             step = ratio(times["torch_step"], times["step"])
-            figures |= outcome.ratio_figures(f"{key}/forward", forward) | outcome.ratio_figures(f"{key}/step", step)
-            cells = [*outcome.ratio_cells(forward), *outcome.ratio_cells(step)]
-            found = np.asarray(times["forward"].result), times["torch_forward"].result.permute(0, 2, 3, 1).numpy()
-            figures[f"{key}/difference"] = float(np.abs(found[0] - found[1]).max() / np.abs(found[1]).max())
-            difference = number(float(figures[f"{key}/difference"]))
-        seconds = [times[name].median if name in times else math.nan for name in _NAMES]
-        shown = ["" if math.isnan(value) else number(value) for value in seconds]
-        rows.append((case.name.replace("_", " "), *cells, *shown, difference))
+            ours, theirs = times["forward"].result, times["torch_forward"].result.permute(0, 2, 3, 1).numpy()
+            difference = float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max())
+            figures |= {f"{key}/forward": forward, f"{key}/step": step, f"{key}/difference": difference}
+            ratios = (*outcome.cells(forward), *outcome.cells(step))
+        seconds = [times[name].median if name in times else None for name in NAMES]
+        rows.append((case.name.replace("_", " "), *ratios, *seconds, difference))
     notes = [
         f"VGG-16 of {width:g} of its width, random weights, {cores.count()} cores; torch: channels_last, a thread "
         "per core",
@@ -96,9 +59,6 @@ def run(wanted: Sequence[Case], *, width: float, seed: int, rounds: int, progres
     if not with_torch:
         notes.append("torch: not installed, so ours stands alone (pip install torch)")
     return Part([Table("Network", HEADER, rows, notes)], figures)
-
-
-_NAMES = ("forward", "torch_forward", "step", "torch_step")
 
 
 def _ours(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]:
@@ -153,9 +113,3 @@ def layers(torch: Any, leaves: Sequence[Any], x: Any, output_stride: int, *, fir
         if block < 5 or output_stride == 32:
             x = functional.max_pool2d(x, 2, 2)
     return x
-
-
-def slowest(figures: Figures, what: str) -> float | None:
-    """The smallest ratio of "forward" or "step" over the cases."""
-    found = [float(v) for k, v in figures.items() if k.startswith("network/") and k.endswith(f"/{what}/ratio")]
-    return min(found, default=None)

@@ -1,4 +1,4 @@
-"""One matching in a process of its own, so that its peak memory is its own.
+"""One matching, in a process of its own, so that its peak memory is its own.
 
     python -m experiments.benchmarks.one_matching '{"probes": 10, "gallery": 300, "shape": [10, 3, 512], "rounds": 5}'
 
@@ -14,7 +14,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,40 @@ from experiments.benchmarks import stand_ins
 
 STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 SCALES = (1, 2, 3)
+
+
+class Spec(NamedTuple):
+    """A matching of partial maps with gallery maps, multi-scale.
+
+    Attributes:
+      probes: how many.
+      gallery: how many.
+      shape: (h, w, d) of a whole map.
+      rounds: how often the matching is timed.
+      l1: weight of the L1 penalty.
+      seed: of the maps.
+      together: the gallery's maps lie in one array; else in many.
+    """
+
+    probes: int
+    gallery: int
+    shape: tuple[int, ...]
+    rounds: int
+    l1: float = 0.4
+    seed: int = 0
+    together: bool = False
+
+
+class Measured(NamedTuple):
+    """Median seconds of the matching, of building the gallery; megabytes at three moments, of the maps; blocks."""
+
+    seconds: float
+    build_seconds: float
+    imported_mb: float
+    before_mb: float
+    peak_mb: float
+    maps_mb: float
+    blocks: int
 
 
 def megabytes(field: str) -> float:
@@ -39,60 +73,43 @@ def megabytes(field: str) -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1024)
 
 
-def run(
-    *,
-    probes: int,
-    gallery: int,
-    shape: tuple[int, int, int],
-    rounds: int,
-    l1: float = 0.4,
-    seed: int = 0,
-    together: bool = False,
-) -> dict[str, Any]:
-    """Matches partial maps with gallery maps, multi-scale.
-
-    Args:
-      probes: how many.
-      gallery: how many.
-      shape: (h, w, d) of a whole map.
-      rounds: how often the matching is timed.
-      l1: weight of the L1 penalty.
-      seed: of the maps.
-      together: the gallery's maps lie in one array; else in many.
-    """
+def run(spec: Spec) -> Measured:
+    """Draws the maps, matches them, and looks at the clock and at the memory."""
+    shape, l1, seed = spec.shape, spec.l1, spec.seed
     few = stand_ins.drawn(2, shape=shape, seed=seed)
     match.distances(few[:1], few, l1=l1)  # compiles
     imported = megabytes("VmRSS")
-    shown = stand_ins.cropped(stand_ins.drawn(probes, shape=shape, seed=seed, view=1), seed=seed)
+    probes = stand_ins.cropped(stand_ins.drawn(spec.probes, shape=shape, seed=seed, view=1), seed=seed)
     # A few hundred drawn people, then copies of them with noise: drawing takes longer than matching.
-    people = stand_ins.drawn(min(gallery, 200), shape=shape, seed=seed)
-    copies = stand_ins.perturbed(people, gallery - len(people), seed=seed)
-    kept: Any = np.empty((gallery, *shape), np.float32) if together else [np.empty(0, np.float32)] * gallery
+    people = stand_ins.drawn(min(spec.gallery, 200), shape=shape, seed=seed)
+    copies = stand_ins.perturbed(people, spec.gallery - len(people), seed=seed)
+    maps: Any = [np.empty(0, np.float32)] * spec.gallery
+    if spec.together:
+        maps = np.empty((spec.gallery, *shape), np.float32)
     for i, values in enumerate(itertools.chain(people, copies)):
-        kept[i] = values
+        maps[i] = values
     before = megabytes("VmRSS")
     if RESET.exists():
         RESET.write_text("5")  # the high-water mark begins again here
     begin = time.perf_counter()
-    built = match.Gallery.build(kept, copy=False)
+    gallery = match.Gallery.build(maps, copy=False)
     build_seconds = time.perf_counter() - begin
     seconds = []
-    for _ in range(rounds):
+    for _ in range(spec.rounds):
         begin = time.perf_counter()
-        match.distances(shown, built, l1=l1)
+        match.distances(probes, gallery, l1=l1)
         seconds.append(time.perf_counter() - begin)
-    return {
-        "seconds": seconds,
-        "median": float(np.median(seconds)),
-        "build_seconds": build_seconds,
-        "imported_mb": imported,
-        "before_mb": before,
-        "peak_mb": megabytes("VmHWM"),
-        "maps_mb": sum(m.nbytes for m in kept) / (1 << 20),
-        "blocks": blocks.count(*shape[:2], scales=SCALES),
-    }
+    return Measured(
+        float(np.median(seconds)),
+        build_seconds,
+        imported,
+        before,
+        megabytes("VmHWM"),
+        sum(m.nbytes for m in maps) / (1 << 20),
+        blocks.count(*shape[:2], scales=SCALES),
+    )
 
 
 if __name__ == "__main__":
-    asked = json.loads(sys.argv[1])
-    print(json.dumps(run(**{**asked, "shape": tuple(asked["shape"])})))
+    given = json.loads(sys.argv[1])
+    print(json.dumps(run(Spec(**given | {"shape": tuple(given["shape"])}))._asdict()))

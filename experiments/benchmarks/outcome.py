@@ -1,48 +1,74 @@
-"""What a part of the benchmark leaves: tables for people, flat figures for programs."""
+"""Results of a part of the benchmark: tables of values for people, figures for programs; text is made here alone."""
 
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from dsr_jax import report
-from experiments.benchmarks.alternating import Ratio
+from experiments.benchmarks.alternating import Ratio, Spread
 
-Figures = dict[str, float | int | str]
+Cell = str | int | float | Spread | None
+Figures = dict[str, float | int | str | Ratio]
 
 
 class Table(NamedTuple):
-    """A title, the columns' names, rows of text, and what a reader must know beside it."""
+    """A title, the columns' names, rows of values (None: there is none), and what a reader must know beside it."""
 
     title: str
     header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    notes: list[str]
+    rows: Sequence[tuple[Cell, ...]]
+    notes: Sequence[str]
 
     def text(self) -> str:
         """For the terminal: numbers to the right, the first column to the left."""
-        rows = [(name, *map(_unpadded, cells)) for name, *cells in self.rows]
-        lines = [self.title, "", report.text_table(_right(rows, self.header), self.header), ""]
+        rows = [self.header, *(tuple(map(_text, row)) for row in self.rows)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        padded = [
+            (row[0], *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))) for row in rows
+        ]
+        lines = [self.title, "", report.text_table(padded[1:], padded[0]), ""]
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)]) + "\n"
 
 
+class Size(NamedTuple):
+    """A point of the curves of growth: gallery images, seconds per probe, megabytes at the peak and before it."""
+
+    images: int
+    seconds: float
+    peak: float
+    before: float
+
+
 class Part(NamedTuple):
-    """Tables and figures; keys of figures are "<part>/<what>/<contender>/<figure>"."""
+    """What a part measured.
+
+    Attributes:
+      tables: for people.
+      figures: keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>".
+      unplotted: keys of ratios that have no bar in the plot.
+      sizes: the curves of growth.
+    """
 
     tables: list[Table]
     figures: Figures
+    unplotted: Collection[str] = ()
+    sizes: Sequence[Size] = ()
+
+    def flat(self) -> dict[str, float | int | str]:
+        """The figures for `speed.json`: a ratio becomes four numbers."""
+        found: dict[str, float | int | str] = {}
+        for key, value in self.figures.items():
+            if isinstance(value, Ratio):
+                names = ("ratio", "ratio_low", "ratio_high", "ratio_of_medians")
+                numbers = (*value.rounds, value.of_medians)
+                found |= {f"{key}/{name}": number for name, number in zip(names, numbers, strict=True)}
+            else:
+                found[key] = value
+        return found
 
 
-def ratio_cells(ratio: Ratio) -> tuple[str, str, str]:
-    """Median, range over the rounds and ratio of the medians."""
-    return number(ratio.median), f"{number(ratio.low)} - {number(ratio.high)}", number(ratio.of_medians)
-
-
-def ratio_figures(key: str, ratio: Ratio) -> Figures:
-    """The same for programs."""
-    return {
-        f"{key}/ratio": ratio.median,
-        f"{key}/ratio_low": ratio.low,
-        f"{key}/ratio_high": ratio.high,
-        f"{key}/ratio_of_medians": ratio.of_medians,
-    }
+def cells(ratio: Ratio) -> tuple[Spread, float]:
+    """A ratio in the two columns "x / y (range)" and "of medians"."""
+    return ratio.rounds, ratio.of_medians
 
 
 def number(value: float) -> str:
@@ -59,11 +85,11 @@ def number(value: float) -> str:
     return f"{value:.1e}" if abs(value) < 1e-3 else f"{value:.3g}"
 
 
-def _unpadded(cell: str) -> str:
-    return cell.strip() or "-"
-
-
-def _right(rows: list[tuple[str, ...]], header: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Cells padded on the left: text columns of `report.text_table` are aligned to the left."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    return [(row[0], *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))) for row in rows]
+def _text(cell: Cell) -> str:
+    if cell is None or cell == "":
+        return "-"
+    if isinstance(cell, Spread):
+        return f"{number(cell.median)} ({number(cell.low)} - {number(cell.high)})"
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return number(cell) if isinstance(cell, float) else cell

@@ -1,6 +1,6 @@
-"""Part `growth`, search: the k nearest of thousands by `match.search` against all distances, sorted; same answer.
+"""Part `growth`, search: the k nearest of thousands by `match.search`, and by all distances, sorted; same answer.
 
-Three ways: the first search of a gallery that has just been built, later searches (which find its Gram matrices kept),
+Three ways: the first search of a gallery that has just been built, later searches (which reuse its Gram matrices),
 and `match.distances` on a gallery that has been searched before. Every answer is compared with the sorted distances,
 entry by entry; another one stops the benchmark.
 """
@@ -11,10 +11,10 @@ import numpy as np
 
 from dsr_jax import match
 from experiments.benchmarks import outcome
-from experiments.benchmarks.alternating import Contender, alternate, ratio
-from experiments.benchmarks.outcome import Figures, Part, Table, number
+from experiments.benchmarks.alternating import Contender, Turns, alternate, ratio
+from experiments.benchmarks.outcome import Figures, Part, Table
 
-HEADER = ("way", "all distances / this", "range", "of medians", "s / probe", "share coded")
+HEADER = ("way", "all distances / this (range)", "of medians", "s / probe", "share coded")
 TITLES = {"first": "search, the gallery's first", "later": "search, later ones", "exhaustive": "distances, sorted"}
 
 
@@ -24,8 +24,7 @@ def run(
     *,
     k: int,
     l1: float,
-    rounds: int,
-    progress: bool,
+    turns: Turns,
     source: str,
 ) -> Part:
     """Times the three ways for these probes, one at a time, on multi-scale blocks.
@@ -35,8 +34,8 @@ def run(
     """
     built = match.Gallery.build(list(gallery))
 
-    def searched(found: match.Gallery, shown: Sequence[np.ndarray]) -> list[match.Hits]:
-        return [match.search(probe, found, k, l1=l1) for probe in shown]
+    def search(searched: match.Gallery, shown: Sequence[np.ndarray]) -> list[match.Hits]:
+        return [match.search(probe, searched, k, l1=l1) for probe in shown]
 
     def sorted_(shown: Sequence[np.ndarray]) -> list[np.ndarray]:
         every = [match.distances(probe, built, l1=l1).distance[0] for probe in shown]
@@ -44,21 +43,21 @@ def run(
 
     contenders = [
         Contender("exhaustive", lambda: sorted_(probes), len(probes)),
-        Contender("later", lambda: searched(built, probes), len(probes)),
-        Contender("first", searched, 1, prepare=_fresh(built, probes[:1])),
+        Contender("later", lambda: search(built, probes), len(probes)),
+        Contender("first", search, 1, prepare=_fresh(built, probes[:1])),
     ]
-    times = alternate(contenders, rounds=rounds, label="search", progress=progress)
+    times = alternate(contenders, turns, label="search")
     _check(times["later"].result, times["exhaustive"].result)
     _check(times["first"].result, times["exhaustive"].result[:1])
     figures: Figures = {"growth/search/gallery": len(gallery), "growth/search/k": k}
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[outcome.Cell, ...]] = []
     for name in ("later", "first", "exhaustive"):
-        found = ratio(times["exhaustive"], times[name])
+        found, key = ratio(times["exhaustive"], times[name]), f"growth/search/{name}"
         coded = float(np.mean([hits.coded for hits in times[name].result])) if name != "exhaustive" else 1.0
-        key = f"growth/search/{name}"
         figures |= {f"{key}/seconds": times[name].median, f"{key}/coded": coded}
-        figures |= {} if name == "exhaustive" else outcome.ratio_figures(key, found)
-        rows.append((TITLES[name], *outcome.ratio_cells(found), number(times[name].median), number(coded)))
+        if name != "exhaustive":
+            figures[key] = found
+        rows.append((TITLES[name], *outcome.cells(found), times[name].median, coded))
     notes = [
         source,
         f"k = {k} of {len(gallery)} gallery maps, {len(probes)} probes one at a time, multi-scale; the same answer",
@@ -67,14 +66,14 @@ def run(
 
 
 def _fresh(built: match.Gallery, probes: Sequence[np.ndarray]) -> Callable[[], tuple]:
-    """A gallery of the same maps that nobody has searched."""
+    """A gallery of the same maps that was never searched."""
     return lambda: (match.Gallery.build(list(built.maps)), probes)
 
 
-def _check(found: Sequence[match.Hits], expected: Sequence[np.ndarray]) -> None:
-    for number_, (hits, entries) in enumerate(zip(found, expected, strict=True)):
+def _check(answers: Sequence[match.Hits], expected: Sequence[np.ndarray]) -> None:
+    for number, (hits, entries) in enumerate(zip(answers, expected, strict=True)):
         if hits.entries.tolist() != entries.tolist():
             raise ValueError(
-                f"search and distances differ for probe {number_}: {hits.entries.tolist()} and {entries.tolist()}; "
+                f"search and distances differ for probe {number}: {hits.entries.tolist()} and {entries.tolist()}; "
                 "this is a bug of the library, please report it with the maps"
             )

@@ -2,7 +2,7 @@
 
 Both take the same batch through the same VGG-16 from the same random weights, with the classifier's cross-entropy,
 clipping of the gradient's norm and AdamW: `training.steps` compiled by XLA against autograd, with a thread per core.
-With frozen blocks the batch is their kept outputs, as in the flag files for a CPU. Of pre-training both compute the
+With frozen blocks the batch is their stored outputs, as in the flag files for a CPU. Of pre-training both compute the
 same loss, and it is compared. Of fine-tuning they do not: torch codes every patch on every whole image by ridge
 regression and differentiates through the solution, as the public ports do; ours is the paper's lasso, exact.
 """
@@ -21,17 +21,18 @@ from dsr_jax import fcn, losses
 from dsr_jax.cpu import cores
 from dsr_jax.matching.tiles import RIDGE
 from experiments.benchmarks import outcome
-from experiments.benchmarks.alternating import Contender, alternate, ratio
-from experiments.benchmarks.network import Case, layers, tensor
-from experiments.benchmarks.outcome import Figures, Part, Table, number
+from experiments.benchmarks.alternating import Contender, Turns, alternate, ratio
+from experiments.benchmarks.network import layers, tensor
+from experiments.benchmarks.outcome import Figures, Part, Table
+from experiments.benchmarks.settings import Case
 from experiments.training import optimiser, steps
 
-HEADER = ("step", "torch time / ours", "range", "of medians", "ours, s", "torch, s", "difference")
+HEADER = ("step", "torch time / ours (range)", "of medians", "ours, s", "torch, s", "difference")
 CLASSES, RATE, DECAY, TEMPERATURE = 767, 1e-4, 5e-4, 0.05
 
 
 class Step(NamedTuple):
-    """Which step, how many blocks are frozen, and how the table calls it."""
+    """Kind of a step, number of frozen blocks, and name in the table."""
 
     kind: str
     frozen_blocks: int
@@ -45,34 +46,34 @@ STEPS = (
 )
 
 
-def run(case: Case, *, width: float, seed: int, rounds: int, progress: bool) -> Part:
+def run(case: Case, *, width: float, seed: int, turns: Turns) -> Part:
     """Times every step; without torch, ours alone."""
     with_torch = importlib.util.find_spec("torch") is not None
     params = fcn.init(jax.random.key(seed), width=width)
     head = losses.init_head(jax.random.key(seed), width=round(width * fcn.CHANNELS[-1]), identities=CLASSES)
-    figures, rows = Figures(), []
+    figures: Figures = {}
+    rows: list[tuple[outcome.Cell, ...]] = []
     for step in STEPS:
         batch = _batch(step, case, width, np.random.default_rng(seed))
         contenders = [_ours(step, case, params, head, batch)]
         if with_torch:
             contenders.append(_torchs(step, case, params, head, batch))
-        times = alternate(contenders, rounds=rounds, label=step.title, progress=progress)
+        times = alternate(contenders, turns, label=step.title)
         key = f"steps/{step.kind}_frozen{step.frozen_blocks}"
         figures |= {f"{key}/{name}_seconds": timed.median for name, timed in times.items()}
-        cells = [*[""] * 3, number(times["ours"].median), *[""] * 2]
+        cells: tuple[outcome.Cell, ...] = (None, None)
+        theirs = difference = None
         if with_torch:
-            found = ratio(times["torch"], times["ours"])
-            figures |= outcome.ratio_figures(key, found)
-            cells = [*outcome.ratio_cells(found), cells[3], number(times["torch"].median), ""]
+            figures[key] = found = ratio(times["torch"], times["ours"])
+            cells, theirs = outcome.cells(found), times["torch"].median
             if step.kind == "identification":
-                ours, theirs = (float(times[name].result) for name in ("ours", "torch"))
-                figures[f"{key}/difference"] = abs(ours - theirs) / abs(theirs)
-                cells[-1] = number(float(figures[f"{key}/difference"]))
-        rows.append((step.title, *cells))
+                loss = {name: float(timed.result) for name, timed in times.items()}
+                figures[f"{key}/difference"] = difference = abs(loss["ours"] - loss["torch"]) / abs(loss["torch"])
+        rows.append((step.title, *cells, times["ours"].median, theirs, difference))
     notes = [
         f"VGG-16 of {width:g} of its width, {case.height} x {case.width}, stride {case.output_stride}, batches of "
         f"{case.batch}, {CLASSES} classes, AdamW, gradient clipped, {cores.count()} cores",
-        "block 5: from the kept outputs of blocks 1 to 4. Fine-tuning: every patch against every whole image",
+        "block 5: from the stored outputs of blocks 1 to 4. Fine-tuning: every patch against every whole image",
         "fine-tuning: ours codes by the lasso, torch by ridge regression; difference: of the losses, relative",
     ]
     if not with_torch:

@@ -14,10 +14,11 @@ from experiments.settings import matching, networks, pictures, run, training
 RENAMED = {"match_l1": "l1"}
 GROUPS = (
     *(run.Seed, pictures.HeldOut, pictures.Probes, pictures.Chosen, networks.Network, matching.Comparison),
-    *(matching.Variants, matching.Page, matching.Matching, training.Identification, training.Views, training.Watch),
+    *(matching.Variants, matching.Page, matching.Matching, training.Identification, training.Views),
+    *(training.Update, training.Watch),
 )
 # Settings that a runner may have had and has no longer, at the values that had no effect.
-GONE: dict[str, Any] = {"maps": None, "match_l1": 0.4} | json.loads(
+GONE: dict[str, Any] = {"maps": None, "match_l1": 0.4, "vector_tensor": None} | json.loads(
     json.dumps({item.name: item.default for group in GROUPS for item in dataclasses.fields(group)})
 )
 

@@ -13,16 +13,22 @@ def _shots(values: tuple[str, ...]) -> bool:
 
 
 @dataclass(frozen=True)
-class Matching:
+class Penalty:
     """Matching."""
 
-    coder: str = setting("auto", "Coder of match.distances.")
     l1: float = setting(0.4, "Weight of the L1 penalty, the paper's beta.", aliases=("match_l1",))
 
     def check(self) -> None:
         """Raises ValueError for a weight that is none."""
         if not self.l1 > 0:
             raise ValueError(f"l1 must be positive, got {self.l1}; the paper uses 0.4")
+
+
+@dataclass(frozen=True)
+class Matching(Penalty):
+    """Matching."""
+
+    coder: str = setting("auto", "Coder of match.distances.")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
 
 
 @dataclass(frozen=True)
-class Network:
+class Trained:
     """Network."""
 
     weights: str | None = setting(
@@ -38,7 +38,6 @@ class Network:
         "Pixels per map position, 16 leaves the last pool out; default: the weights' own, else 32.",
         choices=("16", "32"),
     )
-    compute: str = setting("float32", "Type of the network's arithmetic.", choices=("float32", "bfloat16"))
 
     def of_card(self, card: weight_files.Card) -> tuple[tuple[int, int], int]:
         """Size of whole images and output stride: the flags, else the card's, else the paper's."""
@@ -82,6 +81,13 @@ class Network:
             for name, (before, now) in trained.items()
             if before and before != now
         ]
+
+
+@dataclass(frozen=True)
+class Network(Trained):
+    """Network."""
+
+    compute: str = setting("float32", "Type of the network's arithmetic.", choices=("float32", "bfloat16"))
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Rules:
+class CameraRule:
     """Probes."""
 
     camera_rule: str | None = setting(
@@ -56,6 +56,12 @@ class Rules:
         "cross.",
         choices=("cross", "any"),
     )
+
+
+@dataclass(frozen=True)
+class Partial:
+    """Probes."""
+
     partial: str | None = setting(
         None,
         "Cut a random part out of each probe, or take probes as they are; default: crop where the data set's probes "
@@ -65,7 +71,12 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Probes(Rules):
+class Rules(Partial, CameraRule):
+    """Probes."""
+
+
+@dataclass(frozen=True)
+class Shown(Partial):
     """Probes."""
 
     crop_height: tuple[float, ...] = setting(
@@ -84,6 +95,12 @@ class Probes(Rules):
     probe_scale: str = setting(
         "keep", "Probes keep the gallery's scale, or are brought to its width.", choices=("keep", "width")
     )
+
+
+@dataclass(frozen=True)
+class Probes(Shown, Rules):
+    """Probes."""
+
     probe_factor: float = setting(
         1.0, "Enlarge probes by this factor against the gallery's scale: a known mismatch.", low=0.01
     )

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import network, peers, problem, stand_ins, steps
+from experiments.benchmarks.alternating import Turns
+from experiments.benchmarks.settings import Case
 
 
 @pytest.fixture(scope="module", params=[(1,), (1, 2, 3)], ids=["single", "multi"])
@@ -34,8 +36,8 @@ def test_ridge_is_the_ports_in_numpy_and_torch(pairs):
 
 def test_network_and_torch_compute_the_same():
     pytest.importorskip("torch")
-    cases = network.cases(["64x32/16", "64x32/32"], [2])
-    found = network.run(cases, width=1 / 16, seed=0, rounds=1, progress=False).figures
+    cases = [Case(64, 32, 16, 2), Case(64, 32, 32, 2)]
+    found = network.run(cases, width=1 / 16, seed=0, turns=Turns(1)).flat()
     for case in cases:
         assert found[f"network/{case.name}/difference"] < 1e-4
         assert found[f"network/{case.name}/step/ratio"] > 0
@@ -48,7 +50,7 @@ def test_the_gradients_of_the_train_steps_are_the_same():
 
     params = fcn.init(jax.random.key(0), width=1 / 16)
     images = np.random.default_rng(0).normal(0, 50, (2, 64, 32, 3)).astype(np.float32)
-    (case,) = network.cases(["64x32/16"], [2])
+    case = Case(64, 32, 16, 2)
     loss, gradient = network._ours(params, images, case)[1].call()
     torch_loss, torch_gradient = network._torchs(params, images, case)[1].call()
     np.testing.assert_allclose(float(loss), float(torch_loss), rtol=1e-4)
@@ -61,9 +63,9 @@ def test_steps_of_pre_training_are_those_of_torch():
     """The same loss on the first step; the fine-tuning of the two differs by what it codes with."""
     pytest.importorskip("torch")
     with jax.numpy_dtype_promotion("standard"):  # as in the runners
-        part = steps.run(network.Case(64, 32, 16, 3), width=1 / 8, seed=0, rounds=1, progress=False)
+        found = steps.run(Case(64, 32, 16, 3), width=1 / 8, seed=0, turns=Turns(1)).flat()
     for frozen in (0, 4):
-        assert part.figures[f"steps/identification_frozen{frozen}/difference"] < 1e-5
-        assert part.figures[f"steps/identification_frozen{frozen}/ratio"] > 0
-    assert part.figures["steps/reconstruction_frozen4/ratio"] > 0
-    assert "steps/reconstruction_frozen4/difference" not in part.figures
+        assert found[f"steps/identification_frozen{frozen}/difference"] < 1e-5
+        assert found[f"steps/identification_frozen{frozen}/ratio"] > 0
+    assert found["steps/reconstruction_frozen4/ratio"] > 0
+    assert "steps/reconstruction_frozen4/difference" not in found
