@@ -277,7 +277,7 @@ def test_an_evaluation_says_what_rests_on_pooled_features(tmp_path, capsys):
     for said in (text, page):
         assert "resting on pooled distances of who is not on the list: rank5, rank10, rank20, mAP, mINP" in said
         assert "not certified against the whole gallery" in said and "dsr_single_top4" in said
-    assert json.loads((out / "config.json").read_text())["flags"]["shortlist"] == ["0", "4", "1000"]
+    assert json.loads((out / "config.json").read_text())["flags"]["shortlist"] == [0, 4, 1000]
 
 
 def test_another_length_is_added_to_what_was_compared(tmp_path):
