@@ -340,10 +340,10 @@ def test_a_joint_dictionary_that_memory_should_not_hold_is_refused_unread(tmp_pa
 
 
 def test_without_identities_of_the_probes_there_is_no_list():
-    """`comparison.distances` of a method as it is asks for none."""
-    assert methods.METHODS["dsr_multi"](methods.Options()).shortlist == 0
+    dsr = methods.named("dsr_multi", methods.Options())
+    assert dsr.shortlist == 0
     assert methods.METHODS["joint_single"](methods.Options()).listed is None
-    assert comparison.Result("", "dsr_multi", 0, [], [], np.zeros(0)).reliance is None
+    assert comparison.Result("", dsr, comparison.WHOLE, [], [], np.zeros(0)).reliance is None
 
 
 def test_bad_maps_are_found_whether_they_are_listed_or_not():

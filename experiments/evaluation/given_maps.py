@@ -1,6 +1,6 @@
 """Maps that another network wrote into a file (`dsr_jax.map_file`), in the place of pictures and a network.
 
-The file says who probes and gallery are; maps are read when a method asks. There are no pictures, so methods that look
+The file names probes and gallery; maps are read when a method asks. There are no pictures, so methods that look
 at pictures, and settings that change them, are refused by name.
 """
 
