@@ -6,7 +6,8 @@ DSR needs a (h, w, d) map per image and who is on it (Sec. 3.1). Whoever has ano
 
 The file is NumPy's .npz with an array per map: ``map_0``, ``map_1``, ... (h, w, d) in float32, float16, bfloat16 (NumPy
 keeps it as 2 bytes, type V2) or float64, ``identities`` (n,) integers, and, if there are, ``cameras`` (n,) integers,
-``names`` (n,) and ``roles`` (n,) of "probe" and "gallery". So `numpy.savez` writes it, too.
+``names`` (n,) and ``roles`` (n,) of "probe" and "gallery". So `numpy.savez` writes it, too. ``vectors`` (n, e), if
+there are, are the network's own vectors of the same images, to compare DSR with.
 """
 
 import hashlib
@@ -86,6 +87,7 @@ class MapFile:
       names: n names.
       roles: "probe" or "gallery" for each; all "gallery" where the file does not say.
       digest: SHA-256 of the contents, by the checksums in the file.
+      vectors: (n, e) float32 vectors of the network, or None.
     """
 
     maps: Maps
@@ -94,6 +96,7 @@ class MapFile:
     names: tuple[str, ...]
     roles: tuple[str, ...]
     digest: str
+    vectors: np.ndarray | None = None
 
     def side(self, role: str) -> "MapFile":
         """The probes, or the gallery.
@@ -104,8 +107,9 @@ class MapFile:
         if role not in ROLES:
             raise ValueError(f"role must be one of {ROLES}, got {role!r}")
         at = [i for i, own in enumerate(self.roles) if own == role]
-        names = tuple(self.names[i] for i in at)
-        return MapFile(self.maps.only(at), self.identities[at], self.cameras[at], names, (role,) * len(at), self.digest)
+        names, vectors = tuple(self.names[i] for i in at), None if self.vectors is None else self.vectors[at]
+        labels = self.identities[at], self.cameras[at], names, (role,) * len(at)
+        return MapFile(self.maps.only(at), *labels, self.digest, vectors)
 
 
 def write(
@@ -116,6 +120,7 @@ def write(
     cameras: Sequence[Any] | np.ndarray | None = None,
     names: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
+    vectors: Any = None,
     dtype: str = "float32",
 ) -> None:
     """Writes maps as they come; the file appears whole or not at all, and no more than one map is held.
@@ -127,7 +132,9 @@ def write(
       cameras: (n,) whole numbers; default: unknown.
       names: n names, to be told by; default: the numbers.
       roles: n of "probe" and "gallery", which `experiments.evaluate` needs; default: all gallery.
-      dtype: type on disk: "float32", "bfloat16" or "float16".
+      vectors: (n, e) vectors that the network gives for the same images, as `evaluate --methods=own_vector` compares
+        them; default: none.
+      dtype: type of the maps on disk: "float32", "bfloat16" or "float16".
 
     Raises:
       ValueError: for a map that is no (h, w, d) array of real, finite numbers (it is named) or of another d, labels
@@ -153,6 +160,7 @@ def write(
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
     count = len(identities)
     labels = _labels(count, identities=identities, cameras=cameras, names=names, roles=roles)
+    more = {} if vectors is None else {"vectors": _vectors(vectors, count)}
     with atomic.opened(file) as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
         written, before = 0, None
         for written, value in enumerate(maps, start=1):
@@ -162,7 +170,7 @@ def write(
             _put(archive, f"map_{written - 1}", _stored(values, dtype, called))
         if written != count or not count:
             raise ValueError(f"identities must have one entry per map, got {count} for {written} maps")
-        for name, value in labels.items():
+        for name, value in (labels | more).items():
             _put(archive, name, value)
 
 
@@ -191,7 +199,7 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         count = sum(map(_is_map, members))
         names = [f"map_{i}" for i in range(count)]
-        unread = [name for name in members if not _is_map(name) and name not in LABELS]
+        unread = [name for name in members if not _is_map(name) and name not in (*LABELS, "vectors")]
         lacking = [name for name in (*names, "identities") if name not in members and not (unread and name in LABELS)]
         if lacking or not count:
             raise ValueError(f"it has {count} maps but no {', '.join(lacking[:3]) or 'map_0'}")
@@ -199,6 +207,7 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         found = {
             name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in LABELS if name in members
         }
+        vectors = npy.read_array(archive.open("vectors.npy"), allow_pickle=False) if "vectors" in members else None
     except _DAMAGED as error:
         raise ValueError(
             f"{where} is not a whole file of maps ({error}): write it with map_file.write, which leaves no half ones"
@@ -211,6 +220,7 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         for name, shape, before in zip(names, shapes, [None, *shapes], strict=False):
             check_shape(name, shape, before)
         labels = _labels(count, **found)
+        vectors = None if vectors is None else _vectors(vectors, count)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     seen = hashlib.sha256(repr(sorted((name, info.CRC, info.file_size) for name, info in members.items())).encode())
@@ -221,6 +231,7 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         tuple(labels["names"].tolist()),
         tuple(labels["roles"].tolist()),
         seen.hexdigest(),
+        vectors,
     )
 
 
@@ -261,6 +272,14 @@ def _labels(
     if strange:
         raise ValueError(f"roles must be 'probe' or 'gallery', got {', '.join(map(repr, strange[:3]))}")
     return labels
+
+
+def _vectors(values: Any, count: int) -> np.ndarray:
+    """The network's vectors in float32, or an error that says what is wrong with them."""
+    vectors = np.ascontiguousarray(array_of("vectors", values), np.float32)
+    if vectors.ndim != 2 or vectors.shape[0] != count or not vectors.shape[1]:
+        raise ValueError(f"vectors must be (n, e), one per map, got shape {vectors.shape} for {count} maps")
+    return finite("vectors", vectors)
 
 
 def _checked(value: Any, name: str, before: tuple[int, ...] | None) -> np.ndarray:

@@ -58,11 +58,6 @@ class Settings:
         return Searched(self.data, self.probes, self.chosen, self.held_out.holdout, self.given)
 
     @property
-    def camera_rule(self) -> str:
-        """The rule of the flag, of a file of maps, or of the data set."""
-        return self.probes.camera_rule or "cross" if self.maps.maps else self.searched.camera_rule
-
-    @property
     def methods(self) -> tuple[Method, ...]:
         """The methods that are compared; see `choosing.chosen`."""
         return choosing.chosen(self.comparison, self.coding, self.variants)
@@ -82,8 +77,9 @@ def check(settings: Settings) -> None:
     settings.matching.check()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
     if path := settings.maps.maps:
-        given_maps.check(path, methods, camera_rule=settings.camera_rule, whole=whole, given=settings.given)
+        given_maps.check(path, methods, camera_rule=settings.probes.camera_rule, whole=whole, given=settings.given)
     else:
+        given_maps.check_vectors(methods, None)
         selection.check(settings.searched)
 
 
@@ -120,18 +116,9 @@ def compare(
         )
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
-    publishing.publish(
-        folder,
-        results,
-        selected,
-        last,
-        name=settings.maps.maps or settings.data.dataset,
-        caption=page.caption(selected.caption(), conditions, count),
-        remarks=remarks,
-        shown=settings.page,
-        l1=settings.matching.l1,
-        seed=seed,
-    )
+    name, caption = settings.maps.maps or settings.data.dataset, page.caption(selected.caption(), conditions, count)
+    shown, l1 = settings.page, settings.matching.l1
+    publishing.publish(folder, results, selected, last, name, caption, remarks, shown=shown, l1=l1, seed=seed)
     return page.flat(results) | selected.sizes | {"trials": count} | selected.metrics
 
 
@@ -147,7 +134,7 @@ def main(settings: Settings) -> None:
     selected = None
     if settings.maps.maps:
         check(settings)
-        selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.camera_rule)
+        selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
         folder = workdir.opened(settings, "evaluate", free=free, data=selected.digest)
     else:

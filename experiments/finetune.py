@@ -13,11 +13,11 @@ import functools
 from dataclasses import dataclass
 
 from experiments import evaluate, pretrain, run
-from experiments import workdir as workdirs
 from experiments.evaluation import publishing
 from experiments.settings import binding, matching, training
 from experiments.training import batches, loop, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
+from experiments.workdir import Workdir, opened
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def verification(how: training.Tuning) -> steps.Verification:
     )
 
 
-def tune(settings: Settings, workdir: workdirs.Workdir, start: Start) -> tuple[steps.State, validation.History]:
+def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.State, validation.History]:
     """DSR fine-tuning from ``start``; returns the final or best state, and the validations."""
     how, update = settings.tuning, rule(settings)
     step = functools.partial(
@@ -116,7 +116,7 @@ def main(settings: Settings) -> None:
 
 def one_seed(settings: Settings) -> None:
     """Fine-tuning with one seed."""
-    workdir = workdirs.opened(settings, "finetune", partial=settings.searched.partial)
+    workdir = opened(settings, "finetune", partial=settings.searched.partial)
     if finished(workdir):
         print(publishing.tables_of(workdir.path))
         return

@@ -10,10 +10,10 @@ import functools
 from dataclasses import dataclass
 
 from experiments import run
-from experiments import workdir as workdirs
 from experiments.settings import binding, training
 from experiments.training import batches, loop, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
+from experiments.workdir import Workdir, opened
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,7 @@ def rule(settings: training.Training) -> optimiser.Optimiser:
     )
 
 
-def train(
-    workdir: workdirs.Workdir, start: Start, *, patch_share: float = 0.0
-) -> tuple[steps.State, validation.History]:
+def train(workdir: Workdir, start: Start, *, patch_share: float = 0.0) -> tuple[steps.State, validation.History]:
     """Identification training from ``start``; returns the final or best state, and the validations."""
     settings, how, update = start.settings, start.settings.identification, rule(start.settings)
     step = functools.partial(
@@ -78,7 +76,7 @@ def main(settings: Settings) -> None:
 
 def one_seed(settings: Settings) -> None:
     """Pre-training with one seed."""
-    workdir = workdirs.opened(settings, "pretrain", partial=settings.searched.partial)
+    workdir = opened(settings, "pretrain", partial=settings.searched.partial)
     if finished(workdir):
         return
     rule(settings)  # its errors come before anything is written, as those of check

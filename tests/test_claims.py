@@ -68,7 +68,8 @@ def started(people, network, tmp_path, monkeypatch):
 
 
 def test_every_runner_with_a_workdir_is_looked_at_here():
-    written = {path.stem for path in Path(run.__file__).parent.rglob("*.py") if " workdirs.opened(" in path.read_text()}
+    opening, files = r"= (workdir\.)?opened\(settings, ", Path(run.__file__).parent.rglob("*.py")
+    written = {path.stem for path in files if re.search(opening, path.read_text())}
     assert {"pretrain", "finetune", "sweep", "benchmark_speed", "benchmark_pipeline", "seeds"} <= written
     assert written - {"seeds", "evaluate"} <= {name.split()[0] for name in RUNNERS}
 

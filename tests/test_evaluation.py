@@ -31,7 +31,8 @@ from tests.runners import (
 
 ROOT = Path(__file__).resolve().parent.parent
 DSR = methods.named("dsr_multi", methods.Options())
-EVERY = f"--methods={','.join(methods.METHODS)}"
+OF_PICTURES = [name for name in methods.METHODS if name not in methods.OF_VECTORS]
+EVERY = f"--methods={','.join(OF_PICTURES)}"
 
 
 def swept(data_dir, network, workdir, *arguments, code=0):
@@ -47,7 +48,7 @@ def swept(data_dir, network, workdir, *arguments, code=0):
 def test_every_method_is_scored_and_its_distances_are_kept(tmp_path, network):
     folder = prepared(tmp_path, listing(shots=3))
     found = evaluated(folder, network, tmp_path / "out", EVERY, "--shots=1,3", "--trials=2", "--partial=crop")
-    keys = {f"{name}/shots{n}" for name in methods.METHODS for n in (1, 3)}
+    keys = {f"{name}/shots{n}" for name in OF_PICTURES for n in (1, 3)}
     assert {key.rpartition("/")[0] for key in found if "/" in key} == keys
     assert {path.stem for path in (tmp_path / "out" / "distances").iterdir()} == {key.replace("/", "-") for key in keys}
     with np.load(tmp_path / "out" / "distances" / "dsr_multi-shots1.npz") as file:
@@ -224,6 +225,11 @@ def test_a_network_of_zeros_is_an_error(people, tmp_path, capsys):
     assert (
         "the maps of 5 probes are zero everywhere, there is nothing to compare: probe/0.png" in capsys.readouterr().err
     )
+
+
+def test_vectors_of_another_network_are_in_no_data_set(people, network, tmp_path, capsys):
+    evaluated(people, network, tmp_path / "out", "--methods=resizing,own_vector", code=1)
+    assert "methods own_vector compare vectors" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_single_identity_has_no_verification(tmp_path, network, capsys):

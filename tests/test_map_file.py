@@ -53,6 +53,16 @@ def test_everything_comes_back(path):
         found.maps[4]
 
 
+def test_vectors_come_back_beside_the_maps(tmp_path, path):
+    assert map_file.read(path).vectors is None
+    vectors = np.random.default_rng(1).normal(size=(4, 5))
+    map_file.write(tmp_path / "more.npz", drawn(), vectors=vectors, dtype="bfloat16", **LABELS)
+    found = map_file.read(tmp_path / "more.npz")
+    np.testing.assert_array_equal(found.vectors, vectors.astype(np.float32))
+    np.testing.assert_array_equal(found.side("gallery").vectors, vectors[1:].astype(np.float32))
+    assert found.digest != map_file.read(path).digest
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0), ("bfloat16", 2**-8), ("float16", 2**-11)])
 def test_types_on_disk(tmp_path, dtype, tolerance):
     map_file.write(tmp_path / "maps.npz", drawn(), identities=IDENTITIES, dtype=dtype)
@@ -208,6 +218,9 @@ def nan(values):
             {"dtype": "float16"},
             r"float16 loses 10 positions of the map of b.png.*bfloat16",
         ),
+        (drawn(), {"vectors": np.ones((3, 5))}, r"vectors must be .*shape \(3, 5\) for 4 maps"),
+        (drawn(), {"vectors": np.ones((4, 1, 5))}, r"vectors must be .*shape \(4, 1, 5\)"),
+        (drawn(), {"vectors": np.full((4, 2), np.nan)}, "vectors has 8 values that are NaN"),
         (drawn(), {"cameras": [0, 1]}, r"cameras must have one entry per map, got shape \(2,\) for 4 maps"),
         (drawn(), {"names": ["a"]}, "names must have one entry per map"),
         (drawn(), {"roles": ["probe", "gallery", "query", "train"]}, "roles must be .*got 'query', 'train'"),
@@ -246,6 +259,7 @@ ARRAYS = {**{f"map_{i}": m for i, m in enumerate(drawn())}, "identities": np.arr
         ({"identities": np.array(["a"] * 4)}, "identities must be integers"),
         ({"identities": np.arange(5)}, r"identities must have one entry per map, got shape \(5,\) for 4 maps"),
         ({"identities": np.array([{}] * 4, object)}, "not a whole file of maps"),
+        ({"vectors": np.ones((5, 2))}, r"vectors must be .*shape \(5, 2\) for 4 maps"),
         ({"map_2": np.ones((2, 2, 9), np.float32)}, "map_2 has 9 channels, the map before it 8: d must be one"),
         ({"map_2": np.ones((2, 8), np.float32)}, r"map_2 must be an \(h, w, d\) array, got shape \(2, 8\)"),
         ({"map_2": np.ones((0, 2, 8), np.float32)}, r"map_2 must be an \(h, w, d\) array"),
@@ -410,6 +424,33 @@ def test_flags_of_pictures_are_refused_by_name(tmp_path, capsys, flag):
     people(tmp_path / "maps.npz")
     run_evaluate(tmp_path / "maps.npz", tmp_path / "out", flag, methods="dsr_single", code=1)
     assert f"{flag[2:].partition('=')[0]} has no effect on the maps of a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_own_vectors_are_compared_by_their_cosine(tmp_path, shots):
+    rng = np.random.default_rng(3)
+    maps = drawn([(3, 2, 8)] * 18)
+    labels = {"identities": [*range(6)] * 3, "cameras": [0] * 6 + [1] * 12, "roles": ["probe"] * 6 + ["gallery"] * 12}
+    vectors = rng.normal(size=(18, 7))
+    map_file.write(tmp_path / "maps.npz", maps, vectors=vectors, **labels)
+    found = run_evaluate(tmp_path / "maps.npz", tmp_path / "out", f"--shots={shots}", methods="own_vector")
+    with np.load(tmp_path / "out" / "distances" / f"own_vector-shots{shots}.npz") as file:
+        distances, images = file["distances_0"], file["images_0"].reshape(6, shots)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = 1 - unit[:6] @ unit[6:][images].mean(axis=1).T
+    np.testing.assert_allclose(distances, expected, atol=1e-6)
+    nearest = expected.argmin(axis=1) == np.arange(6)
+    assert found[f"own_vector/shots{shots}/rank1"] == pytest.approx(100 * nearest.mean())
+
+
+def test_own_vectors_are_refused_where_there_are_none(tmp_path, capsys):
+    people(tmp_path / "maps.npz")
+    run_evaluate(tmp_path / "maps.npz", tmp_path / "out", methods="dsr_single,own_vector", code=1)
+    assert "maps.npz has none: give map_file.write vectors=" in capsys.readouterr().err
+    people(tmp_path / "maps.npz", vectors=np.eye(12, 7))
+    run_evaluate(tmp_path / "maps.npz", tmp_path / "out", methods="own_vector", code=1)
+    assert "maps.npz has vectors that are zero: 7, 8, 9, 10, 11" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_wrong_files_stop_an_evaluation_before_anything_is_written(tmp_path, capsys):

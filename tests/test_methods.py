@@ -20,6 +20,7 @@ SIDES = features.Given(
     maps(3, 2),
     np.random.default_rng(4).random((3, 6)).astype(np.float32),
     (patches(3, 5), patches(6, 6)),
+    vectors=(np.random.default_rng(7).normal(size=(3, 9)), np.random.default_rng(8).normal(size=(6, 9))),
 )
 PROBES = np.array([2, 0, 1])
 ENTRIES = [[0, 1], [4], [2, 3, 5]]
@@ -62,6 +63,12 @@ def test_rivals_of_single_images_take_their_average_or_the_nearest():
     each = global_average.distances([SIDES.probe[p] for p in PROBES], SIDES.gallery)
     np.testing.assert_allclose(compare("global_average"), over_shots(each, np.mean), rtol=1e-5)
     np.testing.assert_allclose(compare("swm"), over_shots(SIDES.windows[PROBES], np.min))
+
+
+def test_own_vectors_are_averaged_with_unit_length():
+    own, others = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in SIDES.vectors)
+    expected = 1 - np.stack([own[PROBES] @ others[entry].mean(axis=0) for entry in ENTRIES], axis=1)
+    np.testing.assert_allclose(compare("own_vector"), expected)
 
 
 def test_amc_codes_over_everybody_and_the_fusion_has_both():

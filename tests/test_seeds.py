@@ -77,7 +77,7 @@ def test_fine_tuning_starts_each_seed_from_its_own_network(people, tmp_path, mon
         seen.append((parts[0].seed, parts[1].weights, parts[2].frozen_cache, parts[3].workdir))
 
     monkeypatch.setattr(finetune, "one_seed", one_seed)
-    monkeypatch.setattr(seeds.workdirs, "read_json", lambda path: {"steps": 1})
+    monkeypatch.setattr(seeds, "read_json", lambda path: {"steps": 1})
     for seed in (0, 1):
         (tmp_path / "pre" / f"seed{seed}").mkdir(parents=True)
     arguments = (f"--weights={tmp_path / 'pre'}", f"--frozen_cache={tmp_path / 'cache'}", "--seeds=3")

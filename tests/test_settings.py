@@ -85,7 +85,7 @@ def test_flags_are_read_in_one_place():
     reading = [
         str(path.relative_to(ROOT / "experiments"))
         for path in sorted((ROOT / "experiments").rglob("*.py"))
-        if "absl" in path.read_text()
+        if "from absl" in path.read_text() or "FLAGS" in path.read_text()
     ]
     assert reading == ["run.py", "settings/binding.py"]
 

@@ -277,7 +277,7 @@ def test_an_evaluation_says_what_rests_on_pooled_features(tmp_path, capsys):
     for said in (text, page):
         assert "resting on pooled distances of who is not on the list: rank5, rank10, rank20, mAP, mINP" in said
         assert "not certified against the whole gallery" in said and "dsr_single_top4" in said
-    assert json.loads((out / "config.json").read_text())["flags"]["shortlist"] == ["0", "4", "1000"]
+    assert json.loads((out / "config.json").read_text())["flags"]["shortlist"] == [0, 4, 1000]
 
 
 def test_another_length_is_added_to_what_was_compared(tmp_path):
@@ -340,10 +340,10 @@ def test_a_joint_dictionary_that_memory_should_not_hold_is_refused_unread(tmp_pa
 
 
 def test_without_identities_of_the_probes_there_is_no_list():
-    """`comparison.distances` of a method as it is asks for none."""
-    assert methods.METHODS["dsr_multi"](methods.Options()).shortlist == 0
+    dsr = methods.named("dsr_multi", methods.Options())
+    assert dsr.shortlist == 0
     assert methods.METHODS["joint_single"](methods.Options()).listed is None
-    assert comparison.Result("", "dsr_multi", 0, [], [], np.zeros(0)).reliance is None
+    assert comparison.Result("", dsr, comparison.WHOLE, [], [], np.zeros(0)).reliance is None
 
 
 def test_bad_maps_are_found_whether_they_are_listed_or_not():

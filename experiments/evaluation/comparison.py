@@ -51,7 +51,7 @@ def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols
 
 
 def condition(shots: int) -> str:
-    """What shots are called in keys: "shots<N>" or "whole".
+    """Name of a number of shots in keys: "shots<N>" or "whole".
 
     Example:
       >>> from experiments.evaluation import comparison
@@ -62,7 +62,7 @@ def condition(shots: int) -> str:
 
 
 def described(shots: int) -> str:
-    """The same for people."""
+    """Name of a number of shots in tables and plots."""
     return "whole gallery" if shots == WHOLE else f"N = {shots}"
 
 
@@ -77,16 +77,16 @@ def used(trials: Sequence[protocols.Trial]) -> list[int]:
 
 
 def shortages(trials: Sequence[protocols.Trial], *, shots: int) -> list[str]:
-    """What a user should know about the draws: identities with too few images, or with none for some camera."""
+    """Remarks on the draws: identities with too few images, or with none for some camera."""
     lines = []
     for trial in trials:
         of_camera = "" if trial.camera == protocols.UNKNOWN else f" for probes of camera {trial.camera}"
         if trial.number == 0 and trial.draw.short:
-            who = trial.draw.short
-            lines.append(f"{shots} shots{of_camera}: {len(who)} identities have fewer images: {some(who)}")
+            short = trial.draw.short
+            lines.append(f"{shots} shots{of_camera}: {len(short)} identities have fewer images: {some(short)}")
         if trial.number == 0 and trial.draw.absent:
-            who = trial.draw.absent
-            lines.append(f"{shots} shots{of_camera}: {len(who)} gallery identities have none: {some(who)}")
+            absent = trial.draw.absent
+            lines.append(f"{shots} shots{of_camera}: {len(absent)} gallery identities have none: {some(absent)}")
     return lines
 
 
@@ -102,19 +102,27 @@ def distances(
     """(probes, entries) distances of every trial.
 
     With one shot, each pair of probe and gallery image is matched once however many trials draw it, unless the method
-    looks at all entries together, or at a shortlist of them, for which it needs the ``identities`` of all probes: junk
-    and what the camera rule removes takes no place there.
+    looks at all entries together, or at a shortlist of them.
+
+    Args:
+      method: the method.
+      sides: what it compares.
+      trials: the draws.
+      label: name of the progress bar.
+      progress: whether to show it.
+      identities: (P,) of all probes, which a shortlist needs: junk and entries that the camera rule removes take no
+        place in it.
     """
-    found: list[np.ndarray] = [np.empty(0)] * len(trials)
+    matrices: list[np.ndarray] = [np.empty(0)] * len(trials)
     # Of one draw, the whole gallery for example, the method's own bar says more.
     with tqdm(total=len(trials), desc=label, unit="draw", disable=not progress or len(trials) == 1) as bar:
         for camera in sorted({trial.camera for trial in trials}):
             numbers = [i for i, trial in enumerate(trials) if trial.camera == camera]
             of = _lookup(method, sides, [trials[i] for i in numbers], identities)
             for i in numbers:
-                found[i] = of(trials[i])
+                matrices[i] = of(trials[i])
                 bar.update()
-    return found
+    return matrices
 
 
 @dataclass(frozen=True)
@@ -147,13 +155,13 @@ class Result:
         """Scores of all probes for every trial number."""
         groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
         for trial, matrix in self._groups:
-            found = metrics.ranks(matrix, self.identities[trial.probes], *_entries(trial))
-            groups.setdefault(trial.number, []).append((trial.probes, found))
+            scores = metrics.ranks(matrix, self.identities[trial.probes], *_entries(trial))
+            groups.setdefault(trial.number, []).append((trial.probes, scores))
         return [metrics.regroup(groups[number]) for number in sorted(groups)]
 
     @property
     def pairs(self) -> verification.Pairs:
-        """All pairs of probe and entry, of all trials: made anew, for they take more memory than the distances."""
+        """All pairs of probe and entry, of all trials; not cached, as they take more memory than the distances."""
         return verification.concatenate(
             [
                 (trial.probes, verification.pairs(matrix, self.identities[trial.probes], *_entries(trial)))
@@ -175,12 +183,12 @@ class Result:
 
         Without pairs of one person, or of two people, there is no verification: its figures are NaN.
         """
-        found = {name: intervals.bootstrap_interval(value, self.identities) for name, value in self.per_probe.items()}
+        ranking = {name: intervals.bootstrap_interval(value, self.identities) for name, value in self.per_probe.items()}
         nothing = intervals.Interval(np.nan, np.nan, np.nan)
         if not self.verifiable:
-            return found | dict.fromkeys(("EER", *(f"TPR@{fpr:g}" for fpr in FPRS)), nothing)
+            return ranking | dict.fromkeys(("EER", *(f"TPR@{fpr:g}" for fpr in FPRS)), nothing)
         rates = verification_intervals.bootstrap_intervals(self.pairs, self.identities, fprs=FPRS)
-        return found | {name: intervals.Interval(*(100 * end for end in rate)) for name, rate in rates.items()}
+        return ranking | {name: intervals.Interval(*(100 * end for end in rate)) for name, rate in rates.items()}
 
     @functools.cached_property
     def verifiable(self) -> bool:
@@ -190,7 +198,7 @@ class Result:
 
     @property
     def remarks(self) -> list[str]:
-        """What the averages do not show: no right answer, ties, constant distances, only one person."""
+        """Remarks on what averages hide: no right answer, ties, constant distances, only one person."""
         few = min(len(np.unique(trial.draw.identities)) for trial in self.trials)
         lines = metrics.remarks(self.scores)
         if not self.verifiable:
@@ -211,7 +219,7 @@ class Result:
 
     @functools.cached_property
     def reliance(self) -> reliance.Reliance | None:
-        """What rests on the pooled features that chose a shortlist; None without one."""
+        """Figures that rest on the pooled features which chose a shortlist; None without one."""
         if not self.method.shortlist:
             return None
         left = [
@@ -226,7 +234,7 @@ class Result:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Probes with ties at their first right answer, and probes equally far from everybody, in any trial."""
+        """Probes with ties at their first right answer, and probes equally far from all entries, in any trial."""
         return {
             "ties": int(np.any([s.tied > 0 for s in self.scores], axis=0).sum()),
             "equally_far": int(np.any([s.constant for s in self.scores], axis=0).sum()),

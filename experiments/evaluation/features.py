@@ -17,6 +17,7 @@ from dsr_jax.prefix import Prefix
 from experiments.evaluation.pictures import Images, fit_gallery, some
 
 WINDOWS_AT_ONCE = 32  # images of one batch where many are of one size
+NONE = np.empty((0, 0), np.float32)
 
 
 class Network(NamedTuple):
@@ -62,6 +63,10 @@ class Sides(Protocol):
     def patches(self) -> tuple[Sequence[np.ndarray], Sequence[np.ndarray]]:
         """Patch vectors (n, D) of probes and gallery images."""
 
+    @property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """(P, e) and (G, e) vectors that a network of another library gives."""
+
 
 class Given(NamedTuple):
     """`Sides` that are there already; those that are not are empty."""
@@ -69,9 +74,10 @@ class Given(NamedTuple):
     probe: Sequence[np.ndarray]
     gallery: Sequence[np.ndarray]
     resized: Sequence[np.ndarray] = ()
-    windows: np.ndarray = np.empty((0, 0), np.float32)
+    windows: np.ndarray = NONE
     patches: tuple[Sequence[np.ndarray], Sequence[np.ndarray]] = ((), ())
     remarks: Sequence[str] = ()
+    vectors: tuple[np.ndarray, np.ndarray] = (NONE, NONE)
 
 
 class Features:
@@ -88,6 +94,8 @@ class Features:
     Raises:
       ValueError: if a picture is smaller than one output cell, or a map holds NaN or infinity; it names the pictures.
     """
+
+    vectors = (NONE, NONE)  # the networks here have none
 
     def __init__(
         self,

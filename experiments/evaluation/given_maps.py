@@ -1,6 +1,6 @@
 """Maps that another network wrote into a file (`dsr_jax.map_file`), in the place of pictures and a network.
 
-The file says who probes and gallery are; maps are read when a method asks. There are no pictures, so methods that look
+The file names probes and gallery; maps are read when a method asks. There are no pictures, so methods that look
 at pictures, and settings that change them, are refused by name.
 """
 
@@ -15,12 +15,11 @@ import numpy as np
 from dsr_jax import map_file
 from dsr_jax.evaluation import protocols
 from experiments.evaluation import methods, pictures, scales, selection
-from experiments.evaluation.features import Network, hidden
+from experiments.evaluation.features import NONE, Network, hidden
 from experiments.settings import networks
 from experiments.settings import pictures as settings
 
-# Methods that stretch, cut or look again at the pictures.
-OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")
+CAMERA_RULE = "cross"
 _GROUPS = (networks.Network, settings.DataSet, settings.HeldOut, settings.Chosen, settings.Probes)
 # Settings of an evaluation that are about pictures or a network of ours.
 WITHOUT_EFFECT = frozenset(
@@ -34,7 +33,7 @@ class Selected(selection.Selection):
 
     Args:
       path: the file of maps.
-      camera_rule: "cross" or "any".
+      camera_rule: "cross" or "any"; default: cross.
 
     Attributes:
       digest: SHA-256 of the file's contents.
@@ -46,19 +45,19 @@ class Selected(selection.Selection):
 
     pictured = False
 
-    def __init__(self, path: str, *, camera_rule: str):
+    def __init__(self, path: str, *, camera_rule: str | None = None):
         """Leaves out probes without an answer; prints what is compared."""
-        self._path, self._file, self.camera_rule = path, map_file.read(path), camera_rule
+        self._path, self._file, self.camera_rule = path, map_file.read(path), camera_rule or CAMERA_RULE
         probes, self.gallery = (_images(self._file.side(role)) for role in map_file.ROLES)
-        print(checked(self._file, path, camera_rule), flush=True)
-        answered = pictures.answered(probes, self.gallery, camera_rule=camera_rule)
+        print(checked(self._file, path, self.camera_rule), flush=True)
+        answered = pictures.answered(probes, self.gallery, camera_rule=self.camera_rule)
         self.probes, self.without_answer = probes.only(answered), int(np.sum(~answered))
         self._answered = answered
         shapes = [np.array([values[:2] for values in self._file.side(role).maps.shapes]) for role in map_file.ROLES]
         self.scale = scales.compared(
             scales.Sides(shapes[0][answered], self.probes.cameras),
             scales.Sides(shapes[1], self.gallery.cameras),
-            camera_rule=camera_rule,
+            camera_rule=self.camera_rule,
             cells=True,
         )
         self.remarks = selection.without_answer(probes.names, answered) + scales.remarks_of_maps(self.scale)
@@ -93,11 +92,14 @@ class Sides:
 
     def __init__(self, file: map_file.MapFile, probes: np.ndarray, names: Sequence[str]):
         """Reads nothing yet."""
-        self._probe, self._names = file.side("probe").maps.only(probes), names
+        probe, gallery = (file.side(role) for role in map_file.ROLES)
+        self._probe, self._names = probe.maps.only(probes), names
         self.remarks: list[str] = []  # of the maps that were read
-        self.gallery = file.side("gallery").maps
+        self.gallery = gallery.maps
+        own, others = probe.vectors, gallery.vectors
+        self.vectors = (NONE, NONE) if own is None or others is None else (own[probes], others)
         self.resized: tuple[np.ndarray, ...] = ()
-        self.windows = np.empty((0, 0), np.float32)
+        self.windows = NONE
         self.patches: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] = ((), ())
 
     @functools.cached_property
@@ -107,13 +109,15 @@ class Sides:
         return self._probe
 
 
-def check(path: str, chosen: Sequence[methods.Method], *, camera_rule: str, whole: bool, given: frozenset[str]) -> None:
+def check(
+    path: str, chosen: Sequence[methods.Method], *, camera_rule: str | None, whole: bool, given: frozenset[str]
+) -> None:
     """Errors of the settings and of the file's labels, before any long work.
 
     Args:
       path: the file.
       chosen: the methods.
-      camera_rule: "cross" or "any".
+      camera_rule: "cross" or "any"; None: cross.
       whole: whether every gallery image is an entry.
       given: the flags that were on the command line.
 
@@ -121,7 +125,7 @@ def check(path: str, chosen: Sequence[methods.Method], *, camera_rule: str, whol
       ValueError: for methods and settings that need pictures, a joint dictionary larger than memory may be, and
         whatever is wrong with the file; see `map_file.read`.
     """
-    refused = [method.name for method in chosen if method.name in OF_PICTURES]
+    refused = [method.name for method in chosen if method.name in methods.OF_PICTURES]
     if refused:
         raise ValueError(
             f"methods {', '.join(refused)} look at pictures, which a file of maps has not: name those that compare "
@@ -130,10 +134,25 @@ def check(path: str, chosen: Sequence[methods.Method], *, camera_rule: str, whol
     for name in sorted(WITHOUT_EFFECT & given):  # also where it says what is the default of a data set
         raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
     file = map_file.read(path)
-    checked(file, path, camera_rule)
+    checked(file, path, camera_rule or CAMERA_RULE)
+    check_vectors(chosen, file.vectors, path)
     for method in chosen:
         if method.dictionary and whole:  # otherwise what is drawn decides
             methods.check_held(file.side("gallery").maps, method.dictionary)
+
+
+def check_vectors(chosen: Sequence[methods.Method], vectors: np.ndarray | None, path: str = "") -> None:
+    """Raises ValueError where a method compares vectors of the network, and there are none, or some are zero."""
+    comparing = [method.name for method in chosen if method.name in methods.OF_VECTORS]
+    if comparing and vectors is None:
+        remedy = f"maps {path} has none: give map_file.write vectors=" if path else "give a file of maps with --maps"
+        raise ValueError(
+            f"methods {', '.join(comparing)} compare vectors that a network gave beside its maps; {remedy}"
+        )
+    if comparing and vectors is not None and len(zero := np.flatnonzero(~np.any(vectors, axis=1))):
+        raise ValueError(
+            f"methods {', '.join(comparing)}: maps {path} has vectors that are zero: {pictures.some(zero.tolist())}"
+        )
 
 
 def checked(file: map_file.MapFile, path: str, camera_rule: str) -> protocols.IdentityCheck:

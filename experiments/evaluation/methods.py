@@ -12,6 +12,7 @@ joint_single    one dictionary of all entries, 1 x 1 blocks, not boosted
 joint_authors   the authors' released code: joint, boosted by 1.2, gallery blocks of 4 scales by maxima
 ridge_single    the later ports: ridge regression, 1 x 1 blocks
 ridge_multi     the same with three scales
+own_vector      the network's own vectors, of a file of maps that has them: cosine; several shots: their average
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,8 @@ from experiments.evaluation.features import Given, Sides
 
 DSR = ("dsr_single", "dsr_double", "dsr_multi")
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
+OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")  # they stretch, cut or look again at the pictures
+OF_VECTORS = ("own_vector",)
 MULTI_SHOT = ("stack", "minimum", "mean")
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
@@ -191,6 +194,12 @@ def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> 
     )
 
 
+def _own_vector(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
+    x, y = (np.stack([vector / np.linalg.norm(vector) for vector in side]) for side in sides.vectors)
+    means = np.stack([np.mean([y[g] for g in entry], axis=0) for entry in entries])
+    return 1 - x[probes] @ means.T
+
+
 def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Options) -> Method:
     """A method that looks at the distances of others only."""
     parts = tuple(named(name, options) for name in names)
@@ -233,4 +242,5 @@ METHODS: dict[str, Callable[[Options], Method]] = {
     "joint_authors": lambda options: joint((1, 2, 3, 4), options, probe_scales=(1,), pooling="max", boost=1.2),
     "ridge_single": lambda options: dsr((1,), options, coder="ridge"),
     "ridge_multi": lambda options: dsr((1, 2, 3), options, coder="ridge"),
+    "own_vector": lambda _: Method(_own_vector),
 }

@@ -1,9 +1,10 @@
-"""The pictures of an evaluation: probes and gallery as read, cropped (Sec. 4.1) and brought to the scale of matching.
+"""Pictures of an evaluation: probes and gallery as read, cropped (Sec. 4.1) and brought to the scale of matching.
 
 Partial probes are cut out of whole ones, or are partial already; their scale is that of the gallery, or unknown and
 then brought to its width.
 """
 
+import collections
 import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,9 +24,9 @@ class Images(NamedTuple):
     cameras: np.ndarray
     names: list[str]
 
-    def only(self, kept: np.ndarray) -> "Images":
-        """Those images where ``kept``, (n,), is true."""
-        at = np.flatnonzero(kept)
+    def only(self, chosen: np.ndarray) -> "Images":
+        """Those images where ``chosen``, (n,), is true."""
+        at = np.flatnonzero(chosen)
         return Images(
             [self.pictures[i] for i in at], self.identities[at], self.cameras[at], [self.names[i] for i in at]
         )
@@ -35,14 +36,14 @@ def read(source: Source, positions: Sequence[int] | None = None, *, limit_per_id
     """Reads the pictures of a split, or of some positions; with a limit, the first so many per identity and camera."""
     chosen = list(range(len(source)) if positions is None else positions)
     if limit_per_identity:
-        seen: dict[tuple[int, int], int] = {}
-        kept = []
+        seen: collections.Counter[tuple[int, int]] = collections.Counter()
+        first = []
         for i in chosen:
             key = int(source.identities[i]), int(source.cameras[i])
-            seen[key] = seen.get(key, 0) + 1
+            seen[key] += 1
             if seen[key] <= limit_per_identity:
-                kept.append(i)
-        chosen = kept
+                first.append(i)
+        chosen = first
     pictures = [source[i].image for i in chosen]
     return Images(pictures, source.identities[chosen], source.cameras[chosen], [source.names[i] for i in chosen])
 

@@ -1,7 +1,7 @@
-"""What the figures of a shortlist rest on: DSR within the list, or the pooled features that chose and follow it.
+"""Reliance of a shortlist's figures: on DSR within the list, or on the pooled features that chose and follow it.
 
 A list of K leaves rank-1 to rank-K to DSR among those that the pooled features chose; nothing is certified against the
-whole gallery. Whoever is not on the list comes after it, by the pooled distance (`shortlist.Shortlist.extended`), so
+whole gallery. Entries beyond the list come after it, by the pooled distance (`shortlist.Shortlist.extended`), so
 rank-k beyond K does, and with right answers there AP and INP do, and verification where its threshold is so far.
 """
 
@@ -19,15 +19,15 @@ Left = Iterable[tuple[np.ndarray, np.ndarray]]  # of `candidates.candidates`: di
 
 @dataclass(frozen=True)
 class Reliance:
-    """What a method with a shortlist comes to beyond it.
+    """Figures of a method with a shortlist that rest on entries beyond it.
 
     Attributes:
       shortlist: its length.
       coded: pairs that DSR coded, of those that may answer; of all trials.
       pairs: how many may answer.
-      missed: (P,) whether none of the probe's right answers is on her list, in some trial.
+      missed: (P,) whether none of the probe's right answers is on its list, in some trial.
       beyond: (P,) whether some of them is not.
-      figures: names of the figures that rest on pooled distances of who is not on the list.
+      figures: names of the figures that rest on pooled distances, of entries beyond the list.
     """
 
     shortlist: int
@@ -54,21 +54,21 @@ class Reliance:
         if self.coded == self.pairs:
             return [f"the shortlist of {self.shortlist} holds everybody who may answer: all pairs are coded"]
         share, total = 100 * self.coded / self.pairs, len(self.missed)
-        told = [
+        lines = [
             f"DSR codes {share:.2g} % of the pairs, the {self.shortlist} nearest by pooled features of each probe; "
             f"rank-1 to rank-{self.shortlist} are DSR's among these, and not certified against the whole gallery",
             f"{self.missed.sum():,} of {total:,} probes have no right answer on the list, "
             f"{self.beyond.sum():,} have some beyond it",
         ]
         if self.figures:
-            told.append(f"resting on pooled distances of who is not on the list: {', '.join(self.figures)}")
-        return told
+            lines.append(f"resting on pooled distances of who is not on the list: {', '.join(self.figures)}")
+        return lines
 
 
 def of(
     trials: Sequence[tuple[np.ndarray, Left]], probes: int, shortlist: int, thresholds: Mapping[str, float]
 ) -> Reliance:
-    """What rests on what.
+    """Reliance of a method's figures.
 
     Args:
       trials: of each, the numbers of its probes and what may answer them.
@@ -84,7 +84,7 @@ def of(
             coded, pairs = coded + int(on.sum()), pairs + len(row)
             beyond[p] |= bool((right & ~on).any())
             missed[p] |= bool(right.any()) and not (right & on).any()
-    # Whose right answer is listed has her first one at a rank that nobody beyond the list can change.
+    # With a right answer on the list, the first one is at a rank that no entry beyond the list can change.
     ranks = [f"rank{k}" for k in metrics.RANKS if k > shortlist and missed.any()]
     averages = ["mAP", "mINP"] if beyond.any() else []
     verified = [name for name, threshold in thresholds.items() if threshold >= BEYOND]

@@ -26,7 +26,7 @@ class Sides(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Which probes are larger, or much smaller, than the whole people whom they search.
+    """Probes that are larger, or much smaller, than the whole people of the gallery.
 
     Attributes:
       larger: (P,) whether a probe is higher or wider than whole people are.
@@ -114,7 +114,7 @@ def remarks(found: Compared, *, partial: str, probe_scale: str, factor: float) -
 
 
 def remarks_of_maps(found: Compared) -> list[str]:
-    """The same of maps, which somebody else made."""
+    """The same of maps, which another program made."""
     remedy = "bring their pictures to the gallery's scale before the network sees them"
     return [_too_large(found, remedy)] * bool(found.too_large) + [_small(found, remedy)] * bool(found.small)
 

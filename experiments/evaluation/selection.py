@@ -135,7 +135,7 @@ def checked(
     for role, side in (("probe", probes), ("gallery", gallery)):
         if len(side.identities) and not _unknown(side)[1]:
             raise ValueError(
-                f"all {len(side.identities)} {role} images are of nobody (identity {protocols.UNKNOWN}), whom no "
+                f"all {len(side.identities)} {role} images are of nobody (identity {protocols.UNKNOWN}), which no "
                 "evaluation counts: give those of known people another identity"
             )
     labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras

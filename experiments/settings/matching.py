@@ -76,11 +76,11 @@ class Variants:
     )
     shortlist: tuple[int, ...] = setting(
         (0,),
-        "K: pooled features (the ranking of global_average) choose the K entries of each probe that DSR codes; who is "
-        "not on the list comes after it by pooled distance. 0: DSR codes all. The method is then called "
-        "dsr_multi_topK, and terminal, metrics.json and report say which figures rest on pooled distances. Junk and "
-        "images that the camera rule removes take no place. Several numbers: each is evaluated. Methods other than "
-        "DSR with a lasso per image compare everybody as ever.",
+        "K: pooled features (the ranking of global_average) choose the K entries of each probe that DSR codes; the "
+        "others come after them by pooled distance. 0: DSR codes all. The method is then called dsr_multi_topK, and "
+        "terminal, metrics.json and report say which figures rest on pooled distances. Junk and images that the "
+        "camera rule removes take no place. Several numbers: each is evaluated. Methods other than DSR with a lasso "
+        "per image compare all entries as ever.",
         wanted="a number of entries to code for each probe, 0 for all; 100 is usual",
         check=lambda values: bool(values) and min(values) >= 0,
     )

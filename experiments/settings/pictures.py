@@ -32,8 +32,8 @@ class Maps:
 
     maps: str | None = setting(
         None,
-        "A file of maps that any network wrote (dsr_jax.map_file), which also says who probes and gallery are: in the "
-        "place of --dataset and --weights.",
+        "A file of maps that any network wrote (dsr_jax.map_file), which also names probes and gallery: in the place "
+        "of --dataset and --weights.",
         path=True,
         free=True,  # its contents count
     )

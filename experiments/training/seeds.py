@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dsr_jax import report
-from experiments import workdir as workdirs
 from experiments.settings import binding
 from experiments.settings.training import Training
+from experiments.workdir import opened, read_json
 
 ENDS = ("_mean", "_min", "_max")
 S = TypeVar("S", bound=Training)
@@ -24,14 +24,14 @@ def each(runner: str, settings: S, job: Callable[[S], None]) -> None:
     if settings.seeds.seeds == 1:
         job(settings)
         return
-    workdir = workdirs.opened(settings, runner, partial=settings.searched.partial)
+    workdir = opened(settings, runner, partial=settings.searched.partial)
     workdir.claim()
     first, found = settings.seeds.seed, {}
     for seed in range(first, first + settings.seeds.seeds):
         one = _one(settings, workdir.path, seed)
         print(f"seed {seed}: {one.place.workdir}", flush=True)
         job(one)
-        found[seed] = workdirs.read_json(Path(one.place.folder()) / "metrics.json")
+        found[seed] = read_json(Path(one.place.folder()) / "metrics.json")
     workdir.begin()
     figures = summary(list(found.values()))
     workdir.write_metrics(figures)
