@@ -14,7 +14,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import grain
 import numpy as np
@@ -25,7 +25,7 @@ from experiments import run, workdir
 from experiments.benchmarks import footage
 from experiments.benchmarks.alternating import Spread
 from experiments.benchmarks.outcome import Cell, Figures, Part, Table
-from experiments.benchmarks.settings import sides
+from experiments.benchmarks.settings import several, sides
 from experiments.settings import pictures
 from experiments.settings import run as runs
 from experiments.settings.binding import setting
@@ -41,22 +41,27 @@ STAGES = ("read", "resize", "whole", "patch")
 class Pipeline:
     """Pipeline."""
 
-    view_sizes: tuple[str, ...] = setting(
+    view_sizes: tuple[str, ...] = several(
         ("160x64", "320x120"),
         "HEIGHTxWIDTH to which images are brought.",
-        wanted="HEIGHTxWIDTH such as 160x64",
-        check=lambda values: bool(values) and all(map(sides, values)),
+        "HEIGHTxWIDTH such as 160x64",
+        lambda values: all(map(sides, values)),
     )
-    threads_tried: tuple[int, ...] = setting(
+    threads_tried: tuple[int, ...] = several(
         (0, 1, 2, 4),
         "Threads that make batches; 0: each is made when it is needed.",
-        wanted="whole numbers such as 0,2",
-        check=lambda values: bool(values) and min(values) >= 0,
+        "whole numbers such as 0,2",
+        lambda values: min(values) >= 0,
     )
     views_per_batch: int = setting(32, "Views per batch.", low=1)
     drawn_pictures: int = setting(96, "Drawn crops, and as many drawn frames.", low=1)
     pipeline_rounds: int = setting(3, "Times that each case is timed, in turns.", low=1)
     timed_seconds: float = setting(2.0, "Processor time of each timing, about; at least eight batches.", low=0.0)
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Text to height and width."""
+        return {text.replace("x", " x "): sides(text) for text in self.view_sizes}
 
 
 @dataclass(frozen=True)
@@ -68,29 +73,6 @@ class Settings:
     seed: runs.Seed = runs.Seed()
     pipeline: Pipeline = Pipeline()
     given: frozenset[str] = frozenset()
-
-
-class Case(NamedTuple):
-    """An input whose images become views of a size, held in memory or decoded at each use."""
-
-    name: str
-    size: str
-    memory: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.name}, {self.size.replace('x', ' x ')}"
-
-    @property
-    def key(self) -> str:
-        return f"{self.name}/{self.size.replace('x', ' x ')}/{self.memory}"
-
-
-class Rate(NamedTuple):
-    """Images per second, and per second of processor time."""
-
-    by_clock: float
-    of_processor: float
 
 
 def main(settings: Settings) -> None:
@@ -106,14 +88,13 @@ def main(settings: Settings) -> None:
     folder.begin()
     machine = f"{cores.count()} cores, batches of {chosen.views_per_batch}, {chosen.pipeline_rounds} rounds"
     print(f"\n{machine}\n", flush=True)
-    tables: list[Table] = []
-    figures: Figures = {}
+    texts, flat = [machine], dict[str, Any]()
     for measure in (_stages, _rates):
         part = measure(inputs, chosen, seed)
-        print(part.tables[0].text(), flush=True)
-        tables, figures = tables + part.tables, figures | part.figures
-    workdir.write_json(folder.path / "pipeline.json", figures)
-    workdir.write_text(folder.path / "pipeline.txt", "\n\n".join([machine, *(table.text() for table in tables)]))
+        texts, flat = [*texts, part.tables[0].text()], flat | part.flat()
+        print(texts[-1], flush=True)
+    workdir.write_json(folder.path / "pipeline.json", flat)
+    workdir.write_text(folder.path / "pipeline.txt", "\n\n".join(texts))
 
 
 def _stages(inputs: dict[str, Source], chosen: Pipeline, seed: int) -> Part:
@@ -125,8 +106,7 @@ def _stages(inputs: dict[str, Source], chosen: Pipeline, seed: int) -> Part:
         some = np.random.default_rng(seed).permutation(len(source))[:200].tolist()
         images = [source[i].image for i in some]
         read = _microseconds(source.__getitem__, some, rounds)
-        for text in chosen.view_sizes:
-            size = sides(text)
+        for text, size in chosen.sizes.items():
             resized = list(enumerate(views.resize(image, size) for image in images))
             times = [
                 read,
@@ -134,9 +114,8 @@ def _stages(inputs: dict[str, Source], chosen: Pipeline, seed: int) -> Part:
                 _microseconds(functools.partial(_view, views.whole, size), resized, rounds),
                 _microseconds(functools.partial(_view, views.patch, size), resized, rounds),
             ]
-            case = Case(name, text, "")
-            rows.append((case.title, *times))
-            figures |= {f"{case.key}{stage}_us": value for stage, value in zip(STAGES, times, strict=True)}
+            rows.append((f"{name}, {text}", *times))
+            figures |= {f"{name}/{text}/{stage}_us": value for stage, value in zip(STAGES, times, strict=True)}
     notes = ["read: from disk or memory, and decoded; the rest from images in memory; best of the rounds"]
     header = ("microseconds of processor time per image", *STAGES)
     return Part([Table("Where the time goes", header, rows, notes)], figures)
@@ -144,33 +123,32 @@ def _stages(inputs: dict[str, Source], chosen: Pipeline, seed: int) -> Part:
 
 def _rates(inputs: dict[str, Source], chosen: Pipeline, seed: int) -> Part:
     """Images per second with each number of threads."""
-    datasets: dict[Case, grain.MapDataset] = {}
+    datasets: dict[tuple[str, str, str], grain.MapDataset] = {}
     for number, (name, source) in enumerate(inputs.items()):
-        for text in chosen.view_sizes:
+        for text, size in chosen.sizes.items():
             # From memory all inputs are alike.
             for memory, limit in (("decoded", 0), ("held", EVERYTHING))[: 1 if number else 2]:
-                case = Case(name, text, memory)
-                datasets[case] = _batches(source, sides(text), limit, chosen, seed)
+                datasets[name, text, memory] = _batches(source, size, limit, chosen, seed)
     counts = {case: _count(dataset, chosen.timed_seconds) for case, dataset in datasets.items()}
-    rates: dict[tuple[Case, int], list[Rate]] = {(case, n): [] for case in datasets for n in chosen.threads_tried}
+    rates: dict[Any, list[tuple[float, float]]] = {(c, n): [] for c in datasets for n in chosen.threads_tried}
     for _ in range(chosen.pipeline_rounds):
         for case, threads in rates:
-            rates[case, threads].append(_rate(datasets[case], counts[case], threads))
+            rates[case, threads].append(_images_per_second(datasets[case], counts[case], threads))
     rows: list[tuple[Cell, ...]] = []
     figures: Figures = {}
     for case in datasets:
-        cells, processor = [], []
+        cells: list[Spread] = []
+        every: list[float] = []
         for threads in chosen.threads_tried:
-            found = rates[case, threads]
-            cells.append(Spread.of([rate.by_clock for rate in found]))
-            of_processor = [rate.of_processor for rate in found]
-            figures[f"{case.key}/threads{threads}"] = cells[-1].median
-            figures[f"{case.key}/threads{threads}_processor"] = Spread.of(of_processor).median
-            processor += of_processor
-        rows.append((f"{case.title}, {case.memory}", *cells, Spread.of(processor).median))
+            by_clock, of_processor = zip(*rates[case, threads], strict=True)
+            cells.append(Spread.of(by_clock))
+            every += of_processor
+            figures["/".join((*case, f"threads{threads}"))] = cells[-1].median
+            figures["/".join((*case, f"threads{threads}_processor"))] = Spread.of(of_processor).median
+        rows.append((", ".join(case), *cells, Spread.of(every).median))
     names = (f"{threads} threads" for threads in chosen.threads_tried)
-    header = ("images per second, median (range)", *names, "of processor time")
     notes = ["half of the views are patches, all are augmented"]
+    header = ("images per second, median (range)", *names, "of processor time")
     return Part([Table("From pictures to batches", header, rows, notes)], figures)
 
 
@@ -202,12 +180,12 @@ def _microseconds(call: Callable[[Any], object], items: Sequence[Any], rounds: i
     return min(times) / len(items) * 1e6
 
 
-def _rate(dataset: grain.MapDataset, count: int, threads: int) -> Rate:
-    """Of ``count`` batches that nothing else waits for."""
+def _images_per_second(dataset: grain.MapDataset, count: int, threads: int) -> tuple[float, float]:
+    """Of ``count`` batches that nothing else waits for: per second, and per second of processor time."""
     start, begun = time.perf_counter(), time.process_time()
     with Stream(dataset, start=0, stop=count, threads=threads) as stream:
         images = sum(len(batch["inputs"]) for batch in stream)  # to the end: no thread works on after it
-    return Rate(images / (time.perf_counter() - start), images / max(time.process_time() - begun, 1e-9))
+    return images / (time.perf_counter() - start), images / max(time.process_time() - begun, 1e-9)
 
 
 def _count(dataset: grain.MapDataset, seconds: float) -> int:

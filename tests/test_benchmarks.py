@@ -81,18 +81,18 @@ def pairs():
 
 @pytest.mark.parametrize("scales", [(1,), (1, 2, 3)])
 def test_oracle_of_a_problem_is_that_of_the_tests(pairs, scales):
-    found = problem.Problem.of(*pairs, scales=scales, l1=0.4)
+    blocks = problem.Problem.of(*pairs, scales=scales, l1=0.4)
     expected = [[oracles.distance(x, [y], l1=0.4, scales=scales) for y in pairs[1]] for x in pairs[0]]
-    np.testing.assert_allclose(problem.oracle(found), expected, atol=1e-9)
+    np.testing.assert_allclose(problem.oracle(blocks), expected, atol=1e-9)
 
 
 def test_judge_gives_distances_and_gap_of_codes(pairs):
-    found = problem.Problem.of(*pairs, scales=(1,), l1=0.4)
-    exact = peers.sparse_encode(found, algorithm="lasso_lars")()
-    distances, gap = problem.judge(exact, found)
-    np.testing.assert_allclose(distances, problem.oracle(found), atol=1e-9)
+    blocks = problem.Problem.of(*pairs, scales=(1,), l1=0.4)
+    exact = peers.sparse_encode(blocks, algorithm="lasso_lars")()
+    distances, gap = problem.judge(exact, blocks)
+    np.testing.assert_allclose(distances, problem.oracle(blocks), atol=1e-9)
     assert gap < 1e-9
-    nothing, large = problem.judge([0 * codes for codes in exact], found)
+    nothing, large = problem.judge([0 * codes for codes in exact], blocks)
     np.testing.assert_allclose(nothing, 1)
     assert large > 1e-3
 
@@ -119,9 +119,9 @@ def test_growth_process_has_its_own_peak():
     """Not that of the process that starts it, from which `ru_maxrss` begins."""
     large = np.ones(400 << 17)  # 400 MB
     spec = one_matching.Spec(1, 3, (3, 2, 8), rounds=1)
-    found = growth._process("test", spec)
-    assert large.size and found.peak_mb < one_matching.megabytes("VmRSS")
-    assert found.maps_mb == 3 * 3 * 2 * 8 * 4 / (1 << 20) and found.blocks == 8
+    measured = growth._process("test", spec)
+    assert large.size and measured.peak_mb < one_matching.megabytes("VmRSS")
+    assert measured.maps_mb == 3 * 3 * 2 * 8 * 4 / (1 << 20) and measured.blocks == 8
     with pytest.raises(ValueError, match=r"growth: the process for test ended .*give smaller --growth_sizes"):
         growth._process("test", spec._replace(gallery=0))
 
@@ -129,12 +129,12 @@ def test_growth_process_has_its_own_peak():
 def test_stand_ins_are_as_sparse_as_real_maps():
     gallery = stand_ins.drawn(4, shape=(10, 3, 512), seed=0)
     probes = stand_ins.cropped(stand_ins.drawn(4, shape=(10, 3, 512), seed=0, view=1), seed=0)
-    found = problem.Problem.of(probes, gallery, scales=(1,), l1=0.4)
+    blocks = problem.Problem.of(probes, gallery, scales=(1,), l1=0.4)
     active = np.mean(
-        [np.count_nonzero(codes, axis=0) for codes in peers.sparse_encode(found, algorithm="lasso_lars")()]
+        [np.count_nonzero(codes, axis=0) for codes in peers.sparse_encode(blocks, algorithm="lasso_lars")()]
     )
     assert 0.5 < active < 3
-    distances = problem.oracle(found)
+    distances = problem.oracle(blocks)
     assert (distances.argmin(axis=1) == np.arange(4)).all()
     copies = list(stand_ins.perturbed(gallery, 6, seed=0))
     assert len(copies) == 6 and all((copy >= 0).all() for copy in copies) and not np.allclose(copies[0], copies[4])

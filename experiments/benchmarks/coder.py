@@ -59,9 +59,9 @@ class Measured(NamedTuple):
 
     def figures(self, key: str) -> Figures:
         """Under a key."""
-        found: Figures = {} if self.ratio is None else {key: self.ratio}
-        found |= {f"{key}/{name}": getattr(self, name) for name in ("pairs_per_second", "floor_share", "pairs")}
-        return found | ({f"{key}/{name}": v for name, v in self.accuracy._asdict().items()} if self.accuracy else {})
+        figures: Figures = {} if self.ratio is None else {key: self.ratio}
+        figures |= {f"{key}/{name}": getattr(self, name) for name in ("pairs_per_second", "floor_share", "pairs")}
+        return figures | ({f"{key}/{name}": v for name, v in self.accuracy._asdict().items()} if self.accuracy else {})
 
 
 def run(sets: Sequence[MapSet], chosen: settings.Coder, *, l1: float, turns: Turns) -> Part:
@@ -107,12 +107,12 @@ def _measure(maps: MapSet, problem: Problem, chosen: settings.Coder, turns: Turn
 
 
 def _measured(contender: Contender, times: dict[str, Timed], accuracy: Accuracy | None) -> Measured:
-    own = times[contender.name]
+    timed = times[contender.name]
     return Measured(
         contender.name,
-        None if contender.name == OURS else ratio(own, times[OURS]),
-        pairs_per_second=1 / own.median,
-        floor_share=float(np.median(times["floor"].seconds / own.seconds)),
+        None if contender.name == OURS else ratio(timed, times[OURS]),
+        pairs_per_second=1 / timed.median,
+        floor_share=float(np.median(times["floor"].seconds / timed.seconds)),
         pairs=int(contender.work),
         accuracy=accuracy,
     )
@@ -141,11 +141,11 @@ def _ours(maps: MapSet, *, l1: float, checked: int) -> list[Contender]:
 
 
 def _floors(maps: MapSet, problem: Problem) -> list[Contender]:
-    found = [Contender("floor", _product(problem), problem.pairs)]
+    floors = [Contender("floor", _product(problem), problem.pairs)]
     if maps.scales != (1,):
         single = Problem.of(maps.probes, maps.gallery, scales=(1,), l1=problem.l1)
-        found.append(Contender("floor_single", _product(single), single.pairs))
-    return found
+        floors.append(Contender("floor_single", _product(single), single.pairs))
+    return floors
 
 
 def _product(problem: Problem) -> Callable[[], None]:

@@ -56,15 +56,15 @@ def run(chosen: Mapping[str, Mapping[str, Spec]], *, progress: bool) -> Part:
     figures: Figures = {}
     for kind, group in chosen.items():
         for name, spec in group.items():
-            found, key = measured[spec], f"growth/{kind}/{name}"
+            one, key = measured[spec], f"growth/{kind}/{name}"
             figures |= {
-                f"{key}/pairs_per_second": _rate(spec, found),
-                f"{key}/seconds_per_probe": found.seconds / spec.probes,
-                f"{key}/peak_mb": found.peak_mb,
-                f"{key}/before_mb": found.before_mb,
-                f"{key}/maps_mb": found.maps_mb,
-                f"{key}/over_before_mb": found.peak_mb - found.before_mb,
-                f"{key}/blocks": found.blocks,
+                f"{key}/pairs_per_second": _rate(spec, one),
+                f"{key}/seconds_per_probe": one.seconds / spec.probes,
+                f"{key}/peak_mb": one.peak_mb,
+                f"{key}/before_mb": one.before_mb,
+                f"{key}/maps_mb": one.maps_mb,
+                f"{key}/over_before_mb": one.peak_mb - one.before_mb,
+                f"{key}/blocks": one.blocks,
             }
     tables = [_table(kind, {spec: measured[spec] for spec in group.values()}) for kind, group in chosen.items()]
     galleries = {spec: measured[spec] for spec in chosen["gallery"].values()}
@@ -75,14 +75,14 @@ def run(chosen: Mapping[str, Mapping[str, Spec]], *, progress: bool) -> Part:
 def _table(kind: str, measured: dict[Spec, Measured]) -> Table:
     first = _rate(*next(iter(measured.items())))
     rows: list[tuple[outcome.Cell, ...]] = []
-    for spec, found in measured.items():
+    for spec, one in measured.items():
         title = f"{spec.probes} x {spec.gallery:,} maps of {' x '.join(map(str, spec.shape))}"
         if kind == "large":
             title += ", one array" if spec.together else ", a list of arrays"
-        rate = _rate(spec, found)
-        memory = found.peak_mb, found.imported_mb, found.before_mb - found.imported_mb, found.peak_mb - found.before_mb
-        speed = rate / first, rate, found.seconds / spec.probes
-        rows.append((title, *speed, found.blocks, *map(round, memory), found.build_seconds))
+        rate = _rate(spec, one)
+        memory = one.peak_mb, one.imported_mb, one.before_mb - one.imported_mb, one.peak_mb - one.before_mb
+        speed = rate / first, rate, one.seconds / spec.probes
+        rows.append((title, *speed, one.blocks, *map(round, memory), one.build_seconds))
     notes = [
         "drawn maps, multi-scale, each line in a process of its own, which compiles before; 1 MB = 2^20 bytes resident",
         "peak = imported (Python, JAX, compiled code) + maps that the caller holds + what building and matching add;",
@@ -91,9 +91,9 @@ def _table(kind: str, measured: dict[Spec, Measured]) -> Table:
     return Table(TITLES[kind], HEADER, rows, notes)
 
 
-def _rate(spec: Spec, found: Measured) -> float:
+def _rate(spec: Spec, one: Measured) -> float:
     """Pairs per second."""
-    return spec.probes * spec.gallery / found.seconds
+    return spec.probes * spec.gallery / one.seconds
 
 
 def _process(name: str, spec: Spec) -> Measured:

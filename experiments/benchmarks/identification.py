@@ -62,6 +62,15 @@ class People(NamedTuple):
         return People(*([part[i] for i in chosen] for part in self))  # type: ignore[arg-type]
 
 
+class Measured(NamedTuple):
+    """Seconds per probe, with extraction and without, and both times against those of the first method."""
+
+    whole: float
+    matching: float
+    whole_ratio: Ratio
+    matching_ratio: Ratio
+
+
 def run(
     network: Network,
     probes: Probes,
@@ -81,10 +90,10 @@ def run(
         figures |= {f"{key}/people": len(set(shown.identities)), f"{key}/images": len(shown.maps)}
         ways = _ways(network, probes, shown, l1=l1, windowed=windowed)
         measured = _measure(ways, turns, label=f"identification, {count} shots")
-        for name, found in measured.items():
-            figures |= {f"{key}/{name}/seconds": found.whole, f"{key}/{name}/seconds_matching": found.matching}
+        for name, one in measured.items():
+            figures |= {f"{key}/{name}/seconds": one.whole, f"{key}/{name}/seconds_matching": one.matching}
             if name != FIRST:
-                figures |= {f"{key}/{name}": found.whole_ratio, f"{key}/{name}_matching": found.matching_ratio}
+                figures |= {f"{key}/{name}": one.whole_ratio, f"{key}/{name}_matching": one.matching_ratio}
         notes = [
             source,
             f"{len(probes.partial)} probes, one at a time, among {figures[f'{key}/people']} people with "
@@ -93,20 +102,11 @@ def run(
             f"swm: one probe on {windowed} gallery images, multiplied to all.",
         ]
         rows = [
-            (name, *outcome.cells(found.whole_ratio), found.whole, found.matching, found.matching_ratio.rounds)
-            for name, found in measured.items()
+            (name, *outcome.cells(one.whole_ratio), one.whole, one.matching, one.matching_ratio.rounds)
+            for name, one in measured.items()
         ]
         tables.append(Table(f"Identification (Table 3), N = {count}", HEADER, rows, notes))
     return Part(tables, figures)
-
-
-class Measured(NamedTuple):
-    """Seconds per probe, with extraction and without, and both times against those of the first method."""
-
-    whole: float
-    matching: float
-    whole_ratio: Ratio
-    matching_ratio: Ratio
 
 
 def _measure(ways: dict[str, Way], turns: Turns, *, label: str) -> dict[str, Measured]:
@@ -180,7 +180,7 @@ def _swm(network: Network, gallery: People, few: int) -> Callable[[np.ndarray], 
     run_network = functools.partial(network.maps, batch_size=WINDOWS_AT_ONCE)
 
     def nearest(values: np.ndarray) -> int:
-        found = swm.distances(run_network, [values], gallery.pictures[:few], output_stride=network.output_stride)
-        return gallery.identities[int(found[0].argmin())]
+        distances = swm.distances(run_network, [values], gallery.pictures[:few], output_stride=network.output_stride)
+        return gallery.identities[int(distances[0].argmin())]
 
     return nearest

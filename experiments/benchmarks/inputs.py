@@ -96,11 +96,11 @@ class Inputs:
         normalised = {"mean": chosen.mean, "deviation": chosen.deviation}
         network = OnnxNetwork(chosen.onnx, chosen.map_tensor, size=size, **normalised)
         about = self._about(size) | {"onnx": mapping.digest(chosen.onnx), "map_tensor": chosen.map_tensor} | normalised
-        found = []
+        maps = []
         for side, images, count in zip(SIDES, self._read(size), counts, strict=True):
             make = functools.partial(network.maps, images.pictures[:count], progress=self._bar(f"onnx {side} maps"))
-            found.append(self._store.get(f"onnx_{side}", about | {"images": images.names[:count]}, make))
-        return found[0], found[1], f"{self._settings.data.dataset}, the --onnx network at {size[0]} x {size[1]}"
+            maps.append(self._store.get(f"onnx_{side}", about | {"images": images.names[:count]}, make))
+        return maps[0], maps[1], f"{self._settings.data.dataset}, the --onnx network at {size[0]} x {size[1]}"
 
     def searched(self) -> tuple[list[np.ndarray], str]:
         """The gallery that is searched, and what it is."""

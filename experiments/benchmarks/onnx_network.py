@@ -67,12 +67,12 @@ class OnnxNetwork:
 
     def maps(self, pictures: Sequence[np.ndarray], *, progress: str = "") -> list[np.ndarray]:
         """(h, w, d) map of every picture at its own scale; ``progress`` names a progress bar."""
-        found = []
+        maps = []
         for picture in tqdm(pictures, desc=progress, unit="image", disable=not progress):
             cells = (max(1, round(side / cell)) for side, cell in zip(picture.shape[:2], self._cell, strict=True))
             height, width = (count * cell for count, cell in zip(cells, self._cell, strict=True))
-            found.append(self._map(views.resize(picture, (height, width))))
-        return found
+            maps.append(self._map(views.resize(picture, (height, width))))
+        return maps
 
     def _map(self, picture: np.ndarray) -> np.ndarray:
         values = self._trunk.run(None, self._feed(picture))[0][0].astype(np.float32)

@@ -55,15 +55,15 @@ class Part(NamedTuple):
 
     def flat(self) -> dict[str, float | int | str]:
         """The figures for `speed.json`: a ratio becomes four numbers."""
-        found: dict[str, float | int | str] = {}
+        flat: dict[str, float | int | str] = {}
         for key, value in self.figures.items():
             if isinstance(value, Ratio):
                 names = ("ratio", "ratio_low", "ratio_high", "ratio_of_medians")
                 numbers = (*value.rounds, value.of_medians)
-                found |= {f"{key}/{name}": number for name, number in zip(names, numbers, strict=True)}
+                flat |= {f"{key}/{name}": number for name, number in zip(names, numbers, strict=True)}
             else:
-                found[key] = value
-        return found
+                flat[key] = value
+        return flat
 
 
 def cells(ratio: Ratio) -> tuple[Spread, float]:

@@ -100,10 +100,10 @@ def _column_by_column(problem: Problem, model: Callable[[], Any]) -> Job:
     x, turned = problem.columns, [np.asfortranarray(y.T) for y in problem.gallery]
 
     def image(y: np.ndarray) -> np.ndarray:
-        found = np.zeros((y.shape[1], len(x)))
+        codes = np.zeros((y.shape[1], len(x)))
         for n in np.flatnonzero(np.abs(y.T @ x.T).max(axis=0) > problem.l1):
-            found[:, n] = model().fit(y, x[n]).coef_
-        return found
+            codes[:, n] = model().fit(y, x[n]).coef_
+        return codes
 
     def job() -> list[Any]:
         with warnings.catch_warnings():
@@ -145,13 +145,13 @@ def ridge_torch(problem: Problem) -> Job:
 
 def _spams_settings() -> dict[str, Peer]:
     """SPAMS as it can be called: both ways, with all threads (-1), two, one."""
-    found = {}
+    settings = {}
     for products, way in ((False, "blocks"), (True, "Gram and correlations")):
         for threads, count in ((-1, "all threads"), (2, "2 threads"), (1, "1 thread")):
             name = f"spams_{'products_' if products else ''}{'all' if threads < 0 else threads}"
             make = functools.partial(spams, threads=threads, products=products)
-            found[name] = Peer(f"SPAMS, {way}, {count}", "spams", make)
-    return found
+            settings[name] = Peer(f"SPAMS, {way}, {count}", "spams", make)
+    return settings
 
 
 SPAMS = _spams_settings()

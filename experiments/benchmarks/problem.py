@@ -59,8 +59,8 @@ def oracle(problem: Problem) -> Floats:
     x = problem.columns
     energy, errors = np.sum(x * x, axis=1), []
     for y in problem.gallery:
-        found = active_set.errors((y @ y.T)[None], (x @ y.T)[None], energy, l1=problem.l1, tol=1e-9)
-        errors.append(found.error[0])
+        solved = active_set.errors((y @ y.T)[None], (x @ y.T)[None], energy, l1=problem.l1, tol=1e-9)
+        errors.append(solved.error[0])
     return problem.distances(errors)
 
 

@@ -52,12 +52,12 @@ def run(
     figures: Figures = {"growth/search/gallery": len(gallery), "growth/search/k": k}
     rows: list[tuple[outcome.Cell, ...]] = []
     for name in ("later", "first", "exhaustive"):
-        found, key = ratio(times["exhaustive"], times[name]), f"growth/search/{name}"
+        against, key = ratio(times["exhaustive"], times[name]), f"growth/search/{name}"
         coded = float(np.mean([hits.coded for hits in times[name].result])) if name != "exhaustive" else 1.0
         figures |= {f"{key}/seconds": times[name].median, f"{key}/coded": coded}
         if name != "exhaustive":
-            figures[key] = found
-        rows.append((TITLES[name], *outcome.cells(found), times[name].median, coded))
+            figures[key] = against
+        rows.append((TITLES[name], *outcome.cells(against), times[name].median, coded))
     notes = [
         source,
         f"k = {k} of {len(gallery)} gallery maps, {len(probes)} probes one at a time, multi-scale; the same answer",

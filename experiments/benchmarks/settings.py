@@ -1,5 +1,6 @@
 """Settings of `benchmark_speed`: a group of flags for each part, and what --quick makes of them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from experiments.settings.matching import Penalty
 
 PARTS = ("coder", "identification", "network", "steps", "growth")
 CHANNELS = 512  # of the maps that growth draws
+IMAGE = "HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32"
 
 
 class Case(NamedTuple):
@@ -26,10 +28,7 @@ class Case(NamedTuple):
 
 
 def sides(text: str) -> tuple[int, int]:
-    """Height and width of HEIGHTxWIDTH.
-
-    Raises:
-      ValueError: if the text is something else.
+    """Height and width of HEIGHTxWIDTH; ValueError for anything else.
 
     Example:
       >>> sides("10x3")
@@ -42,40 +41,39 @@ def sides(text: str) -> tuple[int, int]:
 
 
 def image(text: str) -> tuple[int, int, int]:
-    """Height, width and output stride of HEIGHTxWIDTH/STRIDE.
-
-    Raises:
-      ValueError: if the text is something else.
+    """Height, width and output stride of HEIGHTxWIDTH/STRIDE; ValueError for anything else.
 
     Example:
       >>> image("160x64/16")
       (160, 64, 16)
     """
     size, stride = text.split("/")
-    height, width = sides(size)
-    if int(stride) not in (16, 32) or min(height, width) < int(stride):
+    if int(stride) not in (16, 32) or min(sides(size)) < int(stride):
         raise ValueError(f"an image has at least one position, of 16 or 32 pixels, got {text!r}")
-    return height, width, int(stride)
+    return *sides(size), int(stride)
+
+
+def several(default: tuple[Any, ...], about: str, wanted: str, check: Callable[[tuple[Any, ...]], bool]) -> Any:
+    """A field of one value or more."""
+    return setting(default, about, wanted=wanted, check=lambda values: bool(values) and check(values))
 
 
 def _counts(default: tuple[int, ...], about: str) -> Any:
-    return setting(
-        default,
-        about,
-        wanted="whole numbers of at least 1 such as 1,3",
-        check=lambda values: bool(values) and min(values) > 0,
-    )
+    return several(default, about, "whole numbers of at least 1 such as 1,3", lambda values: min(values) > 0)
+
+
+def _like(default: tuple[float, ...], about: str, names: str) -> Any:
+    """A field of as many positive numbers as its default has."""
+    wanted = f"{names} such as {','.join(map(str, default))}"
+    return several(default, about, wanted, lambda values: len(values) == len(default) and min(values) > 0)
 
 
 @dataclass(frozen=True)
 class Timing:
     """Timing."""
 
-    parts: tuple[str, ...] = setting(
-        PARTS,
-        f"Of {', '.join(PARTS)}.",
-        wanted=f"one or several of {', '.join(PARTS)}",
-        check=lambda values: bool(values) and set(values) <= set(PARTS),
+    parts: tuple[str, ...] = several(
+        PARTS, f"Of {', '.join(PARTS)}.", f"one or several of {', '.join(PARTS)}", lambda values: {*values} <= {*PARTS}
     )
     rounds: int = setting(5, "Times that each contender is timed, in turns; at least 5 but for --quick.")
     quick: bool = setting(
@@ -106,29 +104,19 @@ class Onnx:
         None, "The network: one input of images, (n, 3, H, W) or (n, H, W, 3); none: maps are stand-ins.", path=True
     )
     map_tensor: str | None = setting(None, "Name of the tensor that is its spatial map, (n, d, h, w) or (n, h, w, d).")
-    mean: tuple[float, ...] = setting(
-        (0.485, 0.456, 0.406),
-        "Mean of RGB / 255 that the network subtracts.",
-        wanted="three numbers such as 0.485,0.456,0.406",
-        check=lambda values: len(values) == 3,
+    mean: tuple[float, ...] = several(
+        (0.485, 0.456, 0.406), "Mean of RGB / 255 that it subtracts.", "three numbers", lambda values: len(values) == 3
     )
-    deviation: tuple[float, ...] = setting(
-        (0.229, 0.224, 0.225),
-        "Standard deviation by which it then divides.",
-        wanted="three positive numbers such as 0.229,0.224,0.225",
-        check=lambda values: len(values) == 3 and min(values) > 0,
+    deviation: tuple[float, ...] = _like(
+        (0.229, 0.224, 0.225), "Standard deviation by which it then divides.", "three positive numbers"
     )
-    onnx_size: tuple[int, ...] = setting(
-        (256, 128),
-        "Height,width of the input of the --onnx network, in pixels.",
-        wanted="height,width such as 256,128",
-        check=lambda values: len(values) == 2 and min(values) > 0,
+    onnx_size: tuple[int, ...] = _like(
+        (256, 128), "Height,width of the input of the --onnx network, in pixels.", "height,width"
     )
-    stand_in_map: tuple[int, ...] = setting(
+    stand_in_map: tuple[int, ...] = _like(
         (16, 8, 128),
         "Height,width,channels of the maps that stand in where --onnx is missing.",
-        wanted="height,width,channels such as 16,8,128",
-        check=lambda values: len(values) == 3 and min(values) > 0,
+        "height,width,channels",
     )
 
     def check(self) -> None:
@@ -175,11 +163,8 @@ class Identification:
 class Network:
     """Part network."""
 
-    network_sizes: tuple[str, ...] = setting(
-        ("320x120/32", "160x64/16"),
-        "Image sizes, HEIGHTxWIDTH/STRIDE, stride 16 or 32.",
-        wanted="HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32",
-        check=lambda values: bool(values) and all(map(image, values)),
+    network_sizes: tuple[str, ...] = several(
+        ("320x120/32", "160x64/16"), f"Image sizes, {IMAGE}.", IMAGE, lambda values: all(map(image, values))
     )
     batches: tuple[int, ...] = _counts((4, 8), "Images per batch; each number is timed with each size.")
 
@@ -193,22 +178,16 @@ class Network:
 class Steps:
     """Part steps."""
 
-    step_size: str = setting("160x64/16", "Image height x width / output stride.")
+    step_size: str = setting("160x64/16", f"Image size, {IMAGE}.")
     step_batch: int = setting(32, "Images, or pairs of whole image and patch, per step.", low=1)
 
     @property
     def case(self) -> Case:
-        """Size and batch.
-
-        Raises:
-          ValueError: if the size is none.
-        """
+        """Size and batch; ValueError if the size is none."""
         try:
             return Case(*image(self.step_size), self.step_batch)
         except ValueError as error:
-            raise ValueError(
-                f"step_size must be HEIGHTxWIDTH/STRIDE such as 160x64/16, stride 16 or 32, got {self.step_size!r}"
-            ) from error
+            raise ValueError(f"step_size must be {IMAGE}, got {self.step_size!r}") from error
 
 
 @dataclass(frozen=True)
@@ -216,11 +195,11 @@ class Growth:
     """Part growth."""
 
     growth_sizes: tuple[int, ...] = _counts((60, 300, 1000, 5000, 20000), "Gallery sizes, each in a process.")
-    growth_maps: tuple[str, ...] = setting(
+    growth_maps: tuple[str, ...] = several(
         ("10x3", "5x3", "10x6", "16x8", "20x10"),
         "HEIGHTxWIDTH of maps, for the growth with the blocks per image; gallery sizes use the first.",
-        wanted="HEIGHTxWIDTH in positions such as 10x3,16x8",
-        check=lambda values: bool(values) and all(map(sides, values)),
+        "HEIGHTxWIDTH in positions such as 10x3,16x8",
+        lambda values: all(map(sides, values)),
     )
     growth_probes: int = setting(10, "Probes of each matching.", low=1)
     search_gallery: int = setting(5000, "Gallery images that are searched.", low=1)

@@ -22,12 +22,12 @@ def drawn(count: int, *, shape: tuple[int, ...], seed: int, view: int = 0) -> Ma
       (2, (16, 8, 128), True)
     """
     common = np.random.default_rng([seed, 0]).normal(size=shape).astype(np.float32)
-    found = []
+    people = []
     for number in range(count):
-        own = np.random.default_rng([seed, 1, number]).standard_normal(shape, np.float32)
+        pattern = np.random.default_rng([seed, 1, number]).standard_normal(shape, np.float32)
         noise = np.random.default_rng([seed, 2, number, view]).standard_normal(shape, np.float32)
-        found.append(np.maximum(_smooth(common + own + 0.7 * noise) - np.float32(0.1), 0))
-    return found
+        people.append(np.maximum(_smooth(common + pattern + 0.7 * noise) - np.float32(0.1), 0))
+    return people
 
 
 def cropped(
@@ -38,13 +38,13 @@ def cropped(
     width_range: tuple[float, float] = (0.7, 1.0),
 ) -> Maps:
     """Partial probes: of each map a part with these shares of its height and width."""
-    rng, found = np.random.default_rng([seed, 3]), []
+    rng, parts = np.random.default_rng([seed, 3]), []
     for values in maps:
         shares = rng.uniform(*height_range), rng.uniform(*width_range)
         height, width = (max(1, round(share * side)) for share, side in zip(shares, values.shape, strict=False))
         top, left = rng.integers(values.shape[0] - height + 1), rng.integers(values.shape[1] - width + 1)
-        found.append(np.ascontiguousarray(values[top : top + height, left : left + width]))
-    return found
+        parts.append(np.ascontiguousarray(values[top : top + height, left : left + width]))
+    return parts
 
 
 def perturbed(maps: Sequence[np.ndarray], count: int, *, seed: int) -> Iterator[NDArray[np.float32]]:

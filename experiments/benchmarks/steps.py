@@ -64,8 +64,8 @@ def run(case: Case, *, width: float, seed: int, turns: Turns) -> Part:
         cells: tuple[outcome.Cell, ...] = (None, None)
         theirs = difference = None
         if with_torch:
-            figures[key] = found = ratio(times["torch"], times["ours"])
-            cells, theirs = outcome.cells(found), times["torch"].median
+            figures[key] = against = ratio(times["torch"], times["ours"])
+            cells, theirs = outcome.cells(against), times["torch"].median
             if step.kind == "identification":
                 loss = {name: float(timed.result) for name, timed in times.items()}
                 figures[f"{key}/difference"] = difference = abs(loss["ours"] - loss["torch"]) / abs(loss["torch"])
@@ -139,8 +139,8 @@ def _torchs(step: Step, case: Case, params: fcn.Params, head: Any, batch: dict[s
         x = x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
         return layers(torch, leaves, x, case.output_stride, first_block=step.frozen_blocks + 1)
 
-    def identification(found: Any, identities: Any) -> Any:
-        return torch.nn.functional.cross_entropy(found.mean(dim=(2, 3)) @ kernel + bias, identities.long())
+    def identification(maps_: Any, identities: Any) -> Any:
+        return torch.nn.functional.cross_entropy(maps_.mean(dim=(2, 3)) @ kernel + bias, identities.long())
 
     def call() -> Any:
         rule.zero_grad(set_to_none=True)
