@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsr_jax import fcn, weights
-from experiments import run, workdir
+from experiments import run
+from experiments import workdir as workdirs
 from experiments.evaluation import choosing, comparison, features, given_maps, page, publishing, scoring, selection
 from experiments.evaluation.methods import Method, Options
 from experiments.settings.matching import Comparison, Matching, Page, Variants
@@ -84,7 +85,7 @@ def check(settings: Settings) -> None:
 
 
 def compare(
-    folder: workdir.Workdir,
+    workdir: workdirs.Workdir,
     settings: Settings,
     networks: dict[str, features.Network],
     selected: selection.Selection | None = None,
@@ -92,7 +93,7 @@ def compare(
     """Evaluates each network by every method, prints the tables, writes the report, returns the metrics.
 
     Args:
-      folder: where the report goes; begun here if it was not.
+      workdir: where the report goes; begun here if it was not.
       settings: what is compared, and how.
       networks: label ("before", "after"; "" for the only one) to network; all of one size.
       selected: probes and gallery; default: those of the data set.
@@ -112,13 +113,13 @@ def compare(
     for label, network in networks.items():
         sides = selected.sides(network, scoring.drawn(trials), window_stride=stride, progress=coding.progress)
         results += scoring.results(
-            folder, network, sides, selected, trials, methods, label=label, coding=coding, window_stride=stride
+            workdir, network, sides, selected, trials, methods, label=label, coding=coding, window_stride=stride
         )
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
     name, caption = settings.maps.maps or settings.data.dataset, page.caption(selected.caption(), conditions, count)
     shown, l1 = settings.page, settings.matching.l1
-    publishing.publish(folder, results, selected, last, name, caption, remarks, shown=shown, l1=l1, seed=seed)
+    publishing.publish(workdir, results, selected, last, name, caption, remarks, shown=shown, l1=l1, seed=seed)
     return page.flat(results) | selected.sizes | {"trials": count} | selected.metrics
 
 
@@ -136,13 +137,13 @@ def main(settings: Settings) -> None:
         check(settings)
         selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
-        folder = workdir.opened(settings, "evaluate", free=free, data=selected.digest)
+        workdir = workdirs.opened(settings, "evaluate", free=free, data=selected.digest)
     else:
         network = describe(*settings.network.read(), settings.network)  # without --weights no data set is drawn
         check(settings)
-        folder = workdir.opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
-    folder.claim()
-    print(f"metrics: {folder.write_metrics(compare(folder, settings, {'': network}, selected))}")
+        workdir = workdirs.opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
+    workdir.claim()
+    print(f"metrics: {workdir.write_metrics(compare(workdir, settings, {'': network}, selected))}")
 
 
 if __name__ == "__main__":
