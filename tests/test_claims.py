@@ -16,7 +16,6 @@ from data import browse
 from dsr_jax import extract, map_file, weights
 from dsr_jax.formats import atomic, locks
 from experiments import (
-    any_network,
     benchmark_pipeline,
     benchmark_speed,
     claims,
@@ -40,7 +39,6 @@ RUNNERS = {
     "pretrain": (pretrain, *TRAINING, *SMALL),
     "pretrain seeds": (pretrain, *TRAINING, *SMALL, "--seeds=2"),
     "finetune": (finetune, *TRAINING, *SMALL, "--steps=2", "--batch_size=2"),
-    "any_network": (any_network, "--onnx=none.onnx", "--map_tensor=x"),
     "benchmark_speed": (benchmark_speed, "--quick"),
     "benchmark_pipeline": (benchmark_pipeline,),
 }
@@ -55,7 +53,7 @@ def started(people, network, tmp_path, monkeypatch):
     for module, name in ((extract, "maps"), (comparison, "distances"), (loop, "fit"), (start, "Start")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"))
     for name in ("Inputs", "_stages", "OnnxNetwork"):
-        for module in (benchmark_speed, benchmark_pipeline, any_network):
+        for module in (benchmark_speed, benchmark_pipeline):
             monkeypatch.setattr(
                 module, name, lambda *_, name=name, **__: pytest.fail(f"{name} was called"), raising=False
             )
@@ -71,7 +69,7 @@ def started(people, network, tmp_path, monkeypatch):
 
 def test_every_runner_with_a_workdir_is_looked_at_here():
     written = {path.stem for path in Path(run.__file__).parent.rglob("*.py") if " workdirs.opened(" in path.read_text()}
-    assert {"pretrain", "finetune", "sweep", "benchmark_speed", "benchmark_pipeline", "seeds", "any_network"} <= written
+    assert {"pretrain", "finetune", "sweep", "benchmark_speed", "benchmark_pipeline", "seeds"} <= written
     assert written - {"seeds", "evaluate"} <= {name.split()[0] for name in RUNNERS}
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from experiments import benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, sweep
-from experiments.settings import binding, former, matching, run
+from experiments.settings import binding, former, run
+from experiments.settings.matching import Comparison, Matching
 from tests.runners import ROOT
 
 RUNNERS = (benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, sweep)
@@ -18,8 +19,8 @@ class Small:
     """Settings of a runner that there is not."""
 
     place: run.Place = run.Place()
-    matching: matching.Matching = matching.Matching(coder="active_set")
-    comparison: matching.Comparison = matching.Comparison()
+    matching: Matching = Matching(coder="active_set")
+    comparison: Comparison = Comparison()
     given: frozenset[str] = frozenset()
 
 
@@ -27,7 +28,7 @@ def test_read_gives_values_of_their_types_and_the_names_that_were_given(tmp_path
     (tmp_path / "my.flags").write_text("# mine\n--shots=1,whole\n--trials=3\n")
     found = binding.read(Small, [f"--flagfile={tmp_path / 'my.flags'}", "--noprogress", "--trials=4", "--l1=0.5"])
     assert found.comparison.shots == ("1", "whole") and found.comparison.trials == 4
-    assert found.matching == matching.Matching(coder="active_set", l1=0.5) and not found.place.progress
+    assert found.matching == Matching(coder="active_set", l1=0.5) and not found.place.progress
     assert found.given == {"shots", "trials", "l1", "progress"}
 
 
@@ -73,8 +74,7 @@ def test_help_text_groups_flags():
 def test_names_are_unique_and_each_is_read_somewhere(runner):
     names = binding.names(runner.Settings)
     assert len(names) == len(set(names))
-    files = [path for path in (ROOT / "experiments").rglob("*.py") if "settings" not in path.parts]
-    files += [ROOT / "experiments" / "settings" / f"{name}.py" for name in ("run", "pictures", "networks", "training")]
+    files = sorted((ROOT / "experiments").rglob("*.py"))
     read = {
         node.attr for path in files for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.Attribute
     }

@@ -149,8 +149,8 @@ def test_fine_tuning_is_validated_as_well(people, tmp_path, monkeypatch):
         (("--holdout=0", "--validate_every=1"), "holdout must be between 1 and 3"),
         (("--patience=2",), "patience=2 counts validations: give --validate_every=STEPS"),
         (("--validate_every=1", "--camera_rule=any"), "each probe's own image"),
-        (("--validate_every=1", "--subset=heldout"), "subset has no effect here"),
-        (("--partial=none",), "partial has no effect here"),
+        (("--validate_every=1", "--subset=heldout"), "flag 'subset'"),
+        (("--partial=none",), "partial is for the probes of a validation"),
     ],
 )
 def test_flags_that_make_no_sense_write_nothing(people, tmp_path, capsys, arguments, message):

@@ -78,7 +78,8 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
     if rest:
         raise ValueError(f"what is {rest[0]!r}? Every argument is a --flag=value; see --help")
     by_name = {name: values[name].value for name, _, _ in _declared(kind)}
-    given = frozenset(name for name in by_name if not values[name].using_default_value)
+    former = aliases(kind)
+    given = frozenset(former.get(name, name) for name in [*by_name, *former] if values[name].present)
     return dataclasses.replace(replaced(kind(), **by_name), given=given)  # type: ignore[type-var]
 
 
