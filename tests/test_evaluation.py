@@ -9,7 +9,7 @@ from dsr_jax import match, metrics, weights
 from dsr_jax.baselines import fusion
 from dsr_jax.evaluation import reranking
 from experiments import evaluate
-from experiments.evaluation import comparison, features, methods
+from experiments.evaluation import comparison, features, methods, publishing
 from tests.runners import (
     COMPARE,
     PARAMS,
@@ -129,6 +129,13 @@ def test_a_fused_method_takes_the_distances_of_its_parts(people, network, tmp_pa
         with np.load(tmp_path / "out" / "distances" / f"{name}-shots1.npz") as file:
             kept[name] = file["distances_0"]
     np.testing.assert_array_equal(kept["amc_swm"], fusion.distances(kept["amc"], kept["swm"]))
+
+
+def test_tables_are_printed_and_written(people, network, tmp_path, capsys):
+    evaluated(people, network, tmp_path / "out", "--methods=resizing,dsr_single")
+    tables = publishing.tables_of(tmp_path / "out")
+    assert tables in capsys.readouterr().out and "dsr_single - resizing (N = 1)" in tables
+    assert publishing.tables_of(tmp_path) == ""
 
 
 def test_another_weight_of_the_penalty_needs_another_workdir(people, network, tmp_path, capsys):
