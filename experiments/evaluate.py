@@ -6,11 +6,10 @@
 Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure>", or "<method>/whole/<figure>" where
 nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR@F (true-positive rate at the
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
-Rank-k, mAP and mINP (equal to mAP where everybody is one entry) are means over trials, the figures of verification
-are of the pairs of all trials. Beside them stands what was compared: "partial", "camera_rule", how many cameras are
-unknown, how many probes are larger or much smaller than whole people. `report/index.html` has curves, histograms,
-ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later one that
-names further --methods or --shots beside the earlier ones computes only what is new.
+Rank-k, mAP and mINP are means over trials, figures of verification are of the pairs of all trials. Beside them stand
+"partial", "camera_rule", the number of unknown cameras and of probes larger or much smaller than whole people.
+`report/index.html` has curves, histograms, ranked lists and reconstruction maps. Distances stay in `distances/`: a
+stopped run goes on, and a later one that names further --methods or --shots computes only what is new.
 
     python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
 
@@ -35,13 +34,12 @@ ADDED = frozenset({"methods", "shots", "shortlist", "ranked_lists", "reconstruct
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the runner, and of whoever calls `compare`."""
+class Compared:
+    """Settings of every comparison on a data set."""
 
     place: Place = Place()
     hosts: Hosts = Hosts()
     data: DataSet = DataSet()
-    maps: Maps = Maps()
     network: Network = Network()
     held_out: HeldOut = HeldOut()
     seed: Seed = Seed()
@@ -50,7 +48,6 @@ class Settings:
     matching: Matching = Matching()
     comparison: Comparison = Comparison()
     variants: Variants = Variants()
-    page: Page = Page()
     given: frozenset[str] = frozenset()
 
     @property
@@ -69,7 +66,15 @@ class Settings:
         return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
 
 
-def check(settings: Settings) -> None:
+@dataclass(frozen=True)
+class Settings(Compared):
+    """Settings of the runner."""
+
+    maps: Maps = Maps()
+    page: Page = Page()
+
+
+def check(settings: Compared) -> None:
     """Checks settings and data before any long work.
 
     Raises:
@@ -77,7 +82,8 @@ def check(settings: Settings) -> None:
     """
     settings.matching.check()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
-    if path := settings.maps.maps:
+    if isinstance(settings, Settings) and settings.maps.maps:
+        path = settings.maps.maps
         given_maps.check(path, methods, camera_rule=settings.probes.camera_rule, whole=whole, given=settings.given)
     else:
         given_maps.check_vectors(methods, None)

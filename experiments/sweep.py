@@ -9,7 +9,6 @@ a table per figure, writes `metrics.json` with keys "<flag>=<value>/<method>/sho
 sweep goes on where it was.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,10 +20,7 @@ from experiments import evaluate, run
 from experiments import workdir as workdirs
 from experiments.evaluation import comparison, features, page, publishing, scoring, selection
 from experiments.settings import binding
-from experiments.settings.matching import Comparison, Matching, Variants
-from experiments.settings.networks import Network
-from experiments.settings.pictures import CROPPING, Chosen, DataSet, HeldOut, Probes
-from experiments.settings.run import Hosts, Place, Seed
+from experiments.settings.pictures import CROPPING
 
 # Settings that change what is done with maps; they need no other maps. "match_l1" is an earlier name of l1.
 MATCHING = ("l1", "match_l1", "coder", "multi_shot")
@@ -44,22 +40,10 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the runner: those of an evaluation of pictures, and what is varied."""
+class Settings(evaluate.Compared):
+    """Settings of the runner: those of an evaluation, and what is varied."""
 
     sweep: Sweep = Sweep()
-    place: Place = Place()
-    hosts: Hosts = Hosts()
-    data: DataSet = DataSet()
-    network: Network = Network()
-    held_out: HeldOut = HeldOut()
-    seed: Seed = Seed()
-    probes: Probes = Probes()
-    chosen: Chosen = Chosen()
-    matching: Matching = Matching()
-    comparison: Comparison = Comparison()
-    variants: Variants = Variants()
-    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -68,7 +52,7 @@ class Point:
 
     text: str
     place: float
-    settings: evaluate.Settings
+    settings: Settings
     label: str
 
 
@@ -78,24 +62,21 @@ def points(settings: Settings) -> tuple[Point, ...]:
     Raises:
       ValueError: for values that the flag does not take, or that do not rise.
     """
-    vary, values = settings.sweep.vary, [text.strip() for text in (settings.sweep.values or "").split(";")]
-    if not vary or not settings.sweep.values:
+    vary, given = settings.sweep.vary, settings.sweep.values
+    if not vary or not given:
         raise ValueError("vary and values are needed, such as --vary=l1 --values='0.1;0.2;0.4'; see --help")
-    values = [value for value in values if value]
+    values = [value.strip() for value in given.split(";") if value.strip()]
     if len(values) < 2:
-        raise ValueError(f"values must be two or more with semicolons between, got {settings.sweep.values!r}")
+        raise ValueError(f"values must be two or more with semicolons between, got {given!r}")
     name = binding.aliases(Settings).get(vary, vary)
-    shared = {item.name for item in dataclasses.fields(evaluate.Settings)}
-    groups = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings) if item.name in shared}
-    found = []
+    at = []
     for text, place in zip(values, places(values), strict=True):
         try:
             value = binding.parsed(Settings, name, text)
         except ValueError as error:
             raise ValueError(f"values: {vary} cannot be {text!r}: {error}") from error
-        varied = binding.replaced(evaluate.Settings(**groups), **{name: value})
-        found.append(Point(text, place, varied, f"{vary}={text}"))
-    return tuple(found)
+        at.append(Point(text, place, binding.replaced(settings, **{name: value}), f"{vary}={text}"))
+    return tuple(at)
 
 
 def places(values: Sequence[str]) -> list[float]:
@@ -110,12 +91,12 @@ def places(values: Sequence[str]) -> list[float]:
       [0.5, 1.0]
     """
     try:
-        found = [float(np.mean([float(part) for part in value.split(",")])) for value in values]
+        numbers = [float(np.mean([float(part) for part in value.split(",")])) for value in values]
     except ValueError:
-        found = list(range(1, len(values) + 1))  # names, in the order given
-    if any(later <= earlier for earlier, later in zip(found[:-1], found[1:], strict=True)):
+        numbers = list(range(1, len(values) + 1))  # names, in the order given
+    if any(later <= earlier for earlier, later in zip(numbers[:-1], numbers[1:], strict=True)):
         raise ValueError(f"values must rise, got {';'.join(values)}")
-    return found
+    return numbers
 
 
 def main(settings: Settings) -> None:
