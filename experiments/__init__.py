@@ -1,1 +1,1 @@
-"""Runners: one file an experiment, thin: flags become frozen settings in `main`. What could be reused is in `dsr_jax`."""
+"""Runners: one file an experiment; flags become frozen settings in `main`. What could be reused is in `dsr_jax`."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import run, workdir
+from experiments import run
+from experiments import workdir as workdirs
 from experiments.evaluation import paired
 from experiments.settings import former
 from experiments.settings.binding import setting
@@ -56,7 +57,7 @@ def main(settings: Settings) -> None:
 
 def _check_same_probes(first: str, second: str) -> None:
     """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
-    one, other = (workdir.read_json(Path(path) / "config.json")["flags"] for path in (first, second))
+    one, other = (workdirs.read_json(Path(path) / "config.json")["flags"] for path in (first, second))
     as_other, as_one = former.translated(one, other, {}), former.translated(other, one, {})  # either may be older
     changed = [
         f"{name} ({one.get(name)!r}, {other.get(name)!r})"

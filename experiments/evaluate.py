@@ -6,11 +6,10 @@
 Prints the tables and writes `metrics.json` with keys "<method>/shots<N>/<figure>", or "<method>/whole/<figure>" where
 nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR@F (true-positive rate at the
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
-Rank-k, mAP and mINP (equal to mAP where everybody is one entry) are means over trials, the figures of verification
-are of the pairs of all trials. Beside them stands what was compared: "partial", "camera_rule", how many cameras are
-unknown, how many probes are larger or much smaller than whole people. `report/index.html` has curves, histograms,
-ranked lists and reconstruction maps. The distances stay in `distances/`: a stopped run goes on, and a later one that
-names further --methods or --shots beside the earlier ones computes only what is new.
+Rank-k, mAP and mINP are means over trials, figures of verification are of the pairs of all trials. Beside them stand
+"partial", "camera_rule", the number of unknown cameras and of probes larger or much smaller than whole people.
+`report/index.html` has curves, histograms, ranked lists and reconstruction maps. Distances stay in `distances/`: a
+stopped run goes on, and a later one that names further --methods or --shots computes only what is new.
 
     python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
 
@@ -21,7 +20,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsr_jax import fcn, weights
-from experiments import run, workdir
+from experiments import run
+from experiments import workdir as workdirs
 from experiments.evaluation import choosing, comparison, features, given_maps, page, publishing, scoring, selection
 from experiments.evaluation.methods import Method, Options
 from experiments.settings.matching import Comparison, Matching, Page, Variants
@@ -34,13 +34,12 @@ ADDED = frozenset({"methods", "shots", "shortlist", "ranked_lists", "reconstruct
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the runner, and of whoever calls `compare`."""
+class Compared:
+    """Settings of every comparison on a data set."""
 
     place: Place = Place()
     hosts: Hosts = Hosts()
     data: DataSet = DataSet()
-    maps: Maps = Maps()
     network: Network = Network()
     held_out: HeldOut = HeldOut()
     seed: Seed = Seed()
@@ -49,7 +48,6 @@ class Settings:
     matching: Matching = Matching()
     comparison: Comparison = Comparison()
     variants: Variants = Variants()
-    page: Page = Page()
     given: frozenset[str] = frozenset()
 
     @property
@@ -68,7 +66,15 @@ class Settings:
         return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
 
 
-def check(settings: Settings) -> None:
+@dataclass(frozen=True)
+class Settings(Compared):
+    """Settings of the runner."""
+
+    maps: Maps = Maps()
+    page: Page = Page()
+
+
+def check(settings: Compared) -> None:
     """Checks settings and data before any long work.
 
     Raises:
@@ -76,7 +82,8 @@ def check(settings: Settings) -> None:
     """
     settings.matching.check()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
-    if path := settings.maps.maps:
+    if isinstance(settings, Settings) and settings.maps.maps:
+        path = settings.maps.maps
         given_maps.check(path, methods, camera_rule=settings.probes.camera_rule, whole=whole, given=settings.given)
     else:
         given_maps.check_vectors(methods, None)
@@ -84,7 +91,7 @@ def check(settings: Settings) -> None:
 
 
 def compare(
-    folder: workdir.Workdir,
+    workdir: workdirs.Workdir,
     settings: Settings,
     networks: dict[str, features.Network],
     selected: selection.Selection | None = None,
@@ -92,7 +99,7 @@ def compare(
     """Evaluates each network by every method, prints the tables, writes the report, returns the metrics.
 
     Args:
-      folder: where the report goes; begun here if it was not.
+      workdir: where the report goes; begun here if it was not.
       settings: what is compared, and how.
       networks: label ("before", "after"; "" for the only one) to network; all of one size.
       selected: probes and gallery; default: those of the data set.
@@ -112,13 +119,13 @@ def compare(
     for label, network in networks.items():
         sides = selected.sides(network, scoring.drawn(trials), window_stride=stride, progress=coding.progress)
         results += scoring.results(
-            folder, network, sides, selected, trials, methods, label=label, coding=coding, window_stride=stride
+            workdir, network, sides, selected, trials, methods, label=label, coding=coding, window_stride=stride
         )
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
     name, caption = settings.maps.maps or settings.data.dataset, page.caption(selected.caption(), conditions, count)
     shown, l1 = settings.page, settings.matching.l1
-    publishing.publish(folder, results, selected, last, name, caption, remarks, shown=shown, l1=l1, seed=seed)
+    publishing.publish(workdir, results, selected, last, name, caption, remarks, shown=shown, l1=l1, seed=seed)
     return page.flat(results) | selected.sizes | {"trials": count} | selected.metrics
 
 
@@ -136,13 +143,13 @@ def main(settings: Settings) -> None:
         check(settings)
         selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
-        folder = workdir.opened(settings, "evaluate", free=free, data=selected.digest)
+        workdir = workdirs.opened(settings, "evaluate", free=free, data=selected.digest)
     else:
         network = describe(*settings.network.read(), settings.network)  # without --weights no data set is drawn
         check(settings)
-        folder = workdir.opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
-    folder.claim()
-    print(f"metrics: {folder.write_metrics(compare(folder, settings, {'': network}, selected))}")
+        workdir = workdirs.opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
+    workdir.claim()
+    print(f"metrics: {workdir.write_metrics(compare(workdir, settings, {'': network}, selected))}")
 
 
 if __name__ == "__main__":

@@ -9,21 +9,18 @@ a table per figure, writes `metrics.json` with keys "<flag>=<value>/<method>/sho
 sweep goes on where it was.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsr_jax.report import curves
-from experiments import evaluate, run, workdir
+from experiments import evaluate, run
+from experiments import workdir as workdirs
 from experiments.evaluation import comparison, features, page, publishing, scoring, selection
 from experiments.settings import binding
-from experiments.settings.matching import Comparison, Matching, Variants
-from experiments.settings.networks import Network
-from experiments.settings.pictures import CROPPING, Chosen, DataSet, HeldOut, Probes
-from experiments.settings.run import Hosts, Place, Seed
+from experiments.settings.pictures import CROPPING
 
 # Settings that change what is done with maps; they need no other maps. "match_l1" is an earlier name of l1.
 MATCHING = ("l1", "match_l1", "coder", "multi_shot")
@@ -43,22 +40,10 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Settings of the runner: those of an evaluation of pictures, and what is varied."""
+class Settings(evaluate.Compared):
+    """Settings of the runner: those of an evaluation, and what is varied."""
 
     sweep: Sweep = Sweep()
-    place: Place = Place()
-    hosts: Hosts = Hosts()
-    data: DataSet = DataSet()
-    network: Network = Network()
-    held_out: HeldOut = HeldOut()
-    seed: Seed = Seed()
-    probes: Probes = Probes()
-    chosen: Chosen = Chosen()
-    matching: Matching = Matching()
-    comparison: Comparison = Comparison()
-    variants: Variants = Variants()
-    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -67,7 +52,7 @@ class Point:
 
     text: str
     place: float
-    settings: evaluate.Settings
+    settings: Settings
     label: str
 
 
@@ -77,24 +62,21 @@ def points(settings: Settings) -> tuple[Point, ...]:
     Raises:
       ValueError: for values that the flag does not take, or that do not rise.
     """
-    vary, values = settings.sweep.vary, [text.strip() for text in (settings.sweep.values or "").split(";")]
-    if not vary or not settings.sweep.values:
+    vary, given = settings.sweep.vary, settings.sweep.values
+    if not vary or not given:
         raise ValueError("vary and values are needed, such as --vary=l1 --values='0.1;0.2;0.4'; see --help")
-    values = [value for value in values if value]
+    values = [value.strip() for value in given.split(";") if value.strip()]
     if len(values) < 2:
-        raise ValueError(f"values must be two or more with semicolons between, got {settings.sweep.values!r}")
+        raise ValueError(f"values must be two or more with semicolons between, got {given!r}")
     name = binding.aliases(Settings).get(vary, vary)
-    shared = {item.name for item in dataclasses.fields(evaluate.Settings)}
-    groups = {item.name: getattr(settings, item.name) for item in dataclasses.fields(settings) if item.name in shared}
-    found = []
+    at = []
     for text, place in zip(values, places(values), strict=True):
         try:
             value = binding.parsed(Settings, name, text)
         except ValueError as error:
             raise ValueError(f"values: {vary} cannot be {text!r}: {error}") from error
-        varied = binding.replaced(evaluate.Settings(**groups), **{name: value})
-        found.append(Point(text, place, varied, f"{vary}={text}"))
-    return tuple(found)
+        at.append(Point(text, place, binding.replaced(settings, **{name: value}), f"{vary}={text}"))
+    return tuple(at)
 
 
 def places(values: Sequence[str]) -> list[float]:
@@ -109,12 +91,12 @@ def places(values: Sequence[str]) -> list[float]:
       [0.5, 1.0]
     """
     try:
-        found = [float(np.mean([float(part) for part in value.split(",")])) for value in values]
+        numbers = [float(np.mean([float(part) for part in value.split(",")])) for value in values]
     except ValueError:
-        found = list(range(1, len(values) + 1))  # names, in the order given
-    if any(later <= earlier for earlier, later in zip(found[:-1], found[1:], strict=True)):
+        numbers = list(range(1, len(values) + 1))  # names, in the order given
+    if any(later <= earlier for earlier, later in zip(numbers[:-1], numbers[1:], strict=True)):
         raise ValueError(f"values must rise, got {';'.join(values)}")
-    return found
+    return numbers
 
 
 def main(settings: Settings) -> None:
@@ -127,11 +109,44 @@ def main(settings: Settings) -> None:
         raise ValueError(f"vary={vary} changes nothing where probes are not cropped: give --partial=crop with it")
     for point in at:  # all are checked before the first is computed
         evaluate.check(point.settings)
-    folder = workdir.opened(settings, "sweep", free=evaluate.ADDED, partial=first.searched.partial)
-    folder.claim()
+    workdir = workdirs.opened(settings, "sweep", free=evaluate.ADDED, partial=first.searched.partial)
+    workdir.claim()
+    swept = sweep(workdir, network, at, vary)
+    conditions, trials = settings.comparison.conditions, at[-1].settings.comparison.trials
+    caption = page.caption(swept.selected.caption(vary), conditions, trials, vary)
+    print(f"\n{caption}\n{page.text(swept.results)}")
+    remarks = publishing.say(_remarks(vary, swept.remarks, 1 if vary in MATCHING else len(at)))
+    publishing.say([f"{result.key}: {remark}" for result in swept.results for remark in result.remarks])
+    workdir.begin()  # nothing is written before the figures are seen
+    title = settings.sweep.setting or vary
+    written = page.write(
+        workdir.path / "report",
+        swept.results,
+        title=f"{title}: {settings.data.dataset}",
+        caption=caption,
+        summary=" ".join([f"One flag varied, --{vary}, everything else alike.", *(f"{line}." for line in remarks)]),
+        config=workdir.configuration,
+        plots=_plots(swept.results, at, title),
+    )
+    print(f"report: {written}")
+    sizes = {name: count for name, count in swept.selected.sizes.items() if name != "probes_without_answer"}
+    workdir.write_metrics(page.flat(swept.results) | swept.counts | sizes | {"trials": trials})
+
+
+class Swept(NamedTuple):
+    """Results of all points, the points of every remark, counts for `metrics.json`, and the last selection."""
+
+    results: list[comparison.Result]
+    remarks: dict[str, list[str]]
+    counts: dict[str, Any]
+    selected: selection.Selection
+
+
+def sweep(workdir: workdirs.Workdir, network: features.Network, at: Sequence[Point], vary: str) -> Swept:
+    """Evaluates every point; pictures and maps that are the same for all are prepared once."""
     results: list[comparison.Result] = []
     sides: features.Features | None = None
-    heard: dict[str, list[str]] = {}  # remark to the values that have it
+    remarks: dict[str, list[str]] = {}
     counts: dict[str, Any] = {}
     for number, point in enumerate(at, start=1):
         print(f"{number} of {len(at)}: {vary} = {point.text}", flush=True)
@@ -141,21 +156,17 @@ def main(settings: Settings) -> None:
             selected = selection.Selection(now.searched, network.size)
             trials = scoring.draws(selected, now.comparison.conditions, now.comparison.trials, now.seed.seed)
             for line in scoring.remarks(selected, trials, methods, network.size):
-                heard.setdefault(line, []).append(point.text)
-            if sides is None or vary == "trials":  # of which more may draw more of the gallery
+                remarks.setdefault(line, []).append(point.text)
+            if sides is None or vary == "trials":  # more trials may draw more of the gallery
+                drawn, bars = scoring.drawn(trials), now.place.progress
                 sides = features.Features(
-                    network,
-                    selected.probes,
-                    selected.gallery,
-                    scoring.drawn(trials),
-                    window_stride=stride,
-                    progress=now.place.progress,
+                    network, selected.probes, selected.gallery, drawn, window_stride=stride, progress=bars
                 )
             else:
                 sides = sides.with_probes(selected.probes)
         counts |= {f"{point.label}/{name}": count for name, count in selected.metrics.items()}
         results += scoring.results(
-            folder,
+            workdir,
             network,
             sides,
             selected,
@@ -165,29 +176,12 @@ def main(settings: Settings) -> None:
             coding=now.coding,
             window_stride=stride,
         )
-    caption = page.caption(selected.caption(vary), now.comparison.conditions, now.comparison.trials, vary)
-    print(f"\n{caption}\n{page.text(results)}")
-    remarks = publishing.say(_remarks(vary, heard, 1 if vary in MATCHING else len(at)))
-    publishing.say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
-    folder.begin()  # nothing is written before the figures are seen
-    title = settings.sweep.setting or vary
-    written = page.write(
-        folder.path / "report",
-        results,
-        title=f"{title}: {settings.data.dataset}",
-        caption=caption,
-        summary=" ".join([f"One flag varied, --{vary}, everything else alike.", *(f"{line}." for line in remarks)]),
-        config=folder.configuration,
-        plots=_plots(results, at, title),
-    )
-    print(f"report: {written}")
-    sizes = {name: count for name, count in selected.sizes.items() if name != "probes_without_answer"}
-    folder.write_metrics(page.flat(results) | counts | sizes | {"trials": now.comparison.trials})
+    return Swept(results, remarks, counts, selected)
 
 
-def _remarks(vary: str, heard: Mapping[str, Sequence[str]], prepared: int) -> list[str]:
+def _remarks(vary: str, remarks: Mapping[str, Sequence[str]], prepared: int) -> list[str]:
     """Remarks on all values that were ``prepared``, and on some of them, which are then named."""
-    return [line if len(of) == prepared else f"{vary}={', '.join(of)}: {line}" for line, of in heard.items()]
+    return [line if len(of) == prepared else f"{vary}={', '.join(of)}: {line}" for line, of in remarks.items()]
 
 
 def _plots(results: Sequence[comparison.Result], at: Sequence[Point], title: str) -> list[curves.Plot]:

@@ -1,8 +1,4 @@
-"""Every method side by side: what an evaluation keeps, says, draws and shows; sweeps of one setting."""
-
-import dataclasses
-import json
-from pathlib import Path
+"""Evaluations: every method, stored distances, remarks, bad input."""
 
 import numpy as np
 import pytest
@@ -11,9 +7,9 @@ from PIL import Image
 import data.prepare
 from dsr_jax import match, metrics, weights
 from dsr_jax.baselines import fusion
-from dsr_jax.evaluation import intervals, reranking
-from experiments import evaluate, sweep
-from experiments.evaluation import choosing, comparison, features, methods, page, paired, paper, showing
+from dsr_jax.evaluation import reranking
+from experiments import evaluate
+from experiments.evaluation import comparison, features, methods, publishing
 from tests.runners import (
     COMPARE,
     PARAMS,
@@ -21,25 +17,13 @@ from tests.runners import (
     call,
     contents,
     evaluated,
-    finished,
     listing,
-    metrics_of,
     prepared,
-    start,
     write_people,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-DSR = methods.named("dsr_multi", methods.Options())
 OF_PICTURES = [name for name in methods.METHODS if name not in methods.OF_VECTORS]
 EVERY = f"--methods={','.join(OF_PICTURES)}"
-
-
-def swept(data_dir, network, workdir, *arguments, code=0):
-    common = ("--dataset=folder", f"--data_dir={data_dir}", f"--weights={network}", f"--workdir={workdir}")
-    small = ("--size=64,32", "--output_stride=16", "--noprogress", "--trials=1", "--methods=resizing,dsr_single")
-    assert call(sweep, *common, *small, *arguments) == code
-    return metrics_of(workdir) if code == 0 else {}
 
 
 # Every method
@@ -111,19 +95,6 @@ def selection_of(folder, network):
     return made.maps([example.image for example in probes]), made.maps([example.image for example in gallery])
 
 
-def test_ranked_lists_of_the_whole_gallery_leave_out_what_may_not_answer():
-    from dsr_jax.evaluation import protocols
-    from experiments.evaluation import pictures
-
-    trial = protocols.whole_gallery([0], [1, 1, 2, -1], [0, 1, 0, 1])
-    whole = comparison.Result("", DSR, comparison.WHOLE, [trial], [np.array([[0.1, 0.4, 0.3, 0.2]])], np.array([1]))
-    grey = [np.full((4, 4, 3), i, np.uint8) for i in range(4)]
-    gallery = pictures.Images(grey, np.array([1, 1, 2, -1]), np.array([0, 1, 0, 1]), list("abcd"))
-    listed = showing.ranked_list(whole, 0, gallery.only(np.arange(4) == 0), gallery)
-    assert [(hit.identity, hit.right) for hit in listed.hits] == [(2, False), (1, True)] and listed.first_hit == 1
-    assert whole.key == "dsr_multi/whole" and whole.figures["rank1"].value == 0.0
-
-
 def test_another_method_is_added_without_computing_the_first_again(people, network, tmp_path, monkeypatch):
     first = evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
     before = contents(tmp_path / "out" / "distances")
@@ -158,6 +129,13 @@ def test_a_fused_method_takes_the_distances_of_its_parts(people, network, tmp_pa
         with np.load(tmp_path / "out" / "distances" / f"{name}-shots1.npz") as file:
             kept[name] = file["distances_0"]
     np.testing.assert_array_equal(kept["amc_swm"], fusion.distances(kept["amc"], kept["swm"]))
+
+
+def test_tables_are_printed_and_written(people, network, tmp_path, capsys):
+    evaluated(people, network, tmp_path / "out", "--methods=resizing,dsr_single")
+    tables = publishing.tables_of(tmp_path / "out")
+    assert tables in capsys.readouterr().out and "dsr_single - resizing (N = 1)" in tables
+    assert publishing.tables_of(tmp_path) == ""
 
 
 def test_another_weight_of_the_penalty_needs_another_workdir(people, network, tmp_path, capsys):
@@ -252,182 +230,12 @@ def test_without_the_flag_the_data_set_says_which_cameras_count(tmp_path, networ
     assert evaluated(folder, network, tmp_path / "out", "--methods=resizing")["probes"] == 5
 
 
-# Figures and the page
-
-
-def result(distances, identities=(1, 2, 3), *, label="", method="dsr_multi", shots=1):
-    """A result of one trial, an entry per person in the order of the identities."""
-    from dsr_jax.evaluation import protocols
-
-    known = np.array(sorted(set(identities)))
-    images = tuple(np.array([i]) for i in range(len(known)))
-    trial = protocols.Trial(0, -1, np.arange(len(identities)), protocols.Draw(known, images, (), ()))
-    named = methods.named(method, methods.Options())
-    return comparison.Result(label, named, shots, [trial], [np.asarray(distances)], np.array(identities))
-
-
-CLEAR = result([[0.1, 0.5, 0.6], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]])
-
-
-def test_figures_are_ranking_and_verification_in_per_cent():
-    figures = CLEAR.figures
-    assert figures["rank1"].value == pytest.approx(200 / 3) and figures["rank3"].value == 100.0
-    assert figures["TPR@0.1"].value == pytest.approx(200 / 3)  # 0.3 is a wrong pair, nearer than 0.35
-    assert set(figures) == {*page.RANKING, *page.VERIFICATION}
-
-
-def test_flat_metrics_are_figures_with_intervals_and_counts():
-    flat, figure = page.flat([CLEAR]), CLEAR.figures["rank1"]
-    assert [flat[f"dsr_multi/shots1/rank1{end}"] for end in ("", "_low", "_high")] == list(figure)
-    assert flat["dsr_multi/shots1/ties"] == 0 and flat["dsr_multi/shots1/EER"] == CLEAR.figures["EER"].value
-
-
-def test_the_papers_figures_stand_beside_ours_only_on_its_data_sets():
-    assert "[43.0]" in page.text([CLEAR], dataset="partial_reid")
-    assert "[" not in page.text([CLEAR], dataset="cuhk03")
-    again = dataclasses.replace(CLEAR, method=dataclasses.replace(DSR, reranked=True))
-    assert "[" not in page.text([again], dataset="partial_reid"), "the paper re-ranks nothing"
-    short = dataclasses.replace(CLEAR, method=dataclasses.replace(DSR, shortlist=2))
-    assert "[43.0]" in page.text([short], dataset="partial_reid")
-    assert paper.figure("partial_ilids", "dsr_multi", 3, "rank1") == 55.46
-    assert paper.figure("partial_reid", "ridge_single", 1, "rank1") is None
-    assert paper.figure("market1501_dsr", "dsr_multi", comparison.WHOLE, "mAP") == 64.25
-
-
-def test_the_tables_of_the_paper_are_as_printed(shared):
-    assert all(set(rows) <= set(methods.METHODS) for rows in paper.TABLES.values())
-    names = {"Resizing": "resizing", "SWM": "swm", "AMC": "amc", "AMC+SWM": "amc_swm"}
-    scales = {"single": "dsr_single", "multi": "dsr_multi"}
-    text = shared("paper/dsr_paper.md").read_text().replace("<b>", "").replace("</b>", "")
-    for shots, table in ((1, "Table 1."), (3, "Table 2.")):
-        lines = [line.split("\t") for line in text[text.index(table) :].splitlines()[2:] if line.count("\t") == 8][2:8]
-        printed = {}
-        for name, *values in lines:
-            method = names.get(name.split()[0]) or scales[name.split("(")[1].split("-")[0]]
-            printed[method] = tuple(float(value) for value in values)
-        for at, dataset in enumerate(("partial_reid", "partial_ilids")):
-            expected = {method: values[4 * at : 4 * at + 4] for method, values in printed.items()}
-            assert paper.TABLES[dataset, shots] == expected
-    lines = [line.split("\t") for line in text[text.index("Table 4.") :].splitlines() if line.startswith("Resnet50-")]
-    printed = [tuple(float(value) for value in line[1:]) for line in lines]
-    names = ("global_average", "dsr_single", "dsr_multi")
-    assert paper.TABLES["market1501_softmax", comparison.WHOLE] == dict(zip(names, printed[:3], strict=True))
-    assert paper.TABLES["market1501_dsr", comparison.WHOLE] == dict(zip(names[1:], printed[3:], strict=True))
-
-
-def test_the_champion_is_compared_with_every_rival_of_its_condition():
-    other = result([[0.6, 0.5, 0.1], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]], method="swm")
-    later = result([[0.6, 0.5, 0.1], [0.7, 0.2, 0.9], [0.4, 0.3, 0.35]], method="swm", label="after")
-    table = page.against([CLEAR, other, later], DSR)
-    assert [row.label for row in table.rows] == ["dsr_multi - swm"]
-    expected = intervals.paired_difference(CLEAR.per_probe["rank1"], other.per_probe["rank1"], [1, 2, 3])
-    assert table.rows[0].cells[0] == intervals.Interval(*expected[:3])
-    assert table.rows[0].cells[-2] == f"{expected.p_value:.3f}"
-    assert page.against_text([later], later.method) == ""
-
-
-@pytest.mark.parametrize(
-    ("names", "champion"),
-    [(("resizing", "dsr_multi", "amc"), "dsr_multi"), (("resizing", "amc"), "amc"), (("dsr_single", "amc"), "amc")],
-)
-def test_the_champion_is_dsr_multi_or_the_last_method(names, champion):
-    assert choosing.champion([methods.named(name, methods.Options()) for name in names]).title == champion
-
-
-def test_titles_of_methods_say_what_was_done():
-    assert DSR.title == "dsr_multi"
-    assert dataclasses.replace(DSR, shortlist=100).title == "dsr_multi_top100"
-    assert methods.reranked(DSR, k1=20, k2=6, weight=0.3).title == "dsr_multi_reranked"
-
-
-def test_a_ranked_list_is_the_row_of_the_probe():
-    from experiments.evaluation import pictures
-
-    grey = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
-    images = pictures.Images(grey, np.array([1, 2, 3]), np.zeros(3, int), ["a", "b", "c"])
-    listed = showing.ranked_list(CLEAR, 2, images, images)
-    assert [hit.identity for hit in listed.hits] == [2, 3, 1] and listed.first_hit == 1
-    assert [hit.right for hit in listed.hits] == [False, True, False]
-
-
 def test_reconstructions_are_of_a_right_and_a_wrong_image(people, network, tmp_path):
     evaluated(people, network, tmp_path / "out", "--methods=dsr_single,dsr_multi", "--reconstructions=2")
     text = (tmp_path / "out" / "report" / "index.html").read_text()
     assert text.count("right</") + text.count("other</") >= 4 and "reconstruction" in text
     evaluated(people, network, tmp_path / "none", "--methods=resizing")
     assert "Reconstruction maps" not in (tmp_path / "none" / "report" / "index.html").read_text()
-
-
-def test_figures_of_verification_without_pairs_are_nan():
-    alone = result([[0.1]], identities=(1,))
-    assert np.isnan(alone.figures["EER"].value) and page.flat([alone])["dsr_multi/shots1/EER"] is None
-
-
-def test_what_the_figures_hide_is_told():
-    few = result([[0.1, 0.5, 0.6]] * 3, method="amc_swm").remarks
-    assert "the gallery has 3 people: rank-3 and beyond are 100 by themselves" in few
-    assert "every probe has a scale of its own: verification says little" in few
-    assert not any("scale of its own" in remark for remark in CLEAR.remarks)
-
-
-def test_a_missing_p_value_is_no_number_on_the_page():
-    alone = {"rank1": np.ones(2), "rank5": np.ones(2), "rank10": np.ones(2), "mAP": np.ones(2)}
-    assert paired.cells(alone, alone, np.array([1, 1]))[-2:] == (None, None)
-
-
-# Sweeps
-
-
-def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path, capsys):
-    found = swept(people, network, tmp_path / "sweep", "--vary=l1", "--values=0.2;0.4", "--partial=crop")
-    alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
-    for key in ("dsr_single/shots1/mAP", "resizing/shots1/mAP"):
-        assert found[f"l1=0.4/{key}"] == alone[key]
-    page_text = (tmp_path / "sweep" / "report" / "index.html").read_text()
-    assert "the gallery has 5 people" in page_text and "the gallery has 5 people" in capsys.readouterr().out
-    assert "rank1, N = 1" in page_text and "Distances" not in page_text
-    config = json.loads((tmp_path / "sweep" / "config.json").read_text())["flags"]
-    assert config["vary"] == "l1" and config["values"] == "0.2;0.4"
-
-
-def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
-    cropped = ("--partial=crop", "--crop_width=1,1")
-    found = swept(people, network, tmp_path / "out", "--vary=crop_height", "--values=0.4,0.4;1,1", *cropped)
-    whole = evaluated(people, network, tmp_path / "whole", "--methods=dsr_single", "--partial=none")
-    with np.load(tmp_path / "out" / "distances" / "crop_height=1,1-dsr_single-shots1.npz") as one:
-        with np.load(tmp_path / "out" / "distances" / "crop_height=0.4,0.4-dsr_single-shots1.npz") as other:
-            assert not np.array_equal(one["distances_0"], other["distances_0"])
-    assert "crop_height=1,1/dsr_single/shots1/mAP" in found and whole
-
-
-def test_a_sweep_goes_on_with_more_values(people, network, tmp_path):
-    swept(people, network, tmp_path / "out", "--vary=probe_factor", "--values=0.8;1")
-    before = contents(tmp_path / "out" / "distances")
-    found = swept(people, network, tmp_path / "out", "--vary=probe_factor", "--values=0.8;1;1.2")
-    assert "probe_factor=1.2/dsr_single/shots1/rank1" in found
-    after = contents(tmp_path / "out" / "distances")
-    assert {name: after[name] for name in before} == before
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((), "vary and values are needed"),
-        (("--vary=l1", "--values=0.4"), "two or more"),
-        (("--vary=l1", "--values=0.4;0.2"), "must rise"),
-        (("--vary=l1", "--values=-1;0.2"), "l1 must be positive"),
-        (("--vary=l1", "--values=0.2;much"), "must rise|cannot be"),
-        (("--vary=crop_height", "--values=0.5,0.6;0.9,2", "--partial=crop"), "crop_height must be two shares"),
-        (("--vary=multi_shot", "--values=stack;nearest"), "multi_shot cannot be 'nearest'"),
-    ],
-)
-def test_sweeps_that_make_no_sense_are_refused_before_anything_is_computed(
-    people, network, tmp_path, capsys, arguments, message
-):
-    swept(people, network, tmp_path / "out", *arguments, code=1)
-    error = capsys.readouterr().err
-    assert any(part in error for part in message.split("|")), error
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_path):
@@ -437,13 +245,3 @@ def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_
     (tmp_path / "parts" / "metrics.json").unlink()
     again = evaluated(people, network, tmp_path / "parts", "--methods=resizing,dsr_single")
     assert again == whole
-
-
-def test_two_evaluations_are_compared_probe_by_probe_or_refused(people, network, tmp_path):
-    for name, method in (("a", "resizing"), ("b", "resizing"), ("c", "dsr_single")):
-        evaluated(people, network, tmp_path / name, f"--methods={method}")
-    output, _ = finished(start("experiments.difference", f"--first={tmp_path / 'a'}", f"--second={tmp_path / 'b'}"))
-    assert "resizing/shots1  0.0 (0.0-0.0)" in " ".join(output.split(" ")) and "a - b" in output
-    apart = start("experiments.difference", f"--first={tmp_path / 'a'}", f"--second={tmp_path / 'c'}")
-    _, errors = apart.communicate(timeout=300)
-    assert apart.returncode == 1 and "nothing is in both" in errors and "dsr_single/shots1" in errors

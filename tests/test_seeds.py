@@ -51,7 +51,7 @@ def test_each_seed_is_an_ordinary_run_and_goes_on(people, tmp_path, capsys, monk
         done.append(start)
         return finish(workdir, start, **options)
 
-    finish = pretrain.training.finish
+    finish = pretrain.finish
     with monkeypatch.context() as patched:
         patched.setattr(pretrain, "finish", interrupted)
         trained(people, tmp_path / "all", "--seed=3", "--seeds=2", code=130)

@@ -20,7 +20,7 @@ def say(lines: Sequence[str]) -> list[str]:
 
 
 def publish(
-    folder: Workdir,
+    workdir: Workdir,
     results: Sequence[Result],
     selected: Selection,
     network: features.Network,
@@ -35,7 +35,7 @@ def publish(
     """Prints the tables, then writes them, every probe's figures and the page.
 
     Args:
-      folder: the workdir; begun here if it was not.
+      workdir: where it is written; begun here if it was not.
       results: of every network, number of shots and method.
       selected: probes and gallery.
       network: the last network, which reconstructs.
@@ -50,12 +50,12 @@ def publish(
     tables = f"{caption}\n{page.text(results, dataset=shown.paper)}\n\n{page.against_text(results, champion)}".rstrip()
     print(f"\n{tables}", flush=True)
     say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
-    folder.begin()  # nothing is written before the figures are seen
-    write_text(folder.path / TABLES, f"{tables}\n")
-    paired.write(folder.path / paired.FILE, {one.key: one.per_probe for one in results}, selected.probes.identities)
+    workdir.begin()  # nothing is written before the figures are seen
+    write_text(workdir.path / TABLES, f"{tables}\n")
+    paired.write(workdir.path / paired.FILE, {one.key: one.per_probe for one in results}, selected.probes.identities)
     counted = f"{len(selected.probes.names)} probes against {len(selected.gallery.names)} gallery images."
     written = page.write(
-        folder.path / "report",
+        workdir.path / "report",
         results,
         ranked=showing.ranked_lists(results, selected, count=shown.ranked_lists, seed=seed),
         reconstructions=showing.reconstructions(
@@ -64,7 +64,7 @@ def publish(
         title=f"Partial re-identification: {name}",
         caption=caption,
         summary=" ".join([counted, *(f"{remark}." for remark in remarks)]),
-        config=folder.configuration,
+        config=workdir.configuration,
         champion=champion,
         dataset=shown.paper,
     )
