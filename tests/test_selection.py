@@ -116,12 +116,8 @@ def test_a_workdir_of_before_goes_on(people, network, tmp_path, monkeypatch):
     asked(people, network, tmp_path / "out")
     write_maps(tmp_path / "maps.npz")
     run_evaluate(tmp_path / "maps.npz", tmp_path / "maps", methods="dsr_single")
-<<<<<<< HEAD
-    assert config_of(tmp_path / "out")["partial"] == "crop" and config_of(tmp_path / "maps")["partial"] is None
-=======
     assert config_of(tmp_path / "out")["partial"] == "crop"
     assert config_of(tmp_path / "maps")["partial"] is None  # no pictures
->>>>>>> evaluation
     content = json.loads((tmp_path / "maps" / "config.json").read_text())
     content["flags"]["partial"] = "crop"
     (tmp_path / "maps" / "config.json").write_text(json.dumps(content))
