@@ -47,7 +47,7 @@ def test_nothing_runs_on_after_an_error():
 
     def part(start, stop):
         if start == 0:
-            running.wait(10)
+            running.wait(60)
             raise MemoryError
         running.set()
         time.sleep(0.2)

@@ -1,5 +1,6 @@
 """Two processes with two devices each: the results of one, files written once, and what goes wrong said at once."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -20,22 +21,27 @@ from tests import joined, kills
 from tests.runners import ROOT, SMALL, call, metrics_of
 
 ONE = sharding.mesh(jax.devices()[:1])
+PATIENCE = 60  # seconds for the others to end when one has failed; JAX itself ends one that waits only after 100
 
 
-def free_port():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+@contextlib.contextmanager
+def held_port():
+    """A port that nobody listens on and that the system gives to nobody else; process 0 shares it, as gRPC may."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
-def together(*command, count=2, devices=2, each=lambda number: (), meanwhile=lambda started: None, patience=2):
-    """Output of the processes of a command, each given the three flags or arguments that join them.
+def together(*command, each, meanwhile=lambda started: None):
+    """Output of two processes of a command, each given the three flags or arguments that join them."""
+    with held_port() as port:
+        return outputs(command, f"127.0.0.1:{port}", each, meanwhile)
 
-    When one has failed the others, which may wait for it, have so many seconds of patience left.
-    """
-    address = f"127.0.0.1:{free_port()}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": str(devices)}
-    files = [tempfile.TemporaryFile("w+") for _ in range(2 * count)]
+
+def outputs(command, address, each, meanwhile):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "2"}
+    files = [tempfile.TemporaryFile("w+") for _ in range(4)]
     started = [
         subprocess.Popen(
             [sys.executable, *command, *each(address, number)],
@@ -43,14 +49,14 @@ def together(*command, count=2, devices=2, each=lambda number: (), meanwhile=lam
             stdout=files[2 * number],
             stderr=files[2 * number + 1],
         )
-        for number in range(count)
+        for number in (0, 1)
     ]
     end = time.monotonic() + 300
     while time.monotonic() < end and any(process.poll() is None for process in started):
         if any(process.poll() for process in started):
-            end = min(end, time.monotonic() + patience)
+            end = min(end, time.monotonic() + PATIENCE)
         meanwhile(started)
-        time.sleep(0.1)
+        time.sleep(0.01)
     for process in started:
         process.kill()
     found = []
@@ -139,7 +145,7 @@ def test_a_workdir_that_cannot_be_had_ends_all_processes(tmp_path, people, netwo
     def flags(address, number):
         return *arguments, f"--coordinator_address={address}", "--num_processes=2", f"--process_id={number}"
 
-    (first, _, refused), (second, _, told) = together("-m", "experiments.finetune", each=flags, patience=20)
+    (first, _, refused), (second, _, told) = together("-m", "experiments.finetune", each=flags)
     assert (first, second) == (1, 1)
     assert "file is no folder: give another --workdir" in refused
     assert "the processes differ in whether the first has the workdir: --workdir" in told
@@ -198,7 +204,7 @@ def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, 
         if not sent and log.exists() and log.read_bytes().count(b"\n") >= 2:
             sent.append(started[1].send_signal(signal.SIGTERM))
 
-    found = together("-m", "experiments.finetune", each=flags, meanwhile=end_one, patience=60)
+    found = together("-m", "experiments.finetune", each=flags, meanwhile=end_one)
     assert [code for code, *_ in found] == [termination.EXIT_CODE] * 2, found
     stopped = steps()
     assert 2 <= len(stopped) < 20 and not (workdir / "network.safetensors").exists()
@@ -277,7 +283,8 @@ def test_the_cluster_is_asked_where_that_is_asked_for(monkeypatch):
 def test_a_process_0_that_is_not_there_is_told(monkeypatch):
     monkeypatch.setattr(hosts, "PATIENCE", 0.0)
     with pytest.raises(ValueError, match="coordinator_address 127.0.0.1:[0-9]+ does not answer .* start process 0"):
-        hosts.connect(f"127.0.0.1:{free_port()}", 2, 1)
+        with held_port() as port:
+            hosts.connect(f"127.0.0.1:{port}", 2, 1)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
