@@ -2,27 +2,35 @@
 
 import ctypes
 import gc
+import resource
 import sys
 from pathlib import Path
 
 import jax
 
-LIMIT = 1 << 30  # bytes of a process, above which it is not left to the end of its module
-STATUS = Path("/proc/self/statm")  # pages: in all, then in memory
-PAGE = 4096
+GROWTH = 3 << 27  # bytes, 384 MiB, that a process may have grown by since the last release
+_STATUS = Path("/proc/self/statm")  # in pages: all memory, then what is resident
+_released = 0  # bytes after the last release; none yet, so the first test is followed by one
 
 
-def release(above: int = 0) -> None:
+def release() -> None:
     """Drops JAX's compiled programs and returns free memory to the system.
 
     A test that needs a program again loads it from the cache on disk.
-
-    Args:
-      above: bytes; a smaller process is left alone, and so is every one where the system does not tell its size.
     """
-    if above and (not STATUS.exists() or int(STATUS.read_text().split()[1]) * PAGE <= above):
-        return
+    global _released
     jax.clear_caches()
     gc.collect()
     if sys.platform == "linux":
         getattr(ctypes.CDLL(None), "malloc_trim", lambda _: 0)(0)  # glibc keeps what was freed until it is asked
+    _released = _resident()
+
+
+def release_if_grown() -> None:
+    """Releases in a process that has grown; where the system does not tell its size, nothing is done."""
+    if _resident() > _released + GROWTH:
+        release()
+
+
+def _resident() -> int:
+    return int(_STATUS.read_text().split()[1]) * resource.getpagesize() if _STATUS.exists() else 0
