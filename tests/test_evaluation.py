@@ -413,11 +413,12 @@ def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_
     assert run.FREE_FLAGS.isdisjoint(evaluate.ADDED) and jax.default_backend() == "cpu"
 
 
+@pytest.mark.slow
 def test_two_evaluations_are_compared_probe_by_probe_or_refused(people, network, tmp_path):
     for name, method in (("a", "resizing"), ("b", "resizing"), ("c", "dsr_single")):
         evaluated(people, network, tmp_path / name, f"--methods={method}")
     output, _ = finished(start("experiments.difference", f"--first={tmp_path / 'a'}", f"--second={tmp_path / 'b'}"))
     assert "resizing/shots1  0.0 (0.0-0.0)" in " ".join(output.split(" ")) and "a - b" in output
     apart = start("experiments.difference", f"--first={tmp_path / 'a'}", f"--second={tmp_path / 'c'}")
-    _, errors = apart.communicate(timeout=300)
+    _, errors = apart.communicate(timeout=600)
     assert apart.returncode == 1 and "nothing is in both" in errors and "dsr_single/shots1" in errors

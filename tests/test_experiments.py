@@ -62,6 +62,7 @@ def by_hand(folder, rows, size):
     return places
 
 
+@pytest.mark.slow
 def test_the_two_commands_of_the_readme(tmp_path, network):
     """Run from the folder of the CSV; one probe's person is not in the gallery."""
     rows = listing(probes=(0, 1, 2, 3, 4, 7))
@@ -396,9 +397,10 @@ def test_a_workdir_that_is_a_file_is_an_error(people, network, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unknown_flags_and_help():
     wrong, taught = start("experiments.evaluate", "--probe_scal=keep"), start("experiments.evaluate", "--help")
-    output, errors = wrong.communicate(timeout=120)
+    output, errors = wrong.communicate(timeout=600)
     assert wrong.returncode == 1 and "Unknown command line flag 'probe_scal'" in errors + output
     assert "Did you mean: probe_scale" in errors + output and "Traceback" not in errors
     output, _ = finished(taught)

@@ -51,7 +51,7 @@ def outputs(command, address, each, meanwhile):
         )
         for number in (0, 1)
     ]
-    end = time.monotonic() + 300
+    end = time.monotonic() + 600
     while time.monotonic() < end and any(process.poll() is None for process in started):
         if any(process.poll() for process in started):
             end = min(end, time.monotonic() + PATIENCE)
@@ -87,6 +87,7 @@ def results(tmp_path_factory):
     return [dict(np.load(folder / f"{number}.npz")) for number in (0, 1)], folder / "checkpoints"
 
 
+@pytest.mark.slow
 def test_all_processes_have_the_whole_result(results):
     (first, second), _ = results
     assert set(first) == set(second)
@@ -94,12 +95,14 @@ def test_all_processes_have_the_whole_result(results):
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", joined.FORMS)
 def test_losses_are_those_of_one_device(results, form):
     alone = joined.trained(form, ONE)[1]
     np.testing.assert_allclose(results[0][0][form], alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_distances_and_maps_are_those_of_one_process(results):
     found = results[0][0]
     expected = {
@@ -116,6 +119,7 @@ def test_distances_and_maps_are_those_of_one_process(results):
         np.testing.assert_allclose(found[f"resnet_map{i}"], values, rtol=1e-4, atol=1e-5 * values.max())
 
 
+@pytest.mark.slow
 def test_checkpoints_are_written_once_and_by_all_alike(results):
     (first, _), folder = results
     np.testing.assert_allclose(first["restored"], first["signed"], rtol=1e-5, atol=1e-5)
@@ -125,6 +129,7 @@ def test_checkpoints_are_written_once_and_by_all_alike(results):
     np.testing.assert_allclose(later, first["signed"][10:], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_processes_that_differ_are_told_in_what(results):
     message = str(results[0][0]["disagreement"])
     assert message.startswith("the processes differ in flags: --steps; give all of them the same flags")
@@ -137,6 +142,7 @@ ASKED = (
 )
 
 
+@pytest.mark.slow
 def test_a_workdir_that_cannot_be_had_ends_all_processes(tmp_path, people, network):
     """The first process looks, and the others do not wait for it."""
     (tmp_path / "file").touch()
@@ -151,6 +157,7 @@ def test_a_workdir_that_cannot_be_had_ends_all_processes(tmp_path, people, netwo
     assert "the processes differ in whether the first has the workdir: --workdir" in told
 
 
+@pytest.mark.slow
 def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     """Fine-tuning with evaluation, whose last step is then taken again on the eight devices of this process."""
     workdir = tmp_path / "out"
@@ -184,6 +191,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
                 np.testing.assert_allclose(found[key], content[key], atol=tolerance, err_msg=f"{name} {key}")
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, network):
     """A scheduler takes one machine away: both save the step that they are at; a start elsewhere goes on from it."""
     workdir = tmp_path / "out"
@@ -213,6 +221,7 @@ def test_a_signal_to_one_process_ends_all_and_nothing_is_lost(tmp_path, people, 
     assert steps() == list(range(1, 21)) and (workdir / "network.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_fails_does_not_wait_for_the_others(tmp_path, people, network):
     """One has other flags than the other: both say so, and end."""
     arguments = (*ASKED, f"--data_dir={people}", f"--weights={network}", f"--workdir={tmp_path / 'out'}")

@@ -124,7 +124,7 @@ def test_its_policy_stops_other_scripts_and_addresses(browser, path):
                 document.body.append(script, image);
             }"""
         )
-        end = time.monotonic() + 60
+        end = time.monotonic() + 600
         while len(visit.complaints) < 2 and time.monotonic() < end:
             visit.page.wait_for_timeout(10)
         assert visit.page.evaluate("window.broken") is None

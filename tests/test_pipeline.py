@@ -134,6 +134,7 @@ def test_another_seed_gives_other_batches(kind):
     assert any(a.shape != b.shape or (a != b).any() for a, b in zip(first.values(), second.values(), strict=True))
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same():
     """Grain's, which the runners do not use: a dataset pickles, and fills its memory again where it is unpickled."""
     dataset = identification(per_identity=2)
@@ -347,7 +348,7 @@ def test_a_stream_that_is_left_ends_its_threads():
         next(iter(found))
         crew = [thread for thread in threading.enumerate() if thread.name.startswith("grain-prefetch")]
     for thread in crew:
-        thread.join(timeout=60)
+        thread.join(timeout=600)
     after = {thread.name for thread in threading.enumerate() if thread.name.startswith("grain-prefetch")}
     assert crew and after <= before
     with pytest.raises(ValueError, match="threads must be at least 0"):

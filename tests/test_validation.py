@@ -73,6 +73,7 @@ def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated
     assert card.sha256 == weights.digest(weights.load(validated))
 
 
+@pytest.mark.slow
 def test_frozen_blocks_run_once_and_change_no_figure(people, tmp_path, monkeypatch):
     """The same validations, with what frozen blocks make of the pictures kept and without room for it."""
     prefixes, made = [], validation.prefix.Prefix
@@ -95,6 +96,7 @@ def given(monkeypatch, values):
     monkeypatch.setattr(validation.Validation, "__call__", answer)
 
 
+@pytest.mark.slow
 def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(people, tmp_path, monkeypatch, capsys):
     given(monkeypatch, {1: 10.0, 2: 30.0, 3: 20.0, 4: 30.0, 5: 90.0, 6: 90.0})
     arguments = ("--validate_every=1", "--patience=2", "--checkpoint_every=3")
@@ -127,6 +129,7 @@ def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(peop
     assert (tmp_path / "other" / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_validated_as_well(people, tmp_path, monkeypatch):
     given(monkeypatch, {1: 20.0, 2: 10.0})
     arguments = ("--pretrain_steps=0", "--steps=2", "--batch_size=2", "--positives=4", "--negatives=4", "--noevaluate")
