@@ -129,6 +129,7 @@ def test_a_file_system_without_locks_is_a_caution(people, network, tmp_path, mon
     assert "file system without locks: see to it that no other run uses it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_reading_a_workdir_that_is_at_work_is_no_work_in_it(people, network, tmp_path):
     assert (
         call(pretrain, "--dataset=folder", f"--data_dir={people}", *TRAINING, *SMALL, f"--workdir={tmp_path / 'net'}")

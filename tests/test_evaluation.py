@@ -351,6 +351,7 @@ def test_a_missing_p_value_is_no_number_on_the_page():
 # Sweeps
 
 
+@pytest.mark.slow
 def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path, capsys):
     found = swept(people, network, tmp_path / "sweep", "--vary=match_l1", "--values=0.2;0.4", "--partial=crop")
     alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
@@ -363,6 +364,7 @@ def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_
     assert config["vary"] == "match_l1" and config["values"] == "0.2;0.4"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
     cropped = ("--partial=crop", "--crop_width=1,1")
     found = swept(people, network, tmp_path / "out", "--vary=crop_height", "--values=0.4,0.4;1,1", *cropped)
@@ -373,6 +375,7 @@ def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
     assert "crop_height=1,1/dsr_single/shots1/mAP" in found and whole
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_more_values(people, network, tmp_path):
     swept(people, network, tmp_path / "out", "--vary=probe_factor", "--values=0.8;1")
     before = contents(tmp_path / "out" / "distances")

@@ -228,6 +228,7 @@ def test_gallery_saved_and_loaded(tmp_path, labels):
     same(distances(gallery=loaded), distances(identities=labels, pooling="max"), rtol=0)
 
 
+@pytest.mark.slow
 def test_a_gallery_is_its_own():
     """What the caller does to its arrays afterwards is nothing to it."""
     given = np.stack([m for m in maps("gallery") if m.shape == (4, 3, D)])

@@ -380,6 +380,7 @@ def folder(tmp_path_factory):
     return prepared(tmp_path_factory.mktemp("sizes"), [*dict.fromkeys(rows), ("probe/1.png", 1, 0, "probe", 1.0)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [("--buckets=2",), ("--sampling=balanced", "--images_per_identity=2")])
 def test_resumed_with_other_threads_and_memory_ends_where_it_would_have(folder, tmp_path, monkeypatch, how):
     assert train(folder, tmp_path / "whole", *how, "--reading_threads=0") == 0
@@ -401,6 +402,7 @@ def test_resumed_with_other_threads_and_memory_ends_where_it_would_have(folder, 
         assert 0 <= entry["waiting"] <= 1 and entry["images_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_meets_a_broken_picture_names_it_and_keeps_its_checkpoints(
     folder, tmp_path, capsys, monkeypatch
 ):

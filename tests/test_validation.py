@@ -53,6 +53,7 @@ def validated(people, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_an_evaluation_of_the_network_that_is_kept(validated, people, tmp_path):
     entries = {entry["step"]: entry["validation_mAP"] for entry in log_of(validated) if "validation_mAP" in entry}
     assert sorted(entries) == [2, 4, 6]
@@ -65,6 +66,7 @@ def test_the_numbers_are_those_of_an_evaluation_of_the_network_that_is_kept(vali
     assert found["validation_rank1"] == pytest.approx(again["dsr_single/shots1/rank1"])
 
 
+@pytest.mark.slow
 def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated):
     found, card = metrics_of(validated), weights.read_card(validated)
     assert card.extra["scores"] == {name: found[name] for name in found if name.startswith("validation_")}
