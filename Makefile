@@ -1,5 +1,5 @@
 # make demo        fine-tune a small network on synthetic people and compare before and after (four to six minutes, two cores)
-# make check       for every save: lint, types and the quick tests, under two minutes once programs are compiled
+# make check       for every save: lint, types and the quick tests (those that are not marked slow)
 # make test        lint, types, all tests and the documentation's examples
 # make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, run live
 # make setup       only the set-up that each of the others does by itself: .venv with the versions of constraints.txt
