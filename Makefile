@@ -1,11 +1,13 @@
 # make demo        fine-tune a small network on synthetic people and compare before and after (four to six minutes, two cores)
-# make test        lint, types, tests and the documentation's examples
+# make check       for every save: lint, types and the quick tests (those that are not marked slow)
+# make test        lint, types, all tests and the documentation's examples
 # make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, run live
 # make setup       only the set-up that each of the others does by itself: .venv with the versions of constraints.txt
 # make lint        only formatting, lint and types
 # make clean       remove caches; make distclean removes .venv too
 #
 # PYTHON=python3.12      another interpreter for .venv (3.11 or later)
+# CONSTRAINTS=/dev/null  the newest packages in the ranges of setup.cfg, instead of the versions of constraints.txt
 # PIP_ARGS=...           more arguments for every pip install
 # TORCH_INDEX=URL        where test-peers takes torch from. On Linux the default package is the CUDA build, of several
 #                        gigabytes; pytorch.org/get-started names an index of CPU builds (200 MB), which is enough.
@@ -14,14 +16,16 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-peers setup lint clean distclean
+.PHONY: help demo check test test-peers setup lint clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint $(CONSTRAINTS)
+CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
+PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
 
 help:
@@ -30,8 +34,11 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/python -m experiments.finetune --flagfile=experiments/flags/demo.flags
 
+check: lint
+	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
+
 test: lint
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 test-peers: $(VENV)/.peers
 	$(BIN)/python -m pytest tests/peers $(PYTEST_ARGS)

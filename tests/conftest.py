@@ -3,6 +3,7 @@
 - Mixed dtypes and implicit broadcasting of different ranks are errors, so that neither happens by accident.
 - The CPU shows eight devices, so that sharded code is tested as sharded.
 - The annotations of `dsr_jax` (shapes and types) are checked at every call, under jit while tracing.
+- Compiled programs go with the tests that ran them, so that a process stays small.
 - `x64` switches a test to float64, for the independent oracles; `shared` gives files that only some checkouts have.
 """
 
@@ -15,7 +16,7 @@ import jax
 import jaxtyping
 import pytest
 
-from tests import typecheck
+from tests import memory, typecheck
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +41,20 @@ jaxtyping.install_import_hook("dsr_jax", f"{typecheck.__name__}.check")
 # The same examples in every run, and no deadline: the first example of a jitted function compiles it.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_of_a_module() -> Iterator[None]:
+    """Releases the compiled programs of a module after its last test."""
+    yield
+    memory.release()
+
+
+@pytest.fixture(autouse=True)
+def programs_of_a_test() -> Iterator[None]:
+    """Releases them within a module, too, after a test by which the process has grown much."""
+    yield
+    memory.release_if_grown()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ in them. Prints a line per kill and what was compared; the exit code says whethe
 import argparse
 import functools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -67,8 +68,10 @@ def killed(runner: str, data_dir: Path, workdir: Path, *, steps: int, kills: int
             share = max(1, (steps - before) // (kills - len(found) + 1))
             _until(process, _reached(workdir, before + rng.randint(1, share)))
             if moment == "within a save":
-                _until(process, functools.partial(_half_saved, workdir, runner, born))
-            _until(process, _passed(time.monotonic() + rng.uniform(0, 0.03)))
+                half_saved = functools.partial(_half_saved, workdir, runner, born)
+                _until(process, functools.partial(_stopped, process, half_saved))
+            else:
+                _until(process, _passed(time.monotonic() + rng.uniform(0, 0.03)))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         if process.returncode != -signal.SIGKILL:
@@ -94,6 +97,18 @@ def lines(log: Path) -> list[str]:
 def _until(process: subprocess.Popen, holds: Callable[[], bool]) -> None:
     while process.poll() is None and not holds():
         time.sleep(0.001)
+
+
+def _stopped(process: subprocess.Popen, holds: Callable[[], bool]) -> bool:
+    """Stops a process in a state that lasts milliseconds; it runs on if the state was over before it stood still."""
+    if not holds():
+        return False
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if holds():
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 def _passed(moment: float) -> Callable[[], bool]:

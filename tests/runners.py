@@ -43,7 +43,7 @@ def start(module, *arguments, **options):
 
 def finished(process):
     """Output and errors of a process that must succeed."""
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors
     return output, errors
 

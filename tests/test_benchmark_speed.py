@@ -47,6 +47,7 @@ def figures(quick):
 # A quick run
 
 
+@pytest.mark.slow
 def test_every_part_has_its_tables_and_says_what_is_missing(quick):
     text = (quick / "speed.txt").read_text()
     assert text.startswith("Quick run, not a measurement: ")
@@ -63,6 +64,7 @@ def test_every_part_has_its_tables_and_says_what_is_missing(quick):
     assert re.search(r"^feature_sign \(XLA\) +[\d.,e-]+ \([\d.,e-]+ - [\d.,e-]+\)", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_figures_are_flat_and_complete(figures):
     assert all(isinstance(value, int | float) and np.isfinite(value) for value in figures.values())
     for name in SETS:
@@ -84,6 +86,7 @@ def test_figures_are_flat_and_complete(figures):
     }
 
 
+@pytest.mark.slow
 def test_our_coders_are_exact_and_certified_on_what_was_timed(figures):
     for name in SETS:
         for coder in OURS:
@@ -95,6 +98,7 @@ def test_our_coders_are_exact_and_certified_on_what_was_timed(figures):
         assert figures[f"coder/{name}/floor/floor_share"] == 1
 
 
+@pytest.mark.slow
 def test_growth_is_measured_in_processes_and_by_searches(figures):
     for name in ("gallery/5", "gallery/20", "shape/3x2x512", "shape/2x2x512", "large/4x30/list", "large/4x30/array"):
         assert figures[f"growth/{name}/peak_mb"] >= figures[f"growth/{name}/before_mb"] > 0
@@ -102,6 +106,7 @@ def test_growth_is_measured_in_processes_and_by_searches(figures):
     assert 0 < figures["growth/search/later/coded"] <= 1 and figures["growth/search/gallery"] == 80
 
 
+@pytest.mark.slow
 def test_a_workdir_has_configuration_and_plot(quick):
     config = json.loads((quick / "config.json").read_text())["flags"]
     assert config["quick"] and config["rounds"] == 2 and config["runner"] == "benchmark_speed"

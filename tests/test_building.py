@@ -37,6 +37,7 @@ def builder_in(place: Path) -> Builder:
     return data.dataset_builder("folder", data_dir=place)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_leaves_nothing_or_all_of_it(tmp_path):
     command = [sys.executable, "-m", "tests.killed", str(tmp_path), "6"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -89,12 +90,13 @@ def test_no_space_left_has_its_number(tmp_path, monkeypatch):
     assert caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_end_well(tmp_path):
     source = people_csv(tmp_path / "mine", ROWS)
     command = [sys.executable, "-m", "data.prepare", "--dataset=folder", f"--source={source}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     both = [subprocess.Popen([*command, f"--data_dir={tmp_path / 'data'}"], cwd=ROOT, **pipes) for _ in range(2)]
-    said = [process.communicate(timeout=120) for process in both]
+    said = [process.communicate(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0][0] == said[1][0]
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["folder"]
@@ -107,7 +109,7 @@ def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
     def read() -> bytes:
         reads.append(0)
         inside.set()
-        assert go_on.wait(60)
+        assert go_on.wait(600)
         return b"x"
 
     content = Listing({"probe": [Record("a", 0, 0, read)]})
@@ -115,7 +117,7 @@ def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
         threading.Thread(target=build, args=(one, content), kwargs={"fingerprint": "f"}) for one in (first, second)
     ]
     threads[0].start()
-    assert inside.wait(60)
+    assert inside.wait(600)
     threads[1].start()
     go_on.set()
     for thread in threads:

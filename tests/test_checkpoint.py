@@ -325,6 +325,7 @@ SAVE_FOR_EVER = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill_at", [3, 6])
 def test_killed_while_saving(tmp_path, kill_at):
     command = [sys.executable, "-c", textwrap.dedent(SAVE_FOR_EVER), str(tmp_path)]

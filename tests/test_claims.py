@@ -128,6 +128,7 @@ def test_a_file_system_without_locks_is_a_caution(people, network, tmp_path, mon
     assert "file system without locks: see to it that no other run uses it" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_reading_a_workdir_that_is_at_work_is_no_work_in_it(people, network, tmp_path):
     assert (
         call(pretrain, "--dataset=folder", f"--data_dir={people}", *TRAINING, *SMALL, f"--workdir={tmp_path / 'net'}")
@@ -140,26 +141,30 @@ def test_reading_a_workdir_that_is_at_work_is_no_work_in_it(people, network, tmp
         assert call(pretrain, *again) == 0
 
 
+LONG = 100_000  # steps of a training that is killed long before its end
+
+
+@pytest.mark.slow
 def test_a_second_training_is_refused_and_one_that_was_killed_leaves_no_lock(people, tmp_path):
     workdir = tmp_path / "out"
-    first = kills.start("pretrain", people, workdir, 1000)
+    first = kills.start("pretrain", people, workdir, LONG)
     try:
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while kills._logged(workdir) < 3 and first.poll() is None and time.monotonic() < end:
             time.sleep(0.05)
-        second = kills.start("pretrain", people, workdir, 1000)
-        _, errors = second.communicate(timeout=120)
+        second = kills.start("pretrain", people, workdir, LONG)
+        _, errors = second.communicate(timeout=600)
         assert second.returncode == 1 and f"in use by another run, process {first.pid} on " in errors
         assert first.poll() is None
     finally:
         first.send_signal(signal.SIGKILL)
         first.communicate()
     assert (workdir / claims.LOCK).exists()
-    third = kills.start("pretrain", people, workdir, 1000)
+    third = kills.start("pretrain", people, workdir, LONG)
     line = third.stdout.readline()
     third.send_signal(signal.SIGKILL)
     third.communicate()
-    assert re.match(r"identification: resumed at step \d+ of 1000", line)
+    assert re.match(rf"identification: resumed at step \d+ of {LONG}", line)
 
 
 def test_what_was_computed_outlives_a_disk_that_is_full_by_then(people, network, tmp_path, monkeypatch, capsys):

@@ -158,6 +158,7 @@ def test_what_has_no_letters_is_shown_as_escapes(monkeypatch):
 ASCII = {"LANG": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", [ASCII, {**ASCII, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}], ids=["C", "bare C"])
 @pytest.mark.parametrize(
     "arguments, code, said",
@@ -185,7 +186,7 @@ def test_an_ascii_terminal_shows_the_message(tmp_path, monkeypatch, locale, argu
         roles=["probe", "gallery"],
     )
     process = start(*arguments, cwd=tmp_path)
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == code and "codec" not in output + errors and "Traceback" not in errors, errors
     escaped = said if "LC_ALL" not in locale else said.replace(r"\xe9", r"\udcc3\udca9")
     assert escaped in output + errors

@@ -47,7 +47,7 @@ def test_nothing_runs_on_after_an_error():
 
     def part(start, stop):
         if start == 0:
-            running.wait(10)
+            running.wait(600)
             raise MemoryError
         running.set()
         time.sleep(0.2)
@@ -104,7 +104,8 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.slow
 def test_a_child_of_a_fork_has_threads_of_its_own():
     command = [sys.executable, "-W", "ignore", "-c", FORK]
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     assert finished.stdout.strip() == "8", finished.stderr

@@ -426,6 +426,7 @@ def test_trees_stand_side_by_side(tmp_path):
     assert "--source is needed" in str(layout.layout_error("source", None, "x/"))
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_table_and_reads_without_tensorflow(tmp_path):
     rows = [*ROWS, ("e.png", "4", "1", "train"), ("f.png", "-1", "1", "gallery")]
     source = people_csv(tmp_path / "mine", rows)

@@ -104,6 +104,7 @@ def check_command(words: list[str]) -> None:
             check_flag(word, known_flags(words[2]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", named("python"))
 def test_python_blocks_run(block, tmp_path, monkeypatch):
     if block.reason is not None:

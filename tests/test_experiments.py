@@ -63,6 +63,7 @@ def by_hand(folder, rows, size):
     return places
 
 
+@pytest.mark.slow
 def test_the_two_commands_of_the_readme(tmp_path, network):
     """Run from the folder of the CSV; one probe's person is not in the gallery."""
     rows = listing(probes=(0, 1, 2, 3, 4, 7))
@@ -170,6 +171,7 @@ def steps_of(workdir):
 EVERY_STEP = [("identification", n) for n in (1, 2, 3)] + [("reconstruction", n) for n in (1, 2, 3, 4)]
 
 
+@pytest.mark.slow
 def test_fine_tuning_leaves_what_it_promises(tuned):
     found = metrics_of(tuned)
     keys = {f"{when}/{method}/shots1/rank1" for when in ("before", "after") for method in METHODS}
@@ -181,12 +183,14 @@ def test_fine_tuning_leaves_what_it_promises(tuned):
     assert weights.read_card(tuned).extra["phase"] == "reconstruction"
 
 
+@pytest.mark.slow
 def test_the_numbers_after_are_those_of_the_network_that_was_written(tuned, people, tmp_path):
     again = evaluated(people, tuned, tmp_path / "out")
     both = metrics_of(tuned)
     assert all(both[f"after/{key}"] == value for key, value in again.items() if "/" in key)
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_so_and_prints_its_table_again(tuned, people, capsys):
     before = contents(tuned)
     assert tune(people, tuned, *COMPARE, "--evaluate") == 0
@@ -195,6 +199,7 @@ def test_a_finished_run_says_so_and_prints_its_table_again(tuned, people, capsys
     assert contents(tuned) == before
 
 
+@pytest.mark.slow
 def test_fine_tuning_a_given_network_keeps_it_for_the_comparison(tuned, people, tmp_path):
     """Training donates its buffers; the network before must not be among them."""
     arguments = (f"--weights={tuned}", "--pretrain_steps=0", *COMPARE, "--evaluate")
@@ -203,6 +208,7 @@ def test_fine_tuning_a_given_network_keeps_it_for_the_comparison(tuned, people, 
     assert all(found[key.replace("after", "before")] == value for key, value in given.items() if "after/" in key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase, step", [("identification", 3), ("reconstruction", 3)])
 def test_interrupted_and_started_again_ends_where_it_would_have(tuned, people, tmp_path, monkeypatch, phase, step):
     workdir, log = tmp_path / "run", workdirs.Workdir.log
@@ -221,6 +227,7 @@ def test_interrupted_and_started_again_ends_where_it_would_have(tuned, people, t
     assert steps_of(workdir) == EVERY_STEP
 
 
+@pytest.mark.slow
 def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, tmp_path, capsys, monkeypatch):
     workdir = tmp_path / "run"
     shutil.copytree(tuned / "checkpoints", workdir / "checkpoints")
@@ -230,6 +237,7 @@ def test_checkpoints_at_the_end_are_restored_and_nothing_trained(tuned, people, 
     assert (workdir / weights.WORKDIR_FILE).read_bytes() == (tuned / weights.WORKDIR_FILE).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_naming_the_step(people, tmp_path, capsys):
     assert tune(people, tmp_path / "run", "--pretrain_rate=1e30", "--steps=0") == 1
     assert "identification: " in (message := capsys.readouterr().err) and " at step " in message
@@ -241,6 +249,7 @@ def test_a_loss_that_is_no_number_stops_naming_the_step(people, tmp_path, capsys
         assert kept["inputs"].shape == (4, 64, 32, 3) and kept["identities"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_kept_outputs_of_frozen_blocks_are_shared_by_runs(people, tmp_path):
     cache = ("--frozen_blocks=2", "--frozen_views=1", f"--frozen_cache={tmp_path / 'cache'}")
     assert tune(people, tmp_path / "a", *cache) == 0
@@ -330,6 +339,7 @@ def test_maps_that_are_no_numbers_stop_the_evaluation(people, tmp_path, capsys):
     assert "hold NaN or infinity" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_workdir_of_another_configuration_stays_as_it_is(tuned, people, network, capsys):
     before = contents(tuned)
     assert tune(people, tuned, *COMPARE, "--seed=7", "--l1=0.2") == 1
@@ -340,10 +350,12 @@ def test_a_workdir_of_another_configuration_stays_as_it_is(tuned, people, networ
     assert contents(tuned) == before
 
 
+@pytest.mark.slow
 def test_flags_that_change_no_result_may_change(tuned, people, tmp_path):
     assert tune(people, tuned, *COMPARE, "--evaluate", "--checkpoint_every=7", "--progress") == 0
 
 
+@pytest.mark.slow
 def test_a_flag_that_is_new_since_had_its_default(tuned, people, tmp_path, capsys):
     workdir = tmp_path / "old"
     shutil.copytree(tuned, workdir)
@@ -355,6 +367,7 @@ def test_a_flag_that_is_new_since_had_its_default(tuned, people, tmp_path, capsy
     assert "--accumulate: 1 before, 2 now" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoints_of_another_configuration_are_an_error(tuned, people, tmp_path, capsys):
     """Also where the workdir says nothing of it."""
     shutil.copytree(tuned / "checkpoints", tmp_path / "run" / "checkpoints")
@@ -362,6 +375,7 @@ def test_checkpoints_of_another_configuration_are_an_error(tuned, people, tmp_pa
     assert "belongs to another configuration (--smoothing: 0.1 before, 0.3 now)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_weights_that_were_changed_since_are_an_error(people, network, tmp_path, capsys):
     given = shutil.copy(network, tmp_path / "vgg16.npz")
     changed = jax.tree.map(lambda x: np.asarray(x) / 2, PARAMS)
@@ -397,9 +411,10 @@ def test_a_workdir_that_is_a_file_is_an_error(people, network, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unknown_flags_and_help():
     wrong, taught = start("experiments.evaluate", "--probe_scal=keep"), start("experiments.evaluate", "--help")
-    output, errors = wrong.communicate(timeout=120)
+    output, errors = wrong.communicate(timeout=600)
     assert wrong.returncode == 1 and "Unknown command line flag 'probe_scal'" in errors + output
     assert "Did you mean: probe_scale" in errors + output and "Traceback" not in errors
     output, _ = finished(taught)

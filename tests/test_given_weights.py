@@ -27,6 +27,7 @@ def pretrained(people, path, workdir, *arguments):
     return call(pretrain, *TRAINED, f"--data_dir={people}", f"--weights={path}", f"--workdir={workdir}", *arguments)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_with_the_same_weights_by_another_path(people, given, tmp_path, monkeypatch, capsys):
     """From a checkpoint, to the very file that it would have written."""
     monkeypatch.chdir(tmp_path)
@@ -55,6 +56,7 @@ def test_other_weights_at_the_same_path_are_refused(people, given, tmp_path, cap
     assert "belongs to another configuration (--weights' content: " in error and "--weights:" not in error
 
 
+@pytest.mark.slow
 def test_a_finished_run_needs_its_weights_no_more(people, given, tmp_path, capsys):
     assert pretrained(people, given, tmp_path / "out", "--pretrain_steps=0") == 0
     given.unlink()

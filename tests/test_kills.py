@@ -13,6 +13,7 @@ COUNT = int(os.environ.get("DSR_KILLS", "0"))
 STEPS = 12 * (COUNT or 1) + 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runner", sorted(kills.PHASES) if COUNT else ["finetune"])
 def test_killed_at_any_moment_it_ends_the_same(people, tmp_path, runner):
     runners.finished(kills.start(runner, people, tmp_path / "whole", STEPS))

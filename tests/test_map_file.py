@@ -322,6 +322,7 @@ def test_parts_have_the_distances_of_the_whole(identities, part_bytes):
     assert (parts.lower <= whole.upper + 1e-6).all() and (whole.lower <= parts.upper + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_no_more_than_the_parts_are_held():
     alive = []
 
@@ -374,6 +375,7 @@ def run_evaluate(path, workdir, *arguments, methods="global_average,dsr_single,d
     return metrics_of(workdir) if code == 0 else {}
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_a_file(tmp_path):
     probes, gallery = people(tmp_path / "maps.npz")
     found = run_evaluate(tmp_path / "maps.npz", tmp_path / "out")

@@ -70,6 +70,7 @@ def test_the_classes_of_imagenet_are_left_out_and_the_identities_learnt(runs):
         assert weights.load_head(runs / name, classes=len(TRAINED))["kernel"].shape == (32, 4)
 
 
+@pytest.mark.slow
 def test_trained_blocks_and_their_statistics_move_and_frozen_ones_stay(runs):
     before, between, after = (weights.load(path) for path in (START, runs / "pretrain", runs / "finetune"))
     for name, leaves in before.items():
@@ -78,6 +79,7 @@ def test_trained_blocks_and_their_statistics_move_and_frozen_ones_stay(runs):
                 assert np.any(old != new) == (name[5] == "5"), (name, leaf)
 
 
+@pytest.mark.slow
 def test_started_again_after_an_interrupt_it_ends_bit_for_bit_the_same(runs, monkeypatch):
     workdir, log = runs / "again", workdirs.Workdir.log
 
@@ -95,6 +97,7 @@ def test_started_again_after_an_interrupt_it_ends_bit_for_bit_the_same(runs, mon
     assert trained["pretrain"] == trained["again"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("trained", "row"), [("pretrain", "softmax"), ("finetune", "dsr")])
 def test_the_rows_of_table_4(runs, capsys, trained, row):
     """The benchmark's counts: junk is no entry, distractors are; and the paper's figures beside ours."""
@@ -133,6 +136,7 @@ def test_bad_input_writes_nothing(runs, capsys, arguments, message):
     assert not (runs / "bad").exists() and contents(runs / "pretrain") == before
 
 
+@pytest.mark.slow
 def test_random_parameters_of_either_network_begin_a_training(runs):
     """With the classifier of as many people, in a network that `weights.load` reads."""
     arguments = ("--architecture=resnet50", "--width=0.03125", *SMALL, "--pretrain_steps=0")

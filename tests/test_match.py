@@ -53,6 +53,7 @@ def same(first: match.Distances, second: match.Distances, **tolerance: float) ->
 # Right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", CODERS)
 def test_distances_are_exact_and_certified(coder):
     found = distances(coder=coder)
@@ -150,6 +151,7 @@ def test_integer_maps():
 # Whatever the tiles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", [*CODERS, "ridge"])
 def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
     shape = tuple(
@@ -171,6 +173,7 @@ def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
         distances(coder=coder, max_bytes=smallest - 1)
 
 
+@pytest.mark.slow
 def test_few_compilations_for_many_sizes():
     """A program per grid size and full or last tile; a second call compiles nothing."""
     rng = np.random.default_rng(0)
@@ -226,6 +229,7 @@ def test_gallery_saved_and_loaded(tmp_path, labels):
     same(distances(gallery=loaded), distances(identities=labels, pooling="max"), rtol=0)
 
 
+@pytest.mark.slow
 def test_a_gallery_is_its_own():
     """What the caller does to its arrays afterwards is nothing to it."""
     given = np.stack([m for m in maps("gallery") if m.shape == (4, 3, D)])
@@ -482,6 +486,7 @@ def test_auto_is_the_coder_of_this_machine():
     assert distances(coder="auto").coder == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", CODERS)
 def test_a_tolerance_below_precision_gives_what_is_reachable(coder):
     """Nothing certifies 1e-12 in float32: the distances are as good as ever, and the interval says how good."""

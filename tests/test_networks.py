@@ -74,6 +74,7 @@ def test_extracted_maps_of_a_resnet_are_those_of_each_image_alone():
 TRAINED = ("--dataset=folder", *SMALL, "--checkpoint_every=1", "--plot_every=1")
 
 
+@pytest.mark.slow
 def test_a_resnet_is_trained_from_nothing_fine_tuned_and_evaluated(people, tmp_path):
     """Running statistics move, are kept with the network, and those of frozen blocks stay."""
     common = (*TRAINED, f"--data_dir={people}")
@@ -95,6 +96,7 @@ def test_a_resnet_is_trained_from_nothing_fine_tuned_and_evaluated(people, tmp_p
     assert "after/dsr_single/shots1/rank1" in json.loads((second / "metrics.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_stopped_training_of_a_resnet_ends_as_if_it_had_not_been(people, tmp_path):
     """Statistics are in the checkpoint: bit for bit the same network."""
     flags = (*TRAINED, f"--data_dir={people}", "--architecture=resnet50", "--width=0.03125", "--pretrain_batch_size=3")

@@ -142,6 +142,7 @@ def test_a_runner_checks_them_before_it_writes(people, tmp_path, capsys):
     assert "accumulate=2 does not divide the 5 steps" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_accumulates_ends_where_one_with_large_batches_does(people, tmp_path):
     """The same views in the same order: two batches of four are one of eight."""
     common = (

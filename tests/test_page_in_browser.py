@@ -1,5 +1,7 @@
 """The page in a real browser: silent, asks nobody, and its reconstruction maps answer mouse, finger and keyboard."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -122,7 +124,9 @@ def test_its_policy_stops_other_scripts_and_addresses(browser, path):
                 document.body.append(script, image);
             }"""
         )
-        visit.page.wait_for_timeout(50)
+        end = time.monotonic() + 600
+        while len(visit.complaints) < 2 and time.monotonic() < end:
+            visit.page.wait_for_timeout(10)
         assert visit.page.evaluate("window.broken") is None
         assert len(visit.complaints) == 2 and all("Content Security Policy" in text for text in visit.complaints)
 

@@ -134,6 +134,7 @@ def test_another_seed_gives_other_batches(kind):
     assert any(a.shape != b.shape or (a != b).any() for a, b in zip(first.values(), second.values(), strict=True))
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same():
     """Grain's, which the runners do not use: a dataset pickles, and fills its memory again where it is unpickled."""
     dataset = identification(per_identity=2)
@@ -344,7 +345,7 @@ def test_a_stream_that_is_left_ends_its_threads():
         next(iter(found))
         crew = [thread for thread in threading.enumerate() if thread.name.startswith("grain-prefetch")]
     for thread in crew:
-        thread.join(timeout=60)
+        thread.join(timeout=600)
     after = {thread.name for thread in threading.enumerate() if thread.name.startswith("grain-prefetch")}
     assert crew and after <= before
     with pytest.raises(ValueError, match="threads must be at least 0"):
@@ -376,6 +377,7 @@ def folder(tmp_path_factory):
     return prepared(tmp_path_factory.mktemp("sizes"), [*dict.fromkeys(rows), ("probe/1.png", 1, 0, "probe", 1.0)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [("--buckets=2",), ("--sampling=balanced", "--images_per_identity=2")])
 def test_resumed_with_other_threads_and_memory_ends_where_it_would_have(folder, tmp_path, monkeypatch, how):
     assert train(folder, tmp_path / "whole", *how, "--reading_threads=0") == 0
@@ -397,6 +399,7 @@ def test_resumed_with_other_threads_and_memory_ends_where_it_would_have(folder, 
         assert 0 <= entry["waiting"] <= 1 and entry["images_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_meets_a_broken_picture_names_it_and_keeps_its_checkpoints(
     folder, tmp_path, capsys, monkeypatch
 ):

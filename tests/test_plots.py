@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from experiments import pretrain
 from experiments import workdir as workdirs
 from experiments.training import plots
@@ -77,6 +79,7 @@ def test_it_is_written_every_so_often_and_at_the_end(tmp_path, monkeypatch):
     assert len(written) == 3
 
 
+@pytest.mark.slow
 def test_training_leaves_it(people, tmp_path):
     arguments = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", "--pretrain_batch_size=4", *SMALL)
     assert call(pretrain, *arguments, "--pretrain_steps=2", f"--workdir={tmp_path / 'run'}") == 0

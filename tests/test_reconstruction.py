@@ -83,6 +83,7 @@ def test_gradient_is_the_finite_difference(gradient, function, kind, x64):
     assert compared >= 6, "slopes that are all zero prove nothing"
 
 
+@pytest.mark.slow
 @parametrize_gradient
 def test_all_coders_give_one_gradient(gradient, x64):
     probe, gallery = pair()
@@ -92,6 +93,7 @@ def test_all_coders_give_one_gradient(gradient, x64):
             np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+@pytest.mark.slow
 @parametrize_coder
 @parametrize_gradient
 @pytest.mark.parametrize("kind", dictionaries.KINDS)
@@ -104,6 +106,7 @@ def test_gradient_is_finite_on_degenerate_dictionaries(coder, gradient, kind):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() < 100
 
 
+@pytest.mark.slow
 @parametrize_gradient
 def test_jit_vmap_and_checkpoint(gradient):
     pairs = [pair(seed=seed) for seed in range(3)]
@@ -165,6 +168,7 @@ def test_products_of_the_certificate_are_of_full_precision(coder):
     assert set(products) == {(jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGHEST)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("coder", "gradient"),
     [("active_set", "implicit"), ("feature_sign", "envelope"), ("feature_sign", "implicit"), ("proximal", "envelope")],

@@ -128,6 +128,7 @@ def test_all_is_every_extra_of_the_library():
     assert installed(["dsr_jax[all]"]) <= installed(["dsr_jax[test]"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", MODULES, ids=lambda extra: extra or "none")
 def test_modules_import_with_the_other_extras_blocked(extra):
     modules = [name if name.startswith(("data", "experiments.")) else f"dsr_jax.{name}" for name in MODULES[extra]]
@@ -140,6 +141,7 @@ def test_what_is_blocked_cannot_be_imported():
     assert done.returncode and "No module named 'flax'" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_config_is_read_without_tensorflow_datasets():
     done = subprocess.run([sys.executable, "-c", LAZY], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "only a builder needs it\n"), done.stderr

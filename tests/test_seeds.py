@@ -41,6 +41,7 @@ def trained(people, workdir, *arguments, runner=pretrain, code=0):
     assert call(runner, *common, "--pretrain_steps=2", f"--workdir={workdir}", *arguments) == code
 
 
+@pytest.mark.slow
 def test_each_seed_is_an_ordinary_run_and_goes_on(people, tmp_path, capsys, monkeypatch):
     trained(people, tmp_path / "alone", "--seed=4")
     done = []
@@ -69,6 +70,7 @@ def test_each_seed_is_an_ordinary_run_and_goes_on(people, tmp_path, capsys, monk
     assert "--seeds: 2 before, 3 now" in capsys.readouterr().err and contents(tmp_path / "all") == before
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_each_seed_from_its_own_network(people, tmp_path, monkeypatch):
     seen = []
 

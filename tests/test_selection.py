@@ -97,6 +97,7 @@ def test_flags_of_the_crop_are_refused_where_nothing_is_cropped(people, network,
     assert asked(people, network, tmp_path / "out", flag, "--partial=crop")["partial"] == "crop"
 
 
+@pytest.mark.slow
 def test_a_sweep_says_what_was_done_and_what_was_varied(people, network, tmp_path, capsys):
     vary = ("--vary=crop_height", "--values=0.4,0.4;1,1", "--partial=crop")
     found = asked(people, network, tmp_path / "out", *vary, runner=sweep)
@@ -124,6 +125,7 @@ def test_a_workdir_of_before_goes_on(people, network, tmp_path, monkeypatch):
     run_evaluate(tmp_path / "maps.npz", tmp_path / "maps", methods="dsr_single,global_average")
 
 
+@pytest.mark.slow
 def test_a_validation_says_what_it_searches_with(people, tmp_path, capsys):
     common = ("--dataset=folder", f"--data_dir={people}", "--width=0.03125", "--plot_every=0", *SMALL)
     steps = ("--pretrain_batch_size=4", "--pretrain_steps=1", "--holdout=2", "--validate_every=1")
@@ -205,6 +207,7 @@ def test_narrow_parts_brought_to_the_width_are_told_to_keep_their_scale(tmp_path
     assert "so at another scale: give --probe_scale=keep" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_sweep_names_the_values_whose_probes_are_too_large(tmp_path, network, capsys):
     folder = prepared(tmp_path, [(*row[:4], 1.0) for row in listing()])
     vary = ("--vary=probe_factor", "--values=1;2", "--partial=none")

@@ -38,6 +38,7 @@ def drawn(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     return [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "card", "stride"),
     [
@@ -62,7 +63,7 @@ def test_another_process_finds_the_distances_of_match(tmp_path, network, card, s
     people = np.array([[0, 2], [1, -1], [3, -1]])  # the first has two images
     np.savez(tmp_path / "given.npz", images=padded, sizes=sizes, people=people)
     command = [sys.executable, "-I", "-c", SERVE, tmp_path / "dsr.zip", tmp_path / "given.npz", tmp_path / "found.npz"]
-    subprocess.run(command, check=True, cwd=tmp_path, timeout=300)
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=600)
     with np.load(tmp_path / "found.npz") as found:
         distance, lower, upper = (found[f"arr_{i}"] for i in range(3))
         assert found["stride"] == stride

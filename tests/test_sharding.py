@@ -113,6 +113,7 @@ def test_on_one_device_programs_are_as_without_a_mesh():
         assert alone == jax.jit(step.__wrapped__).lower(*given).as_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("form", joined.FORMS)
 def test_devices_share_a_batch(form, count):
@@ -127,6 +128,7 @@ def trained(form, count):
     return joined.trained(form, over(count))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", joined.FORMS)
 def test_parameters_end_up_the_same_on_every_device(form):
     ends = [(state.params, state.statistics) for state in (trained(form, count)[0] for count in (1, 4))]
@@ -137,6 +139,7 @@ def test_parameters_end_up_the_same_on_every_device(form):
             np.testing.assert_array_equal(shard.data, shared.addressable_shards[0].data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(8, 2), (4, 1), (1, 8)])
 def test_training_goes_on_on_another_number_of_devices(tmp_path, counts):
     before, after = map(over, counts)

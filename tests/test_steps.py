@@ -64,6 +64,7 @@ def test_the_state_holds_only_what_is_trained():
     assert {name[5] for name in state.params["network"]} == {"3", "4", "5"}
 
 
+@pytest.mark.slow
 def test_every_trained_layer_moves_and_no_frozen_one_is_in_reach():
     state, step = prepared()
     later = state
@@ -103,6 +104,7 @@ def test_steps_on_one_batch_lower_its_loss():
     assert found[-1] < found[0]
 
 
+@pytest.mark.slow
 def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
     state, step = prepared()
     values = batch()
@@ -124,6 +126,7 @@ def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
     np.testing.assert_allclose(figures["loss"], others["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_figures_are_the_losses_of_the_pairs():
     state, step = prepared(weight=2.0)
     _, figures = step(state, frozen(), batch())
@@ -142,12 +145,14 @@ def test_the_control_is_identification_alone():
     np.testing.assert_allclose(figures["loss"], 0.5 * figures["identification"], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_ranked_verification_takes_every_patch_against_every_whole_image():
     state, step = prepared(form="ranked", id_weight=0.0)
     _, figures = step(state, frozen(), batch())
     assert 0 < float(figures["verification"]) < 20 and np.isfinite(figures["gradient_norm"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["signed", "ranked"])
 def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
     """Against a loop over the distances of every patch and whole image, each computed alone."""
@@ -202,6 +207,7 @@ def test_frozen_blocks_have_no_backward_pass(blocks_frozen, kept_outputs):
     assert program.count("stablehlo.convolution") == forward + 3 * sum(layers[blocks_frozen:]) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["signed", "ranked"])
 def test_bfloat16_is_for_the_network_alone(form):
     """Parameters, their updates, maps, logits, distances and every figure are float32; so are the network's sums."""

@@ -92,6 +92,7 @@ def test_the_optimiser_knows_nothing_of_statistics():
     jax.tree.map(np.testing.assert_array_equal, state.network, trained)
 
 
+@pytest.mark.slow
 def test_whole_images_move_them_as_their_batch_says():
     state, _, step = prepared()
     values = batch()
@@ -106,6 +107,7 @@ def test_whole_images_move_them_as_their_batch_says():
     np.testing.assert_allclose(figures["loss"], loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_both_sides_of_the_pairs_are_one_batch():
     """Distances and statistics are those of a batch of whole images and patches, each of its own size."""
     state, step, _ = prepared()
@@ -122,6 +124,7 @@ def test_both_sides_of_the_pairs_are_one_batch():
             np.testing.assert_allclose(value, expected[name][leaf], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_what_is_trained_moves_and_lowers_the_loss():
     state, step, _ = prepared()
     later, seen = state, []
@@ -133,6 +136,7 @@ def test_what_is_trained_moves_and_lowers_the_loss():
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_every_batch_of_an_update_moves_them():
     """Accumulated gradients: parameters move once in two batches, statistics with each."""
     state, _, step = prepared(optimiser.build("sgd", 1e-2, count=4, accumulate=2, schedule=CONSTANT).transform)
@@ -148,6 +152,7 @@ def test_every_batch_of_an_update_moves_them():
 CONSTANT = optimiser.Schedule("constant", warm_up=0.0)
 
 
+@pytest.mark.slow
 def test_what_is_normalised_by_a_batch_is_not_by_its_padding():
     """The patches' padded shape is that of the whole images, and nothing of it is left in maps or blocks."""
     values = batch()
@@ -162,6 +167,7 @@ def test_what_is_normalised_by_a_batch_is_not_by_its_padding():
     assert one.shape[1:3] == (3, 2) and other.shape[1:3] == (2, 2)
 
 
+@pytest.mark.slow
 def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
     """With the running statistics that the frozen blocks keep."""
     values = {name: x for name, x in test_steps.batch().items() if name.startswith("whole")}

@@ -16,6 +16,7 @@ def swept(data_dir, network, workdir, *arguments, code=0):
     return metrics_of(workdir) if code == 0 else {}
 
 
+@pytest.mark.slow
 def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_path, capsys):
     found = swept(people, network, tmp_path / "sweep", "--vary=l1", "--values=0.2;0.4", "--partial=crop")
     alone = evaluated(people, network, tmp_path / "alone", "--methods=resizing,dsr_single", "--partial=crop")
@@ -28,6 +29,7 @@ def test_a_sweep_has_every_point_and_each_is_an_evaluation(people, network, tmp_
     assert config["vary"] == "l1" and config["values"] == "0.2;0.4"
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
     cropped = ("--partial=crop", "--crop_width=1,1")
     found = swept(people, network, tmp_path / "out", "--vary=crop_height", "--values=0.4,0.4;1,1", *cropped)
@@ -38,6 +40,7 @@ def test_a_sweep_of_the_pictures_prepares_them_anew(people, network, tmp_path):
     assert "crop_height=1,1/dsr_single/shots1/mAP" in found and whole
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_more_values(people, network, tmp_path):
     swept(people, network, tmp_path / "out", "--vary=probe_factor", "--values=0.8;1")
     before = contents(tmp_path / "out" / "distances")

@@ -67,6 +67,7 @@ def test_a_hang_up_that_is_ignored_as_under_nohup_stays_so():
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_saves_the_step(people, tmp_path):
     """The training leads the session of a terminal of its own, writes its bar and its last words to it, and goes on."""
     master, terminal = pty.openpty()
@@ -82,11 +83,11 @@ def test_a_terminal_that_is_closed_saves_the_step(people, tmp_path):
         start_new_session=True,
     )
     os.close(terminal)
-    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+    log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 600
     while not (log.exists() and log.read_bytes().count(b"\n") > 2) and time.monotonic() < end:
         select.select([master], [], [], 0.05)[0] and os.read(master, 1 << 16)
     os.close(master)
-    assert process.wait(timeout=120) == 75
+    assert process.wait(timeout=600) == 75
     steps = [json.loads(line)["step"] for line in log.read_text().splitlines()]
     saved = checkpoint.Checkpoints(tmp_path / "run" / "checkpoints" / "identification").steps()
     assert saved == steps[-1:] and 2 < saved[0] < 100000
@@ -138,6 +139,7 @@ def pretrained(people, workdir, *arguments):
     return call(pretrain, *common, "--pretrain_steps=6", f"--workdir={workdir}", *arguments)
 
 
+@pytest.mark.slow
 def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypatch, capsys):
     assert pretrained(people, tmp_path / "whole") == 0
     log = workdirs.Workdir.log
@@ -158,6 +160,7 @@ def test_training_saves_the_step_and_goes_on_from_it(people, tmp_path, monkeypat
     assert kills.differences(tmp_path / "whole", tmp_path / "run") == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_training_goes_on_from_before_a_damaged_checkpoint_and_ends_the_same(people, tmp_path, capsys):
     assert pretrained(people, tmp_path / "run", "--checkpoint_every=2") == 0

@@ -56,6 +56,7 @@ def validated(people, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_the_numbers_are_those_of_an_evaluation_of_the_network_that_is_kept(validated, people, tmp_path):
     entries = {entry["step"]: entry["validation_mAP"] for entry in log_of(validated) if "validation_mAP" in entry}
     assert sorted(entries) == [2, 4, 6]
@@ -68,6 +69,7 @@ def test_the_numbers_are_those_of_an_evaluation_of_the_network_that_is_kept(vali
     assert found["validation_rank1"] == pytest.approx(again["dsr_single/shots1/rank1"])
 
 
+@pytest.mark.slow
 def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated):
     found, card = metrics_of(validated), weights.read_card(validated)
     assert card.extra["scores"] == {name: found[name] for name in found if name.startswith("validation_")}
@@ -76,6 +78,7 @@ def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated
     assert card.sha256 == weights.digest(weights.load(validated))
 
 
+@pytest.mark.slow
 def test_frozen_blocks_run_once_and_change_no_figure(people, tmp_path, monkeypatch):
     """The same validations, with what frozen blocks make of the pictures kept and without room for it."""
     prefixes, made = [], validation.prefix.Prefix
@@ -98,6 +101,7 @@ def given(monkeypatch, values):
     monkeypatch.setattr(validation.Validation, "__call__", answer)
 
 
+@pytest.mark.slow
 def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(people, tmp_path, monkeypatch, capsys):
     given(monkeypatch, {1: 10.0, 2: 30.0, 3: 20.0, 4: 30.0, 5: 90.0, 6: 90.0})
     arguments = ("--validate_every=1", "--patience=2", "--checkpoint_every=3")
@@ -130,6 +134,7 @@ def test_it_stops_early_and_keeps_the_best_also_when_interrupted_in_between(peop
     assert (tmp_path / "other" / "metrics.json").read_bytes() == (tmp_path / "whole" / "metrics.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_fine_tuning_is_validated_as_well(people, tmp_path, monkeypatch):
     given(monkeypatch, {1: 20.0, 2: 10.0})
     arguments = ("--pretrain_steps=0", "--steps=2", "--batch_size=2", "--positives=4", "--negatives=4", "--noevaluate")

@@ -60,6 +60,7 @@ def run(program: str, site: Path, place: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_library_alone(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -68,6 +69,7 @@ def test_the_wheel_holds_the_library_alone(wheel):
     assert {"dsr_jax/py.typed", "dsr_jax/report/templates/report.html"} <= names
 
 
+@pytest.mark.slow
 def test_the_readme_s_first_example_runs_from_another_folder(site, tmp_path):
     where, *others = run(FIRST, site, tmp_path, "data", "experiments").split()
     assert Path(where).parent == site / "dsr_jax" and others == ["None", "None"]
