@@ -23,7 +23,7 @@ import numpy as np
 import safetensors.numpy
 
 from dsr_jax import fcn, resnet
-from dsr_jax.formats import atomic, input_convention, named_arrays, resnet50_names, torch_pickle, weights_file
+from dsr_jax.formats import atomic, input_convention, named_arrays, resnet50_names, weights_file
 from dsr_jax.formats import card as cards
 from dsr_jax.formats.card import NAMES, Card
 
@@ -185,15 +185,15 @@ def save(
 
     With ``naming="torchvision"`` it is a state dict besides: torchvision's names, kernels as (out, in, 3, 3). In torch,
 
-        features.load_state_dict({name.removeprefix("features."): x for name, x in load_file(path).items()})
+        tensors = safetensors.torch.load_file(path)
+        features.load_state_dict({name.removeprefix("features."): x for name, x in tensors.items()})
 
-    (`safetensors.torch.load_file`, or `torch.load` of a `.pth` file, for a VGG-16's `features`; a whole ResNet-50 takes
-    the file as it is, but for the classifier, with ``strict=False``). The network expects input as the card says: of
-    "caffe" preprocessing, BGR of 0 to 255 without the mean. No torch is needed to write either.
+    for a VGG-16's `features`; a whole ResNet-50 takes the tensors as they are, but for the classifier, with
+    ``strict=False``. The network expects input as the card says: of "caffe" preprocessing, BGR of 0 to 255 without the
+    mean.
 
     Args:
-        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written. With torchvision's naming
-            also a `.pth` file; its card is then beside it as `NAME.pth.json`, where `load` and `read_card` look for it.
+        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
         params: the network's nested dictionary, as `load` returns it.
         card: what the network is.
         head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
@@ -201,14 +201,16 @@ def save(
             for a VGG-16, whose classifier stands on dense layers.
 
     Raises:
-        ValueError: for another naming, or a head where none can be named; if `params` is not the network that `card`
-            describes, or holds NaN or infinite values.
+        ValueError: for another kind of file, another naming, or a head where none can be named; if `params` is not the
+            network that `card` describes, or holds NaN or infinite values.
     """
     file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
-    if file.suffix != ".safetensors" and (file.suffix, naming) != (".pth", "torchvision"):
+    if file.suffix != ".safetensors":
         raise ValueError(
-            f"path={str(file)!r}: weights are written as .safetensors, or as .pth with naming='torchvision'; choose "
-            "such a name."
+            f"path={str(file)!r}: weights are written as .safetensors. For torch, write NAME.safetensors with "
+            "naming='torchvision', and if it has to be a .pth, convert it there:\n"
+            "  tensors = safetensors.torch.load_file('NAME.safetensors')\n"
+            "  torch.save(tensors, 'NAME.pth')"
         )
     card = dataclasses.replace(card, sha256=digest(params))
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
@@ -222,12 +224,7 @@ def save(
         raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
     tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
     note = json.dumps(dataclasses.asdict(card), allow_nan=False)
-    if file.suffix == ".pth":
-        # The card last: one that is left of an older file is not that of these numbers, which `load` notices.
-        atomic.write(file, torch_pickle.content(tensors))
-        atomic.write(cards.beside(file), note.encode())
-    else:
-        atomic.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
+    atomic.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
 
 
 def digest(params: Mapping[str, Mapping[str, Any]]) -> str:

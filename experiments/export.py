@@ -1,11 +1,11 @@
 """A trained network for others: programs that match without this library, or a state dict for torch.
 
     python -m experiments.export --weights=OUT --form=serving --out=dsr.zip
-    python -m experiments.export --weights=OUT --form=torchvision --out=vgg16.pth
+    python -m experiments.export --weights=OUT --form=torchvision --out=vgg16.safetensors
 
 `serving` writes extraction and matching as two programs of `jax.export` with the weights inside, and says in
 `card.json` which arrays they take (see `dsr_jax.serving`). `torchvision` writes the network under torchvision's names,
-without its classifier, as torch's own kind of file or as safetensors (see `dsr_jax.weights.save`).
+without its classifier (see `dsr_jax.weights.save`).
 """
 
 import os
@@ -18,7 +18,7 @@ from dsr_jax.formats import atomic
 from experiments import run, settings
 
 FLAGS = flags.FLAGS
-command.define_path("out", None, "The file: .zip of `serving`, .pth or .safetensors of `torchvision`.")
+command.define_path("out", None, "The file: .zip of `serving`, .safetensors of `torchvision`.")
 flags.DEFINE_enum("form", "serving", ["serving", "torchvision"], "For whom.")
 flags.DEFINE_list("serve_scales", ["1", "2", "3"], "serving: sides of the windows whose averages are blocks.")
 flags.DEFINE_float("serve_l1", 0.4, "serving: weight of the L1 penalty in matching.")

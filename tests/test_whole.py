@@ -45,7 +45,6 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "gallery": ("gallery.npz", lambda path: match.Gallery.build([LARGE], scales=(1,)).save(path)),
     "maps": ("maps.npz", lambda path: map_file.write(path, [LARGE], identities=[1])),
     "weights": ("vgg.safetensors", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16))),
-    "torch": ("vgg.pth", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16), naming="torchvision")),
     "figures": ("figures.npz", lambda path: difference.write(path, {"a": {"rank1": LARGE}}, np.arange(1))),
     "kept maps": ("kept.npz", lambda path: Store(path).get("vgg", {}, lambda: [LARGE])),
     "plot": ("speed.png", lambda path: drawing.write(path, {}, title="nothing")),

@@ -65,18 +65,13 @@ def parse(metadata: Mapping[str, str] | None) -> Card | None:
     return None if text is None else Card(**json.loads(text))
 
 
-def beside(file: Path) -> Path:
-    """Where the card of a `.pth` file is, which has no place for it."""
-    return file.with_name(f"{file.name}.json")
-
-
 def read_beside(file: Path) -> Card | None:
-    """The card beside a `.pth` file, if there is one.
+    """The card beside a `.pth` file, NAME.pth.json, if there is one: earlier versions wrote such files.
 
     Raises:
         ValueError: if what is there is no card of ours.
     """
-    note = beside(file)
+    note = file.with_name(f"{file.name}.json")
     if not note.is_file():
         return None
     try:

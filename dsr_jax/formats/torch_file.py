@@ -73,18 +73,6 @@ class _Ignored:
         pass
 
 
-def read_state_dict(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Reads the tensors of a file that holds one state dict; see `read_state_dicts`.
-
-    Raises:
-      ValueError: as `read_state_dicts`, and if there are several state dicts.
-    """
-    groups = read_state_dicts(path)
-    if len(groups) > 1:
-        raise ValueError(f"holds tensors under several keys, {', '.join(map(repr, groups))}; {_REMEDY}")
-    return next(iter(groups.values()))
-
-
 def read_state_dicts(path: str | Path) -> dict[str, dict[str, NDArray[Any]]]:
     """Reads the tensors of a torch file; nothing in it is executed.
 
