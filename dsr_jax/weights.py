@@ -1,31 +1,33 @@
-"""The network's weights as files: read Keras, torchvision and our own, write our own.
+"""Weights files: networks of Keras, torchvision and our own are read, our own are written.
 
 The feature extractor of Sec. 3.1 starts from VGG-16 trained on ImageNet (Sec. 4: "pre-trained on ImageNet"), that of
 Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file. Whatever the file calls them
 (`block1_conv1/kernel` in Keras, `features.0.weight` or `layer1.0.conv1.weight` with OIHW kernels in torchvision),
-`load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. A file that is not exactly such a
-network is one `ValueError` that lists every missing, unexpected and mis-shaped entry. Our own files are safetensors
-with a `Card` inside that says which network it is and what it expects of its input; for foreign files the card is
-derived, as far as the file tells (`input_convention`).
+`load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. Our own files are safetensors with a
+`Card` inside that says which network it is and what it expects of its input; the card of a foreign file is derived, as
+far as the file tells. `read` returns everything at once, so that a file is read once in a run.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from dsr_jax import fcn, resnet
-from dsr_jax.formats import atomic, input_convention, named_arrays, resnet50_names, weights_file
+from dsr_jax import fcn
+from dsr_jax.formats import atomic, foreign, named_arrays, weights_file
 from dsr_jax.formats import card as cards
+from dsr_jax.formats import head as head_arrays
 from dsr_jax.formats.card import NAMES, Card
+from dsr_jax.formats.named_arrays import Tensors
 
 __all__ = [
     "WORKDIR_FILE",
@@ -45,12 +47,29 @@ __all__ = [
 WORKDIR_FILE = "network.safetensors"
 
 
-class Network(NamedTuple):
-    """A network's parameters and card, and what is to be told of how its file was read."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A weights file that was read once: pass this on instead of the path.
+
+    Attributes:
+        params: the parameters of `fcn` or `resnet`.
+        card: what the network is and what it expects of its input.
+        remarks: sentences for the user: prefixes taken off, arrays left out, which input convention was chosen and why.
+        file: where it was read.
+        checksum: SHA-256 of the file.
+    """
 
     params: fcn.Params
     card: Card
     remarks: list[str]
+    file: Path
+    checksum: str
+    _head: head_arrays.Head
+
+    def head(self, *, classes: int | None = None) -> dict[str, jax.Array]:
+        """The arrays saved beside the network; see `load_head`."""
+        with _errors_of(self.file):
+            return _on_device(self._head.arrays(classes))
 
 
 def load(path: str | os.PathLike[str]) -> fcn.Params:
@@ -80,45 +99,44 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
     """
     file = locate(path)
     tensors, card, _ = weights_file.read(file)
-    return _network(tensors, file, card)
+    with _errors_of(file):
+        return _params(tensors, card)
 
 
 def read(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> Network:
-    """Reads a network, its card, and what is to be told of them; see `load` and `read_card`.
+    """Reads everything that a weights file says of its network.
+
+    For a foreign file without a card, the architecture is the one that knows the names, the width that of the first
+    convolution. The input convention is what running statistics or a published first layer show (`input_convention`);
+    of Keras names it is "caffe" where they do not contradict. Otherwise it must be given.
 
     Args:
         path: as for `load`.
-        preprocessing: as for `read_card`.
+        preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
 
     Returns:
-        The parameters, the card, and sentences for the user: prefixes taken off, arrays left out, and which input
-        convention was chosen and why.
+        The `Network`.
 
     Raises:
-        ValueError: as for `load` and `read_card`.
+        ValueError: as `load`; if the convention cannot be known and is not given; if the card says another.
     """
     if preprocessing is not None:
         Card(preprocessing=preprocessing)
     file = locate(path)
+    sha256 = checksum(file)
     tensors, card, remarks = weights_file.read(file)
-    params = _network(tensors, file, card)
-    if card is not None:
-        if preprocessing not in (None, card.preprocessing):
+    with _errors_of(file):
+        params = _params(tensors, card)
+        head = _head(tensors, card)
+        if card is None:
+            card, further = foreign.card(params, tensors, preprocessing)
+            remarks = remarks + further
+        elif preprocessing not in (None, card.preprocessing):
             raise ValueError(
-                f"weights file {str(file)!r}: its card says preprocessing={card.preprocessing!r}, and "
-                f"preprocessing={preprocessing!r} was given: leave that out"
+                f"its card says preprocessing={card.preprocessing!r}, and preprocessing={preprocessing!r} was given: "
+                "leave that out"
             )
-        return Network(params, card, remarks)
-    architecture = _architecture(tensors)
-    try:
-        found = input_convention.evidence(params, tensors)
-        convention, remark = input_convention.decide(found, NAMES[architecture].naming(tensors), preprocessing)
-    except ValueError as error:
-        raise ValueError(f"weights file {str(file)!r}: {error}") from error
-    left_out = named_arrays.left_out(tensors)
-    remarks += [f"left out, as no part of the network: {named_arrays.listed(left_out)}"] if left_out else []
-    card = Card(architecture=architecture, width=_width(params, architecture), preprocessing=convention)
-    return Network(params, card, [*remarks, remark])
+    return Network(params, card, remarks, file, sha256, head)
 
 
 def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> dict[str, jax.Array]:
@@ -138,38 +156,12 @@ def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> di
     """
     file = locate(path)
     tensors, card, _ = weights_file.read(file)
-    head = {name.removeprefix("head."): x for name, x in tensors.items() if name.startswith("head.")}
-    head = head if card or "kernel" in head else {}  # others have heads of that name, too
-    try:
-        if not head and (card.architecture if card else _architecture(tensors)) == "resnet50":
-            head = resnet50_names.classifier(tensors)
-        found = head["bias"].size if "bias" in head else classes
-        if classes is not None and found != classes:
-            raise ValueError(
-                f"its classifier has {found} classes, {classes} are needed: train a new one, or leave it out"
-            )
-    except ValueError as error:
-        raise ValueError(f"weights file {str(file)!r}: {error}") from error
-    return {name: jnp.asarray(x) for name, x in head.items()}
+    with _errors_of(file):
+        return _on_device(_head(tensors, card).arrays(classes))
 
 
 def read_card(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> Card:
-    """Reads what the file says about its network; for a foreign file, what its names, shapes and numbers say.
-
-    The architecture is the one that knows the names, the width that of the first convolution. The input convention is
-    what running statistics or a published first layer show (`input_convention`); of Keras names it is "caffe" where
-    they do not contradict. Otherwise it must be given.
-
-    Args:
-        path: as for `load`.
-        preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
-
-    Returns:
-        The card.
-
-    Raises:
-        ValueError: as for `load`; if the convention cannot be known and is not given; if the card says another.
-    """
+    """Reads what the file says about its network; arguments and errors are those of `read`."""
     return read(path, preprocessing=preprocessing).card
 
 
@@ -214,12 +206,13 @@ def save(
         )
     card = dataclasses.replace(card, sha256=digest(params))
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
-    _network(tensors, file, card)
-    heads = {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
+    with _errors_of(file):
+        _params(tensors, card)
+    heads = head_arrays.ours(head or {})
     if naming == "torchvision":
         names = NAMES[card.architecture].layers("torchvision")
         tensors = named_arrays.from_params(params, names, transposed=True)
-        heads = _classifier(card.architecture, head or {})
+        heads = head_arrays.torchvisions(head or {}, card.architecture)
     elif naming != "dsr_jax":
         raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
     tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
@@ -284,45 +277,33 @@ def checksum(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _network(tensors: named_arrays.Tensors, file: Path, card: Card | None = None) -> fcn.Params:
-    """The file's arrays as the network that its card, or else its names, say; or an error that names the file."""
+@contextlib.contextmanager
+def _errors_of(file: Path) -> Iterator[None]:
+    """Within the block errors begin with the name of the file."""
     try:
-        architecture = card.architecture if card else _architecture(tensors)
-        params: fcn.Params = NAMES[architecture].to_params(tensors, width=card.width if card else None)
-        if card and card.sha256 not in (None, digest(params)):
-            raise ValueError(
-                "its numbers are not those that its card was written for (sha256): the file is damaged, or the card "
-                "beside it is of another one"
-            )
-        return params
+        yield
     except ValueError as error:
         raise ValueError(f"weights file {str(file)!r}: {error}") from error
 
 
-def _classifier(architecture: str, head: Mapping[str, Any]) -> named_arrays.Tensors:
-    """The head as torchvision's classifier."""
-    if not head:
-        return {}
-    if architecture == "vgg16" or set(head) != {"kernel", "bias"}:
+def _params(tensors: Tensors, card: Card | None) -> fcn.Params:
+    """The file's arrays as the network that its card, or else its names, say."""
+    params: fcn.Params = NAMES[_architecture(tensors, card)].to_params(tensors, width=card.width if card else None)
+    if card and card.sha256 not in (None, digest(params)):
         raise ValueError(
-            f"torchvision has no names for a head of {', '.join(sorted(head))} on {architecture}: save without it"
+            "its numbers are not those that its card was written for (sha256): the file is damaged, or the card beside "
+            "it is of another one"
         )
-    return {"fc.weight": np.ascontiguousarray(np.asarray(head["kernel"]).T), "fc.bias": np.asarray(head["bias"])}
+    return params
 
 
-def _architecture(tensors: named_arrays.Tensors) -> str:
-    """The network that knows most of the names."""
-    known = {architecture: names.known(tensors) for architecture, names in NAMES.items()}
-    if not any(known.values()):
-        raise ValueError(
-            "no VGG-16 and no ResNet-50: expected names such as 'block1_conv1/kernel', 'features.0.weight' or "
-            f"'layer1.0.conv1.weight', found {named_arrays.listed(tensors) or 'nothing'}"
-        )
-    return max(known, key=lambda architecture: known[architecture])
+def _architecture(tensors: Tensors, card: Card | None) -> str:
+    return card.architecture if card else foreign.architecture(tensors)
 
 
-def _width(params: fcn.Params, architecture: str) -> float:
-    """Channels of the first convolution as a multiple of the published network's."""
-    if architecture == "resnet50":
-        return params["block1_conv"]["kernel"].shape[3] / resnet.CHANNELS
-    return params["block1_conv1"]["bias"].size / fcn.CHANNELS[0]
+def _head(tensors: Tensors, card: Card | None) -> head_arrays.Head:
+    return head_arrays.find(tensors, _architecture(tensors, card), with_card=card is not None)
+
+
+def _on_device(head: Mapping[str, Any]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(x) for name, x in head.items()}

@@ -237,7 +237,8 @@ def compared(
 
 def network() -> features.Network:
     """The network of --weights, at the size of the flags or its own."""
-    return describe(*settings.given_network())
+    given = settings.given_network()
+    return describe(given.params, given.card)
 
 
 def describe(params: fcn.Params, card: weights.Card) -> features.Network:

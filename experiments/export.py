@@ -38,14 +38,15 @@ def main() -> None:
         if not FLAGS[name].value:
             raise ValueError(f"{name} is missing: give --{name}=FILE")
     atomic.check_file(FLAGS.out, remedy="give another --out=FILE")
-    params, card = settings.given_network()
+    network = settings.given_network()
+    card = network.card
     if FLAGS.form == "torchvision":
-        weights.save(FLAGS.out, params, card, naming="torchvision")
+        weights.save(FLAGS.out, network.params, card, naming="torchvision")
         print(f"{card.architecture} for input of {card.preprocessing!r} preprocessing under torchvision's names")
     else:
         said = serving.save(
             FLAGS.out,
-            params,
+            network.params,
             card,
             size=settings.size(card.extra.get("size")),
             output_stride=settings.output_stride(card.output_stride),

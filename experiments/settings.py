@@ -6,7 +6,7 @@ from typing import Any
 from absl import flags
 
 from data import command
-from dsr_jax import fcn, weights
+from dsr_jax import weights
 from dsr_jax.formats import input_convention
 
 FLAGS = flags.FLAGS
@@ -94,16 +94,16 @@ def refuse(names: Iterable[str]) -> None:
             raise ValueError(f"{name} has no effect here; see --help for what has")
 
 
-def given_network() -> tuple[fcn.Params, weights.Card]:
-    """The network of --weights and its card; prints how they were read.
+def given_network() -> weights.Network:
+    """The network of --weights; prints how it was read.
 
     Raises:
       ValueError: if the file is no network, or flags and file contradict one another.
     """
-    params, card, remarks = weights.read(FLAGS.weights, preprocessing=FLAGS.preprocessing)
-    for remark in remarks + _other_than(card):
+    network = weights.read(FLAGS.weights, preprocessing=FLAGS.preprocessing)
+    for remark in network.remarks + _other_than(network.card):
         print(f"{FLAGS.weights}: {remark}", flush=True)
-    return params, card
+    return network
 
 
 def refuse_without_weights() -> None:

@@ -283,6 +283,25 @@ def test_the_checksum_of_a_file_is_that_of_its_content(tmp_path):
     assert weights.checksum(tmp_path / "a.safetensors") != weights.checksum(tmp_path)
 
 
+@pytest.mark.parametrize("arrays", [STORED, {k: x for k, x in STORED.items() if k != "fc.weight"}])
+def test_read_returns_at_once_what_the_other_functions_read(tmp_path, monkeypatch, arrays):
+    np.savez(tmp_path / "x.npz", **arrays)
+    expected = (
+        weights.load(tmp_path / "x.npz"),
+        weights.read_card(tmp_path / "x.npz"),
+        weights.checksum(tmp_path / "x.npz"),
+    )
+    read = weights.read(tmp_path / "x.npz")
+    monkeypatch.setattr("dsr_jax.formats.weights_file.read", None)  # from here on nothing is read again
+    assert_same(read.params, expected[0])
+    assert (read.card, read.checksum) == expected[1:]
+    if "fc.weight" in arrays:
+        np.testing.assert_array_equal(read.head(classes=5)["kernel"], arrays["fc.weight"].T)
+    else:
+        with pytest.raises(ValueError, match="x.npz.*the classifier has no fc.weight"):
+            read.head()
+
+
 def test_left_out_counts_arrays_of_a_module():
     found = named_arrays.left_out(jax.tree.map(np.asarray, STORED))
     assert found == ["fc (2 arrays)"]

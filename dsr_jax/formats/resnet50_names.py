@@ -22,6 +22,8 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 # torchvision's, and those of re-identification code which keeps torchvision's names (torchreid and the strong baseline,
 # AGW and TransReID; fast-reid; timm).
 CLASSIFIERS = ("fc", "classifier", "heads", "heads.classifier", "head", "head.fc")
+# An array of the network's last layer: as many numbers as its maps have channels.
+LAST = "layer4.2.bn3.weight"
 # Units of layer1 to layer4 of the published relatives.
 RELATIVES = {
     (2, 2, 2, 2): "ResNet-18",
@@ -110,7 +112,7 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
         raise ValueError(f"the classifier has no {found[0]}")
     kernel = named_arrays.float32(found[0], tensors[found[0]])
     bias = named_arrays.float32(found[1], tensors.get(found[1], np.zeros(kernel.shape[:1], np.float32)))
-    last = tensors.get("layer4.2.bn3.weight", kernel[0] if kernel.ndim == 2 and len(kernel) else np.empty(0))
+    last = tensors.get(LAST, kernel[0] if kernel.ndim == 2 and len(kernel) else np.empty(0))
     if kernel.ndim != 2 or bias.shape != kernel.shape[:1] or kernel.shape[1:] != last.shape:
         raise ValueError(
             f"the classifier's {found[0]} {kernel.shape} and {found[1]} {bias.shape} do not fit: expected "

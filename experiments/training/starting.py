@@ -142,7 +142,8 @@ class Start:
     def _network(self) -> tuple[fcn.Params, losses.Head, weights.Card]:
         key, head_key = jax.random.split(jax.random.key(FLAGS.seed))
         if FLAGS.weights:
-            params, card = settings.given_network()
+            given = settings.given_network()
+            params, card = given.params, given.card
             if FLAGS.architecture not in (None, card.architecture):
                 raise ValueError(
                     f"weights {FLAGS.weights} are a {card.architecture}'s and architecture={FLAGS.architecture}: leave "
@@ -153,7 +154,7 @@ class Start:
                     f"weights {FLAGS.weights} are of width {card.width:g} and width={FLAGS.width:g}: leave --width "
                     "out, or give other --weights"
                 )
-            head = weights.load_head(FLAGS.weights)
+            head = given.head()
             if head and card.extra.get("dataset") != FLAGS.dataset:
                 whose = card.extra.get("dataset", "of people or things that it does not name")
                 print(
