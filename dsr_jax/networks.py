@@ -1,7 +1,6 @@
-"""VGG-16 (`fcn`) or ResNet-50 (`resnet`), whichever the parameters are of, behind one function.
+"""VGG-16 (`fcn`) and ResNet-50 (`resnet`) behind one interface: the parameters decide which network runs.
 
-Everything that takes "a network's parameters" (extraction, training, the runners) goes through here, so that a weights
-file alone decides which network runs (Sec. 3.1 against Sec. 4.7).
+Everything that takes "a network's parameters" (extraction, training, the runners) goes through here (Sec. 3.1, 4.7).
 """
 
 from collections.abc import Callable
@@ -12,7 +11,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dsr_jax import fcn, resnet
-from dsr_jax.fcn import Params
+from dsr_jax.layers.parameters import Params, split
+
+__all__ = ["INIT", "Params", "apply", "architecture", "channels", "init", "last_stride", "map_size", "split", "train"]
 
 FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # each one's first layer says which it is
 LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
@@ -119,25 +120,25 @@ def train(
     frozen_blocks: int = 0,
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
-    """As `apply`, normalised by the batch where the network has batch normalisation.
+    """`fcn.apply` or `resnet.train`: normalised by the batch where the network has batch normalisation.
 
     Args:
-      params: as for `apply`, like all that follows.
-      images: (B, H, W, 3).
-      sizes: (B, 2).
+      params: the network's parameters.
+      images: (B, H, W, 3), zero beyond each image's size, or the output of block k - 1 with ``blocks=(k, ...)``.
+      sizes: (B, 2) true heights and widths; default: no padding.
       total: the sum over all devices that share the batch, see `resnet.train`.
-      output_stride: 32 or 16.
+      output_stride: pixels per cell of the maps, 32 or 16.
       blocks: first and last block to run.
       frozen_blocks: blocks without gradient, whose running statistics stay.
-      dtype: float32 or bfloat16.
+      dtype: type of the computation, float32 or bfloat16.
 
     Returns:
-      maps: as of `apply`.
-      map_sizes: as of `apply`.
+      maps: (B, h, w, d).
+      map_sizes: (B, 2).
       statistics: the running statistics after this batch (`resnet.join` puts them in place); empty for VGG-16.
 
     Raises:
-      ValueError: as `apply`.
+      ValueError: as `fcn.apply` and `resnet.train`.
     """
     options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":

@@ -1,4 +1,4 @@
-"""Whose file calls what how: ResNet-50 under torchvision's names and our own.
+"""Names of ResNet-50's arrays in the files of each publisher: torchvision and this library.
 
 torchvision calls the last unit's 3 x 3 kernel `layer4.2.conv2.weight`, stored as (out, in, 3, 3), and keeps with each
 normalisation its weight, bias, running_mean and running_var; our own files say `block5c_conv2.kernel` and
@@ -12,9 +12,9 @@ from collections.abc import Collection
 import numpy as np
 
 from dsr_jax import resnet
-from dsr_jax.fcn import Params
 from dsr_jax.formats import named_arrays
 from dsr_jax.formats.named_arrays import Tensors
+from dsr_jax.layers.parameters import Params, block_of
 
 NAMINGS = ("dsr_jax", "torchvision")
 # torchvision's name of each leaf of ours.
@@ -34,7 +34,7 @@ RELATIVES = {
 
 
 def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
-    """The network in a file's arrays; a classifier beside it is let be (see `classifier`).
+    """The network in a file's arrays; a classifier beside it is ignored (see `classifier`).
 
     Args:
       tensors: the arrays under the file's own names.
@@ -73,7 +73,7 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
 
 
 def naming(tensors: Collection[str]) -> str:
-    """Whose names most of a file's names are: "dsr_jax" or "torchvision".
+    """The publisher of most of a file's names: "dsr_jax" or "torchvision".
 
     Example:
       >>> from dsr_jax.formats import resnet50_names
@@ -145,7 +145,7 @@ def _torchvisions(layer: str) -> str:
         return {"block1_conv": "conv1", "block1_norm": "bn1"}[layer]
     unit, part = layer.split("_", 1)
     part = {"shortcut_conv": "downsample.0", "shortcut_norm": "downsample.1"}.get(part, part.replace("norm", "bn"))
-    return f"layer{int(unit[5]) - 1}.{'abcdef'.index(unit[6])}.{part}"
+    return f"layer{block_of(unit) - 1}.{'abcdef'.index(unit[6])}.{part}"
 
 
 def _width(tensors: Tensors, name: str) -> float:

@@ -1,4 +1,4 @@
-"""Whose file calls what how: the 13 convolutions of VGG-16 under every publisher's names.
+"""Names of VGG-16's arrays in the files of each publisher: Keras, torchvision and this library.
 
 The network of Fig. 3 is VGG-16 without its dense layers. Keras calls its first kernel `block1_conv1/kernel` and stores
 it as (3, 3, in, out); torchvision calls it `features.0.weight` and stores (out, in, 3, 3); our own files say
@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dsr_jax import fcn
 from dsr_jax.formats import named_arrays
 from dsr_jax.formats.named_arrays import Tensors
+from dsr_jax.layers.parameters import block_of
 
 # How each publisher names the kernel and bias of a convolution, by our name of the layer and its index in torchvision's
 # `features`. Only torchvision stores kernels as (out, in, 3, 3).
@@ -55,7 +56,7 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
 
 
 def naming(tensors: Collection[str]) -> str:
-    """Whose names most of a file's names are: "dsr_jax", "Keras" or "torchvision".
+    """The publisher of most of a file's names: "dsr_jax", "Keras" or "torchvision".
 
     Example:
       >>> from dsr_jax.formats import vgg16_names
@@ -95,7 +96,7 @@ def _shapes(entries: Mapping[str, tuple[str, str]], width: float) -> dict[str, t
     before = now = 3
     for key, (layer, leaf) in entries.items():
         if leaf == "kernel":
-            before, now = now, max(1, round(width * fcn.CHANNELS[int(layer[5]) - 1]))
+            before, now = now, max(1, round(width * fcn.CHANNELS[block_of(layer) - 1]))
         shapes[key] = (3, 3, before, now) if leaf == "kernel" else (now,)
     return shapes
 

@@ -1,8 +1,8 @@
-"""Several processes, on one host or many, that run the same program: who does which part, and who writes.
+"""Several processes, on one host or many, that run the same program: parts of the work, exchange of results.
 
-JAX's own runtime joins them (`jax.distributed`). Every process makes the same calls in the same order; each answers
-for its part of what a call has to do (gallery entries, images), and then all have the result. The first one alone
-writes files and speaks. With one process nothing here does anything.
+JAX's own runtime joins them (`jax.distributed`). Every process makes the same calls in the same order; each computes
+its part of a call (gallery entries, images), and then all have the result. Only the first process writes files and
+prints. With one process nothing here does anything.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The mesh, and nothing else about devices anywhere: which device computes which rows.
+"""The mesh of devices, and the rows that each of them computes; the only place that knows of devices.
 
 There is one mesh with one axis. Training shares out the rows of a batch (images or pairs): every device computes the
 addends of its rows to each mean, and sums of loss, figures and gradient go over all devices of all hosts. Matching
@@ -107,7 +107,7 @@ def replicated(tree: Any, over: Mesh) -> Any:
 
 
 def everywhere(over: Mesh) -> NamedSharding | None:
-    """What `jax.jit` is told of results that are on every device; of one device nothing, which is its default."""
+    """The sharding of results that are on every device, for `jax.jit`; None, its default, with one device."""
     return None if over.size == 1 else NamedSharding(over, P())
 
 
@@ -194,7 +194,7 @@ class Share(NamedTuple):
         count = jnp.maximum(self.count(kept), 1).astype(values.dtype)
         return jnp.sum(jnp.where(kept, values, 0)) / count
 
-    def everybody(self, values: Any) -> Any:
+    def gathered(self, values: Any) -> Any:
         """The rows of all devices: (rows, ...) to (all rows, ...). Differentiable."""
         if self.real is None:
             return values
@@ -204,14 +204,14 @@ class Share(NamedTuple):
         """``distances`` (rows, all rows), infinite to stand-ins."""
         if self.real is None:
             return distances
-        return jnp.where(self.everybody(self.real)[None, :], distances, jnp.inf)
+        return jnp.where(self.gathered(self.real)[None, :], distances, jnp.inf)
 
     def only_real(self, flags: Any) -> Any:
         """``flags`` (rows,) or (rows, all rows), false where a stand-in is concerned."""
         if self.real is None:
             return flags
         flags = flags & self.real.reshape(-1, *[1] * (flags.ndim - 1))
-        return flags if flags.ndim == 1 else flags & self.everybody(self.real)[None, :]
+        return flags if flags.ndim == 1 else flags & self.gathered(self.real)[None, :]
 
 
 def value_and_grad(loss: Callable[..., Any], over: Mesh | None = None) -> Callable[..., Any]:

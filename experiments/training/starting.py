@@ -137,7 +137,7 @@ class Start:
 
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""
-        return {name: layer for name, layer in self.params.items() if int(name[5]) <= FLAGS.frozen_blocks}
+        return networks.split(self.params, FLAGS.frozen_blocks)[0]
 
     def _network(self) -> tuple[fcn.Params, losses.Head, weights.Card]:
         key, head_key = jax.random.split(jax.random.key(FLAGS.seed))

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from data.sources import decoded
-from dsr_jax import fcn, prefix, report
+from dsr_jax import extract, fcn, report
 from experiments import settings
 from experiments.evaluation import comparison, features, methods, selection
 
@@ -100,7 +100,7 @@ class Validation:
     def __init__(self, size: tuple[int, int], *, convention: str, output_stride: int, frozen_blocks: int = 0):
         """Reads the pictures."""
         self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
-        kept = prefix.Prefix(frozen_blocks, limit=FLAGS.image_memory * decoded.MEGABYTE) if frozen_blocks else None
+        kept = extract.Prefix(frozen_blocks, limit=FLAGS.image_memory * decoded.MEGABYTE) if frozen_blocks else None
         self._how |= {"dtype": FLAGS.compute, "prefix": kept}
         self._found = selection.Selection(size, subset="heldout")
         print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)

@@ -1,0 +1,1 @@
+"""What networks share: parameters by layer, zero padding, batch normalisation."""
