@@ -1,10 +1,12 @@
-"""Who may answer a probe: the rule that ranking (Sec. 4.1) and verification share.
+"""The camera rule: which gallery entries may answer a probe. Everything that needs it asks here.
 
-It is the rule of the Market-1501 evaluation as torchreid and fast-reid write it: gallery entries of the probe's own
-identity *and* camera are removed, since they show the same moment. Two things differ, on purpose: identity -1 (junk,
-nobody known) is removed here, where those libraries drop it when they load the data and would count a -1 that is left
-as somebody; and camera -1 (unknown) equals no camera, where they would call two unknown cameras the same.
-Work goes row by row, so that memory grows with the gallery and not with probes x gallery.
+Ranking (Sec. 4.1) and verification take the rule of the Market-1501 evaluation as torchreid and fast-reid write it:
+gallery entries of the probe's own identity *and* camera are removed, since they show the same moment. Two things
+differ, on purpose: identity -1 (junk, nobody known) is removed here, where those libraries drop it when they load the
+data and would count a -1 that is left as somebody; and camera -1 (unknown) equals no camera, where they would call two
+unknown cameras the same. Draws of a gallery leave out the probe's camera altogether, of all identities. `hidden` says
+which cameras a probe does not meet; every other function here and every draw rests on it. Work goes row by row, so that
+memory grows with the gallery and not with probes x gallery.
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,31 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation.protocols import UNKNOWN, check_camera_rule, integers
+from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, paired
+
+CAMERA_RULES = ("cross", "any")
+
+
+def check_camera_rule(camera_rule: str) -> None:
+    """Raises ValueError unless `camera_rule` is "cross" or "any"."""
+    if camera_rule not in CAMERA_RULES:
+        raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {CAMERA_RULES}.")
+
+
+def hidden(cameras: NDArray, camera: int, *, camera_rule: str = "cross") -> NDArray[np.bool_]:
+    """Which gallery cameras a probe does not meet: under "cross" its own, if it is known; under "any" none.
+
+    Args:
+        cameras: (n,) cameras of gallery images, -1 unknown.
+        camera: the probe's camera, -1 unknown.
+        camera_rule: "cross" or "any".
+
+    Example:
+        >>> hidden(np.array([0, 1, -1]), 1).tolist(), hidden(np.array([0, 1, -1]), -1).tolist()
+        ([False, True, False], [False, False, False])
+    """
+    check_camera_rule(camera_rule)
+    return (cameras == camera) & (cameras != UNKNOWN) & (camera_rule == "cross")
 
 
 def candidates(
@@ -24,7 +50,7 @@ def candidates(
     *,
     camera_rule: str = "cross",
 ) -> Iterator[tuple[NDArray, NDArray[np.bool_]]]:
-    """Gives for each probe the gallery entries left by the rule: how far they are, and whether they are her.
+    """The gallery entries that the rule leaves to each probe: their distances, and whether each is a right answer.
 
     Args:
         distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
@@ -54,8 +80,8 @@ def candidates(
     rows = np.asarray(distances)
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
     probes, probe_cams, gallery, gallery_cams = _labels(rows, *labels, camera_rule=camera_rule)
-    asked = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
-    return (_kept(i, *probe, gallery, gallery_cams) for i, probe in enumerate(asked))
+    each = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
+    return (_row(i, *probe, gallery, gallery_cams) for i, probe in enumerate(each))
 
 
 def allowed(
@@ -66,9 +92,14 @@ def allowed(
     *,
     camera_rule: str = "cross",
 ) -> NDArray[np.bool_]:
-    """Which gallery entries are left to each probe, before there are distances: who may take a place in a shortlist.
+    """Which gallery entries the rule leaves to each probe, before there are distances: a shortlist holds no others.
 
-    Args and errors are those of `candidates`.
+    Args:
+        probe_identities: (P,) integers; -1 is nobody and has no candidates.
+        gallery_identities: (G,) integers; -1 is junk and removed.
+        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
+        gallery_cameras: (G,) integers, -1 unknown.
+        camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
 
     Returns:
         (P, G), one byte each.
@@ -81,8 +112,43 @@ def allowed(
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
     check_camera_rule(camera_rule)
     probes, probe_cams, gallery, gallery_cams = _labels(shape, *labels, camera_rule=camera_rule)
-    asked = zip(probes.tolist(), probe_cams.tolist(), strict=True)
-    return np.array([_left(*probe, gallery, gallery_cams) for probe in asked], bool).reshape(shape.shape)
+    each = zip(probes.tolist(), probe_cams.tolist(), strict=True)
+    return np.array([_left(*probe, gallery, gallery_cams) for probe in each], bool).reshape(shape.shape)
+
+
+def answered(
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None = None,
+    gallery_cameras: ArrayLike | None = None,
+    *,
+    camera_rule: str = "cross",
+) -> NDArray[np.bool_]:
+    """Which probes have a right answer in the gallery: (P,); a probe of nobody has none.
+
+    Args:
+        probe_identities: (P,) integers, -1 nobody.
+        gallery_identities: (G,) integers, -1 junk.
+        probe_cameras: (P,) integers, -1 unknown; None: all unknown.
+        gallery_cameras: (G,) integers, -1 unknown; None: all unknown.
+        camera_rule: "cross": a right answer is of another camera; "any": of any.
+
+    Raises:
+        ValueError: if the lengths of a side disagree, or the rule is unknown.
+
+    Example:
+        >>> answered([1, 1, 3], [1, 2], [0, 1, 0], [0, 0]).tolist()
+        [False, True, False]
+    """
+    check_camera_rule(camera_rule)
+    probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
+    gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
+    cameras_of = {identity: np.unique(gallery_cams[at]) for identity, at in images_by_identity(gallery).items()}
+    each = zip(probes.tolist(), probe_cams.tolist(), strict=True)
+    none = np.zeros(0, np.int64)
+    return np.array(
+        [not hidden(cameras_of.get(who, none), camera, camera_rule=camera_rule).all() for who, camera in each], bool
+    )
 
 
 def _labels(
@@ -104,19 +170,18 @@ def _labels(
 
 
 def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray) -> NDArray[np.bool_]:
-    """(G,) what the rule leaves to a probe."""
-    same_camera = (gallery_cams == camera) & (gallery_cams != UNKNOWN)
-    return (gallery != UNKNOWN) & ~((gallery == identity) & same_camera) & (identity != UNKNOWN)
+    """(G,) whether the rule leaves each entry to a probe."""
+    return (gallery != UNKNOWN) & ~((gallery == identity) & hidden(gallery_cams, camera)) & (identity != UNKNOWN)
 
 
-def _kept(
+def _row(
     i: int, row: NDArray, identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray
 ) -> tuple[NDArray, NDArray[np.bool_]]:
     """Distances and answers of probe `i` after the rule."""
     if not (row > -np.inf).all():
         raise ValueError(f"distances: row {i} has NaN or -inf; every distance must be a number or +inf.")
-    kept = _left(identity, camera, gallery, gallery_cams)
-    return row[kept], (gallery == identity)[kept]
+    left = _left(identity, camera, gallery, gallery_cams)
+    return row[left], (gallery == identity)[left]
 
 
 def _vector(labels: ArrayLike, name: str, distances: NDArray, axis: int) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 Intervals resample identities with all their probes, not probes, because two probes of one person are not independent.
 The resampling depends on the identities and the seed alone, so that two methods on the same probes are resampled
-alike and their difference has an interval and a test of its own.
+alike and their difference has an interval and a test of its own. (scipy's `bootstrap` resamples single values, not
+identities.)
 """
 
 from typing import NamedTuple

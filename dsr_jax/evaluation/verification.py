@@ -1,4 +1,4 @@
-"""Verification: is a gallery entry the probe's person, yes or no, by a threshold on the distance (cf. Sec. 3.3).
+"""Verification: one person or two, decided by a threshold on the distance (cf. Sec. 3.3).
 
 Every probe is paired with every gallery entry that `candidates` leaves; a pair is accepted where its distance is at
 most the threshold. With the distances of the S pairs of one person and of the D pairs of two people,
@@ -6,8 +6,9 @@ most the threshold. With the distances of the S pairs of one person and of the D
     TPR(t) = #(same <= t) / S,    FPR(t) = #(different <= t) / D,    EER = FPR(t) where FPR(t) = 1 - TPR(t).
 
 fast-reid pairs alike and has a figure of the same name, TPR@FPR, which is another: it takes the *different* pairs for
-the positive class, so that its FPR is the share of same pairs refused, and it takes the point nearest to the asked
-rate from either side. It is `roc` of the pairs with roles exchanged and signs turned.
+the positive class, so that its FPR is the share of same pairs refused, and it takes the point nearest to the given rate
+from either side. It is `roc` of the pairs with roles exchanged and signs turned. (scikit-learn's `roc_curve` needs all
+pairs in one array with labels, several times the memory.)
 """
 
 from collections.abc import Sequence
@@ -39,13 +40,13 @@ class Pairs(NamedTuple):
 
     @property
     def without_same(self) -> int:
-        """Number of probes in `different` without a pair in `same`: nobody in the gallery should be accepted."""
+        """Number of probes in `different` without a pair in `same`: no gallery entry should be accepted."""
         return int(np.setdiff1d(self.different_probe, self.same_probe).size)
 
 
 @dataclass(frozen=True)
 class Roc:
-    """The receiver operating characteristic: its points, from accepting nobody to accepting everybody.
+    """The receiver operating characteristic: its points, from accepting no pair to accepting all.
 
     Attributes:
         threshold: (T,) ascending: -inf, then every distance that occurs.
@@ -70,7 +71,7 @@ class Roc:
         return float(self.threshold[self._last(fpr)])
 
     def true_positive_rate_at(self, fpr: float) -> float:
-        """The largest TPR of a threshold whose FPR does not exceed `fpr`; nothing is interpolated.
+        """The largest TPR of a threshold with an FPR of at most `fpr`; nothing is interpolated.
 
         Raises:
             ValueError: if `fpr` is not in (0, 1].
@@ -95,7 +96,7 @@ class Roc:
         """Some of the points, to be drawn: evenly spaced in log FPR and in TPR, both ends and the crossing kept.
 
         Args:
-            points: how many are asked for, half by FPR and half by TPR; fewer where they coincide.
+            points: number of points, half by FPR and half by TPR; fewer where they coincide.
 
         Returns:
             A `Roc` of at most points + 5 points of this one; it has the same equal error rate, and at other FPRs at
@@ -115,7 +116,7 @@ class Roc:
         return Roc(self.threshold[at], fpr[at], tpr[at], self.same, self.different)
 
     def _last(self, fpr: float) -> int:
-        """The last point whose FPR is at most `fpr`."""
+        """The last point with an FPR of at most `fpr`."""
         if not 0.0 < fpr <= 1.0:
             raise ValueError(f"fpr is {fpr}; a false-positive rate must be in (0, 1], for example 0.01.")
         return int(np.searchsorted(self.false_positive_rate, fpr, side="right")) - 1
@@ -130,7 +131,7 @@ def pairs(
     *,
     camera_rule: str = "cross",
 ) -> Pairs:
-    """Pairs every probe with every gallery entry that the rule leaves her.
+    """Pairs every probe with every gallery entry that the camera rule leaves it.
 
     Args:
         distances: (P, G) distances, smaller is nearer; their dtype is kept.
@@ -141,7 +142,7 @@ def pairs(
         camera_rule: "cross" leaves out entries of the probe's identity and camera; "any" leaves out none.
 
     Returns:
-        The `Pairs`, by probe. A probe without her person in the gallery has different pairs only.
+        The `Pairs`, by probe. A probe without its person in the gallery has different pairs only.
 
     Raises:
         ValueError: as `candidates`.
