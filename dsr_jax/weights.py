@@ -77,8 +77,8 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
 
     Args:
         path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras or
-            torchvision names, which a prefix may precede, or the workdir of a training run, whose
-            `network.safetensors` is then read. The content says what it is, not the name. Pickled code is never run.
+            torchvision names, which a prefix may precede, or the workdir of a training run with its
+            `network.safetensors`. The content decides about the format, not the name. Pickled code is never run.
 
     Returns:
         `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
@@ -189,8 +189,8 @@ def save(
         params: the network's nested dictionary, as `load` returns it.
         card: what the network is.
         head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
-        naming: whose names the file has, "dsr_jax" or "torchvision". There is no name for our head among torchvision's
-            for a VGG-16, whose classifier stands on dense layers.
+        naming: names of the arrays, "dsr_jax" or "torchvision". Torchvision has no name for the head of a VGG-16: its
+            classifier stands on dense layers.
 
     Raises:
         ValueError: for another kind of file, another naming, or a head where none can be named; if `params` is not the
@@ -221,7 +221,7 @@ def save(
 
 
 def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
-    """SHA-256 of a network's numbers, whatever file they are kept in and under whatever names.
+    """SHA-256 of a network's numbers, independent of file format and names.
 
     Example:
         >>> import jax
@@ -239,13 +239,7 @@ def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
-    """Returns the weights file that `path` means: itself, or a training run's `network.safetensors`.
-
-    Args:
-        path: a file or a folder.
-
-    Returns:
-        The file, which exists.
+    """The weights file at a path: itself, or the `network.safetensors` of a training run's workdir.
 
     Raises:
         ValueError: if there is no such file, or the folder holds no network.
@@ -265,10 +259,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a weights file, wherever it is and by whatever path.
-
-    Args:
-        path: as for `load`.
+    """SHA-256 of a weights file, by any path that `load` takes.
 
     Raises:
         ValueError: if there is no such file.

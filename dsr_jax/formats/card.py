@@ -1,4 +1,4 @@
-"""The card of a network's file: which network it is, and what it expects of its input."""
+"""The card of a weights file: which network it is, and what it expects of its input."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ KEY = "dsr_jax.card"
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What a network's file says about itself.
+    """A weights file's description of its network.
 
     Attributes:
         architecture: the network's name, "vgg16" or "resnet50".
@@ -43,7 +43,7 @@ class Card:
     sha256: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuses what no network of ours could mean."""
+        """Checks every value."""
         if self.architecture not in NAMES:
             raise ValueError(f"architecture={self.architecture!r}: pass one of {', '.join(NAMES)}.")
         if not self.width > 0:

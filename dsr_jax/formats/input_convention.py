@@ -1,4 +1,4 @@
-"""What a foreign network's file tells of the input that it expects: "torch", "caffe" or "caffe_rgb".
+"""The input convention of a foreign weights file by its numbers: "torch", "caffe" or "caffe_rgb".
 
 Names do not say it: converted Caffe networks have torchvision's. Three things in a file can:
 
@@ -8,9 +8,10 @@ Names do not say it: converted Caffe networks have torchvision's. Three things i
   with C of neighbours that correlate by 0.95 and colours by 0.9). The order of colours is not seen in it;
 - without normalisation nothing is measured, and the size of weights does not tell (the first filters of Caffe's VGG-16
   have a standard deviation of 0.2, those of torchvision's are as large, for input that differs by a factor of 58). But
-  networks descend from few published ones, whose first layer is known by its signs and hardly moves in fine-tuning.
+  networks descend from few published ones, with first layers that are known by their signs and hardly move in
+  fine-tuning.
 
-What neither shows is not known here: other means, and input of 0 to 1 that is not standardised.
+Not recognised are other means, and input of 0 to 1 that is not standardised.
 """
 
 from typing import NamedTuple
@@ -45,7 +46,7 @@ class Evidence(NamedTuple):
 
 
 def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
-    """What the numbers of a file tell.
+    """The conventions that the numbers of a file allow.
 
     Args:
       params: the network.
@@ -68,13 +69,13 @@ def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
     return _ancestor(params)
 
 
-def decide(found: Evidence, naming: str, asked: str | None) -> tuple[str, str]:
+def decide(found: Evidence, naming: str, choice: str | None) -> tuple[str, str]:
     """The convention, and a remark that says which and why.
 
     Args:
       found: what the file's numbers tell.
-      naming: whose names the file has.
-      asked: the convention that the user says; `None`: none.
+      naming: the publisher of the file's names.
+      choice: the convention that the user gives; `None`: none.
 
     Raises:
       ValueError: if it cannot be known and is not said.
@@ -85,10 +86,10 @@ def decide(found: Evidence, naming: str, asked: str | None) -> tuple[str, str]:
       >>> input_convention.decide(found, "torchvision", None)
       ('torch', "its input is 'torch' (RGB of 0 to 1, standardised): its pixel_mean and pixel_std say so")
     """
-    if asked is not None:
-        contradicted = found.possible and asked not in found.possible
+    if choice is not None:
+        contradicted = found.possible and choice not in found.possible
         caution = f"; CAUTION: that is unlikely, {found.reason}: {' or '.join(map(repr, found.possible))}"
-        return asked, f"its input is {asked!r} ({MEANING[asked]}), as was said" + (caution if contradicted else "")
+        return choice, f"its input is {choice!r} ({MEANING[choice]}), as was said" + (caution if contradicted else "")
     if len(found.possible) == 1:
         (convention,), reason = found.possible, found.reason
     elif not found.trained:
@@ -161,8 +162,8 @@ def _ancestor(params: fcn.Params) -> Evidence:
         shares["torch"] = _alike(layer["bias"], TORCHVISION)
         best = max(shares, key=lambda name: shares[name])
         if shares[best] >= SHARE:
-            whose = "torchvision's" if best == "torch" else "Caffe's"
-            return Evidence((best,), f"its first layer is that of {whose} published VGG-16")
+            publisher = "torchvision's" if best == "torch" else "Caffe's"
+            return Evidence((best,), f"its first layer is that of {publisher} published VGG-16")
     return Evidence((), "its first layer is that of no published VGG-16")
 
 

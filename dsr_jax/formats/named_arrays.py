@@ -1,7 +1,7 @@
-"""Somebody's named arrays as a network's parameters, or one error that lists everything that is wrong with them.
+"""Conversion of a file's named arrays to a network's parameters and back, or one error that lists all that is wrong.
 
-What publishers call the arrays of a network is said in `vgg16_names` and `resnet50_names`; that a file has exactly
-those, in their shapes, all numbers finite, is checked here, for the networks of Sec. 3.1 and 4.7 alike.
+`vgg16_names` and `resnet50_names` have the names of each publisher; here a file is checked to have exactly those, in
+their shapes, with finite numbers.
 """
 
 import re
@@ -26,7 +26,7 @@ BESIDES = re.compile(
 
 
 class Layout(NamedTuple):
-    """How a network's arrays are called and shaped in a file.
+    """Names and shapes of a network's arrays in a file.
 
     Attributes:
       title: what the network and the naming are, for errors: "VGG-16 of width 1 in Keras names".
@@ -65,7 +65,7 @@ def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, 
 def from_params(
     params: Mapping[str, Mapping[str, Any]], entries: Mapping[str, tuple[str, str]], *, transposed: bool
 ) -> Tensors:
-    """A network's parameters under somebody's names, float32: the inverse of `to_params`.
+    """A network's parameters under a publisher's names, float32: the inverse of `to_params`.
 
     Args:
       params: the nested dictionary of the network's module.
@@ -138,7 +138,7 @@ def listed(names: Collection[str], most: int = 40) -> str:
 
 
 def left_out(tensors: Tensors) -> list[str]:
-    """What a file has beside a network, counters aside: its name, or that of a module with the count of its arrays.
+    """The arrays beside a network, without counters: the name of each, or of a module with the count of its arrays.
 
     Example:
       >>> import numpy as np

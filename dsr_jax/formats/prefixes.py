@@ -1,4 +1,4 @@
-"""Where a network's arrays are in a file: under which key, and which prefix of their names they share.
+"""Key and prefix of a network's arrays in a file.
 
 Training code puts a network into another (`base.conv1.weight`, `model.backbone.conv1.weight`), wrappers of torch put
 `module.` and `_orig_mod.` into names, and checkpoints hold the state dict under a key (`state_dict`, `model`, `ema`).

@@ -1,4 +1,4 @@
-"""Read a torch state dict (`.pth`) with no torch installed and without running anything that is in it.
+"""Reader of torch state dicts (`.pth`) that needs no torch and runs nothing that is in the file.
 
 A `.pth` file is a pickle that refers to raw storages: since torch 1.6 a zip archive (`data.pkl`, `data/0`, ...), before
 that the pickles and storages one after the other. A pickle may name any function to be called; here the only names

@@ -1,8 +1,8 @@
-"""Every array of a weights file, whatever its name ends in: NumPy's `.npz`, safetensors, torch's state dicts.
+"""Readers of weights files: NumPy's `.npz`, safetensors, torch's state dicts.
 
-Which it is is read from the content. What is none of them is named: a Git LFS pointer, a web page, text, HDF5, a
-TorchScript archive, a file that is cut off. Of several state dicts in a file, and of names with a prefix, `prefixes`
-finds the network's.
+The content decides about the format, not the name. An error says what another file is: a Git LFS pointer, a web page,
+text, HDF5, a TorchScript archive, a file that is cut off. Of several state dicts in a file, and of names with a prefix,
+`prefixes` finds the network's.
 """
 
 import codecs

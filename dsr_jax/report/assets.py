@@ -6,7 +6,6 @@ which names them, is replaced last.
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,11 +61,11 @@ def picture(files: Files, image: ArrayLike) -> dict[str, object]:
 
 
 def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
-    """Writes everything beside the folder's files first, then moves it in, the page last; removes what is left over.
+    """Writes a page and its files, the page last, and removes the files of an older page.
 
     Args:
         folder: of the page; made if missing.
-        files: name and content of what the page shows.
+        files: name and content of everything that the page shows.
         page: its text.
 
     Returns:
@@ -75,14 +74,7 @@ def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
     Raises:
         OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.
     """
-    with atomic.named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with atomic.named(folder / "index.html"), tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-        staging = Path(name)
-        for file, content in {**files, "index.html": page.encode(errors="backslashreplace")}.items():
-            (staging / file).write_bytes(content)
-        for file in [*files, "index.html"]:
-            (staging / file).replace(folder / file)
+    atomic.write_together(folder, {**files, "index.html": page.encode(errors="backslashreplace")})
     for old in (path for kind in _KINDS for path in folder.glob(kind)):
         if old.name not in files:
             old.unlink()

@@ -1,6 +1,6 @@
 """Curves as SVG: CMC (Fig. 8, 9, 13), ROC, and a figure against a setting (Fig. 10, 11).
 
-Lines are told apart by colour, marker and dash, and named at their right end instead of in a legend. Two conditions of
+Lines differ in colour, marker and dash, and named at their right end instead of in a legend. Two conditions of
 one method, before and after fine-tuning, share colour and marker. Colours are stand-ins, see `svg`.
 """
 
@@ -125,7 +125,7 @@ def draw(plot: Plot) -> str:
 
 
 def describe(plot: Plot) -> str:
-    """The plot in words, for those who hear it: what each curve is at a few places."""
+    """The plot in words, for screen readers: each curve at a few places."""
     return "; ".join(f"{curve.name}: {_said(curve, plot.axes)}" for curve in plot.curves) + "."
 
 

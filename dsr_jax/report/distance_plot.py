@@ -1,7 +1,7 @@
 """The distances of pairs of one person and of different people as a histogram in SVG, with thresholds between them.
 
-Each of the two is shown as shares of its own pairs, since there are far more pairs of different people. They are told
-apart by colour, hatching and outline. Colours are stand-ins, see `svg`.
+Each of the two is shown as shares of its own pairs, since there are far more pairs of different people. They differ
+in colour, hatching and outline. Colours are stand-ins, see `svg`.
 """
 
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ def draw(plot: DistancePlot) -> str:
 
 
 def describe(plot: DistancePlot) -> str:
-    """The histogram in words, for those who hear it: both medians and the thresholds.
+    """The histogram in words, for screen readers: both medians and the thresholds.
 
     Example:
         >>> describe(DistancePlot("Distances", (0.0, 0.5, 1.0), (4, 0), (0, 9), (("even", 0.5),)))

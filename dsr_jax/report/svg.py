@@ -1,4 +1,4 @@
-"""Drawings as SVG whose colours are decided later: by the page's light or dark theme, or fixed for a file.
+"""Drawings as SVG with colours that are decided later: by the page's light or dark theme, or fixed for a file.
 
 Colours are from Okabe and Ito's palette, safe for colour-blind readers, darkened or lightened until they are readable
 as text on their theme. A drawing holds stand-ins for them: `for_page` turns these into CSS variables, so that it
