@@ -196,13 +196,7 @@ def regroup(groups: Sequence[tuple[ArrayLike, Scores]]) -> Scores:
     """Puts the scores of groups of probes (`protocols.trials` yields them by camera) back into the probes' order.
 
     Args:
-        groups: (indices of the probes, their scores) for each group; the indices together are 0 ... P - 1.
-
-    Returns:
-        The `Scores` of all P probes.
-
-    Raises:
-        ValueError: if a probe is missing or occurs twice.
+        groups: (indices of the probes, their scores) for each group; the indices together are 0 ... P - 1, each once.
 
     Example:
         >>> near, far = ranks([[0.1, 0.2]], [1], [1, 2]), ranks([[0.1, 0.2]], [2], [1, 2])
@@ -220,12 +214,8 @@ def regroup(groups: Sequence[tuple[ArrayLike, Scores]]) -> Scores:
 def remarks(trials: Sequence[Scores], ks: Sequence[int] = RANKS) -> list[str]:
     """Sentences on what the averages do not show: no right answer, ties, constant distances; often none.
 
-    Args:
-        trials: `Scores` of the same probes, one per trial.
-        ks: the ranks; the range over all orders of ties is given where it is wider than 0.05, means over trials.
-
-    Returns:
-        Sentences to print; a probe is counted where it holds in any trial.
+    A probe is counted where it holds in any trial. The range of a rank over all orders of ties is given where it is
+    wider than 0.05 (mean over trials).
 
     Example:
         >>> remarks([ranks([[0.5, 0.5], [0.1, 0.2]], [2, 3], [1, 2])])

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dsr_jax import fcn, resnet
@@ -58,9 +57,7 @@ def apply(
     sizes: Int[Array, "batch 2"] | None = None,
     *,
     output_stride: int = 32,
-    blocks: tuple[int, int] = (1, 5),
-    frozen_blocks: int = 0,
-    dtype: Any = jnp.float32,
+    **options: Any,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
     """`fcn.apply` or `resnet.apply`; both networks have five blocks.
 
@@ -70,9 +67,7 @@ def apply(
       sizes: (B, 2) true heights and widths; default: no padding.
       output_stride: pixels per cell of the maps: 32, or 16 (VGG-16 without its last pool, ResNet-50 with a last stride
         of 1).
-      blocks: first and last block to run.
-      frozen_blocks: no gradient flows into blocks 1 to ``frozen_blocks``.
-      dtype: type of the computation, float32 or bfloat16.
+      **options: blocks, frozen_blocks and dtype of `fcn.apply`.
 
     Returns:
       maps: (B, h, w, d).
@@ -81,7 +76,6 @@ def apply(
     Raises:
       ValueError: as `fcn.apply` and `resnet.apply`.
     """
-    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return fcn.apply(params, images, sizes, output_stride=output_stride, **options)
     return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
@@ -116,9 +110,7 @@ def train(
     *,
     total: Callable[[jax.Array], jax.Array] = lambda x: x,
     output_stride: int = 32,
-    blocks: tuple[int, int] = (1, 5),
-    frozen_blocks: int = 0,
-    dtype: Any = jnp.float32,
+    **options: Any,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
     """`fcn.apply` or `resnet.train`: normalised by the batch where the network has batch normalisation.
 
@@ -128,41 +120,29 @@ def train(
       sizes: (B, 2) true heights and widths; default: no padding.
       total: the sum over all devices that share the batch, see `resnet.train`.
       output_stride: pixels per cell of the maps, 32 or 16.
-      blocks: first and last block to run.
-      frozen_blocks: blocks without gradient, whose running statistics stay.
-      dtype: type of the computation, float32 or bfloat16.
+      **options: blocks, frozen_blocks and dtype of `resnet.train`.
 
     Returns:
-      maps: (B, h, w, d).
-      map_sizes: (B, 2).
-      statistics: the running statistics after this batch (`resnet.join` puts them in place); empty for VGG-16.
+      Maps (B, h, w, d), their sizes (B, 2), and the running statistics after this batch (`resnet.join` puts them in
+      place), empty for VGG-16.
 
     Raises:
       ValueError: as `fcn.apply` and `resnet.train`.
     """
-    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
     return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
 
 
 def last_stride(output_stride: int) -> int:
-    """The stride of ResNet-50's block 5 that makes maps of this many pixels per cell.
-
-    Raises:
-      ValueError: for another stride than 16 and 32.
-    """
+    """The stride of ResNet-50's block 5 for this many pixels per cell, 16 or 32."""
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32, got {output_stride}")
     return output_stride // 16
 
 
 def init(architecture: str, key: jax.Array, *, width: float = 1.0) -> Params:
-    """Random parameters of a network by name.
-
-    Raises:
-      ValueError: for another name, or a width that is not positive.
-    """
+    """Random parameters of a network by name, see `INIT`."""
     if architecture not in INIT:
         raise ValueError(f"architecture must be one of {', '.join(INIT)}, got {architecture!r}")
     return INIT[architecture](key, width=width)

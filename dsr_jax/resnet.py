@@ -164,10 +164,8 @@ def train(
       dtype: float32 or bfloat16.
 
     Returns:
-      maps: as of `apply`.
-      map_sizes: as of `apply`.
-      statistics: ``{"block1_norm": {"mean", "var"}, ...}``, the running statistics after this batch: `join` puts them
-        into the parameters.
+      Maps (B, h, w, d), their sizes (B, 2), and the running statistics after this batch, ``{"block1_norm": {"mean",
+      "var"}, ...}``: `join` puts them into the parameters.
 
     Raises:
       ValueError: as `apply`, and if ``momentum`` is not in [0, 1].

@@ -36,9 +36,7 @@ def patches(image: np.ndarray, *, output_stride: int = 32) -> list[np.ndarray]:
     """The support areas of an (H, W, 3) image: squares of 2 x 2 output cells with half overlap.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
-      >>> areas = amc.patches(np.zeros((320, 120, 3), np.uint8))
+      >>> areas = patches(np.zeros((320, 120, 3), np.uint8))
       >>> len(areas), areas[0].shape
       (27, (64, 64, 3))
     """
@@ -54,9 +52,7 @@ def vectors(maps: Sequence[np.ndarray]) -> np.ndarray:
       ValueError: for larger maps.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
-      >>> amc.vectors([np.ones((2, 2, 1)), np.ones((2, 1, 1))]).tolist()
+      >>> vectors([np.ones((2, 2, 1)), np.ones((2, 1, 1))]).tolist()
       [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]]
     """
     if any(max(m.shape[:2]) > CELLS for m in maps):
@@ -94,10 +90,8 @@ def distances(
     Source: Zheng et al., Partial Person Re-identification, ICCV 2015; Wright et al., PAMI 2009, for the index.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
       >>> x = np.eye(3, dtype=np.float32)
-      >>> amc.distances([x[:1], x[1:]], [x[:1], x[1:]]).round(2)
+      >>> distances([x[:1], x[1:]], [x[:1], x[1:]]).round(2)
       array([[0.04, 1.  ], [1.  , 0.04]], dtype=float32)
     """
     owner = np.arange(len(gallery_patches)) if identities is None else np.asarray(identities)
@@ -128,9 +122,7 @@ def clarity(weight: np.ndarray) -> np.ndarray:
     """(C,) one minus the ambiguity of columns, by the L1 norms (C, K) of their coefficients: 0 where nothing was coded.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
-      >>> amc.clarity(np.array([[0.3, 0.0], [0.2, 0.2], [0.0, 0.0]])).tolist()
+      >>> clarity(np.array([[0.3, 0.0], [0.2, 0.2], [0.0, 0.0]])).tolist()
       [1.0, 0.0, 0.0]
     """
     total, persons = weight.sum(axis=1), weight.shape[1]

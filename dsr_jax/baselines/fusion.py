@@ -24,9 +24,7 @@ def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.nd
       ValueError: if the shapes differ or the weight is out of range.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import fusion
-      >>> fusion.distances(np.array([[0.2, 0.4, 0.3]]), np.array([[9.0, 5.0, 7.0]])).round(2).tolist()
+      >>> distances(np.array([[0.2, 0.4, 0.3]]), np.array([[9.0, 5.0, 7.0]])).round(2).tolist()
       [[0.3, 0.7, 0.5]]
     """
     if amc.shape != swm.shape or amc.ndim != 2:

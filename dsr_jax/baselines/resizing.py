@@ -23,9 +23,7 @@ def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarra
       ValueError: if the maps are not all of one size.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import resizing
-      >>> resizing.distances([np.zeros((2, 1, 2))], [np.ones((2, 1, 2))]).tolist()
+      >>> distances([np.zeros((2, 1, 2))], [np.ones((2, 1, 2))]).tolist()
       [[2.0]]
     """
     shapes = {np.shape(m) for m in (*probe_maps, *gallery_maps)}

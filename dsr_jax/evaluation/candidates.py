@@ -28,11 +28,6 @@ def check_camera_rule(camera_rule: str) -> None:
 def hidden(cameras: NDArray, camera: int, *, camera_rule: str = "cross") -> NDArray[np.bool_]:
     """Which gallery cameras a probe does not meet: under "cross" its own, if it is known; under "any" none.
 
-    Args:
-        cameras: (n,) cameras of gallery images, -1 unknown.
-        camera: the probe's camera, -1 unknown.
-        camera_rule: "cross" or "any".
-
     Example:
         >>> hidden(np.array([0, 1, -1]), 1).tolist(), hidden(np.array([0, 1, -1]), -1).tolist()
         ([False, True, False], [False, False, False])
@@ -92,17 +87,7 @@ def allowed(
     *,
     camera_rule: str = "cross",
 ) -> NDArray[np.bool_]:
-    """Which gallery entries the rule leaves to each probe, before there are distances: a shortlist holds no others.
-
-    Args:
-        probe_identities: (P,) integers; -1 is nobody and has no candidates.
-        gallery_identities: (G,) integers; -1 is junk and removed.
-        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
-        gallery_cameras: (G,) integers, -1 unknown.
-        camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
-
-    Returns:
-        (P, G), one byte each.
+    """Which gallery entries the rule leaves to each probe: (P, G), without distances; see `candidates`.
 
     Example:
         >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
@@ -126,15 +111,7 @@ def answered(
 ) -> NDArray[np.bool_]:
     """Which probes have a right answer in the gallery: (P,); a probe of nobody has none.
 
-    Args:
-        probe_identities: (P,) integers, -1 nobody.
-        gallery_identities: (G,) integers, -1 junk.
-        probe_cameras: (P,) integers, -1 unknown; None: all unknown.
-        gallery_cameras: (G,) integers, -1 unknown; None: all unknown.
-        camera_rule: "cross": a right answer is of another camera; "any": of any.
-
-    Raises:
-        ValueError: if the lengths of a side disagree, or the rule is unknown.
+    Under "cross" a right answer is of another camera; where cameras are None they are unknown. See `candidates`.
 
     Example:
         >>> answered([1, 1, 3], [1, 2], [0, 1, 0], [0, 0]).tolist()

@@ -76,13 +76,7 @@ def interval(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Inte
     Args:
         value: the figure itself.
         resampled: (samples,) the figure in each bootstrap sample; one NaN makes both ends NaN.
-        level: coverage of the interval.
-
-    Returns:
-        The `Interval`: between the (1 - level) / 2 and the (1 + level) / 2 quantile.
-
-    Raises:
-        ValueError: if `level` is not in (0, 1).
+        level: coverage of the interval, between the (1 - level) / 2 and the (1 + level) / 2 quantile.
 
     Example:
         >>> interval(2.0, [1.0, 2.0, 3.0], level=0.5)
@@ -104,12 +98,6 @@ def difference(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Di
         value: the difference itself.
         resampled: (samples,) the difference in each bootstrap sample; one NaN makes both ends and the p-value NaN.
         level: coverage of the interval.
-
-    Returns:
-        The `Difference`.
-
-    Raises:
-        ValueError: if `level` is not in (0, 1).
 
     Example:
         >>> difference(1.0, [1.0] * 999)
@@ -180,9 +168,6 @@ def paired_difference(
 
     Returns:
         The `Difference`; its ends and p-value are NaN for a single identity.
-
-    Raises:
-        ValueError: as `bootstrap_interval`.
 
     Example:
         >>> paired_difference([1.0, 1.0], [0.0, 0.0], [1, 2], samples=999)

@@ -53,11 +53,9 @@ def k_reciprocal(
     Source: Zhong, Zheng, Cao, Li: Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.evaluation import reranking
       >>> x, y = np.array([0.0]), np.array([0.9, 1.0, -1.1])
       >>> distances = [(a[:, None] - b) ** 2 for a, b in ((x, y), (x, x), (y, y))]
-      >>> reranking.k_reciprocal(*distances, k1=1, k2=1).round(2)
+      >>> k_reciprocal(*distances, k1=1, k2=1).round(2)
       array([[0.9 , 0.95, 1.  ]], dtype=float32)
     """
     between, probes, gallery = (np.asarray(part, np.float32) for part in (probe_gallery, probe_probe, gallery_gallery))

@@ -63,19 +63,11 @@ class Roc:
     different: int
 
     def threshold_at(self, fpr: float) -> float:
-        """The largest distance of a pair up to which at most `fpr` of the different pairs are accepted; -inf if none.
-
-        Raises:
-            ValueError: if `fpr` is not in (0, 1].
-        """
+        """The largest distance up to which at most `fpr` of the different pairs are accepted; -inf if none."""
         return float(self.threshold[self._last(fpr)])
 
     def true_positive_rate_at(self, fpr: float) -> float:
-        """The largest TPR of a threshold with an FPR of at most `fpr`; nothing is interpolated.
-
-        Raises:
-            ValueError: if `fpr` is not in (0, 1].
-        """
+        """The largest TPR of a threshold with an FPR of at most `fpr`; nothing is interpolated."""
         return float(self.true_positive_rate[self._last(fpr)])
 
     def figures(self, fprs: Sequence[float] = FALSE_POSITIVE_RATES) -> dict[str, float]:
@@ -95,15 +87,8 @@ class Roc:
     def thinned(self, points: int = 300) -> "Roc":
         """Some of the points, to be drawn: evenly spaced in log FPR and in TPR, both ends and the crossing kept.
 
-        Args:
-            points: number of points, half by FPR and half by TPR; fewer where they coincide.
-
-        Returns:
-            A `Roc` of at most points + 5 points of this one; it has the same equal error rate, and at other FPRs at
-            most this one's TPR.
-
-        Raises:
-            ValueError: if points < 2.
+        Half of the points by FPR and half by TPR, at most points + 5 in all. The equal error rate stays, and at other
+        FPRs the TPR is at most this one's.
         """
         if points < 2:
             raise ValueError(f"points is {points}; it must be at least 2.")
@@ -133,19 +118,8 @@ def pairs(
 ) -> Pairs:
     """Pairs every probe with every gallery entry that the camera rule leaves it.
 
-    Args:
-        distances: (P, G) distances, smaller is nearer; their dtype is kept.
-        probe_identities: (P,) integers; -1 is nobody and in no pair.
-        gallery_identities: (G,) integers; -1 is junk and in no pair.
-        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
-        gallery_cameras: (G,) integers, -1 unknown.
-        camera_rule: "cross" leaves out entries of the probe's identity and camera; "any" leaves out none.
-
-    Returns:
-        The `Pairs`, by probe. A probe without its person in the gallery has different pairs only.
-
-    Raises:
-        ValueError: as `candidates`.
+    Arguments and errors are those of `candidates.candidates`; the dtype of the distances stays. A probe without its
+    person in the gallery has different pairs only.
 
     Example:
         >>> found = pairs([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0])
@@ -163,16 +137,7 @@ def pairs(
 
 
 def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
-    """Joins the pairs of groups of probes and of trials; a probe may be in several.
-
-    Args:
-        groups: (indices of the probes among all probes, their pairs) for each group.
-
-    Returns:
-        The `Pairs` of all, with the probes' indices among all probes.
-
-    Raises:
-        ValueError: if there is no group.
+    """Joins the pairs of groups of probes and of trials: (indices of the probes among all probes, their pairs) of each.
 
     Example:
         >>> one = pairs([[0.1, 0.2]], [7], [7, 8])
@@ -191,13 +156,7 @@ def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
 
 
 def roc(pairs: Pairs) -> Roc:
-    """TPR and FPR at every threshold that makes a difference.
-
-    Args:
-        pairs: the `Pairs`.
-
-    Returns:
-        The `Roc`; its points take 20 bytes per distinct float32 distance.
+    """TPR and FPR at every threshold that makes a difference, 20 bytes per distinct float32 distance.
 
     Raises:
         ValueError: if there are no pairs of one person, or none of two people.
@@ -220,14 +179,7 @@ def roc(pairs: Pairs) -> Roc:
 
 
 def crossing(false_positive_rate: NDArray, true_positive_rate: NDArray) -> NDArray[np.float64]:
-    """The equal error rate of each curve: FPR where FPR = 1 - TPR, on straight lines between its points.
-
-    Args:
-        false_positive_rate: (n, T) FPR of n curves, each ascending from 0 to 1.
-        true_positive_rate: (n, T) TPR, ascending from 0 to 1.
-
-    Returns:
-        (n,) equal error rates.
+    """The equal error rates (n,) of curves: FPR where FPR = 1 - TPR, on straight lines between points (n, T).
 
     Example:
         >>> crossing(np.array([[0.0, 0.2, 1.0]]), np.array([[0.0, 0.8, 1.0]])).round(6).tolist()

@@ -19,20 +19,15 @@ from typing import Any, BinaryIO
 def opened(file: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary stream to a temporary file, which takes the place of ``file`` when the block is left without an error.
 
-    Args:
-      file: where to; its folder is made if missing.
-
-    Yields:
-      The stream, which can be written to and sought in.
+    The stream can be written to and sought in; the folder is made if missing.
 
     Raises:
       OSError: if it cannot be written, naming file and reason; an older file then stays as it is.
 
     Example:
-      >>> import pathlib, tempfile
-      >>> from dsr_jax.formats import atomic
+      >>> import pathlib
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     with atomic.opened(f"{folder}/deep/file") as stream:
+      ...     with opened(f"{folder}/deep/file") as stream:
       ...         _ = stream.write(b"all "), stream.write(b"of it")
       ...     pathlib.Path(f"{folder}/deep/file").read_bytes()
       b'all of it'
@@ -58,23 +53,11 @@ def opened(file: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write(file: str | os.PathLike[str], content: bytes) -> Path:
-    """Writes a file whole or not at all.
-
-    Args:
-      file: where to; its folder is made if missing.
-      content: all of it.
-
-    Returns:
-      The file.
-
-    Raises:
-      OSError: if it cannot be written, naming file and reason; an older file then stays as it is.
+    """Writes a file whole or not at all, and returns it; arguments and errors are those of `opened`.
 
     Example:
-      >>> import tempfile
-      >>> from dsr_jax.formats import atomic
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     atomic.write(f"{folder}/deep/file", b"all of it").read_bytes()
+      ...     write(f"{folder}/deep/file", b"all of it").read_bytes()
       b'all of it'
     """
     with opened(file) as stream:
@@ -114,28 +97,20 @@ def named(file: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_file(file: str | os.PathLike[str], *, remedy: str = "name another file") -> None:
-    """Checks that a file can be written, before its content is computed.
-
-    Args:
-      file: it and its folder may be absent.
-      remedy: how the error ends.
+    """Checks that a file, which may be absent as may its folder, can be written, before its content is computed.
 
     Raises:
-      OSError: if it could not: it is a folder or a device, or its folder cannot be written to or made.
+      OSError: if it is a folder or a device, or its folder cannot be written to or made; it ends with the remedy.
     """
     _check_ordinary(Path(file), remedy)
     check_folder(Path(file).parent, remedy=remedy)
 
 
 def check_folder(folder: str | os.PathLike[str], *, remedy: str = "name another folder") -> None:
-    """Checks that files can be written into a folder, by writing one and removing it.
-
-    Args:
-      folder: may be absent; then the nearest folder above it that is there is tried. Both stay as they were.
-      remedy: how the error ends.
+    """Checks that a folder, or the nearest existing one above, can be written to: by writing a file and removing it.
 
     Raises:
-      OSError: if they could not; the message names the place that refuses, and the reason.
+      OSError: if they cannot, naming the place and the reason; it ends with the remedy.
     """
     place = _nearest(Path(folder), remedy)
     try:

@@ -12,7 +12,9 @@ def architecture(tensors: Tensors) -> str:
     Raises:
       ValueError: if no network knows any.
     """
-    known = {network: names.known(tensors) for network, names in NAMES.items()}
+    known = {
+        network: len(names.layers(names.naming(tensors)).keys() & tensors.keys()) for network, names in NAMES.items()
+    }
     if not any(known.values()):
         raise ValueError(
             "no VGG-16 and no ResNet-50: expected names such as 'block1_conv1/kernel', 'features.0.weight' or "

@@ -48,18 +48,12 @@ class Evidence(NamedTuple):
 def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
     """The conventions that the numbers of a file allow.
 
-    Args:
-      params: the network.
-      tensors: everything in the file, under the file's names.
-
     Raises:
       ValueError: if `pixel_mean` and `pixel_std` are of none of the conventions.
 
     Example:
       >>> import jax
-      >>> from dsr_jax import fcn
-      >>> from dsr_jax.formats import input_convention
-      >>> input_convention.evidence(fcn.init(jax.random.key(0), width=1 / 64), {}).possible
+      >>> evidence(fcn.init(jax.random.key(0), width=1 / 64), {}).possible
       ()
     """
     if {"pixel_mean", "pixel_std"} <= tensors.keys():
@@ -81,9 +75,8 @@ def decide(found: Evidence, naming: str, choice: str | None) -> tuple[str, str]:
       ValueError: if it cannot be known and is not said.
 
     Example:
-      >>> from dsr_jax.formats import input_convention
-      >>> found = input_convention.Evidence(("torch",), "its pixel_mean and pixel_std say so")
-      >>> input_convention.decide(found, "torchvision", None)
+      >>> found = Evidence(("torch",), "its pixel_mean and pixel_std say so")
+      >>> decide(found, "torchvision", None)
       ('torch', "its input is 'torch' (RGB of 0 to 1, standardised): its pixel_mean and pixel_std say so")
     """
     if choice is not None:

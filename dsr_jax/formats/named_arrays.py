@@ -44,16 +44,8 @@ class Layout(NamedTuple):
 def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, dict[str, Any]]:
     """The network in a file's arrays, float32, kernels (height, width, in, out).
 
-    Args:
-      tensors: the arrays under the file's own names.
-      layout: how they should be called and shaped.
-      hint: what else to say where they are not.
-
-    Returns:
-      The nested dictionary of the network's module.
-
     Raises:
-      ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
+      ValueError: if the arrays are not exactly those of the layout, or hold NaN or infinite values; with the hint.
     """
     _check(tensors, layout, hint)
     params: dict[str, dict[str, Any]] = {}
@@ -67,19 +59,12 @@ def from_params(
 ) -> Tensors:
     """A network's parameters under a publisher's names, float32: the inverse of `to_params`.
 
-    Args:
-      params: the nested dictionary of the network's module.
-      entries: the name of every array to the layer and leaf that it is here.
-      transposed: whether kernels are to be (out, in, height, width).
-
     Raises:
       ValueError: if a layer is missing, or holds NaN or infinite values.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import named_arrays
       >>> params = {"conv": {"kernel": np.ones((3, 3, 8, 2))}}
-      >>> named_arrays.from_params(params, {"0.weight": ("conv", "kernel")}, transposed=True)["0.weight"].shape
+      >>> from_params(params, {"0.weight": ("conv", "kernel")}, transposed=True)["0.weight"].shape
       (2, 8, 3, 3)
     """
     lacking = [f"{layer}.{leaf}" for layer, leaf in entries.values() if leaf not in params.get(layer, {})]
@@ -98,22 +83,13 @@ def kernel(x: NDArray[Any], transposed: bool) -> NDArray[Any]:
 
 
 def float32(name: str, x: NDArray[Any]) -> NDArray[np.float32]:
-    """The array in float32, if it is floating point and all of it finite.
-
-    Args:
-      name: what to call it in an error.
-      x: an array of any shape.
-
-    Returns:
-      The same numbers in float32, contiguous.
+    """The array in float32, contiguous.
 
     Raises:
-      ValueError: for another type, and for NaN or infinite values.
+      ValueError: with the name, for another type than floating point, and for NaN or infinite values.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import named_arrays
-      >>> named_arrays.float32("bias", np.ones(2, np.float16)).dtype
+      >>> float32("bias", np.ones(2, np.float16)).dtype
       dtype('float32')
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -129,8 +105,7 @@ def listed(names: Collection[str], most: int = 40) -> str:
     """The names with commas between, and a count in place of those beyond ``most``.
 
     Example:
-      >>> from dsr_jax.formats import named_arrays
-      >>> named_arrays.listed(["a", "b", "c"], most=2)
+      >>> listed(["a", "b", "c"], most=2)
       'a, b and 1 more'
     """
     beyond = len(names) - most
@@ -141,10 +116,8 @@ def left_out(tensors: Tensors) -> list[str]:
     """The arrays beside a network, without counters: the name of each, or of a module with the count of its arrays.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import named_arrays
       >>> one = np.ones((5, 2))
-      >>> named_arrays.left_out({"bn1.weight": one, "neck.weight": one, "neck.bias": one, "classifier.weight": one})
+      >>> left_out({"bn1.weight": one, "neck.weight": one, "neck.bias": one, "classifier.weight": one})
       ['neck (2 arrays)', 'classifier.weight (5, 2)']
     """
     modules: dict[str, list[str]] = {}

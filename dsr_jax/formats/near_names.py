@@ -32,7 +32,6 @@ def meaning(name: str) -> str | None:
     """The meaning of a name that is nearly known: camera, identity, track, video, path or role; None for anything else.
 
     Example:
-      >>> from dsr_jax.formats.near_names import meaning
       >>> [meaning(name) for name in ("camid", "Camera ID", "personId", "camara", "img_path", "age", "camera_height")]
       ['camera', 'camera', 'identity', 'camera', 'path', None, None]
     """

@@ -19,8 +19,7 @@ def of(state: Any, *, values: bool = True) -> Record:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from dsr_jax.formats import record
-      >>> record.of({"layer": {"w": jnp.zeros((2, 3))}}, values=False)
+      >>> of({"layer": {"w": jnp.zeros((2, 3))}}, values=False)
       {'layer/w': [[2, 3], 'float32', None]}
     """
     leaves = jax.tree_util.tree_leaves_with_path(state)

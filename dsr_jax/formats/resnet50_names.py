@@ -36,20 +36,13 @@ RELATIVES = {
 def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
     """The network in a file's arrays; a classifier beside it is ignored (see `classifier`).
 
-    Args:
-      tensors: the arrays under the file's own names.
-      width: channels as a multiple of ResNet-50's; default: what the first convolution has.
-
-    Returns:
-      The parameters of `resnet`, in float32.
+    Without a width, channels are multiples of ResNet-50's by what the first convolution has.
 
     Raises:
       ValueError: if the arrays are not exactly such a network, hold NaN or infinite values, or negative variances.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import resnet50_names
-      >>> resnet50_names.to_params({"conv1.weight": np.ones((64, 3, 7, 7), np.float32)})
+      >>> to_params({"conv1.weight": np.ones((64, 3, 7, 7), np.float32)})
       Traceback (most recent call last):
       ValueError: not a ResNet-50 of width 1 in torchvision names;
         missing: ...
@@ -76,16 +69,10 @@ def naming(tensors: Collection[str]) -> str:
     """The publisher of most of a file's names: "dsr_jax" or "torchvision".
 
     Example:
-      >>> from dsr_jax.formats import resnet50_names
-      >>> resnet50_names.naming(["layer1.0.conv1.weight"])
+      >>> naming(["layer1.0.conv1.weight"])
       'torchvision'
     """
     return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
-
-
-def known(tensors: Collection[str]) -> int:
-    """How many of a file's names are of this network."""
-    return len(layers(naming(tensors)).keys() & set(tensors))
 
 
 def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -98,10 +85,8 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
       ValueError: if its parts do not fit together, or to the network's last layer.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import resnet50_names
       >>> fc = {"fc.weight": np.ones((10, 8), np.float32), "fc.bias": np.ones(10, np.float32)}
-      >>> resnet50_names.classifier(fc)["kernel"].shape
+      >>> classifier(fc)["kernel"].shape
       (8, 10)
     """
     names = [(f"{name}.weight", f"{name}.bias") for name in CLASSIFIERS]
@@ -125,8 +110,7 @@ def layers(naming: str) -> dict[str, tuple[str, str]]:
     """A file's names of all arrays, each with the layer and leaf that it is.
 
     Example:
-      >>> from dsr_jax.formats import resnet50_names
-      >>> resnet50_names.layers("torchvision")["layer4.2.bn2.running_var"]
+      >>> layers("torchvision")["layer4.2.bn2.running_var"]
       ('block5c_norm2', 'var')
     """
     entries = {}

@@ -76,9 +76,6 @@ class _Ignored:
 def read_state_dicts(path: str | Path) -> dict[str, dict[str, NDArray[Any]]]:
     """Reads the tensors of a torch file; nothing in it is executed.
 
-    Args:
-      path: a file that `torch.save(model.state_dict(), path)` wrote, or `torch.save({"state_dict": ...}, path)`.
-
     Returns:
       For every dictionary in the file that holds tensors by name, by its key ("" for the outermost, "a.b" for one that
       is deeper): name to array, in the file's own types (bfloat16 as `jnp.bfloat16`).

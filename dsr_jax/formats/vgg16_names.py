@@ -25,20 +25,14 @@ NAMINGS = {
 def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     """The network in a file's arrays.
 
-    Args:
-      tensors: the arrays under the file's own names.
-      width: channels as a multiple of VGG-16's; default: what the first convolution has.
-
-    Returns:
-      The parameters of `fcn`, in float32.
+    Without a width, channels are multiples of VGG-16's by what the first convolution has.
 
     Raises:
       ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax.formats import vgg16_names
-      >>> vgg16_names.to_params({"features.0.bias": np.ones(64, np.float32)})
+      >>> to_params({"features.0.bias": np.ones(64, np.float32)})
       Traceback (most recent call last):
       ValueError: not a VGG-16 of width 1 in torchvision names;
         missing: features.0.weight, ...
@@ -59,24 +53,17 @@ def naming(tensors: Collection[str]) -> str:
     """The publisher of most of a file's names: "dsr_jax", "Keras" or "torchvision".
 
     Example:
-      >>> from dsr_jax.formats import vgg16_names
-      >>> vgg16_names.naming(["features.0.weight", "features.0.bias"])
+      >>> naming(["features.0.weight", "features.0.bias"])
       'torchvision'
     """
     return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
-
-
-def known(tensors: Collection[str]) -> int:
-    """How many of a file's names are of this network."""
-    return len(layers(naming(tensors)).keys() & set(tensors))
 
 
 def layers(naming: str) -> dict[str, tuple[str, str]]:
     """A file's names of all 26 arrays, each with the layer and leaf that it is.
 
     Example:
-      >>> from dsr_jax.formats import vgg16_names
-      >>> vgg16_names.layers("torchvision")["features.28.bias"]
+      >>> layers("torchvision")["features.28.bias"]
       ('block5_conv3', 'bias')
     """
     entries, index = {}, 0

@@ -36,7 +36,7 @@ OTHERS = {
 
 
 class Content(NamedTuple):
-    """The arrays of a file, the card if it is one of ours, and what was done to find them."""
+    """The arrays of a file, its card if it is ours, and remarks on how they were found."""
 
     tensors: Tensors
     card: cards.Card | None
@@ -44,13 +44,7 @@ class Content(NamedTuple):
 
 
 def read(file: Path) -> Content:
-    """Reads a file.
-
-    Args:
-      file: it exists.
-
-    Returns:
-      Arrays under the file's own names, less a prefix that those of the network share.
+    """Reads a file: arrays under its own names, less a prefix that those of the network share.
 
     Raises:
       ValueError: if it cannot be read, or holds several networks.

@@ -13,9 +13,7 @@ def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -
     """A padded batch (B, H, W, ...) with zeros beyond the true height and width of each image, sizes (B, 2).
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> from dsr_jax.layers import padding
-      >>> padding.zero_outside(jnp.ones((1, 2, 2, 1)), jnp.array([[1, 2]]))[0, :, :, 0].tolist()
+      >>> zero_outside(jnp.ones((1, 2, 2, 1)), jnp.array([[1, 2]]))[0, :, :, 0].tolist()
       [[1.0, 1.0], [0.0, 0.0]]
     """
     rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]

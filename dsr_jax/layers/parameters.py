@@ -14,8 +14,7 @@ def block_of(layer: str) -> int:
     """The block, 1 to 5, that a layer belongs to, by its name.
 
     Example:
-      >>> from dsr_jax.layers import parameters
-      >>> parameters.block_of("block5c_conv2")
+      >>> block_of("block5c_conv2")
       5
     """
     return int(layer.removeprefix("block")[0])
@@ -25,8 +24,7 @@ def split(params: Params, blocks: int) -> tuple[Params, Params]:
     """The layers of the first ``blocks`` blocks, and the others.
 
     Example:
-      >>> from dsr_jax.layers import parameters
-      >>> parameters.split({"block1_conv1": {"bias": 1}, "block2_conv1": {"bias": 2}}, 1)
+      >>> split({"block1_conv1": {"bias": 1}, "block2_conv1": {"bias": 2}}, 1)
       ({'block1_conv1': {'bias': 1}}, {'block2_conv1': {'bias': 2}})
     """
     first = {name: layer for name, layer in params.items() if block_of(name) <= blocks}

@@ -22,7 +22,7 @@ from jax.experimental import multihost_utils
 # Where a launcher says how many processes it started. With more than one `jax.distributed` knows the rest.
 LAUNCHERS = {"SLURM": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE", "Cloud TPU": "TPU_WORKER_HOSTNAMES"}
 PATIENCE = 300.0  # seconds for which process 0 is waited for
-BLOCK = 1 << 26  # bytes that a process hands round at a time
+BLOCK = 1 << 26  # bytes that are exchanged at a time
 
 
 def connect(
@@ -44,8 +44,7 @@ def connect(
       ValueError: if some of the three are missing or out of their range, or the others cannot be reached.
 
     Example:
-      >>> from dsr_jax.parallel import hosts
-      >>> hosts.connect(num_processes=2)
+      >>> connect(num_processes=2)
       Traceback (most recent call last):
       ValueError: coordinator_address and process_id are missing beside num_processes ...
     """
@@ -111,8 +110,7 @@ def part(total: int) -> slice:
     """Which of ``total`` things this process answers for; the parts of all follow each other and differ by one at most.
 
     Example:
-      >>> from dsr_jax.parallel import hosts
-      >>> hosts.part(10)
+      >>> part(10)
       slice(0, 10, None)
     """
     return _parts(total)[jax.process_index()]
@@ -121,12 +119,8 @@ def part(total: int) -> slice:
 def together(figures: np.ndarray, total: int) -> np.ndarray:
     """The columns of all processes side by side.
 
-    Args:
-      figures: (..., n), float32, with a column for each of this process's `part` of ``total``.
-      total: columns of all.
-
-    Returns:
-      (..., total), row by row: what is handed round at a time is bounded.
+    Figures are (..., n), with a column for each of this process's `part` of ``total``; the result is (..., total). They
+    are exchanged row by row, at most `BLOCK` bytes at a time.
     """
     if count() == 1:
         return figures
@@ -147,11 +141,11 @@ def agree(what: str, seen: Mapping[str, Any]) -> None:
     """Checks that all processes see the same; costs one exchange of a few bytes.
 
     Args:
-      what: what this is about, for the message.
-      seen: names and values, of anything JSON can hold or `str` can say.
+      what: the subject, for the message.
+      seen: names and values, of anything that JSON can hold or `str` can write.
 
     Raises:
-      ValueError: in every process, naming what differs, if something does.
+      ValueError: in every process, naming all differences.
     """
     if count() == 1:
         return

@@ -23,16 +23,14 @@ REAL = "real"  # in a batch that was shared out: which rows are its own
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh of all devices of all hosts, or of those given.
 
-    A host's devices are neighbours in it, so that its rows follow each other. The axis is "auto": between programs
-    the compiler keeps what is replicated so; inside `jax.shard_map` nothing is left to it.
+    A host's devices are neighbours in it, so that its rows follow each other. The axis is "auto": between programs the
+    compiler keeps replicated arrays so; inside `jax.shard_map` nothing is left to it.
 
     Raises:
       ValueError: if no device is given.
 
     Example:
-      >>> import jax
-      >>> from dsr_jax.parallel import sharding
-      >>> sharding.mesh(jax.devices()[:1]).size
+      >>> mesh(jax.devices()[:1]).size
       1
     """
     found = sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id))
@@ -42,36 +40,26 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def own_mesh() -> Mesh:
-    """The mesh of this process's own devices: what needs no word from other hosts runs on it.
+    """The mesh of this process's own devices, for programs that need nothing of other hosts.
 
-    Of a CPU it is one device. Its virtual devices share the cores, which one of them uses all; and programs of many of
-    them at once, waiting for each other's threads, have been seen to stand still on two cores.
+    On a CPU it is one device. One virtual device uses all cores; and programs of many of them at once, waiting for each
+    other's threads, have been seen to deadlock on two cores.
     """
     devices = jax.local_devices()
     return mesh(devices[:1] if devices[0].platform == "cpu" else devices)
 
 
 def rows(total: int, over: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a batch that this process has, device after device, and which of them are real.
+    """The rows of a batch of ``total`` that this process has, device after device, and which are real: (n,) each.
 
-    Every device has as many; the last row stands in where there is none left, so that all numbers are those of real
-    images.
-
-    Args:
-      total: rows of the whole batch.
-      over: the mesh.
-
-    Returns:
-      rows: (n,) numbers of the rows, n the process's devices times ``ceil(total / devices)``.
-      real: (n,) whether each is more than a stand-in.
+    Every device has as many, ``ceil(total / devices)``; the last row stands in where there is none left, so that all
+    numbers are those of real images.
 
     Raises:
       ValueError: if there are no rows.
 
     Example:
-      >>> import jax
-      >>> from dsr_jax.parallel import sharding
-      >>> [part.tolist() for part in sharding.rows(3, sharding.mesh(jax.devices()[:1]))]
+      >>> [part.tolist() for part in rows(3, mesh(jax.devices()[:1]))]
       [[0, 1, 2], [True, True, True]]
     """
     if total < 1:
@@ -131,9 +119,7 @@ def by_rows(function: Callable[..., Any], over: Mesh | None, *, shared: int) -> 
       A function of as many arguments, for use inside `jax.jit`.
 
     Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from dsr_jax.parallel import sharding
-      >>> add = sharding.by_rows(lambda x, y: x + y, sharding.mesh(), shared=1)
+      >>> add = by_rows(lambda x, y: x + y, mesh(), shared=1)
       >>> jax.jit(add)(jnp.zeros(8), jnp.ones(())).tolist()
       [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """

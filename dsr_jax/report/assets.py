@@ -34,17 +34,10 @@ def store(files: Files, kind: str, suffix: str, content: bytes) -> str:
 
 
 def picture(files: Files, image: ArrayLike) -> dict[str, object]:
-    """Adds a picture as JPEG, made smaller if it is large.
-
-    Args:
-        files: where to.
-        image: (H, W, 3) uint8.
-
-    Returns:
-        Its `file`, and `width` and `height` as stored.
+    """Adds a picture as JPEG, made smaller if it is large, and returns its `file`, `width` and `height`.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if it is not (H, W, 3) uint8.
     """
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -61,15 +54,7 @@ def picture(files: Files, image: ArrayLike) -> dict[str, object]:
 
 
 def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
-    """Writes a page and its files, the page last, and removes the files of an older page.
-
-    Args:
-        folder: of the page; made if missing.
-        files: name and content of everything that the page shows.
-        page: its text.
-
-    Returns:
-        Path of `index.html`.
+    """Writes `index.html` and the files that it shows, the page last, and removes the files of an older page.
 
     Raises:
         OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.

@@ -104,13 +104,7 @@ class Plot:
 
 
 def draw(plot: Plot) -> str:
-    """Draws the curves of a plot.
-
-    Args:
-        plot: at least one `Curve`, each with at least one value; everything finite but the intervals.
-
-    Returns:
-        The `<svg>` element, in stand-in colours; equal plots give equal text.
+    """The curves of a plot as an `<svg>` element in stand-in colours; equal plots give equal text.
 
     Raises:
         ValueError: if the plot has no curve, or a curve no value, a number that is not finite, not as many places or

@@ -44,13 +44,7 @@ class DistancePlot:
 
 
 def draw(plot: DistancePlot) -> str:
-    """Draws a histogram.
-
-    Args:
-        plot: its edges, counts and thresholds.
-
-    Returns:
-        The `<svg>` element, in stand-in colours; equal histograms give equal text.
+    """A histogram as an `<svg>` element in stand-in colours; equal histograms give equal text.
 
     Raises:
         ValueError: if the edges do not rise in equal steps, there is not one finite count >= 0 per bin and at least

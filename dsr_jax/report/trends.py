@@ -50,13 +50,7 @@ class Trend:
 
 
 def draw(trend: Trend) -> str:
-    """Draws figures against the step.
-
-    Args:
-        trend: what to draw.
-
-    Returns:
-        The `<svg>` element, in stand-in colours; equal trends give equal text.
+    """Figures against the step as an `<svg>` element in stand-in colours; equal trends give equal text.
 
     Raises:
         ValueError: if there is no trace, or one has no values, not as many steps, or a value that is not finite.
