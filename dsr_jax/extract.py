@@ -115,7 +115,7 @@ def maps(
       batch_size: images per batch, on each device.
       max_buckets: largest number of padded shapes, hence of compilations.
       dtype: type of the computation, float32 or bfloat16.
-      progress: what the progress bar says; empty: no bar.
+      progress: label of the progress bar; empty: no bar.
       mesh: devices of this process that share out a batch; default: all of them.
       prefix: cache of the first blocks' outputs for these images; default: none.
 
@@ -143,20 +143,20 @@ def maps(
         prefix.begin(params, (options, over))
         network = functools.partial(_in_two, network, prefix)
     placed = sharding.replicated(params, over)
-    found: list[np.ndarray] = [np.empty(0)] * len(shapes)
+    results: list[np.ndarray] = [np.empty(0)] * len(shapes)
     with tqdm(total=len(shapes), desc=progress, unit="image", disable=not progress) as bar:
         for bucket in sorted(set(bucket_of)):
             members = [i for i, b in enumerate(bucket_of) if b == bucket]
-            own = members[hosts.part(len(members))]
-            places = _places(len(own), batch_size, over.size)
-            for start in range(0, len(own), places):
-                part = own[start : start + places]
-                _run(network, placed, [(i, images[i]) for i in part], bucket, places, found)
+            local = members[hosts.part(len(members))]
+            places = _places(len(local), batch_size, over.size)
+            for start in range(0, len(local), places):
+                part = local[start : start + places]
+                _run(network, placed, [(i, images[i]) for i in part], bucket, places, results)
                 bar.update(len(part))
             if hosts.count() > 1:
                 sizes = [networks.map_size(params, shapes[i], output_stride=output_stride) for i in members]
-                _exchange(found, members, sizes, networks.channels(params))
-    return found
+                _exchange(results, members, sizes, networks.channels(params))
+    return results
 
 
 def padded(
@@ -199,9 +199,9 @@ def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
       >>> extract.buckets([(60, 30), (64, 32), (128, 64)], stride=32, limit=2)
       [(64, 32), (64, 32), (128, 64)]
     """
-    own = [(-(-h // stride) * stride, -(-w // stride) * stride) for h, w in shapes]
+    rounded = [(-(-h // stride) * stride, -(-w // stride) * stride) for h, w in shapes]
     counts: dict[Shape, int] = {}
-    for shape in own:
+    for shape in rounded:
         counts[shape] = counts.get(shape, 0) + 1
     target = {shape: shape for shape in counts}
     while len(counts) > limit:
@@ -212,23 +212,23 @@ def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
         merged = counts.pop(first) + counts.pop(second)
         counts[union] = counts.get(union, 0) + merged
         target = {shape: union if aim in (first, second) else aim for shape, aim in target.items()}
-    return [target[shape] for shape in own]
+    return [target[shape] for shape in rounded]
 
 
 def _places(images: int, batch_size: int, devices: int) -> int:
-    """Images of a batch on all devices: no more than there are where some devices would have nothing but padding."""
+    """Images of a batch on all devices: fewer where some devices would have nothing but padding."""
     return batch_size if devices == 1 else devices * min(batch_size, max(1, -(-images // devices)))
 
 
-def _exchange(found: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, int]], depth: int) -> None:
-    """Puts the maps of ``members``, whose heights and widths all processes know, into ``found`` of every process."""
-    own = members[hosts.part(len(members))]
+def _exchange(results: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, int]], depth: int) -> None:
+    """Puts the maps of ``members``, of sizes that all processes know, into ``results`` of every process."""
+    local = members[hosts.part(len(members))]
     tallest = max(height * width for height, width in sizes)
-    columns = np.zeros((tallest * depth, len(own)), np.float32)
-    for column, i in enumerate(own):
-        columns[: found[i].size, column] = found[i].ravel()
+    columns = np.zeros((tallest * depth, len(local)), np.float32)
+    for column, i in enumerate(local):
+        columns[: results[i].size, column] = results[i].ravel()
     for i, size, column in zip(members, sizes, hosts.together(columns, len(members)).T, strict=True):
-        found[i] = column[: size[0] * size[1] * depth].reshape(*size, depth)
+        results[i] = column[: size[0] * size[1] * depth].reshape(*size, depth)
 
 
 def _union(a: Shape, b: Shape) -> Shape:
@@ -258,9 +258,9 @@ def _run(
     numbered: Sequence[tuple[int, np.ndarray]],
     bucket: Shape,
     batch_size: int,
-    found: list[np.ndarray],
+    results: list[np.ndarray],
 ) -> None:
-    """Pads one batch, runs it and puts the maps, cut to their true sizes, into ``found``."""
+    """Pads one batch, runs it and puts the maps, cut to their true sizes, into ``results``."""
     padded = np.zeros((batch_size, *bucket, 3), np.uint8)
     sizes = np.full((batch_size, 2), bucket, np.int32)
     for row, (_, image) in enumerate(numbered):
@@ -269,7 +269,7 @@ def _run(
     batch, map_sizes = (np.asarray(value) for value in network(params, padded, sizes))
     for row, (position, _) in enumerate(numbered):
         height, width = map_sizes[row]
-        found[position] = batch[row, :height, :width].astype(np.float32)
+        results[position] = batch[row, :height, :width].astype(np.float32)
 
 
 def _in_two(
@@ -279,7 +279,7 @@ def _in_two(
     images: np.ndarray,
     sizes: np.ndarray,
 ) -> tuple[jax.Array, jax.Array]:
-    """The maps of a padded batch, of which the first blocks' part may be there already."""
+    """The maps of a padded batch; the outputs of the first blocks may be cached."""
     outputs = prefix.of(images, sizes, lambda: network(params, images, sizes, blocks=(1, prefix.blocks)))
     return network(params, *outputs, blocks=(prefix.blocks + 1, 5))
 

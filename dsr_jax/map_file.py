@@ -30,11 +30,11 @@ from dsr_jax.matching.entries import array_of, check_shape, finite
 __all__ = ["COARSE", "DTYPES", "LABELS", "ROLES", "MapFile", "Maps", "read", "write"]
 
 DTYPES = ("float32", "bfloat16", "float16")
-COARSE = 2**-6  # of a position's length: how far float16 may move it, four times what bfloat16 does
+COARSE = 2**-6  # largest error of float16, of a position's length; four times that of bfloat16
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
-class Maps(Sequence):  # of arrays; said here, checkers of types at run time would read some
+class Maps(Sequence):  # of arrays; with the type given, checkers at run time would read some
     """The maps of a file as a sequence: (h, w, d) float32 arrays, each read at every access and not cached.
 
     Attributes:
@@ -76,7 +76,7 @@ class Maps(Sequence):  # of arrays; said here, checkers of types at run time wou
 
 @dataclass(frozen=True, eq=False)
 class MapFile:
-    """What a file holds; see `read`.
+    """The content of a file of maps; see `read`.
 
     Attributes:
       maps: the maps, each read at its access.
@@ -169,7 +169,7 @@ def read(path: str | os.PathLike[str]) -> MapFile:
     """Opens a file of maps: its labels and the maps' shapes are read and checked, each map at its access.
 
     Args:
-      path: what `write`, or `numpy.savez` by the description above, wrote.
+      path: a file of `write`, or of `numpy.savez` as described above.
 
     Returns:
       The `MapFile`.

@@ -14,7 +14,7 @@ from dsr_jax.layers.parameters import Params, split
 
 __all__ = ["INIT", "Params", "apply", "architecture", "channels", "init", "last_stride", "map_size", "split", "train"]
 
-FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # each one's first layer says which it is
+FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # by the name of the first layer
 LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
 INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
 

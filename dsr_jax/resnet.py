@@ -253,7 +253,7 @@ def _forward(
 def _unit(
     network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, training: Training | None
 ) -> tuple[jax.Array, jax.Array]:
-    """A bottleneck and what by-passes it: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
+    """A bottleneck and its shortcut: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
     after = _halved(sizes) if getattr(network, f"{name}_conv2").strides == 2 else sizes
     y = _layer(network, f"{name}_conv1", x, sizes, training)
     y = _layer(network, f"{name}_conv2", y, after, training)
@@ -283,7 +283,7 @@ def _convolve(images: jax.Array, kernel: jax.Array, strides: Any, padding: Any, 
 
 
 def _pool(x: jax.Array) -> jax.Array:
-    """3 x 3 max-pooling, stride 2, padding 1, of what is >= 0 (so that zeros are no more than torch's -infinity)."""
+    """3 x 3 max-pooling, stride 2, padding 1, of values >= 0 (so that zeros are no more than torch's -infinity)."""
     for axis in (1, 2):
         outputs = -(-x.shape[axis] // 2)
         padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)])

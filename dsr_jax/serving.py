@@ -63,16 +63,16 @@ def save(
     Args:
       path: a `.zip` file.
       params: parameters of `fcn` or `resnet`.
-      card: what the network is; see `weights.read_card`.
+      card: the network's card, see `weights.read_card`.
       size: (H, W), the largest height and width of an image.
       output_stride: pixels per position of the maps; default: the card's, else 32.
       scales: sides of the windows that are averaged to blocks.
       l1: weight of the L1 penalty.
       shots: the most gallery images of one person.
-      platforms: what the programs will run on, of `PLATFORMS`; each can be named on any machine.
+      platforms: where the programs will run, of `PLATFORMS`; each can be named on any machine.
 
     Returns:
-      What `card.json` says: the network's card, shapes, settings, the jax that wrote it, and the programs' SHA-256.
+      The content of `card.json`: the network's card, shapes, settings, version of jax, SHA-256 of the programs.
 
     Raises:
       ValueError: for another name of the file or of a platform, a size below one position, or settings that

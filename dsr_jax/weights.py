@@ -5,7 +5,7 @@ Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file. Wh
 (`block1_conv1/kernel` in Keras, `features.0.weight` or `layer1.0.conv1.weight` with OIHW kernels in torchvision),
 `load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. Our own files are safetensors with a
 `Card` inside that says which network it is and what it expects of its input; the card of a foreign file is derived, as
-far as the file tells. `read` returns everything at once, so that a file is read once in a run.
+far as possible. `read` returns everything at once, so that a file is read once in a run.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class Network:
 
     Attributes:
         params: the parameters of `fcn` or `resnet`.
-        card: what the network is and what it expects of its input.
+        card: description of the network and its input.
         remarks: sentences for the user: prefixes taken off, arrays left out, which input convention was chosen and why.
         file: where it was read.
         checksum: SHA-256 of the file.
@@ -187,7 +187,7 @@ def save(
     Args:
         path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
         params: the network's nested dictionary, as `load` returns it.
-        card: what the network is.
+        card: description of the network.
         head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
         naming: names of the arrays, "dsr_jax" or "torchvision". Torchvision has no name for the head of a VGG-16: its
             classifier stands on dense layers.

@@ -192,7 +192,7 @@ def _clustered(values: ArrayLike, identities: ArrayLike, name: str) -> tuple[NDA
     numbers, ids = np.asarray(values, np.float64), np.asarray(identities)
     if numbers.ndim != 1 or numbers.shape != ids.shape:
         raise ValueError(f"{name} has shape {numbers.shape} and identities {ids.shape}; both must be (P,).")
-    kept = ~np.isnan(numbers)
-    if not kept.any():
+    present = ~np.isnan(numbers)
+    if not present.any():
         raise ValueError(f"{name}: none of {len(numbers)} values is a number; no probe has a right answer.")
-    return numbers[kept], ids[kept]
+    return numbers[present], ids[present]

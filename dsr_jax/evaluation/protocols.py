@@ -2,7 +2,7 @@
 
 A single-shot or multi-shot trial gives every person `shots` gallery images, drawn at random from cameras other than
 the probe's; the published figure is the mean over such trials. Every draw is a pure function of integer keys through
-`np.random.default_rng`: it depends neither on the order of a set nor on what was drawn before, and a person's draw does
+`np.random.default_rng`: it depends neither on the order of a set nor on earlier draws, and a person's draw does
 not depend on the others in the gallery. An identity or a camera of -1 is unknown: nobody's images are never drawn, an
 unknown camera never equals another.
 """
@@ -240,7 +240,7 @@ def check_identities(
         The `IdentityCheck`, to be printed.
 
     Raises:
-        ValueError: if no probe has a right answer, with examples of what was found on both sides.
+        ValueError: if no probe has a right answer, with examples of both sides.
 
     Example:
         >>> print(check_identities([1, 2], [2, 2, 3]))
@@ -268,7 +268,7 @@ def _some(identities: set[int], count: int = 5) -> str:
 
 
 def _remedy(shared: int) -> str:
-    """What to do when no probe has a right answer."""
+    """The remedy where no probe has a right answer."""
     if shared:
         return "They share identities, but only within one camera: check the cameras or use camera_rule='any'."
     return "Check that both sides number people alike and that the right splits were loaded."

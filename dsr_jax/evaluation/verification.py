@@ -129,9 +129,9 @@ def pairs(
     left = candidates(
         distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
     )
-    kept = [(row[right], row[~right]) for row, right in left]
-    numbers = np.arange(len(kept), dtype=np.int32)
-    same, different = ([np.zeros(0, np.asarray(distances).dtype), *(side[at] for side in kept)] for at in (0, 1))
+    split = [(row[right], row[~right]) for row, right in left]
+    numbers = np.arange(len(split), dtype=np.int32)
+    same, different = ([np.zeros(0, np.asarray(distances).dtype), *(side[at] for side in split)] for at in (0, 1))
     probes = [np.repeat(numbers, [len(row) for row in side[1:]]) for side in (same, different)]
     return Pairs(np.concatenate(same), np.concatenate(different), *probes)
 

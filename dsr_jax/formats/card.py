@@ -58,7 +58,7 @@ def parse(metadata: Mapping[str, str] | None) -> Card | None:
     """The card in a safetensors file's metadata, if there is one.
 
     Raises:
-        ValueError: if what is there is no card of ours.
+        ValueError: if it is not a card of ours.
         TypeError: likewise.
     """
     text = (metadata or {}).get(KEY)
@@ -69,7 +69,7 @@ def read_beside(file: Path) -> Card | None:
     """The card beside a `.pth` file, NAME.pth.json, if there is one: earlier versions wrote such files.
 
     Raises:
-        ValueError: if what is there is no card of ours.
+        ValueError: if it is not a card of ours.
     """
     note = file.with_name(f"{file.name}.json")
     if not note.is_file():

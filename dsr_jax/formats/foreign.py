@@ -1,4 +1,4 @@
-"""The card of somebody else's weights file: network, width and input convention by names, shapes and numbers."""
+"""The card of a foreign weights file: network, width and input convention by names, shapes and numbers."""
 
 from dsr_jax import fcn, resnet
 from dsr_jax.formats import input_convention, named_arrays
@@ -29,7 +29,7 @@ def card(params: fcn.Params, tensors: Tensors, preprocessing: str | None) -> tup
     Args:
       params: the network.
       tensors: all arrays of the file.
-      preprocessing: the input convention that the user says; `None`: none.
+      preprocessing: the input convention that the user gives; `None`: none.
 
     Raises:
       ValueError: if the convention cannot be known and is not given.

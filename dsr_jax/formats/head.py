@@ -1,4 +1,4 @@
-"""The classifier beside a network: our own head of any arrays, or the classifier of somebody's ResNet-50."""
+"""The classifier beside a network: our own head of any arrays, or the classifier of a foreign ResNet-50."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Head(NamedTuple):
 
 
 def find(tensors: Tensors, architecture: str, *, with_card: bool) -> Head:
-    """The head of a file; what else stands beside a network, such as dense layers, is large and left behind.
+    """The head of a file; other arrays beside a network, such as dense layers, can be large and are left out.
 
     Args:
       tensors: all arrays of the file.

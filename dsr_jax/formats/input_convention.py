@@ -72,7 +72,7 @@ def decide(found: Evidence, naming: str, choice: str | None) -> tuple[str, str]:
       choice: the convention that the user gives; `None`: none.
 
     Raises:
-      ValueError: if it cannot be known and is not said.
+      ValueError: if it cannot be known and is not given.
 
     Example:
       >>> found = Evidence(("torch",), "its pixel_mean and pixel_std say so")
@@ -119,7 +119,7 @@ def input_deviation(params: fcn.Params) -> float | None:
 
 
 def _pixels(tensors: Tensors) -> Evidence:
-    """What pixel_mean and pixel_std say."""
+    """The convention of pixel_mean and pixel_std."""
     mean, deviation = (np.ravel(tensors[name]).astype(np.float64) for name in ("pixel_mean", "pixel_std"))
     factor = 255 if np.max(mean, initial=0) <= 1 else 1
     for name, (_, scale, means, deviations) in fcn.CONVENTIONS.items():
@@ -136,7 +136,7 @@ def _pixels(tensors: Tensors) -> Evidence:
 
 
 def _statistics(params: fcn.Params) -> Evidence:
-    """What a ResNet's running statistics tell."""
+    """The conventions that a ResNet's running statistics allow."""
     deviation, first = input_deviation(params), params["block1_norm"]
     if deviation is None:
         trained = bool(np.any(np.asarray(first["scale"]) != 1) or np.any(np.asarray(first["bias"]) != 0))
@@ -147,7 +147,7 @@ def _statistics(params: fcn.Params) -> Evidence:
 
 
 def _ancestor(params: fcn.Params) -> Evidence:
-    """Which published VGG-16 a network descends from."""
+    """The convention of the published VGG-16 that a network descends from."""
     layer = {leaf: np.asarray(x) for leaf, x in params["block1_conv1"].items()}
     if layer["kernel"].shape == (3, 3, 3, 64):
         rows = layer["kernel"][[0, 2], 1]

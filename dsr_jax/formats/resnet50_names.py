@@ -141,7 +141,7 @@ def _width(tensors: Tensors, name: str) -> float:
 
 
 def _hint(tensors: Tensors, entries: Collection[str]) -> str:
-    """What the file seems to be instead, in words; empty if it cannot be said."""
+    """The network that the file seems to hold instead, in words; empty if unknown."""
     units = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in tensors]
     counts = [len({u[2] for u in units if u and u[1] == layer}) for layer in "1234"]
     bottleneck = "layer1.0.conv3.weight" in tensors

@@ -77,7 +77,7 @@ def read(file: Path) -> Content:
 
 
 def _kind(file: Path) -> str:
-    """Which of the formats a file has.
+    """The format of a file.
 
     Raises:
       ValueError: if it has none of them, saying what it is.
@@ -107,7 +107,7 @@ def _kind_of_zip(file: Path) -> str:
 
 
 def _described(head: bytes) -> str:
-    """What a file of no known format seems to be."""
+    """The likely content of a file of no known format, in words."""
     if not head:
         return "empty: copy or download it again"
     if head[257:262] == b"ustar":

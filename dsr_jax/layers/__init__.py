@@ -1,1 +1,1 @@
-"""What networks share: parameters by layer, zero padding, batch normalisation."""
+"""Parts shared by networks: parameters by layer, zero padding, batch normalisation."""

@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# Where a launcher says how many processes it started. With more than one `jax.distributed` knows the rest.
+# Variables in which launchers give the number of processes. With more than one `jax.distributed` knows the rest.
 LAUNCHERS = {"SLURM": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE", "Cloud TPU": "TPU_WORKER_HOSTNAMES"}
 PATIENCE = 300.0  # seconds for which process 0 is waited for
 BLOCK = 1 << 26  # bytes that are exchanged at a time
@@ -107,7 +107,7 @@ def count() -> int:
 
 
 def part(total: int) -> slice:
-    """Which of ``total`` things this process answers for; the parts of all follow each other and differ by one at most.
+    """This process's part of ``total`` things; the parts of all follow each other and differ by one at most.
 
     Example:
       >>> part(10)
@@ -125,15 +125,15 @@ def together(figures: np.ndarray, total: int) -> np.ndarray:
     if count() == 1:
         return figures
     parts = _parts(total)
-    widest = max(own.stop - own.start for own in parts)
+    widest = max(columns_of.stop - columns_of.start for columns_of in parts)
     lines = figures.reshape(math.prod(figures.shape[:-1]), figures.shape[-1])
     found = np.empty((len(lines), total), figures.dtype)
     step = max(1, BLOCK // max(1, figures.itemsize * widest * len(parts)))
     for start in range(0, len(lines), step):
         block = np.zeros((min(step, len(lines) - start), widest), figures.dtype)
         block[:, : lines.shape[1]] = lines[start : start + step]
-        for own, columns in zip(parts, multihost_utils.process_allgather(block), strict=True):
-            found[start : start + step, own] = columns[:, : own.stop - own.start]
+        for columns_of, columns in zip(parts, multihost_utils.process_allgather(block), strict=True):
+            found[start : start + step, columns_of] = columns[:, : columns_of.stop - columns_of.start]
     return found.reshape(*figures.shape[:-1], total)
 
 
@@ -175,7 +175,7 @@ def _parts(total: int) -> list[slice]:
 
 
 def _check(coordinator_address: str, num_processes: int, process_id: int) -> None:
-    """Raises ValueError for what cannot be meant."""
+    """Raises ValueError for an address or a number out of range."""
     host, _, port = coordinator_address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise ValueError(

@@ -3,8 +3,8 @@
 There is one mesh with one axis. Training shares out the rows of a batch (images or pairs): every device computes the
 addends of its rows to each mean, and sums of loss, figures and gradient go over all devices of all hosts. Matching
 shares out gallery entries: every device has a slice of them and all the probes, and none asks another for anything.
-Rows that do not divide evenly are filled up, and what was filled in counts for nothing: the result is that of one
-device, to rounding. On one device every function here leaves its argument as it is, and programs are as without it.
+Rows that do not divide evenly are filled up, and the filling counts for nothing: the result is that of one device, to
+rounding. On one device every function here leaves its argument as it is, and programs are as without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "devices"
-REAL = "real"  # in a batch that was shared out: which rows are its own
+REAL = "real"  # in a batch that was shared out: which rows are no filling
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
@@ -65,8 +65,8 @@ def rows(total: int, over: Mesh) -> tuple[np.ndarray, np.ndarray]:
     if total < 1:
         raise ValueError(f"total must be at least 1 row, got {total}: the batch is empty")
     each = -(-total // over.size)
-    own = [place for place, device in enumerate(over.devices) if device.process_index == jax.process_index()]
-    numbers = np.concatenate([np.arange(place * each, (place + 1) * each) for place in own])
+    places = [place for place, device in enumerate(over.devices) if device.process_index == jax.process_index()]
+    numbers = np.concatenate([np.arange(place * each, (place + 1) * each) for place in places])
     return np.minimum(numbers, total - 1), numbers < total
 
 
@@ -85,8 +85,8 @@ def spread(batch: dict[str, Any], over: Mesh, *, total: int | None = None) -> di
     numbers, real = rows(total or here, over)
     if total and here < total:
         numbers = numbers - numbers[0]
-    kept = {name: np.asarray(values)[numbers] for name, values in batch.items()} | {REAL: real}
-    return _put(kept, NamedSharding(over, P(AXIS)))
+    local = {name: np.asarray(values)[numbers] for name, values in batch.items()} | {REAL: real}
+    return _put(local, NamedSharding(over, P(AXIS)))
 
 
 def replicated(tree: Any, over: Mesh) -> Any:
@@ -140,7 +140,7 @@ class Share(NamedTuple):
     Means and sums are this device's addends to those of the whole batch.
 
     Attributes:
-      real: (rows,) which of them are real; None: this is the whole batch, on one device.
+      real: (rows,) which of them are real; None: the whole batch, on one device.
     """
 
     real: Any = None
@@ -175,10 +175,10 @@ class Share(NamedTuple):
         kinds = sizes.shape[0] // self.real.shape[0]
         return jnp.where(jnp.tile(self.real, kinds)[:, None], sizes, 0)
 
-    def mean_over(self, kept: Any, values: Any) -> Any:
-        """Addend to the mean of those ``values`` that are kept; 0 where none is."""
-        count = jnp.maximum(self.count(kept), 1).astype(values.dtype)
-        return jnp.sum(jnp.where(kept, values, 0)) / count
+    def mean_over(self, chosen: Any, values: Any) -> Any:
+        """Addend to the mean of the chosen ``values``; 0 where none is chosen."""
+        count = jnp.maximum(self.count(chosen), 1).astype(values.dtype)
+        return jnp.sum(jnp.where(chosen, values, 0)) / count
 
     def gathered(self, values: Any) -> Any:
         """The rows of all devices: (rows, ...) to (all rows, ...). Differentiable."""
@@ -217,8 +217,8 @@ def value_and_grad(loss: Callable[..., Any], over: Mesh | None = None) -> Callab
         return lambda params, frozen, batch: differentiated(params, frozen, batch, Share())
 
     def addends(params: Any, frozen: Any, batch: dict[str, Any]) -> Any:
-        own = {name: values for name, values in batch.items() if name != REAL}
-        return jax.lax.psum(differentiated(params, frozen, own, Share(batch[REAL])), AXIS)
+        rows_here = {name: values for name, values in batch.items() if name != REAL}
+        return jax.lax.psum(differentiated(params, frozen, rows_here, Share(batch[REAL])), AXIS)
 
     # Each device differentiates its own addends, and the sum is written here, so nothing need be traced for it.
     specs = (P(), P(), P(AXIS))

@@ -78,7 +78,7 @@ def write_evaluation(
         tables: figures per method.
         curves: CMC, ROC and other plots.
         ranked: probes with their nearest gallery pictures.
-        config: name and value of everything that decided the run.
+        config: name and value of every setting of the run.
         summary: a sentence or two under the heading.
         distances: histograms of the distances of pairs of one person and of different people.
         reconstructions: pairs whose reconstruction to show.
@@ -88,7 +88,7 @@ def write_evaluation(
 
     Raises:
         ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
-            histogram or reconstruction is not what its class asks for. An older page then stays as it is.
+            histogram or reconstruction is not as its class describes. An older page then stays as it is.
 
     Example:
         >>> import tempfile
@@ -130,8 +130,8 @@ def write_training(
     Args:
         file: where to; its folder is made if missing.
         title: heading of the page.
-        parts: heading to what is drawn under it.
-        config: name and value of everything that decided the run.
+        parts: heading to the trends under it.
+        config: name and value of every setting of the run.
         summary: a sentence or two under the heading.
         refresh: seconds after which an open page reads the file again; 0: never.
 
@@ -139,7 +139,7 @@ def write_training(
         The file.
 
     Raises:
-        ValueError: if a trend is not what its class asks for. An older page then stays as it is.
+        ValueError: if a trend is not as its class describes. An older page then stays as it is.
 
     Example:
         >>> import tempfile
@@ -176,7 +176,7 @@ def write_contact_sheet(
     plots: Sequence[drawing.Plot],
     sections: Sequence[contact_sheet.Section],
 ) -> Path:
-    """Writes the page that shows what is in a data set.
+    """Writes the contact sheet of a data set.
 
     Args:
         folder: where to, as for `write_evaluation`.
@@ -191,7 +191,7 @@ def write_contact_sheet(
 
     Raises:
         ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
-            inside its picture, or a plot is not what its class asks for. An older page then stays as it is.
+            inside its picture, or a plot is not as its class describes. An older page then stays as it is.
     """
     files: assets.Files = {}
     page = _page(
@@ -217,9 +217,9 @@ def _drawings(kind: str, module: Any, plots: Sequence[Any]) -> list[dict[str, An
     """Drawings as templates read them; the colours of those on the page follow the reader's theme.
 
     Args:
-        kind: what their ids begin with.
+        kind: beginning of their ids.
         module: has `draw` and `describe` for such plots.
-        plots: what to draw.
+        plots: the plots.
     """
     found = []
     for number, plot in enumerate(plots):
@@ -237,7 +237,7 @@ def _filed(kind: str, drawings: Sequence[dict[str, Any]], files: assets.Files) -
 
 
 def _script() -> str:
-    """What reacts to pointer and keyboard in reconstruction maps."""
+    """The script that reacts to pointer and keyboard in reconstruction maps."""
     return (_FOLDER / "reconstruction.js").read_text(encoding="utf-8")
 
 
