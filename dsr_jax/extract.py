@@ -21,8 +21,8 @@ from dsr_jax.parallel import hosts, sharding
 
 __all__ = ["Prefix", "buckets", "maps", "padded"]
 
-Shape = tuple[int, int]
-Outputs = tuple[Any, Any]  # of a padded batch: activations and their true sizes
+_Shape = tuple[int, int]
+_Outputs = tuple[Any, Any]  # of a padded batch: activations and their true sizes
 
 
 class Prefix:
@@ -59,7 +59,7 @@ class Prefix:
             raise ValueError(f"limit must be at least 0 bytes, got {limit}")
         self.blocks = blocks
         self._limit, self._used = limit, 0
-        self._outputs: dict[bytes, Outputs] = {}
+        self._outputs: dict[bytes, _Outputs] = {}
         self._marks: list[Any] = []
         self._how: Any = None
 
@@ -75,7 +75,7 @@ class Prefix:
         if not same or how != self._how:
             self._marks, self._how, self._outputs, self._used = marks, how, {}, 0
 
-    def of(self, images: np.ndarray, sizes: np.ndarray, run: Callable[[], Outputs]) -> Outputs:
+    def of(self, images: np.ndarray, sizes: np.ndarray, run: Callable[[], _Outputs]) -> _Outputs:
         """The outputs for a padded batch, cached or made by ``run``."""
         key = hashlib.sha256(repr(images.shape).encode() + sizes.tobytes() + images.tobytes()).digest()
         if key not in self._outputs:
@@ -189,7 +189,7 @@ def padded(
     return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype, blocks=blocks)
 
 
-def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
+def buckets(shapes: Sequence[_Shape], *, stride: int, limit: int) -> list[_Shape]:
     """The padded shape of every image: multiples of ``stride``, at most ``limit`` different ones, little padding.
 
     Shapes are rounded up; while there are too many, the two whose union pads least are merged.
@@ -200,7 +200,7 @@ def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
       [(64, 32), (64, 32), (128, 64)]
     """
     rounded = [(-(-h // stride) * stride, -(-w // stride) * stride) for h, w in shapes]
-    counts: dict[Shape, int] = {}
+    counts: dict[_Shape, int] = {}
     for shape in rounded:
         counts[shape] = counts.get(shape, 0) + 1
     target = {shape: shape for shape in counts}
@@ -231,15 +231,15 @@ def _exchange(results: list[np.ndarray], members: list[int], sizes: Sequence[tup
         results[i] = column[: size[0] * size[1] * depth].reshape(*size, depth)
 
 
-def _union(a: Shape, b: Shape) -> Shape:
+def _union(a: _Shape, b: _Shape) -> _Shape:
     return max(a[0], b[0]), max(a[1], b[1])
 
 
-def _padding(union: Shape, shape: Shape, counts: dict[Shape, int]) -> int:
+def _padding(union: _Shape, shape: _Shape, counts: dict[_Shape, int]) -> int:
     return counts[shape] * (union[0] * union[1] - shape[0] * shape[1])
 
 
-def _shape(image: np.ndarray, position: int, output_stride: int) -> Shape:
+def _shape(image: np.ndarray, position: int, output_stride: int) -> _Shape:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"images[{position}] must be (H, W, 3) RGB, got shape {image.shape}")
     if image.dtype != np.uint8:
@@ -256,7 +256,7 @@ def _run(
     network: Callable[..., tuple[jax.Array, jax.Array]],
     params: fcn.Params,
     numbered: Sequence[tuple[int, np.ndarray]],
-    bucket: Shape,
+    bucket: _Shape,
     batch_size: int,
     results: list[np.ndarray],
 ) -> None:

@@ -14,8 +14,8 @@ from dsr_jax.layers.parameters import Params, split
 
 __all__ = ["INIT", "Params", "apply", "architecture", "channels", "init", "last_stride", "map_size", "split", "train"]
 
-FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # by the name of the first layer
-LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
+_FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # by the name of the first layer
+_LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
 INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
 
 
@@ -31,7 +31,7 @@ def architecture(params: Params) -> str:
       >>> networks.architecture(fcn.init(jax.random.key(0), width=0.125))
       'vgg16'
     """
-    for layer, name in FIRST.items():
+    for layer, name in _FIRST.items():
         if layer in params:
             return name
     raise ValueError(
@@ -48,7 +48,7 @@ def channels(params: Params) -> int:
       >>> networks.channels(fcn.init(jax.random.key(0), width=0.125))
       64
     """
-    return int(params[LAST[architecture(params)]]["kernel"].shape[3])
+    return int(params[_LAST[architecture(params)]]["kernel"].shape[3])
 
 
 def apply(

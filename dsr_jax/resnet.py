@@ -45,9 +45,9 @@ __all__ = [
     "train",
 ]
 
-UNITS = {2: 3, 3: 4, 4: 6, 5: 3}  # bottleneck units of each block
+_UNITS = {2: 3, 3: 4, 4: 6, 5: 3}  # bottleneck units of each block
 CHANNELS = 64  # of the stem and of the first bottleneck; they double from block to block
-EXPANSION = 4  # a unit's outputs per bottleneck channel
+_EXPANSION = 4  # a unit's outputs per bottleneck channel
 
 
 class ResNet50(nnx.Module):
@@ -195,16 +195,16 @@ def shapes(width: float = 1.0) -> dict[str, tuple[int, int, int, int]]:
     """
     stem = max(1, round(width * CHANNELS))
     found, width_in = {"block1_conv": (7, 7, 3, stem)}, stem
-    for block, units in UNITS.items():
+    for block, units in _UNITS.items():
         narrow = stem * 2 ** (block - 2)
         for unit in "abcdef"[:units]:
             name = f"block{block}{unit}"
             found[f"{name}_conv1"] = (1, 1, width_in, narrow)
             found[f"{name}_conv2"] = (3, 3, narrow, narrow)
-            found[f"{name}_conv3"] = (1, 1, narrow, EXPANSION * narrow)
+            found[f"{name}_conv3"] = (1, 1, narrow, _EXPANSION * narrow)
             if unit == "a":
-                found[f"{name}_shortcut_conv"] = (1, 1, width_in, EXPANSION * narrow)
-            width_in = EXPANSION * narrow
+                found[f"{name}_shortcut_conv"] = (1, 1, width_in, _EXPANSION * narrow)
+            width_in = _EXPANSION * narrow
     return found
 
 
@@ -243,7 +243,7 @@ def _forward(
             x = _pool(_layer(network, "block1_conv", x, sizes, now))
             sizes = _halved(sizes)
             x = zero_outside(x, sizes)  # a pool reaches one cell beyond the true area
-        for unit in "abcdef"[: UNITS.get(block, 0)]:
+        for unit in "abcdef"[: _UNITS.get(block, 0)]:
             x, sizes = _unit(network, f"block{block}{unit}", x, sizes, now)
         if block <= frozen_blocks:
             x = jax.lax.stop_gradient(x)
