@@ -6,7 +6,7 @@ their shapes, with finite numbers.
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,32 +25,44 @@ BESIDES = re.compile(
 )
 
 
-class Layout(NamedTuple):
-    """Names and shapes of a network's arrays in a file.
-
-    Attributes:
-      title: what the network and the naming are, for errors: "VGG-16 of width 1 in Keras names".
-      entries: the file's name of every array to the layer and leaf that it is here.
-      shapes: the file's name of every array to its shape here.
-      transposed: whether kernels are stored as (out, in, height, width).
-    """
-
-    title: str
-    entries: Mapping[str, tuple[str, str]]
-    shapes: Mapping[str, tuple[int, ...]]
-    transposed: bool
-
-
-def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, dict[str, Any]]:
+def to_params(
+    tensors: Tensors,
+    entries: Mapping[str, tuple[str, str]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    title: str,
+    transposed: bool,
+    hint: str = "",
+) -> dict[str, dict[str, Any]]:
     """The network in a file's arrays, float32, kernels (height, width, in, out).
 
+    Args:
+      tensors: the arrays under the file's own names.
+      entries: the file's name of every array to the layer and leaf that it is here.
+      shapes: the file's name of every array to its shape here.
+      title: network and naming, for errors: "VGG-16 of width 1 in Keras names".
+      transposed: whether kernels are stored as (out, in, height, width).
+      hint: a further line of the error.
+
     Raises:
-      ValueError: if the arrays are not exactly those of the layout, or hold NaN or infinite values; with the hint.
+      ValueError: if the arrays are not exactly these, or hold NaN or infinite values; everything wrong is listed.
     """
-    _check(tensors, layout, hint)
+    expected = {key: _stored(shape, transposed) for key, shape in shapes.items()}
+    problems = {
+        "missing": [key for key in expected if key not in tensors],
+        "unexpected": [key for key in tensors if key not in expected and not BESIDES.match(key)],
+        "mis-shaped": [
+            f"{key} (expected {shape}, found {tensors[key].shape})"
+            for key, shape in expected.items()
+            if key in tensors and tensors[key].shape != shape
+        ],
+    }
+    lines = [f"{kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
+    if lines:
+        raise ValueError("\n  ".join([f"not a {title};", *([hint] if hint else []), *lines]))
     params: dict[str, dict[str, Any]] = {}
-    for key, (layer, leaf) in layout.entries.items():
-        params.setdefault(layer, {})[leaf] = jnp.asarray(kernel(float32(key, tensors[key]), layout.transposed))
+    for key, (layer, leaf) in entries.items():
+        params.setdefault(layer, {})[leaf] = jnp.asarray(kernel(float32(key, tensors[key]), transposed))
     return params
 
 
@@ -128,23 +140,6 @@ def left_out(tensors: Tensors) -> list[str]:
         f"{module} ({len(keys)} arrays)" if len(keys) > 1 else f"{keys[0]} {tensors[keys[0]].shape}"
         for module, keys in modules.items()
     ]
-
-
-def _check(tensors: Tensors, layout: Layout, hint: str) -> None:
-    """Raises one error that lists every missing, unexpected and mis-shaped array."""
-    expected = {key: _stored(shape, layout.transposed) for key, shape in layout.shapes.items()}
-    problems = {
-        "missing": [key for key in expected if key not in tensors],
-        "unexpected": [key for key in tensors if key not in expected and not BESIDES.match(key)],
-        "mis-shaped": [
-            f"{key} (expected {shape}, found {tensors[key].shape})"
-            for key, shape in expected.items()
-            if key in tensors and tensors[key].shape != shape
-        ],
-    }
-    lines = [f"{kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
-    if lines:
-        raise ValueError("\n  ".join([f"not a {layout.title};", *([hint] if hint else []), *lines]))
 
 
 def _stored(shape: tuple[int, ...], transposed: bool) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ lists everything that is missing, unexpected or mis-shaped, and says which relat
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ RELATIVES = {
 def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
     """The network in a file's arrays; a classifier beside it is ignored (see `classifier`).
 
-    Without a width, channels are multiples of ResNet-50's by what the first convolution has.
+    The width, channels as a multiple of ResNet-50's, is by default that of the first convolution.
 
     Raises:
       ValueError: if the arrays are not exactly such a network, hold NaN or infinite values, or negative variances.
@@ -55,10 +56,9 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
         key: kernels[layer] if leaf == "kernel" else (kernels[layer.replace("norm", "conv")][3],)
         for key, (layer, leaf) in entries.items()
     }
-    layout = named_arrays.Layout(
-        f"ResNet-50 of width {width:g} in {name} names", entries, shapes, name == "torchvision"
-    )
-    params = named_arrays.to_params(tensors, layout, hint=_hint(tensors, entries))
+    title, transposed = f"ResNet-50 of width {width:g} in {name} names", name == "torchvision"
+    how: dict[str, Any] = {"title": title, "transposed": transposed, "hint": _hint(tensors, entries)}
+    params = named_arrays.to_params(tensors, entries, shapes, **how)
     for key, (layer, leaf) in entries.items():
         if leaf == "var" and np.min(params[layer][leaf]) < 0:
             raise ValueError(f"{key} holds negative variances, down to {np.min(params[layer][leaf]):g}")

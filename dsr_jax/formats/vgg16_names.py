@@ -25,7 +25,7 @@ NAMINGS = {
 def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     """The network in a file's arrays.
 
-    Without a width, channels are multiples of VGG-16's by what the first convolution has.
+    The width, channels as a multiple of VGG-16's, is by default that of the first convolution.
 
     Raises:
       ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
@@ -40,13 +40,9 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     name = naming(tensors)
     entries = layers(name)
     width = width or _width(tensors, entries, name)
-    layout = named_arrays.Layout(
-        f"VGG-16 of width {width:g} in {name} names",
-        entries,
-        _shapes(entries, width),
-        name == "torchvision",
-    )
-    return named_arrays.to_params(tensors, layout)
+    title = f"VGG-16 of width {width:g} in {name} names"
+    shapes = _shapes(entries, width)
+    return named_arrays.to_params(tensors, entries, shapes, title=title, transposed=name == "torchvision")
 
 
 def naming(tensors: Collection[str]) -> str:
