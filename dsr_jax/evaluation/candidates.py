@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, paired
+from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, paired
 
 CAMERA_RULES = ("cross", "any")
 
@@ -71,10 +71,14 @@ def candidates(
         ...     print(row.tolist(), right.tolist())
         [0.2, 0.3] [True, False]
     """
-    check_camera_rule(camera_rule)
-    rows = np.asarray(distances)
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
-    probes, probe_cams, gallery, gallery_cams = _labels(rows, *labels, camera_rule=camera_rule)
+    probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
+    rows = np.asarray(distances)
+    if rows.shape != (len(probes), len(gallery)):
+        raise ValueError(
+            f"distances has shape {rows.shape}; it must be {(len(probes), len(gallery))}, a row for each of "
+            "probe_identities and a column for each of gallery_identities."
+        )
     each = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
     return (_row(i, *probe, gallery, gallery_cams) for i, probe in enumerate(each))
 
@@ -93,12 +97,11 @@ def allowed(
         >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
         [[False, True, True, False]]
     """
-    shape = np.broadcast_to(np.float32(0), (np.size(probe_identities), np.size(gallery_identities)))
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
-    check_camera_rule(camera_rule)
-    probes, probe_cams, gallery, gallery_cams = _labels(shape, *labels, camera_rule=camera_rule)
+    probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
     each = zip(probes.tolist(), probe_cams.tolist(), strict=True)
-    return np.array([_left(*probe, gallery, gallery_cams) for probe in each], bool).reshape(shape.shape)
+    left = [_left(*probe, gallery, gallery_cams) for probe in each]
+    return np.array(left, bool).reshape(len(probes), len(gallery))
 
 
 def answered(
@@ -129,7 +132,6 @@ def answered(
 
 
 def _labels(
-    rows: NDArray,
     probe_identities: ArrayLike,
     gallery_identities: ArrayLike,
     probe_cameras: ArrayLike | None,
@@ -137,13 +139,14 @@ def _labels(
     *,
     camera_rule: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Identities and cameras of the probes, then of the gallery, as vectors along the rows and columns of distances."""
-    probes = _vector(probe_identities, "probe_identities", rows, 0)
-    gallery = _vector(gallery_identities, "gallery_identities", rows, 1)
+    """Identities and cameras of the probes, then of the gallery; cameras that the rule ignores are unknown."""
+    check_camera_rule(camera_rule)
     if (probe_cameras is None) != (gallery_cameras is None):
         raise ValueError("probe_cameras and gallery_cameras: give both or neither.")
-    probe_cams = _cameras(probe_cameras, "probe_cameras", rows, 0, camera_rule)
-    return probes, probe_cams, gallery, _cameras(gallery_cameras, "gallery_cameras", rows, 1, camera_rule)
+    if camera_rule == "any":
+        probe_cameras = gallery_cameras = None
+    probes = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
+    return *probes, *paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
 
 
 def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray) -> NDArray[np.bool_]:
@@ -159,24 +162,3 @@ def _row(
         raise ValueError(f"distances: row {i} has NaN or -inf; every distance must be a number or +inf.")
     left = _left(identity, camera, gallery, gallery_cams)
     return row[left], (gallery == identity)[left]
-
-
-def _vector(labels: ArrayLike, name: str, distances: NDArray, axis: int) -> NDArray[np.int64]:
-    """Labels as an int64 vector along one axis of the (P, G) distances."""
-    if distances.ndim != 2:
-        raise ValueError(f"distances has shape {distances.shape}; it must be (probes, gallery).")
-    vector = integers(labels, name)
-    if vector.shape != (distances.shape[axis],):
-        raise ValueError(
-            f"{name} has shape {vector.shape}; distances {distances.shape} needs ({distances.shape[axis]},)."
-        )
-    return vector
-
-
-def _cameras(
-    cameras: ArrayLike | None, name: str, distances: NDArray, axis: int, camera_rule: str
-) -> NDArray[np.int64]:
-    """Cameras along one axis, all unknown where there are none or the rule ignores them."""
-    if cameras is None or camera_rule == "any":
-        return np.full(distances.shape[axis], UNKNOWN, np.int64)
-    return _vector(cameras, name, distances, axis)
