@@ -9,10 +9,10 @@ from typing import no_type_check
 import numpy as np
 
 from dsr_jax.cpu.compiled import flat, kernel
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import partial_crops
 
 
-def recolour(pixels: np.ndarray, factors: np.ndarray, box: protocols.Box | None = None) -> np.ndarray:
+def recolour(pixels: np.ndarray, factors: np.ndarray, box: partial_crops.Box | None = None) -> np.ndarray:
     """Brightness, contrast and saturation multiplied by the three factors.
 
     With m the mean of all brightened values and g that of a pixel's three channels after contrast:
@@ -35,7 +35,7 @@ def recolour(pixels: np.ndarray, factors: np.ndarray, box: protocols.Box | None 
     brightness, contrast, saturation = (float(factor) for factor in factors)
     mean = np.multiply(pixels, brightness, dtype=np.float64).mean()
     table = (np.arange(256) * brightness - mean) * contrast + mean
-    wanted = np.ascontiguousarray(pixels if box is None else protocols.crop(pixels, box))
+    wanted = np.ascontiguousarray(pixels if box is None else partial_crops.crop(pixels, box))
     result = np.empty_like(wanted)
     _recolour(flat(wanted), table, saturation, result.reshape(-1))
     return result

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data import _recolour_kernel
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import partial_crops
 
 # Visible shares of height and width of a training patch, smallest and largest.
 HEIGHT_RANGE, WIDTH_RANGE = (0.5, 0.75), (0.7, 1.0)
@@ -80,9 +80,9 @@ def patch(
     """
     upright, factors = _upright(image, rng, size, augmentation)
     key = int(rng.integers(2**32))
-    box = protocols.partial_box(*size, seed_key=key, height_range=height_range, width_range=width_range)
+    box = partial_crops.partial_box(*size, seed_key=key, height_range=height_range, width_range=width_range)
     if factors is None:
-        seen = protocols.crop(upright, box)
+        seen = partial_crops.crop(upright, box)
     else:  # of the colours only those that are seen are computed
         seen = _recolour_kernel.recolour(upright, factors, box)
     seen = _erase(seen, rng, augmentation)

@@ -1,4 +1,4 @@
-"""From images of any sizes to their maps: bucketed shapes, padded batches, few compilations.
+"""Extraction of the maps of images of any sizes: bucketed shapes, padded batches, few compilations.
 
 Images are sorted into at most ``max_buckets`` padded shapes, chosen so that little is padded; each bucket is worked off
 in batches of one size under jit. Padding changes no map (see `fcn`), so the result is that of each image alone, and the
@@ -6,6 +6,7 @@ network compiles once per bucket. Several devices share out the images of a batc
 """
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,9 +18,73 @@ from tqdm import tqdm
 from dsr_jax import fcn, networks
 from dsr_jax.formats import input_convention
 from dsr_jax.parallel import hosts, sharding
-from dsr_jax.prefix import Prefix
 
-Shape = tuple[int, int]
+__all__ = ["Prefix", "buckets", "maps", "padded"]
+
+_Shape = tuple[int, int]
+_Outputs = tuple[Any, Any]  # of a padded batch: activations and their true sizes
+
+
+class Prefix:
+    """Cache of the first blocks' outputs, reused between extractions of the same images; pass it to every `maps`.
+
+    While only a network's last blocks are trained, validation extracts maps of the same images again and again. Blocks
+    1 to 4 of VGG-16 are nine tenths of the work: with their outputs cached, only block 5 runs again. A batch is known
+    by its pixels. The cache is emptied when the parameters of these blocks change, or are run in another way. The maps
+    are those of an extraction without it, to rounding (the two halves of the network are compiled by themselves).
+
+    Args:
+      blocks: number of the network's first blocks, 1 to 4.
+      limit: largest number of bytes that are cached; batches beyond it run as a whole each time.
+
+    Raises:
+      ValueError: for an argument out of its range.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from dsr_jax import extract, fcn
+      >>> params, images = fcn.init(jax.random.key(0), width=0.03), [np.ones((32, 32, 3), np.uint8)]
+      >>> cache = extract.Prefix(4, limit=1 << 20)
+      >>> trained = {**params, "block5_conv3": jax.tree.map(lambda x: 2 * x, params["block5_conv3"])}
+      >>> first, then = (extract.maps(p, images, prefix=cache)[0] for p in (params, trained))
+      >>> cache.batches, bool(np.allclose(then, 2 * first))
+      (1, True)
+    """
+
+    def __init__(self, blocks: int, *, limit: int):
+        """An empty cache."""
+        if not 1 <= blocks <= 4:
+            raise ValueError(f"blocks must be 1 to 4 of the network's five, got {blocks}")
+        if limit < 0:
+            raise ValueError(f"limit must be at least 0 bytes, got {limit}")
+        self.blocks = blocks
+        self._limit, self._used = limit, 0
+        self._outputs: dict[bytes, _Outputs] = {}
+        self._marks: list[Any] = []
+        self._how: Any = None
+
+    @property
+    def batches(self) -> int:
+        """Number of cached batches."""
+        return len(self._outputs)
+
+    def begin(self, params: fcn.Params, how: Any) -> None:
+        """Announces the parameters of the coming batches and how they are run; empties the cache if they are others."""
+        marks = [_mark(leaf) for leaf in jax.tree.leaves(networks.split(params, self.blocks)[0])]
+        same = len(marks) == len(self._marks) and all(_equal(a, b) for a, b in zip(marks, self._marks, strict=True))
+        if not same or how != self._how:
+            self._marks, self._how, self._outputs, self._used = marks, how, {}, 0
+
+    def of(self, images: np.ndarray, sizes: np.ndarray, run: Callable[[], _Outputs]) -> _Outputs:
+        """The outputs for a padded batch, cached or made by ``run``."""
+        key = hashlib.sha256(repr(images.shape).encode() + sizes.tobytes() + images.tobytes()).digest()
+        if key not in self._outputs:
+            made = run()
+            size = sum(x.nbytes for x in made)
+            if self._used + size > self._limit:
+                return made
+            self._outputs[key], self._used = made, self._used + size
+        return self._outputs[key]
 
 
 def maps(
@@ -50,9 +115,9 @@ def maps(
       batch_size: images per batch, on each device.
       max_buckets: largest number of padded shapes, hence of compilations.
       dtype: type of the computation, float32 or bfloat16.
-      progress: what the progress bar says; empty: no bar.
+      progress: label of the progress bar; empty: no bar.
       mesh: devices of this process that share out a batch; default: all of them.
-      prefix: what the first blocks made of these images when they were last extracted, where the blocks are the same.
+      prefix: cache of the first blocks' outputs for these images; default: none.
 
     Returns:
       One (h, w, d) float32 array per image, in order.
@@ -78,20 +143,20 @@ def maps(
         prefix.begin(params, (options, over))
         network = functools.partial(_in_two, network, prefix)
     placed = sharding.replicated(params, over)
-    found: list[np.ndarray] = [np.empty(0)] * len(shapes)
+    results: list[np.ndarray] = [np.empty(0)] * len(shapes)
     with tqdm(total=len(shapes), desc=progress, unit="image", disable=not progress) as bar:
         for bucket in sorted(set(bucket_of)):
             members = [i for i, b in enumerate(bucket_of) if b == bucket]
-            own = members[hosts.part(len(members))]
-            places = _places(len(own), batch_size, over.size)
-            for start in range(0, len(own), places):
-                part = own[start : start + places]
-                _run(network, placed, [(i, images[i]) for i in part], bucket, places, found)
+            local = members[hosts.part(len(members))]
+            places = _places(len(local), batch_size, over.size)
+            for start in range(0, len(local), places):
+                part = local[start : start + places]
+                _run(network, placed, [(i, images[i]) for i in part], bucket, places, results)
                 bar.update(len(part))
             if hosts.count() > 1:
                 sizes = [networks.map_size(params, shapes[i], output_stride=output_stride) for i in members]
-                _exchange(found, members, sizes, networks.channels(params))
-    return found
+                _exchange(results, members, sizes, networks.channels(params))
+    return results
 
 
 def padded(
@@ -107,7 +172,7 @@ def padded(
     """The maps of images that are padded to one shape, for `jax.jit`; `maps` does the padding and the batches.
 
     Args:
-      params: as for `maps`, like all that follows.
+      params: parameters of `fcn` or `resnet`.
       images: (B, H, W, 3) uint8, anything beyond each image's size; with ``blocks=(k, ...)``, k > 1, the output of
         block k - 1 instead, zero there.
       sizes: (B, 2) true heights and widths.
@@ -124,7 +189,7 @@ def padded(
     return networks.apply(params, values, sizes, output_stride=output_stride, dtype=dtype, blocks=blocks)
 
 
-def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
+def buckets(shapes: Sequence[_Shape], *, stride: int, limit: int) -> list[_Shape]:
     """The padded shape of every image: multiples of ``stride``, at most ``limit`` different ones, little padding.
 
     Shapes are rounded up; while there are too many, the two whose union pads least are merged.
@@ -134,9 +199,9 @@ def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
       >>> extract.buckets([(60, 30), (64, 32), (128, 64)], stride=32, limit=2)
       [(64, 32), (64, 32), (128, 64)]
     """
-    own = [(-(-h // stride) * stride, -(-w // stride) * stride) for h, w in shapes]
-    counts: dict[Shape, int] = {}
-    for shape in own:
+    rounded = [(-(-h // stride) * stride, -(-w // stride) * stride) for h, w in shapes]
+    counts: dict[_Shape, int] = {}
+    for shape in rounded:
         counts[shape] = counts.get(shape, 0) + 1
     target = {shape: shape for shape in counts}
     while len(counts) > limit:
@@ -147,34 +212,34 @@ def buckets(shapes: Sequence[Shape], *, stride: int, limit: int) -> list[Shape]:
         merged = counts.pop(first) + counts.pop(second)
         counts[union] = counts.get(union, 0) + merged
         target = {shape: union if aim in (first, second) else aim for shape, aim in target.items()}
-    return [target[shape] for shape in own]
+    return [target[shape] for shape in rounded]
 
 
 def _places(images: int, batch_size: int, devices: int) -> int:
-    """Images of a batch on all devices: no more than there are where some devices would have nothing but padding."""
+    """Images of a batch on all devices: fewer where some devices would have nothing but padding."""
     return batch_size if devices == 1 else devices * min(batch_size, max(1, -(-images // devices)))
 
 
-def _exchange(found: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, int]], depth: int) -> None:
-    """Puts the maps of ``members``, whose heights and widths all processes know, into ``found`` of every process."""
-    own = members[hosts.part(len(members))]
+def _exchange(results: list[np.ndarray], members: list[int], sizes: Sequence[tuple[int, int]], depth: int) -> None:
+    """Puts the maps of ``members``, of sizes that all processes know, into ``results`` of every process."""
+    local = members[hosts.part(len(members))]
     tallest = max(height * width for height, width in sizes)
-    columns = np.zeros((tallest * depth, len(own)), np.float32)
-    for column, i in enumerate(own):
-        columns[: found[i].size, column] = found[i].ravel()
+    columns = np.zeros((tallest * depth, len(local)), np.float32)
+    for column, i in enumerate(local):
+        columns[: results[i].size, column] = results[i].ravel()
     for i, size, column in zip(members, sizes, hosts.together(columns, len(members)).T, strict=True):
-        found[i] = column[: size[0] * size[1] * depth].reshape(*size, depth)
+        results[i] = column[: size[0] * size[1] * depth].reshape(*size, depth)
 
 
-def _union(a: Shape, b: Shape) -> Shape:
+def _union(a: _Shape, b: _Shape) -> _Shape:
     return max(a[0], b[0]), max(a[1], b[1])
 
 
-def _padding(union: Shape, shape: Shape, counts: dict[Shape, int]) -> int:
+def _padding(union: _Shape, shape: _Shape, counts: dict[_Shape, int]) -> int:
     return counts[shape] * (union[0] * union[1] - shape[0] * shape[1])
 
 
-def _shape(image: np.ndarray, position: int, output_stride: int) -> Shape:
+def _shape(image: np.ndarray, position: int, output_stride: int) -> _Shape:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"images[{position}] must be (H, W, 3) RGB, got shape {image.shape}")
     if image.dtype != np.uint8:
@@ -191,11 +256,11 @@ def _run(
     network: Callable[..., tuple[jax.Array, jax.Array]],
     params: fcn.Params,
     numbered: Sequence[tuple[int, np.ndarray]],
-    bucket: Shape,
+    bucket: _Shape,
     batch_size: int,
-    found: list[np.ndarray],
+    results: list[np.ndarray],
 ) -> None:
-    """Pads one batch, runs it and puts the maps, cut to their true sizes, into ``found``."""
+    """Pads one batch, runs it and puts the maps, cut to their true sizes, into ``results``."""
     padded = np.zeros((batch_size, *bucket, 3), np.uint8)
     sizes = np.full((batch_size, 2), bucket, np.int32)
     for row, (_, image) in enumerate(numbered):
@@ -204,7 +269,7 @@ def _run(
     batch, map_sizes = (np.asarray(value) for value in network(params, padded, sizes))
     for row, (position, _) in enumerate(numbered):
         height, width = map_sizes[row]
-        found[position] = batch[row, :height, :width].astype(np.float32)
+        results[position] = batch[row, :height, :width].astype(np.float32)
 
 
 def _in_two(
@@ -214,7 +279,7 @@ def _in_two(
     images: np.ndarray,
     sizes: np.ndarray,
 ) -> tuple[jax.Array, jax.Array]:
-    """The maps of a padded batch, of which the first blocks' part may be there already."""
+    """The maps of a padded batch; the outputs of the first blocks may be cached."""
     outputs = prefix.of(images, sizes, lambda: network(params, images, sizes, blocks=(1, prefix.blocks)))
     return network(params, *outputs, blocks=(prefix.blocks + 1, 5))
 
@@ -237,3 +302,12 @@ def _apply(
         return padded(params, images, sizes, **how)
 
     return sharding.by_rows(network, mesh, shared=2)(images, sizes, params)
+
+
+def _mark(leaf: Any) -> Any:
+    """Identity of an array of parameters: JAX's never change and stand for themselves, NumPy's may be written to."""
+    return leaf if isinstance(leaf, jax.Array) else hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).digest()
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, bytes) and isinstance(b, bytes) and a == b)

@@ -1,4 +1,4 @@
-"""The fully convolutional network of Fig. 3: VGG-16 without its dense layers, for images of any size.
+"""VGG-16 without its dense layers, the fully convolutional network of Fig. 3, for images of any size.
 
 13 convolutions (3x3, SAME, ReLU) in five blocks, each block followed by a 2x2 max-pool (stride 2, VALID). An image of
 320 x 120 pixels (height x width) becomes a map of 10 x 3 x 512, one of 64 x 64 becomes 2 x 2 x 512. With
@@ -6,13 +6,12 @@
 
 Images of different sizes share a batch by zero padding, with their true sizes alongside. Outside the true area the
 activations are set back to zero after every layer and pooling floors the true size, so a padded batch gives, to float
-rounding, the maps that each image alone would give (DESIGN, "Any size under jit").
+rounding, the maps that each image alone would give.
 
 The parameters are a plain nested dictionary ``{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}``,
 with Keras' names; Flax stays inside this file.
 """
 
-import functools
 from typing import Any
 
 import jax
@@ -22,8 +21,22 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dsr_jax.cpu import convolution
+from dsr_jax.layers import padding, parameters
+from dsr_jax.layers.padding import zero_outside
+from dsr_jax.layers.parameters import Params
 
-Params = dict[str, dict[str, Any]]
+__all__ = [
+    "CHANNELS",
+    "CONVENTIONS",
+    "CONVOLUTIONS",
+    "VGG16",
+    "Params",
+    "apply",
+    "block_stride",
+    "init",
+    "preprocess",
+    "zero_outside",
+]
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 CHANNELS = (64, 128, 256, 512, 512)
@@ -36,7 +49,7 @@ CONVENTIONS = {
 
 
 class VGG16(nnx.Module):
-    """The 13 convolutions; how they are joined is `apply`'s business."""
+    """The 13 convolutions; `apply` joins them."""
 
     def __init__(self, channels: tuple[int, ...], *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         width_in = 3
@@ -67,11 +80,10 @@ def init(key: jax.Array, *, width: float = 1.0) -> Params:
       >>> fcn.init(jax.random.key(0), width=0.125)["block1_conv1"]["kernel"].shape
       (3, 3, 3, 8)
     """
-    if not width > 0:
-        raise ValueError(f"width must be positive, got {width}; 1.0 is VGG-16, 0.25 a small version")
+    parameters.check_width(width, "VGG-16")
     channels = tuple(max(1, round(width * full)) for full in CHANNELS)
     shapes = nnx.to_pure_dict(nnx.state(_abstract(channels), nnx.Param))
-    kernels = he_normal(key, shapes=tuple(layer["kernel"].shape for layer in shapes.values()))
+    kernels = parameters.he_normal(key, shapes=tuple(layer["kernel"].shape for layer in shapes.values()))
     return {
         name: {"kernel": kernel, "bias": jnp.zeros(kernel.shape[3])}
         for name, kernel in zip(shapes, kernels, strict=True)
@@ -114,25 +126,14 @@ def apply(
       >>> maps.shape, sizes.tolist()
       ((1, 10, 3, 64), [[10, 3]])
     """
-    first, last = blocks
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32, got {output_stride}")
-    if not 1 <= first <= last <= 5:
-        raise ValueError(f"blocks must be (first, last) with 1 <= first <= last <= 5, got {blocks}")
-    if not 0 <= frozen_blocks <= 5:
-        raise ValueError(f"frozen_blocks must be 0 (none) to 5, got {frozen_blocks}")
-    smallest = block_stride(last, output_stride) // block_stride(first - 1, output_stride)
-    if min(images.shape[1:3]) < smallest:
-        raise ValueError(
-            f"images of {images.shape[1]} x {images.shape[2]} are smaller than one output cell: "
-            f"the smallest legal size is {smallest} x {smallest}"
-        )
+    padding.check(images, blocks, frozen_blocks, lambda block: block_stride(block, output_stride))
     padded = sizes is not None
-    if sizes is None:
-        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]), jnp.int32)
+    sizes = padding.whole(images) if sizes is None else sizes
     network = _network(params, dtype)
     x = jnp.asarray(images, dtype)
-    for block in range(first, last + 1):
+    for block in range(blocks[0], blocks[1] + 1):
         for number in range(1, CONVOLUTIONS[block - 1] + 1):
             x = nnx.relu(getattr(network, f"block{block}_conv{number}")(x))
             x = zero_outside(x, sizes) if padded else x
@@ -182,20 +183,6 @@ def preprocess(images: Array | np.ndarray, convention: str = "caffe") -> Float[A
     return (values * jnp.float32(scale) - mean) / deviation
 
 
-def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -> Float[Array, "batch h w d"]:
-    """A padded batch (B, H, W, ...) with zeros beyond the true height and width of each image, sizes (B, 2).
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from dsr_jax import fcn
-      >>> fcn.zero_outside(jnp.ones((1, 2, 2, 1)), jnp.array([[1, 2]]))[0, :, :, 0].tolist()
-      [[1.0, 1.0], [0.0, 0.0]]
-    """
-    rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]
-    columns = jnp.arange(x.shape[2])[None, :] < sizes[:, 1:]
-    return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, jnp.zeros((), x.dtype))
-
-
 def _pool(x: jax.Array) -> jax.Array:
     """2 x 2 max-pooling, stride 2, VALID, as maxima of four slices: XLA's own gradient of a window is slow on CPU.
 
@@ -207,12 +194,12 @@ def _pool(x: jax.Array) -> jax.Array:
 
 
 def _convolve(images: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
-    """What Flax calls with the arguments of `jax.lax.conv_general_dilated`, whose further ones say what this is."""
+    """A SAME convolution of stride 1, called by Flax with the arguments of `jax.lax.conv_general_dilated`."""
     return convolution.convolve(images, kernel)
 
 
 def _promoted(arrays: tuple[jax.Array, jax.Array, jax.Array], *, dtype: Any, **_: Any) -> tuple[jax.Array, ...]:
-    """What Flax calls before a convolution: images, kernel and bias in the type of the computation.
+    """Images, kernel and bias in the type of the computation; Flax calls it before a convolution.
 
     A bias of a narrower type than its parameter is spread over all positions before it is rounded, not after: so the
     gradients of all positions are summed in float32. In bfloat16 a sum of ones ends at a few hundred.
@@ -221,15 +208,6 @@ def _promoted(arrays: tuple[jax.Array, jax.Array, jax.Array], *, dtype: Any, **_
     if jnp.finfo(dtype).bits < jnp.finfo(bias.dtype).bits:
         bias = jnp.broadcast_to(bias, (*images.shape[:3], bias.size))
     return images.astype(dtype), kernel.astype(dtype), bias.astype(dtype)
-
-
-@functools.partial(jax.jit, static_argnames="shapes")
-def he_normal(key: jax.Array, *, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
-    """He-normal kernels of these shapes, cut out of one draw: a draw per layer would compile a program for each."""
-    ends = np.cumsum([np.prod(shape) for shape in shapes]).tolist()
-    normal = jax.random.normal(key, (ends[-1],))
-    parts = zip(shapes, [0, *ends[:-1]], ends, strict=True)
-    return [normal[start:end].reshape(shape) * (2 / np.prod(shape[:3])) ** 0.5 for shape, start, end in parts]
 
 
 def _network(params: Params, dtype: Any) -> VGG16:

@@ -1,18 +1,18 @@
-"""Maps of any network in one file: written as they come, read one at a time, never held together.
+"""Maps of any network in one file: written one at a time, read one at a time, never held together.
 
-DSR needs a (h, w, d) map per image and who is on it (Sec. 3.1). Whoever has another network writes its maps with
-`write`, in torch, ONNX or anything that gives arrays; `read` opens them for `match`, `streamed` and
+DSR needs a (h, w, d) map per image and its identity (Sec. 3.1). Maps of another network (torch, ONNX, anything that
+gives arrays) are written with `write`; `read` opens them for `match`, `matching.streaming` and
 ``python -m experiments.evaluate --maps=FILE``. A Market-sized file, 23,100 maps of 7 x 4 x 2048, is 2.6 GB in bfloat16.
 
 The file is NumPy's .npz with an array per map: ``map_0``, ``map_1``, ... (h, w, d) in float32, float16, bfloat16 (NumPy
-keeps it as 2 bytes, type V2) or float64, ``identities`` (n,) integers, and, if there are, ``cameras`` (n,) integers,
-``names`` (n,) and ``roles`` (n,) of "probe" and "gallery". So `numpy.savez` writes it, too. ``vectors`` (n, e), if
-there are, are the network's own vectors of the same images, to compare DSR with.
+keeps it as 2 bytes, type V2) or float64, ``identities`` (n,) integers, and optionally ``cameras`` (n,) integers,
+``names`` (n,) and ``roles`` (n,) of "probe" and "gallery". `numpy.savez` writes it, too. ``vectors`` (n, e), if there
+are, are the network's own vectors of the same images, to compare DSR with. (Safetensors puts the shapes of all arrays
+first, so it could not be written before the last map is known.)
 """
 
 import hashlib
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -24,20 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib import format as npy
 
-from dsr_jax.evaluation.protocols import UNKNOWN, integers
-from dsr_jax.formats import atomic
-from dsr_jax.formats.near_names import LOOSE, meaning
+from dsr_jax.formats import atomic, map_labels
+from dsr_jax.formats.map_labels import LABELS, ROLES
 from dsr_jax.matching.entries import array_of, check_shape, finite
 
-ROLES = ("probe", "gallery")
-LABELS = ("identities", "cameras", "names", "roles")
+__all__ = ["COARSE", "DTYPES", "LABELS", "ROLES", "MapFile", "Maps", "read", "write"]
+
 DTYPES = ("float32", "bfloat16", "float16")
-COARSE = 2**-6  # of a position's length: how far float16 may move it, four times what bfloat16 does
+COARSE = 2**-6  # largest error of float16, of a position's length; four times that of bfloat16
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
-class Maps(Sequence):  # of arrays; said here, checkers of types at run time would read some
-    """The maps of a file as a sequence: (h, w, d) float32 arrays, each read when it is asked for and not kept.
+class Maps(Sequence):  # of arrays; with the type given, checkers at run time would read some
+    """The maps of a file as a sequence: (h, w, d) float32 arrays, each read at every access and not cached.
 
     Attributes:
       shapes: (h, w, d) of every map.
@@ -78,10 +77,10 @@ class Maps(Sequence):  # of arrays; said here, checkers of types at run time wou
 
 @dataclass(frozen=True, eq=False)
 class MapFile:
-    """What a file holds; see `read`.
+    """The content of a file of maps; see `read`.
 
     Attributes:
-      maps: the maps, read when asked for.
+      maps: the maps, each read at its access.
       identities: (n,) int64, -1 where unknown.
       cameras: (n,) int64, -1 where unknown.
       names: n names.
@@ -106,7 +105,7 @@ class MapFile:
         """
         if role not in ROLES:
             raise ValueError(f"role must be one of {ROLES}, got {role!r}")
-        at = [i for i, own in enumerate(self.roles) if own == role]
+        at = [i for i, one in enumerate(self.roles) if one == role]
         names, vectors = tuple(self.names[i] for i in at), None if self.vectors is None else self.vectors[at]
         labels = self.identities[at], self.cameras[at], names, (role,) * len(at)
         return MapFile(self.maps.only(at), *labels, self.digest, vectors)
@@ -123,14 +122,14 @@ def write(
     vectors: Any = None,
     dtype: str = "float32",
 ) -> None:
-    """Writes maps as they come; the file appears whole or not at all, and no more than one map is held.
+    """Writes maps one at a time; the file appears whole or not at all.
 
     Args:
       path: the file, ``.npz``.
       maps: the (h, w, d) maps, a generator for instance: anything that `numpy.asarray` takes; of any sizes, one d.
       identities: (n,) whole numbers, one per map; -1 is nobody.
       cameras: (n,) whole numbers; default: unknown.
-      names: n names, to be told by; default: the numbers.
+      names: n names; default: the numbers.
       roles: n of "probe" and "gallery", which `experiments.evaluate` needs; default: all gallery.
       vectors: (n, e) vectors that the network gives for the same images, as `evaluate --methods=own_vector` compares
         them; default: none.
@@ -159,7 +158,7 @@ def write(
     if dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
     count = len(identities)
-    labels = _labels(count, identities=identities, cameras=cameras, names=names, roles=roles)
+    labels = map_labels.checked(count, identities=identities, cameras=cameras, names=names, roles=roles)
     more = {} if vectors is None else {"vectors": _vectors(vectors, count)}
     with atomic.opened(file) as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
         written, before = 0, None
@@ -175,10 +174,10 @@ def write(
 
 
 def read(path: str | os.PathLike[str]) -> MapFile:
-    """Opens a file of maps: its labels and the maps' shapes are read and checked, the maps themselves when asked for.
+    """Opens a file of maps: its labels and the maps' shapes are read and checked, each map at its access.
 
     Args:
-      path: what `write`, or `numpy.savez` by the description above, wrote.
+      path: a file of `write`, or of `numpy.savez` as described above.
 
     Returns:
       The `MapFile`.
@@ -213,13 +212,10 @@ def read(path: str | os.PathLike[str]) -> MapFile:
             f"{where} is not a whole file of maps ({error}): write it with map_file.write, which leaves no half ones"
         ) from error
     try:
-        if "identities" not in found and not any(map(meaning, unread)):
-            loose = [name for name in unread if LOOSE.get(name.lower().removesuffix("s")) == "identity"]
-            raise ValueError(f"it has no array 'identities'{f': rename {loose[0]!r}' if loose else ''}")
-        _check_unread(where, unread)
+        map_labels.check_names(where, found, unread)
         for name, shape, before in zip(names, shapes, [None, *shapes], strict=False):
             check_shape(name, shape, before)
-        labels = _labels(count, **found)
+        labels = map_labels.checked(count, **found)
         vectors = None if vectors is None else _vectors(vectors, count)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
@@ -237,41 +233,6 @@ def read(path: str | os.PathLike[str]) -> MapFile:
 
 def _is_map(name: str) -> bool:
     return name.startswith("map_") and name[4:].isdecimal()
-
-
-def _check_unread(where: str, names: Sequence[str]) -> None:
-    """Arrays that are not read are named in a warning; what is nearly a label that decides figures is an error."""
-    known = {"identity": "identities", "camera": "cameras", "role": "roles"}
-    for name in names:
-        if (wanted := known.get(meaning(name) or "")) is not None:
-            raise ValueError(f"the array {name!r} is not read, {wanted!r} is: rename it")
-    if names:
-        told = f"{where}: arrays that are not read: {', '.join(names)}; read are {', '.join(LABELS)}"
-        warnings.warn(told, stacklevel=3)
-
-
-def _labels(
-    count: int, *, identities: Any, cameras: Any = None, names: Any = None, roles: Any = None
-) -> dict[str, Any]:
-    """All four as arrays of ``count``, or an error that names the one that is wrong."""
-    labels = {
-        "identities": integers(identities, "identities"),
-        "cameras": integers(np.full(count, UNKNOWN) if cameras is None else cameras, "cameras"),
-        "names": np.array(
-            [str(i) for i in range(count)] if names is None else [str(name) for name in names], dtype=str
-        ),
-        "roles": np.array(["gallery"] * count if roles is None else [str(role) for role in roles], dtype=str),
-    }
-    for name in ("identities", "cameras"):
-        if np.any(labels[name] < UNKNOWN):
-            raise ValueError(f"{name} must be whole numbers >= 0, or -1 for unknown, got {labels[name].min()}")
-    for name, value in labels.items():
-        if value.shape != (count,):
-            raise ValueError(f"{name} must have one entry per map, got shape {value.shape} for {count} maps")
-    strange = sorted(set(labels["roles"].tolist()) - set(ROLES))
-    if strange:
-        raise ValueError(f"roles must be 'probe' or 'gallery', got {', '.join(map(repr, strange[:3]))}")
-    return labels
 
 
 def _vectors(values: Any, count: int) -> np.ndarray:

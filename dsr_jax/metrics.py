@@ -1,11 +1,11 @@
-"""Ranking figures from distances: CMC, mAP and mINP by the rules of the benchmarks (Sec. 4.1), and what ties change.
+"""Ranking figures from distances: CMC, mAP and mINP by the rules of the benchmarks (Sec. 4.1), and the effect of ties.
 
 For each probe the gallery entries that `evaluation.candidates` leaves are sorted by distance; `first_hit` is the place
 of the first right answer, rank-k (CMC) the share of probes with first_hit < k, AP the mean over the right answers of
-the precision at their places, mAP its mean; INP tells how far down the last right answer is, mINP is its mean. A probe
-without a right answer is counted and not averaged. Without ties AP and INP are those of fast-reid and torchreid to the
-last bit (of their Python; their compiled code rounds to float32); with ties a figure depends on an order that means
-nothing, and `Scores` keeps how far.
+the precision at their places, mAP its mean; INP measures how far down the last right answer is, mINP is its mean. A
+probe without a right answer is counted and not averaged. Without ties AP and INP are those of fast-reid and torchreid
+to the last bit (of their Python; their compiled code rounds to float32). With ties a figure depends on an arbitrary
+order, and `Scores` says how far. (scikit-learn's average precision treats ties in another way than the benchmarks do.)
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from dsr_jax.evaluation.candidates import candidates
 
-RANKS = (1, 3, 5, 10, 20)
+__all__ = ["RANKS", "Scores", "cmc", "mean_average_precision", "ranks", "regroup", "remarks"]
 
+RANKS = (1, 3, 5, 10, 20)
 
 _FIELDS = np.dtype("i8, f8, f8, i8, i8, ?")  # of Scores, in their order
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What the ranking of each probe comes to.
+    """Ranking figures of each probe.
 
     Attributes:
         first_hit: (P,) 0-based place of the first right answer; -1 for a probe without one.
@@ -117,8 +118,8 @@ def ranks(
         first_hit = r_1,   AP = 1/m sum_j j / (r_j + 1),   INP = m / (r_m + 1)
 
     Equal distances keep the order of the gallery (a stable sort, which is what fast-reid and torchreid mean; their
-    sort leaves it open). The order must therefore not tell who is right: sort the gallery by label, not by probe,
-    and look at `Scores.ties` and `Scores.cmc_range`.
+    sort leaves it open). The order must therefore not depend on the right answers: sort the gallery by label, not by
+    probe, and look at `Scores.ties` and `Scores.cmc_range`.
 
     Args:
         distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
@@ -195,13 +196,7 @@ def regroup(groups: Sequence[tuple[ArrayLike, Scores]]) -> Scores:
     """Puts the scores of groups of probes (`protocols.trials` yields them by camera) back into the probes' order.
 
     Args:
-        groups: (indices of the probes, their scores) for each group; the indices together are 0 ... P - 1.
-
-    Returns:
-        The `Scores` of all P probes.
-
-    Raises:
-        ValueError: if a probe is missing or occurs twice.
+        groups: (indices of the probes, their scores) for each group; the indices together are 0 ... P - 1, each once.
 
     Example:
         >>> near, far = ranks([[0.1, 0.2]], [1], [1, 2]), ranks([[0.1, 0.2]], [2], [1, 2])
@@ -217,14 +212,10 @@ def regroup(groups: Sequence[tuple[ArrayLike, Scores]]) -> Scores:
 
 
 def remarks(trials: Sequence[Scores], ks: Sequence[int] = RANKS) -> list[str]:
-    """What the averages do not show, one sentence each: no right answer, ties, constant distances; often none.
+    """Sentences on what the averages do not show: no right answer, ties, constant distances; often none.
 
-    Args:
-        trials: `Scores` of the same probes, one per trial.
-        ks: the ranks whose range over all orders of ties is told where it is wider than 0.05, means over trials.
-
-    Returns:
-        Sentences to print; a probe is counted where it holds for her in any trial.
+    A probe is counted where it holds in any trial. The range of a rank over all orders of ties is given where it is
+    wider than 0.05 (mean over trials).
 
     Example:
         >>> remarks([ranks([[0.5, 0.5], [0.1, 0.2]], [2, 3], [1, 2])])
@@ -235,15 +226,15 @@ def remarks(trials: Sequence[Scores], ks: Sequence[int] = RANKS) -> list[str]:
     unanswered = np.any([~scores.valid for scores in trials], axis=0)
     tied = np.any([scores.tied > 0 for scores in trials], axis=0)
     constant = np.any([scores.constant for scores in trials], axis=0)
-    told = [(unanswered, "have no right answer in the gallery and are in no average")]
+    findings = [(unanswered, "have no right answer in the gallery and are in no average")]
     if tied.any():
-        told.append((tied, f"have ties at their first right answer: {_open(trials, ks)}"))
-    told.append((constant, "are equally far from everybody"))
-    return [f"{which.sum():,} of {len(which):,} probes {what}" for which, what in told if which.any()]
+        findings.append((tied, f"have ties at their first right answer: {_open(trials, ks)}"))
+    findings.append((constant, "are equally far from everybody"))
+    return [f"{which.sum():,} of {len(which):,} probes {what}" for which, what in findings if which.any()]
 
 
 def _open(trials: Sequence[Scores], ks: Sequence[int]) -> str:
-    """What the order of ties leaves open."""
+    """The range of each rank over all orders of ties, as text."""
     ranges = {k: np.mean([scores.cmc_range(k) for scores in trials if scores.valid.any()], axis=0) for k in ks}
     wide = {k: (worst, best) for k, (worst, best) in ranges.items() if best - worst > 0.05}
     spans = [f"rank-{k} is between {worst:.1f} and {best:.1f}" for k, (worst, best) in wide.items()]

@@ -1,21 +1,21 @@
-"""VGG-16 (`fcn`) or ResNet-50 (`resnet`), whichever the parameters are of, behind one function.
+"""VGG-16 (`fcn`) and ResNet-50 (`resnet`) behind one interface: the parameters decide which network runs.
 
-Everything that takes "a network's parameters" (extraction, training, the runners) goes through here, so that a weights
-file alone decides which network runs (Sec. 3.1 against Sec. 4.7).
+Everything that takes "a network's parameters" (extraction, training, the runners) goes through here (Sec. 3.1, 4.7).
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dsr_jax import fcn, resnet
-from dsr_jax.fcn import Params
+from dsr_jax.layers.parameters import Params, split
 
-FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # each one's first layer says which it is
-LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
+__all__ = ["INIT", "Params", "apply", "architecture", "channels", "init", "last_stride", "map_size", "split", "train"]
+
+_FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # by the name of the first layer
+_LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
 INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
 
 
@@ -31,7 +31,7 @@ def architecture(params: Params) -> str:
       >>> networks.architecture(fcn.init(jax.random.key(0), width=0.125))
       'vgg16'
     """
-    for layer, name in FIRST.items():
+    for layer, name in _FIRST.items():
         if layer in params:
             return name
     raise ValueError(
@@ -48,7 +48,7 @@ def channels(params: Params) -> int:
       >>> networks.channels(fcn.init(jax.random.key(0), width=0.125))
       64
     """
-    return int(params[LAST[architecture(params)]]["kernel"].shape[3])
+    return int(params[_LAST[architecture(params)]]["kernel"].shape[3])
 
 
 def apply(
@@ -57,9 +57,7 @@ def apply(
     sizes: Int[Array, "batch 2"] | None = None,
     *,
     output_stride: int = 32,
-    blocks: tuple[int, int] = (1, 5),
-    frozen_blocks: int = 0,
-    dtype: Any = jnp.float32,
+    **options: Any,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
     """`fcn.apply` or `resnet.apply`; both networks have five blocks.
 
@@ -69,9 +67,7 @@ def apply(
       sizes: (B, 2) true heights and widths; default: no padding.
       output_stride: pixels per cell of the maps: 32, or 16 (VGG-16 without its last pool, ResNet-50 with a last stride
         of 1).
-      blocks: first and last block to run.
-      frozen_blocks: no gradient flows into blocks 1 to ``frozen_blocks``.
-      dtype: type of the computation, float32 or bfloat16.
+      **options: blocks, frozen_blocks and dtype of `fcn.apply`.
 
     Returns:
       maps: (B, h, w, d).
@@ -80,7 +76,6 @@ def apply(
     Raises:
       ValueError: as `fcn.apply` and `resnet.apply`.
     """
-    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return fcn.apply(params, images, sizes, output_stride=output_stride, **options)
     return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
@@ -115,53 +110,39 @@ def train(
     *,
     total: Callable[[jax.Array], jax.Array] = lambda x: x,
     output_stride: int = 32,
-    blocks: tuple[int, int] = (1, 5),
-    frozen_blocks: int = 0,
-    dtype: Any = jnp.float32,
+    **options: Any,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
-    """As `apply`, normalised by the batch where the network has batch normalisation.
+    """`fcn.apply` or `resnet.train`: normalised by the batch where the network has batch normalisation.
 
     Args:
-      params: as for `apply`, like all that follows.
-      images: (B, H, W, 3).
-      sizes: (B, 2).
+      params: the network's parameters.
+      images: (B, H, W, 3), zero beyond each image's size, or the output of block k - 1 with ``blocks=(k, ...)``.
+      sizes: (B, 2) true heights and widths; default: no padding.
       total: the sum over all devices that share the batch, see `resnet.train`.
-      output_stride: 32 or 16.
-      blocks: first and last block to run.
-      frozen_blocks: blocks without gradient, whose running statistics stay.
-      dtype: float32 or bfloat16.
+      output_stride: pixels per cell of the maps, 32 or 16.
+      **options: blocks, frozen_blocks and dtype of `resnet.train`.
 
     Returns:
-      maps: as of `apply`.
-      map_sizes: as of `apply`.
-      statistics: the running statistics after this batch (`resnet.join` puts them in place); empty for VGG-16.
+      Maps (B, h, w, d), their sizes (B, 2), and the running statistics after this batch (`resnet.join` puts them in
+      place), empty for VGG-16.
 
     Raises:
-      ValueError: as `apply`.
+      ValueError: as `fcn.apply` and `resnet.train`.
     """
-    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
     return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
 
 
 def last_stride(output_stride: int) -> int:
-    """The stride of ResNet-50's block 5 that makes maps of this many pixels per cell.
-
-    Raises:
-      ValueError: for another stride than 16 and 32.
-    """
+    """The stride of ResNet-50's block 5 for this many pixels per cell, 16 or 32."""
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32, got {output_stride}")
     return output_stride // 16
 
 
 def init(architecture: str, key: jax.Array, *, width: float = 1.0) -> Params:
-    """Random parameters of a network by name.
-
-    Raises:
-      ValueError: for another name, or a width that is not positive.
-    """
+    """Random parameters of a network by name, see `INIT`."""
     if architecture not in INIT:
         raise ValueError(f"architecture must be one of {', '.join(INIT)}, got {architecture!r}")
     return INIT[architecture](key, width=width)

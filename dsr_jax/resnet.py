@@ -4,7 +4,7 @@ torchvision's network (the variant called 1.5: a unit's stride is that of its 3x
 in the paper's names: block 1 is the 7x7 convolution and the 3x3 max-pool, blocks 2 to 5 are 3, 4, 6 and 3 bottleneck
 units ("block5c" is res5c, torchvision's ``layer4.2``). Every strided layer makes ceil(n / 2) of n cells, as torch's
 floor arithmetic does with its padding: 256 x 128 pixels become 8 x 4 x 2048, with ``last_stride=1`` (no stride in
-block 5) 16 x 8 x 2048.
+block 5) 16 x 8 x 2048. `losses.pooled` makes the vector pool5 of a map.
 
 Images of different sizes share a batch by zero padding, as in `fcn`: outside the true area activations are set back to
 zero after every normalised layer, and padded positions never enter the statistics of a batch. `apply` normalises by
@@ -16,64 +16,42 @@ The parameters are ``{"block1_conv": {"kernel"}, "block1_norm": {"scale", "bias"
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dsr_jax import losses
 from dsr_jax.cpu import convolution
-from dsr_jax.fcn import Params, he_normal, zero_outside
+from dsr_jax.layers import batch_norm, padding, parameters
+from dsr_jax.layers.batch_norm import MOMENTUM, STATISTICS, BatchNorm, Training, join, split
+from dsr_jax.layers.padding import zero_outside
+from dsr_jax.layers.parameters import Params
 
-UNITS = {2: 3, 3: 4, 4: 6, 5: 3}  # bottleneck units of each block
+__all__ = [
+    "CHANNELS",
+    "MOMENTUM",
+    "STATISTICS",
+    "Params",
+    "ResNet50",
+    "apply",
+    "block_stride",
+    "init",
+    "join",
+    "norm",
+    "shapes",
+    "split",
+    "train",
+]
+
+_UNITS = {2: 3, 3: 4, 4: 6, 5: 3}  # bottleneck units of each block
 CHANNELS = 64  # of the stem and of the first bottleneck; they double from block to block
-EXPANSION = 4  # a unit's outputs per bottleneck channel
-EPSILON = 1e-5
-MOMENTUM = 0.1  # share of the batch in the new running statistics, as torch counts it
-STATISTICS = ("mean", "var")
-
-
-class Training(NamedTuple):
-    """How a batch is normalised by itself: share in the running statistics, and the sum over those who share it."""
-
-    momentum: float
-    total: Callable[[jax.Array], jax.Array]
-
-
-class BatchNorm(nnx.Module):
-    """Normalisation of channels, by running statistics or by those of the batch's true positions; in float32."""
-
-    def __init__(self, channels: int):
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
-        self.mean, self.var = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
-
-    def __call__(self, x: jax.Array, sizes: jax.Array, training: "Training | None") -> jax.Array:
-        """``training=None`` leaves the running statistics as they are, and normalises by them."""
-        values = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
-        mean, var = jax.lax.stop_gradient((self.mean[...], self.var[...]))
-        if training is not None:
-            mean, var = self._measure(values, sizes, training)
-        factor = jax.lax.rsqrt(var + EPSILON) * self.scale[...]
-        shift = self.bias[...] - mean * factor
-        return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
-
-    def _measure(self, x: jax.Array, sizes: jax.Array, training: "Training") -> tuple[jax.Array, jax.Array]:
-        """Mean and variance of the true positions; the running ones move towards them, the variance unbiased."""
-        momentum, total = training
-        count = jnp.maximum(total(jnp.sum(jnp.prod(sizes, axis=1)).astype(x.dtype)), 1)
-        mean = total(jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2))) / count
-        var = total(jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2))) / count
-        unbiased = var * count / jnp.maximum(count - 1, 1)
-        for statistic, value in ((self.mean, mean), (self.var, unbiased)):
-            kept = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
-            statistic[...] = (1 - momentum) * statistic[...] + momentum * kept
-        return mean, var
+_EXPANSION = 4  # a unit's outputs per bottleneck channel
 
 
 class ResNet50(nnx.Module):
-    """The convolutions and their normalisations; how they are joined is `_forward`'s business."""
+    """The convolutions and their normalisations; `_forward` joins them."""
 
     def __init__(self, width: float, *, last_stride: int, dtype: Any = jnp.float32, rngs: nnx.Rngs):
         for name, (side, _, width_in, width_out) in shapes(width).items():
@@ -108,19 +86,11 @@ def init(key: jax.Array, *, width: float = 1.0) -> Params:
       >>> resnet.init(jax.random.key(0), width=0.125)["block5c_conv3"]["kernel"].shape
       (1, 1, 64, 256)
     """
-    if not width > 0:
-        raise ValueError(f"width must be positive, got {width}; 1.0 is ResNet-50, 0.25 a small version")
+    parameters.check_width(width, "ResNet-50")
     params: Params = {}
-    kernels = he_normal(key, shapes=tuple(shapes(width).values()))
+    kernels = parameters.he_normal(key, shapes=tuple(shapes(width).values()))
     for name, kernel in zip(shapes(width), kernels, strict=True):
-        channels = kernel.shape[3]
-        params[name] = {"kernel": kernel}
-        params[norm(name)] = {
-            "scale": jnp.ones(channels),
-            "bias": jnp.zeros(channels),
-            "mean": jnp.zeros(channels),
-            "var": jnp.ones(channels),
-        }
+        params |= {name: {"kernel": kernel}, norm(name): batch_norm.initial(kernel.shape[3])}
     return params
 
 
@@ -181,9 +151,10 @@ def train(
     """As `apply`, normalised by the statistics of the batch's true positions; the frozen blocks by their running ones.
 
     Args:
-      params: as for `apply`, like all that is not named here.
-      images: (B, H, W, 3).
-      sizes: (B, 2). A row of size (0, 0) counts for nothing: so a batch that lacks a few rows can be filled up.
+      params: the network's parameters.
+      images: (B, H, W, 3), or the output of block k - 1 with ``blocks=(k, ...)``, as of `apply`.
+      sizes: (B, 2) true heights and widths. A row of size (0, 0) counts for nothing, so a batch can be
+        filled up with such rows.
       momentum: share of this batch in the new running statistics; torch's default is 0.1.
       total: the sum over all devices that share the batch, ``lambda x: jax.lax.psum(x, axis)`` inside a `jax.shard_map`
         over its rows, so that the statistics are those of the whole batch; default: it is all here.
@@ -193,10 +164,8 @@ def train(
       dtype: float32 or bfloat16.
 
     Returns:
-      maps: as of `apply`.
-      map_sizes: as of `apply`.
-      statistics: ``{"block1_norm": {"mean", "var"}, ...}``, the running statistics after this batch: `join` puts them
-        into the parameters.
+      Maps (B, h, w, d), their sizes (B, 2), and the running statistics after this batch, ``{"block1_norm": {"mean",
+      "var"}, ...}``: `join` puts them into the parameters.
 
     Raises:
       ValueError: as `apply`, and if ``momentum`` is not in [0, 1].
@@ -216,42 +185,6 @@ def train(
     return _forward(params, images, sizes, training, last_stride=last_stride, **options)
 
 
-def pool5(maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]) -> Float[Array, "batch d"]:
-    """The mean of each map over its true area, in float32: the vector of Table 4's first row.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from dsr_jax import resnet
-      >>> resnet.pool5(jnp.zeros((1, 4, 2, 3)).at[0, :2].set(1.0), jnp.array([[2, 2]])).tolist()
-      [[1.0, 1.0, 1.0]]
-    """
-    return losses.pooled(maps.astype(jnp.float32), map_sizes)
-
-
-def split(params: Params) -> tuple[Params, Params]:
-    """What is trained, and the running statistics, which an optimiser must not touch: `join` undoes it.
-
-    Example:
-      >>> from dsr_jax import resnet
-      >>> resnet.split({"n": {"scale": 1, "bias": 2, "mean": 3, "var": 4}, "c": {"kernel": 5}})
-      ({'n': {'scale': 1, 'bias': 2}, 'c': {'kernel': 5}}, {'n': {'mean': 3, 'var': 4}})
-    """
-    trained = {name: {k: x for k, x in leaves.items() if k not in STATISTICS} for name, leaves in params.items()}
-    kept = {name: {k: x for k, x in leaves.items() if k in STATISTICS} for name, leaves in params.items()}
-    return trained, {name: leaves for name, leaves in kept.items() if leaves}
-
-
-def join(params: Params, statistics: Params) -> Params:
-    """The parameters with these running statistics in the place of their own.
-
-    Example:
-      >>> from dsr_jax import resnet
-      >>> resnet.join({"n": {"scale": 1, "mean": 2}}, {"n": {"mean": 3}})
-      {'n': {'scale': 1, 'mean': 3}}
-    """
-    return {name: {**leaves, **statistics.get(name, {})} for name, leaves in params.items()}
-
-
 def shapes(width: float = 1.0) -> dict[str, tuple[int, int, int, int]]:
     """The (side, side, in, out) kernel of every convolution by name, in the order of computation.
 
@@ -262,24 +195,17 @@ def shapes(width: float = 1.0) -> dict[str, tuple[int, int, int, int]]:
     """
     stem = max(1, round(width * CHANNELS))
     found, width_in = {"block1_conv": (7, 7, 3, stem)}, stem
-    for block, units in UNITS.items():
+    for block, units in _UNITS.items():
         narrow = stem * 2 ** (block - 2)
         for unit in "abcdef"[:units]:
             name = f"block{block}{unit}"
             found[f"{name}_conv1"] = (1, 1, width_in, narrow)
             found[f"{name}_conv2"] = (3, 3, narrow, narrow)
-            found[f"{name}_conv3"] = (1, 1, narrow, EXPANSION * narrow)
+            found[f"{name}_conv3"] = (1, 1, narrow, _EXPANSION * narrow)
             if unit == "a":
-                found[f"{name}_shortcut_conv"] = (1, 1, width_in, EXPANSION * narrow)
-            width_in = EXPANSION * narrow
+                found[f"{name}_shortcut_conv"] = (1, 1, width_in, _EXPANSION * narrow)
+            width_in = _EXPANSION * narrow
     return found
-
-
-def _names(width: float) -> list[str]:
-    """The names of all arrays."""
-    kernels = list(shapes(width))
-    norms = [f"{norm(name)}.{leaf}" for name in kernels for leaf in ("scale", "bias", *STATISTICS)]
-    return [f"{name}.kernel" for name in kernels] + norms
 
 
 def norm(convolution_name: str) -> str:
@@ -304,9 +230,10 @@ def _forward(
     dtype: Any,
 ) -> tuple[jax.Array, jax.Array, Params]:
     """Maps, their sizes, and the running statistics as they are afterwards."""
-    _check(images, last_stride, blocks, frozen_blocks)
-    if sizes is None:
-        sizes = jnp.full((images.shape[0], 2), jnp.asarray(images.shape[1:3]))
+    if last_stride not in (1, 2):
+        raise ValueError(f"last_stride must be 1 or 2, got {last_stride}")
+    padding.check(images, blocks, frozen_blocks, lambda block: block_stride(block, last_stride))
+    sizes = padding.whole(images) if sizes is None else sizes
     network = _network(params, last_stride, dtype)
     x = jnp.asarray(images, dtype)
     for block in range(blocks[0], blocks[1] + 1):
@@ -316,34 +243,17 @@ def _forward(
             x = _pool(_layer(network, "block1_conv", x, sizes, now))
             sizes = _halved(sizes)
             x = zero_outside(x, sizes)  # a pool reaches one cell beyond the true area
-        for unit in "abcdef"[: UNITS.get(block, 0)]:
+        for unit in "abcdef"[: _UNITS.get(block, 0)]:
             x, sizes = _unit(network, f"block{block}{unit}", x, sizes, now)
         if block <= frozen_blocks:
             x = jax.lax.stop_gradient(x)
     return x, sizes, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
 
 
-def _check(images: jax.Array, last_stride: int, blocks: tuple[int, int], frozen_blocks: int) -> None:
-    """Raises ValueError, see `apply`."""
-    first, last = blocks
-    if last_stride not in (1, 2):
-        raise ValueError(f"last_stride must be 1 or 2, got {last_stride}")
-    if not 1 <= first <= last <= 5:
-        raise ValueError(f"blocks must be (first, last) with 1 <= first <= last <= 5, got {blocks}")
-    if not 0 <= frozen_blocks <= 5:
-        raise ValueError(f"frozen_blocks must be 0 (none) to 5, got {frozen_blocks}")
-    smallest = block_stride(last, last_stride) // block_stride(first - 1, last_stride)
-    if min(images.shape[1:3]) < smallest:
-        raise ValueError(
-            f"images of {images.shape[1]} x {images.shape[2]} are smaller than one output cell: "
-            f"the smallest legal size is {smallest} x {smallest}"
-        )
-
-
 def _unit(
     network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, training: Training | None
 ) -> tuple[jax.Array, jax.Array]:
-    """A bottleneck and what by-passes it: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
+    """A bottleneck and its shortcut: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
     after = _halved(sizes) if getattr(network, f"{name}_conv2").strides == 2 else sizes
     y = _layer(network, f"{name}_conv1", x, sizes, training)
     y = _layer(network, f"{name}_conv2", y, after, training)
@@ -364,7 +274,7 @@ def _normalised(network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, tr
 
 
 def _convolve(images: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **_: Any) -> jax.Array:
-    """What Flax calls with the arguments of `jax.lax.conv_general_dilated`: the fastest way to the same numbers."""
+    """The fastest way to a convolution; Flax calls it with the arguments of `jax.lax.conv_general_dilated`."""
     if kernel.shape[:2] == (1, 1):
         return jnp.einsum("bhwc,cd->bhwd", images[:, :: strides[0], :: strides[1]], kernel[0, 0])
     if kernel.shape[:2] == (3, 3) and strides == (1, 1):
@@ -373,7 +283,7 @@ def _convolve(images: jax.Array, kernel: jax.Array, strides: Any, padding: Any, 
 
 
 def _pool(x: jax.Array) -> jax.Array:
-    """3 x 3 max-pooling, stride 2, padding 1, of what is >= 0 (so that zeros are no more than torch's -infinity)."""
+    """3 x 3 max-pooling, stride 2, padding 1, of values >= 0 (so that zeros are no more than torch's -infinity)."""
     for axis in (1, 2):
         outputs = -(-x.shape[axis] // 2)
         padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)])
@@ -391,20 +301,17 @@ def _stride(name: str, last_stride: int) -> int:
     """The stride of a convolution: those of a block are in its first unit, and block 2 follows a pool."""
     if name == "block1_conv":
         return 2
-    strided = name[6] == "a" and name.endswith(("_conv2", "_shortcut_conv"))
-    return {"2": 1, "5": last_stride}.get(name[5], 2) if strided else 1
-
-
-def _row(channels: jax.Array, like: jax.Array) -> jax.Array:
-    """One number per channel, against activations."""
-    return channels.astype(like.dtype)[None, None, None, :]
+    strided = name in (f"{name[:6]}a_conv2", f"{name[:6]}a_shortcut_conv")
+    return {2: 1, 5: last_stride}.get(parameters.block_of(name), 2) if strided else 1
 
 
 def _network(params: Mapping[str, Any], last_stride: int, dtype: Any) -> ResNet50:
     """The module with ``params`` in it; the channel counts are read off the first kernel."""
     stem = params.get("block1_conv", {}).get("kernel")
     width = 1.0 if stem is None else stem.shape[-1] / CHANNELS
-    lacking = [name for name in _names(width) if name.split(".")[1] not in params.get(name.split(".")[0], {})]
+    leaves = [(name, "kernel") for name in shapes(width)]
+    leaves += [(norm(name), leaf) for name in shapes(width) for leaf in ("scale", "bias", *STATISTICS)]
+    lacking = [f"{name}.{leaf}" for name, leaf in leaves if leaf not in params.get(name, {})]
     if lacking:
         raise ValueError(
             f"params are not those of a ResNet-50: they lack {', '.join(lacking[:3])} ({len(lacking)} arrays in all); "

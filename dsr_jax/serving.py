@@ -1,4 +1,4 @@
-"""Extraction and matching in one file, for whoever serves them without this library: programs and weights.
+"""Extraction and matching in one file, programs and weights, for a server without this library.
 
 The file is a zip of two programs that `jax.export` wrote and a card. In a process that has jax and flatbuffers, and
 nothing of ours:
@@ -15,8 +15,8 @@ nothing of ours:
 Images are (n, H, W, 3) uint8 RGB with their true heights and widths (n, 2) int32, H and W those of the card: a smaller
 image lies in the upper left corner. The gallery is (people, shots, h, w, d) with the sizes (people, shots, 2), shots
 being the card's: one dictionary per person, and an image that is not there has size 0. Any number of images and people.
-Distances are those of `dsr_jax.match.distances`, whose text holds for the intervals. The programs check nothing: NaN
-in, NaN out, and NaN for a probe whose map is zero everywhere, which has nothing to compare.
+Distances and intervals are those of `dsr_jax.match.distances`. The programs check nothing: NaN in, NaN out, and NaN for
+a probe with a map of zeros, which has nothing to compare.
 """
 
 import dataclasses
@@ -40,6 +40,8 @@ from dsr_jax.formats import atomic
 from dsr_jax.solvers import active_set
 from dsr_jax.weights import Card
 
+__all__ = ["CODER", "PLATFORMS", "save"]
+
 CODER = "feature_sign"  # exact, and of XLA alone
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
@@ -61,16 +63,16 @@ def save(
     Args:
       path: a `.zip` file.
       params: parameters of `fcn` or `resnet`.
-      card: what the network is; see `weights.read_card`.
+      card: the network's card, see `weights.read_card`.
       size: (H, W), the largest height and width of an image.
       output_stride: pixels per position of the maps; default: the card's, else 32.
-      scales: sides of the windows whose averages are blocks.
+      scales: sides of the windows that are averaged to blocks.
       l1: weight of the L1 penalty.
       shots: the most gallery images of one person.
-      platforms: what the programs will run on, of `PLATFORMS`; each can be named on any machine.
+      platforms: where the programs will run, of `PLATFORMS`; each can be named on any machine.
 
     Returns:
-      What `card.json` says: the network's card, shapes, settings, the jax that wrote it, and the programs' SHA-256.
+      The content of `card.json`: the network's card, shapes, settings, version of jax, SHA-256 of the programs.
 
     Raises:
       ValueError: for another name of the file or of a platform, a size below one position, or settings that
@@ -83,8 +85,8 @@ def save(
       >>> params = fcn.init(jax.random.key(0), width=1 / 64)
       >>> with tempfile.TemporaryDirectory() as folder:
       ...     path = os.path.join(folder, "dsr.zip")
-      ...     said = serving.save(path, params, weights.Card(width=1 / 64), size=(64, 32), scales=(1,))
-      >>> said["map_shape"]
+      ...     card_json = serving.save(path, params, weights.Card(width=1 / 64), size=(64, 32), scales=(1,))
+      >>> card_json["map_shape"]
       [2, 1, 8]
     """
     file, scales = Path(path), tuple(scales)
@@ -95,7 +97,7 @@ def save(
         "extract": _extraction(params, card.preprocessing, size, stride, platforms),
         "match": _matching((rows, columns, depth), scales, l1, shots, platforms),
     }
-    said = {
+    card_json = {
         "network": dataclasses.asdict(card),
         "image_shape": [*size, 3],
         "map_shape": [rows, columns, depth],
@@ -112,9 +114,9 @@ def save(
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, program in programs.items():
             archive.writestr(name, program)
-        archive.writestr("card.json", json.dumps(said, indent=2, allow_nan=False))
+        archive.writestr("card.json", json.dumps(card_json, indent=2, allow_nan=False))
     atomic.write(file, buffer.getvalue())
-    return said
+    return card_json
 
 
 def _check(file: Path, size: tuple[int, int], stride: int, l1: float, shots: int, platforms: Sequence[str]) -> None:

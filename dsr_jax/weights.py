@@ -1,31 +1,33 @@
-"""The network's weights as files: read Keras, torchvision and our own, write our own.
+"""Weights files: networks of Keras, torchvision and our own are read, our own are written.
 
 The feature extractor of Sec. 3.1 starts from VGG-16 trained on ImageNet (Sec. 4: "pre-trained on ImageNet"), that of
 Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file. Whatever the file calls them
 (`block1_conv1/kernel` in Keras, `features.0.weight` or `layer1.0.conv1.weight` with OIHW kernels in torchvision),
-`load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. A file that is not exactly such a
-network is one `ValueError` that lists every missing, unexpected and mis-shaped entry. Our own files are safetensors
-with a `Card` inside that says which network it is and what it expects of its input; for foreign files the card is
-derived, as far as the file tells (`input_convention`).
+`load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. Our own files are safetensors with a
+`Card` inside that says which network it is and what it expects of its input; the card of a foreign file is derived, as
+far as possible. `read` returns everything at once, so that a file is read once in a run.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from dsr_jax import fcn, resnet
-from dsr_jax.formats import atomic, input_convention, named_arrays, resnet50_names, torch_pickle, weights_file
+from dsr_jax import fcn
+from dsr_jax.formats import atomic, foreign, named_arrays, weights_file
 from dsr_jax.formats import card as cards
+from dsr_jax.formats import head as head_arrays
 from dsr_jax.formats.card import NAMES, Card
+from dsr_jax.formats.named_arrays import Tensors
 
 __all__ = [
     "WORKDIR_FILE",
@@ -45,12 +47,29 @@ __all__ = [
 WORKDIR_FILE = "network.safetensors"
 
 
-class Network(NamedTuple):
-    """A network's parameters and card, and what is to be told of how its file was read."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Network:
+    """A weights file that was read once: pass this on instead of the path.
+
+    Attributes:
+        params: the parameters of `fcn` or `resnet`.
+        card: description of the network and its input.
+        remarks: sentences for the user: prefixes taken off, arrays left out, which input convention was chosen and why.
+        file: where it was read.
+        checksum: SHA-256 of the file.
+    """
 
     params: fcn.Params
     card: Card
     remarks: list[str]
+    file: Path
+    checksum: str
+    _head: head_arrays.Head
+
+    def head(self, *, classes: int | None = None) -> dict[str, jax.Array]:
+        """The arrays saved beside the network; see `load_head`."""
+        with _errors_of(self.file):
+            return _on_device(self._head.arrays(classes))
 
 
 def load(path: str | os.PathLike[str]) -> fcn.Params:
@@ -58,8 +77,8 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
 
     Args:
         path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras or
-            torchvision names, which a prefix may precede, or the workdir of a training run, whose
-            `network.safetensors` is then read. The content says what it is, not the name. Pickled code is never run.
+            torchvision names, which a prefix may precede, or the workdir of a training run with its
+            `network.safetensors`. The content decides about the format, not the name. Pickled code is never run.
 
     Returns:
         `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
@@ -80,45 +99,44 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
     """
     file = locate(path)
     tensors, card, _ = weights_file.read(file)
-    return _network(tensors, file, card)
+    with _errors_of(file):
+        return _params(tensors, card)
 
 
 def read(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> Network:
-    """Reads a network, its card, and what is to be told of them; see `load` and `read_card`.
+    """Reads everything that a weights file says of its network.
+
+    For a foreign file without a card, the architecture is the one that knows the names, the width that of the first
+    convolution. The input convention is what running statistics or a published first layer show (`input_convention`);
+    of Keras names it is "caffe" where they do not contradict. Otherwise it must be given.
 
     Args:
         path: as for `load`.
-        preprocessing: as for `read_card`.
+        preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
 
     Returns:
-        The parameters, the card, and sentences for the user: prefixes taken off, arrays left out, and which input
-        convention was chosen and why.
+        The `Network`.
 
     Raises:
-        ValueError: as for `load` and `read_card`.
+        ValueError: as `load`; if the convention cannot be known and is not given; if the card says another.
     """
     if preprocessing is not None:
         Card(preprocessing=preprocessing)
     file = locate(path)
+    sha256 = checksum(file)
     tensors, card, remarks = weights_file.read(file)
-    params = _network(tensors, file, card)
-    if card is not None:
-        if preprocessing not in (None, card.preprocessing):
+    with _errors_of(file):
+        params = _params(tensors, card)
+        head = _head(tensors, card)
+        if card is None:
+            card, further = foreign.card(params, tensors, preprocessing)
+            remarks = remarks + further
+        elif preprocessing not in (None, card.preprocessing):
             raise ValueError(
-                f"weights file {str(file)!r}: its card says preprocessing={card.preprocessing!r}, and "
-                f"preprocessing={preprocessing!r} was given: leave that out"
+                f"its card says preprocessing={card.preprocessing!r}, and preprocessing={preprocessing!r} was given: "
+                "leave that out"
             )
-        return Network(params, card, remarks)
-    architecture = _architecture(tensors)
-    try:
-        found = input_convention.evidence(params, tensors)
-        convention, remark = input_convention.decide(found, NAMES[architecture].naming(tensors), preprocessing)
-    except ValueError as error:
-        raise ValueError(f"weights file {str(file)!r}: {error}") from error
-    left_out = named_arrays.left_out(tensors)
-    remarks += [f"left out, as no part of the network: {named_arrays.listed(left_out)}"] if left_out else []
-    card = Card(architecture=architecture, width=_width(params, architecture), preprocessing=convention)
-    return Network(params, card, [*remarks, remark])
+    return Network(params, card, remarks, file, sha256, head)
 
 
 def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> dict[str, jax.Array]:
@@ -138,38 +156,12 @@ def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> di
     """
     file = locate(path)
     tensors, card, _ = weights_file.read(file)
-    head = {name.removeprefix("head."): x for name, x in tensors.items() if name.startswith("head.")}
-    head = head if card or "kernel" in head else {}  # others have heads of that name, too
-    try:
-        if not head and (card.architecture if card else _architecture(tensors)) == "resnet50":
-            head = resnet50_names.classifier(tensors)
-        found = head["bias"].size if "bias" in head else classes
-        if classes is not None and found != classes:
-            raise ValueError(
-                f"its classifier has {found} classes, {classes} are needed: train a new one, or leave it out"
-            )
-    except ValueError as error:
-        raise ValueError(f"weights file {str(file)!r}: {error}") from error
-    return {name: jnp.asarray(x) for name, x in head.items()}
+    with _errors_of(file):
+        return _on_device(_head(tensors, card).arrays(classes))
 
 
 def read_card(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> Card:
-    """Reads what the file says about its network; for a foreign file, what its names, shapes and numbers say.
-
-    The architecture is the one that knows the names, the width that of the first convolution. The input convention is
-    what running statistics or a published first layer show (`input_convention`); of Keras names it is "caffe" where
-    they do not contradict. Otherwise it must be given.
-
-    Args:
-        path: as for `load`.
-        preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
-
-    Returns:
-        The card.
-
-    Raises:
-        ValueError: as for `load`; if the convention cannot be known and is not given; if the card says another.
-    """
+    """Reads what the file says about its network; arguments and errors are those of `read`."""
     return read(path, preprocessing=preprocessing).card
 
 
@@ -185,53 +177,51 @@ def save(
 
     With ``naming="torchvision"`` it is a state dict besides: torchvision's names, kernels as (out, in, 3, 3). In torch,
 
-        features.load_state_dict({name.removeprefix("features."): x for name, x in load_file(path).items()})
+        tensors = safetensors.torch.load_file(path)
+        features.load_state_dict({name.removeprefix("features."): x for name, x in tensors.items()})
 
-    (`safetensors.torch.load_file`, or `torch.load` of a `.pth` file, for a VGG-16's `features`; a whole ResNet-50 takes
-    the file as it is, but for the classifier, with ``strict=False``). The network expects input as the card says: of
-    "caffe" preprocessing, BGR of 0 to 255 without the mean. No torch is needed to write either.
+    for a VGG-16's `features`; a whole ResNet-50 takes the tensors as they are, but for the classifier, with
+    ``strict=False``. The network expects input as the card says: of "caffe" preprocessing, BGR of 0 to 255 without the
+    mean.
 
     Args:
-        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written. With torchvision's naming
-            also a `.pth` file; its card is then beside it as `NAME.pth.json`, where `load` and `read_card` look for it.
+        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
         params: the network's nested dictionary, as `load` returns it.
-        card: what the network is.
+        card: description of the network.
         head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
-        naming: whose names the file has, "dsr_jax" or "torchvision". There is no name for our head among torchvision's
-            for a VGG-16, whose classifier stands on dense layers.
+        naming: names of the arrays, "dsr_jax" or "torchvision". Torchvision has no name for the head of a VGG-16: its
+            classifier stands on dense layers.
 
     Raises:
-        ValueError: for another naming, or a head where none can be named; if `params` is not the network that `card`
-            describes, or holds NaN or infinite values.
+        ValueError: for another kind of file, another naming, or a head where none can be named; if `params` is not the
+            network that `card` describes, or holds NaN or infinite values.
     """
     file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
-    if file.suffix != ".safetensors" and (file.suffix, naming) != (".pth", "torchvision"):
+    if file.suffix != ".safetensors":
         raise ValueError(
-            f"path={str(file)!r}: weights are written as .safetensors, or as .pth with naming='torchvision'; choose "
-            "such a name."
+            f"path={str(file)!r}: weights are written as .safetensors. For torch, write NAME.safetensors with "
+            "naming='torchvision', and if it has to be a .pth, convert it there:\n"
+            "  tensors = safetensors.torch.load_file('NAME.safetensors')\n"
+            "  torch.save(tensors, 'NAME.pth')"
         )
     card = dataclasses.replace(card, sha256=digest(params))
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
-    _network(tensors, file, card)
-    heads = {f"head.{name}": np.asarray(x) for name, x in (head or {}).items()}
+    with _errors_of(file):
+        _params(tensors, card)
+    heads = head_arrays.ours(head or {})
     if naming == "torchvision":
         names = NAMES[card.architecture].layers("torchvision")
         tensors = named_arrays.from_params(params, names, transposed=True)
-        heads = _classifier(card.architecture, head or {})
+        heads = head_arrays.torchvisions(head or {}, card.architecture)
     elif naming != "dsr_jax":
         raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
     tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
     note = json.dumps(dataclasses.asdict(card), allow_nan=False)
-    if file.suffix == ".pth":
-        # The card last: one that is left of an older file is not that of these numbers, which `load` notices.
-        atomic.write(file, torch_pickle.content(tensors))
-        atomic.write(cards.beside(file), note.encode())
-    else:
-        atomic.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
+    atomic.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))
 
 
 def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
-    """SHA-256 of a network's numbers, whatever file they are kept in and under whatever names.
+    """SHA-256 of a network's numbers, independent of file format and names.
 
     Example:
         >>> import jax
@@ -249,13 +239,7 @@ def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def locate(path: str | os.PathLike[str]) -> Path:
-    """Returns the weights file that `path` means: itself, or a training run's `network.safetensors`.
-
-    Args:
-        path: a file or a folder.
-
-    Returns:
-        The file, which exists.
+    """The weights file at a path: itself, or the `network.safetensors` of a training run's workdir.
 
     Raises:
         ValueError: if there is no such file, or the folder holds no network.
@@ -275,10 +259,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
 
 
 def checksum(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a weights file, wherever it is and by whatever path.
-
-    Args:
-        path: as for `load`.
+    """SHA-256 of a weights file, by any path that `load` takes.
 
     Raises:
         ValueError: if there is no such file.
@@ -287,45 +268,33 @@ def checksum(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _network(tensors: named_arrays.Tensors, file: Path, card: Card | None = None) -> fcn.Params:
-    """The file's arrays as the network that its card, or else its names, say; or an error that names the file."""
+@contextlib.contextmanager
+def _errors_of(file: Path) -> Iterator[None]:
+    """Within the block errors begin with the name of the file."""
     try:
-        architecture = card.architecture if card else _architecture(tensors)
-        params: fcn.Params = NAMES[architecture].to_params(tensors, width=card.width if card else None)
-        if card and card.sha256 not in (None, digest(params)):
-            raise ValueError(
-                "its numbers are not those that its card was written for (sha256): the file is damaged, or the card "
-                "beside it is of another one"
-            )
-        return params
+        yield
     except ValueError as error:
         raise ValueError(f"weights file {str(file)!r}: {error}") from error
 
 
-def _classifier(architecture: str, head: Mapping[str, Any]) -> named_arrays.Tensors:
-    """The head as torchvision's classifier."""
-    if not head:
-        return {}
-    if architecture == "vgg16" or set(head) != {"kernel", "bias"}:
+def _params(tensors: Tensors, card: Card | None) -> fcn.Params:
+    """The file's arrays as the network that its card, or else its names, say."""
+    params: fcn.Params = NAMES[_architecture(tensors, card)].to_params(tensors, width=card.width if card else None)
+    if card and card.sha256 not in (None, digest(params)):
         raise ValueError(
-            f"torchvision has no names for a head of {', '.join(sorted(head))} on {architecture}: save without it"
+            "its numbers are not those that its card was written for (sha256): the file is damaged, or the card beside "
+            "it is of another one"
         )
-    return {"fc.weight": np.ascontiguousarray(np.asarray(head["kernel"]).T), "fc.bias": np.asarray(head["bias"])}
+    return params
 
 
-def _architecture(tensors: named_arrays.Tensors) -> str:
-    """The network that knows most of the names."""
-    known = {architecture: names.known(tensors) for architecture, names in NAMES.items()}
-    if not any(known.values()):
-        raise ValueError(
-            "no VGG-16 and no ResNet-50: expected names such as 'block1_conv1/kernel', 'features.0.weight' or "
-            f"'layer1.0.conv1.weight', found {named_arrays.listed(tensors) or 'nothing'}"
-        )
-    return max(known, key=lambda architecture: known[architecture])
+def _architecture(tensors: Tensors, card: Card | None) -> str:
+    return card.architecture if card else foreign.architecture(tensors)
 
 
-def _width(params: fcn.Params, architecture: str) -> float:
-    """Channels of the first convolution as a multiple of the published network's."""
-    if architecture == "resnet50":
-        return params["block1_conv"]["kernel"].shape[3] / resnet.CHANNELS
-    return params["block1_conv1"]["bias"].size / fcn.CHANNELS[0]
+def _head(tensors: Tensors, card: Card | None) -> head_arrays.Head:
+    return head_arrays.find(tensors, _architecture(tensors, card), with_card=card is not None)
+
+
+def _on_device(head: Mapping[str, Any]) -> dict[str, jax.Array]:
+    return {name: jnp.asarray(x) for name, x in head.items()}

@@ -135,6 +135,12 @@ def describe(params: fcn.Params, card: weights.Card, network: Network) -> featur
     return features.Network(params, card.preprocessing, stride, size, network.compute)
 
 
+def described(settings: Network) -> features.Network:
+    """The network of --weights."""
+    network = settings.read()
+    return describe(network.params, network.card, settings)
+
+
 def main(settings: Settings) -> None:
     """The runner."""
     settings.place.folder()
@@ -145,7 +151,7 @@ def main(settings: Settings) -> None:
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
         workdir = workdirs.opened(settings, "evaluate", free=free, data=selected.digest)
     else:
-        network = describe(*settings.network.read(), settings.network)  # without --weights no data set is drawn
+        network = described(settings.network)  # without --weights no data set is drawn
         check(settings)
         workdir = workdirs.opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
     workdir.claim()

@@ -72,15 +72,16 @@ class Settings:
 def main(settings: Settings) -> None:
     """The runner."""
     out = settings.check()
-    params, card = settings.network.read()
+    network = settings.network.read()
+    card = network.card
     if settings.file.form == "torchvision":
-        weights.save(out, params, card, naming="torchvision")
+        weights.save(out, network.params, card, naming="torchvision")
         print(f"{card.architecture} for input of {card.preprocessing!r} preprocessing under torchvision's names")
     else:
         size, stride = settings.network.of_card(card)
         written = serving.save(
             out,
-            params,
+            network.params,
             card,
             size=size,
             output_stride=stride,

@@ -15,8 +15,8 @@ from data.builders import synthetic
 from data.inspection import sheet
 from data.prepare import prepare
 from dsr_jax import report
-from dsr_jax.evaluation import protocols
-from dsr_jax.evaluation.protocols import Box
+from dsr_jax.evaluation import partial_crops, training_pairs
+from dsr_jax.evaluation.partial_crops import Box
 from dsr_jax.report import contact_sheet
 from dsr_jax.report.contact_sheet import Card, Section, Shot, Strip
 from experiments.evaluation import pictures
@@ -98,7 +98,7 @@ def test_probes_stand_before_their_mates_and_nobody_comes_last(data_dir):
 
 def test_pairs_are_those_that_training_draws(data_dir):
     train = sources(data_dir)["train"]
-    drawn = protocols.draw_pairs(train.identities, train.cameras, positives=2, negatives=2, seed=(0, 0))
+    drawn = training_pairs.draw_pairs(train.identities, train.cameras, positives=2, negatives=2, seed=(0, 0))
     cards = sections(data_dir)["Training pairs"].cards
     assert [card.right for card in cards] == (drawn.sign > 0).tolist() and sum(drawn.sign > 0) == 2
     for number, (card, whole, patch) in enumerate(zip(cards, drawn.whole, drawn.patch, strict=True)):
@@ -130,7 +130,7 @@ def test_partial_probes_are_those_that_an_evaluation_cuts(data_dir):
     for card, image, name in zip(cards, cut.pictures, probe.names, strict=True):
         whole, part = card.strips[0].shots
         np.testing.assert_array_equal(part.image, image)
-        np.testing.assert_array_equal(protocols.crop(whole.image, whole.box), image)
+        np.testing.assert_array_equal(partial_crops.crop(whole.image, whole.box), image)
         assert card.note == name
 
 

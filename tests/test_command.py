@@ -118,8 +118,8 @@ def test_a_run_reads_and_writes_in_the_home_folder_and_goes_on_by_either_name(pe
     written = workdir.read_json(home / "out" / "config.json")["flags"]
     assert written["weights"] == str(home / "tiny.safetensors") and written["workdir"] == str(home / "out")
     assert call(evaluate, *common, f"--weights={home / 'tiny.safetensors'}", f"--workdir={home / 'out'}") == 0
-    assert call(export, "--weights=~/tiny.safetensors", "--form=torchvision", "--out=~/deep/v.pth") == 0
-    assert (home / "deep" / "v.pth").is_file()
+    assert call(export, "--weights=~/tiny.safetensors", "--form=torchvision", "--out=~/deep/v.safetensors") == 0
+    assert (home / "deep" / "v.safetensors").is_file()
     assert list(Path().iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn, networks, prefix, resnet
+from dsr_jax import extract, fcn, networks, resnet
 from dsr_jax.parallel import sharding
 
 from . import oracles
@@ -105,7 +105,7 @@ def test_maps_are_the_same_with_first_blocks_kept(architecture, devices):
     first = params() if architecture == "vgg16" else resnet.init(jax.random.key(0), width=1 / 32)
     images = photographs((40, 33), (64, 32), (17, 90), (33, 33))
     how = {"output_stride": STRIDE, "batch_size": 2, "max_buckets": 2, "mesh": over}
-    kept = prefix.Prefix(4, limit=1 << 24)
+    kept = extract.Prefix(4, limit=1 << 24)
     for trained in (first, without(first, 5), first):
         expected = extract.maps(trained, images, **how)
         for m, alone in zip(extract.maps(trained, images, prefix=kept, **how), expected, strict=True):
@@ -121,7 +121,7 @@ def test_first_blocks_run_once_and_again_only_for_others(monkeypatch):
         return apply(*arguments, blocks=blocks, **options)
 
     monkeypatch.setattr(extract, "_apply", noted)
-    images, kept = photographs((32, 32), (32, 32)), prefix.Prefix(4, limit=1 << 24)
+    images, kept = photographs((32, 32), (32, 32)), extract.Prefix(4, limit=1 << 24)
 
     def ran_for(given, pictures):
         ran.clear()
@@ -144,17 +144,17 @@ def test_first_blocks_run_once_and_again_only_for_others(monkeypatch):
 
 
 def test_no_more_is_kept_than_the_limit():
-    images, kept = photographs((32, 32), (64, 64)), prefix.Prefix(4, limit=40)
+    images, kept = photographs((32, 32), (64, 64)), extract.Prefix(4, limit=40)
     extract.maps(params(), images, output_stride=STRIDE, prefix=kept)
     assert kept.batches == 0
     with pytest.raises(ValueError, match="blocks must be 1 to 4"):
-        prefix.Prefix(5, limit=1)
+        extract.Prefix(5, limit=1)
     with pytest.raises(ValueError, match="limit must be at least 0"):
-        prefix.Prefix(1, limit=-1)
+        extract.Prefix(1, limit=-1)
 
 
 def test_parameters_that_were_written_to_are_others():
-    images, kept = photographs((32, 32)), prefix.Prefix(4, limit=1 << 24)
+    images, kept = photographs((32, 32)), extract.Prefix(4, limit=1 << 24)
     own = jax.tree.map(np.array, params())
     before = extract.maps(own, images, output_stride=STRIDE, prefix=kept)[0]
     own["block1_conv1"]["kernel"] *= -2

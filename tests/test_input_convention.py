@@ -9,9 +9,10 @@ import pytest
 import safetensors.numpy
 
 from dsr_jax import extract, fcn, resnet, weights
-from dsr_jax.formats import input_convention, named_arrays, resnet50_names, torch_pickle, vgg16_names
+from dsr_jax.formats import input_convention, named_arrays, resnet50_names, vgg16_names
 from experiments import evaluate, export, pretrain
 
+from . import torch_files
 from .runners import SMALL, call
 from .test_weights import REFERENCE, keras_arrays, network
 
@@ -141,8 +142,7 @@ def test_a_vgg16_says_by_its_first_layer_whose_descendant_it_is(naming, conventi
 def test_the_published_network_is_known_whatever_its_names_and_order(tmp_path, shared):
     """Our own file under torchvision's names, without its card; and as torchvision publishes it, in RGB."""
     params = weights.load(shared("weights/vgg16_imagenet_conv.npz"))
-    weights.save(tmp_path / "x.pth", params, weights.Card(), naming="torchvision")
-    (tmp_path / "x.pth.json").unlink()
+    torch_files.write(tmp_path / "x.pth", state_dict(params))
     assert weights.read_card(tmp_path / "x.pth").preprocessing == "caffe"
     arrays = state_dict(params)
     arrays["features.0.weight"] = arrays["features.0.weight"][:, ::-1]
@@ -182,7 +182,7 @@ def test_a_network_that_tells_nothing_is_asked_for(tmp_path, naming):
     path = tmp_path / "x.pth"
     params = network(width=1 / 32)
     layers = vgg16_names.layers(naming)
-    path.write_bytes(torch_pickle.content(named_arrays.from_params(params, layers, transposed=naming == "torchvision")))
+    torch_files.write(path, named_arrays.from_params(params, layers, transposed=naming == "torchvision"))
     with pytest.raises(ValueError, match=f"x.pth': its input convention cannot be told from {naming} names.* no "
                        "published VGG-16: give --preprocessing=torch .* or --preprocessing=caffe "):  # fmt: skip
         weights.read_card(path)

@@ -45,6 +45,16 @@ def test_training_moves_statistics_where_there_are_some():
     assert statistics.keys() == resnet.split(TINY["resnet50"]())[1].keys()
 
 
+@pytest.mark.parametrize("blocks", [0, 2, 4, 5])
+@pytest.mark.parametrize("name", ["vgg16", "resnet50"])
+def test_split_divides_the_layers_between_two_blocks(name, blocks):
+    params = TINY[name]()
+    first, others = networks.split(params, blocks)
+    assert [*first, *others] == list(params), "layers are in the order of computation"
+    below = tuple(f"block{block}" for block in range(1, blocks + 1))
+    assert all(layer.startswith(below) for layer in first) and not any(layer.startswith(below) for layer in others)
+
+
 def test_random_parameters_by_name():
     for name in networks.INIT:
         shapes = jax.eval_shape(functools.partial(networks.init, name, width=0.1), jax.random.key(0))

@@ -88,7 +88,7 @@ def test_the_words_looked_for_are_those_of_a_training_step():
     mesh = over(4)
 
     def loss(params, frozen, batch, share):
-        value = share.mean(params * jnp.sum(share.everybody(batch["x"])) * batch["x"])
+        value = share.mean(params * jnp.sum(share.gathered(batch["x"])) * batch["x"])
         return value, {}
 
     step = jax.jit(sharding.value_and_grad(loss, mesh))
@@ -195,7 +195,7 @@ def test_means_and_counts_are_of_the_real_rows(total):
     def loss(weight, frozen, batch, share):
         x, flags = batch["x"] * weight, batch["flags"]
         twice = share.mean(jnp.concatenate([x, 3 * x]))
-        pairs = share.only_real(flags[:, None] & share.everybody(flags)[None, :])
+        pairs = share.only_real(flags[:, None] & share.gathered(flags)[None, :])
         far = jnp.min(
             jnp.where(share.only_real(flags | True)[:, None], share.within(x[:, None] + frozen[None]), jnp.inf)
         )

@@ -81,9 +81,9 @@ def test_the_card_says_how_the_network_was_trained_and_what_it_came_to(validated
 @pytest.mark.slow
 def test_frozen_blocks_run_once_and_change_no_figure(people, tmp_path, monkeypatch):
     """The same validations, with what frozen blocks make of the pictures kept and without room for it."""
-    prefixes, made = [], validation.prefix.Prefix
+    prefixes, made = [], validation.extract.Prefix
     monkeypatch.setattr(
-        validation.prefix, "Prefix", lambda *given, **limit: prefixes.append(made(*given, **limit)) or prefixes[-1]
+        validation.extract, "Prefix", lambda *given, **limit: prefixes.append(made(*given, **limit)) or prefixes[-1]
     )
     arguments = ("--validate_every=2", "--frozen_blocks=4")
     for name, own in (("kept", ()), ("again", ("--image_memory=0",))):

@@ -1,4 +1,4 @@
-"""Intervals of verification figures against literally repeated pairs, coverage, and paired tests."""
+"""Intervals of verification figures against literally repeated pairs, and coverage."""
 
 import math
 
@@ -103,28 +103,11 @@ def test_probes_of_one_person_are_not_counted_as_independent():
     assert people.high - people.low > 1.15 * (probes.high - probes.low)
 
 
-def test_paired_difference_finds_the_better_method_and_only_that():
-    (a, identities), (b, _) = scene(6, people=60), scene(6, people=60)
-    better = a._replace(same=a.same - np.float32(0.6))
-    same = bootstrap.paired_differences(a, b, identities, fprs=RATES)
-    assert all(d == (0.0, 0.0, 0.0, 1.0) for d in same.values())
-    found = bootstrap.paired_differences(better, a, identities, fprs=RATES)
-    assert found["EER"].high < 0 and found["EER"].p_value < 0.01
-    assert found["TPR@0.1"].low > 0 and found["TPR@0.1"].p_value < 0.01
-    swapped = bootstrap.paired_differences(a, better, identities, fprs=RATES)
-    for name, one in found.items():
-        assert swapped[name].value == -one.value and swapped[name].p_value == one.p_value
-        alone = [bootstrap.bootstrap_intervals(p, identities, fprs=RATES)[name] for p in (better, a)]
-        assert one.value == pytest.approx(alone[0].value - alone[1].value)
-        assert one.high - one.low < (alone[0].high - alone[0].low) + (alone[1].high - alone[1].low)
-
-
 def test_too_few_people_have_no_interval():
     one = verification.pairs([[0.1, 0.2], [0.3, 0.1]], [1, 1], [1, 2])
     found = bootstrap.bootstrap_intervals(one, [1, 1], fprs=[0.5])
     assert found["EER"].value == 0.5 and math.isnan(found["EER"].low) and math.isnan(found["TPR@0.5"].high)
-    assert math.isnan(bootstrap.paired_differences(one, one, [1, 1])["EER"].p_value)
-    # The second person is absent from the gallery: a sample that draws only her has no same pair.
+    # The second person is absent from the gallery: a sample that draws only this one has no same pair.
     absent = verification.pairs([[0.1, 0.2], [0.3, 0.1]], [1, 3], [1, 2])
     found = bootstrap.bootstrap_intervals(absent, [1, 3], fprs=[0.5])
     assert found["TPR@0.5"].value == 1.0 and math.isnan(found["TPR@0.5"].low) and math.isnan(found["EER"].low)
@@ -142,7 +125,5 @@ def test_bad_input_is_named():
         bootstrap.bootstrap_intervals(pairs, identities, level=95)
     with pytest.raises(ValueError, match="grid is 0"):
         bootstrap.bootstrap_intervals(pairs, identities, grid=0)
-    with pytest.raises(ValueError, match="same probes and draws"):
-        bootstrap.paired_differences(pairs, scene(0, people=13)[0], identities)
     with pytest.raises(ValueError, match="none of 0 is of one person"):
         bootstrap.bootstrap_intervals(verification.pairs([[0.1]], [1], [-1]), [1])

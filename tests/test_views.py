@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data import views
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import partial_crops
 
 PLAIN = views.Augmentation(0.0, 0.0, 0.0, 0.0)
 FULL = views.Augmentation(0.5, 0.1, 0.3, 1.0)
@@ -57,13 +57,13 @@ def drawn_plainly(image, rng, size, augmentation, kind):
         grey = values.mean(axis=2, keepdims=True)
         pixels = np.clip(grey + saturation * (values - grey), 0, 255).astype(np.uint8)
     if kind == "patch":
-        box = protocols.partial_box(
+        box = partial_crops.partial_box(
             *size,
             seed_key=int(rng.integers(2**32)),
             height_range=views.HEIGHT_RANGE,
             width_range=views.WIDTH_RANGE,
         )
-        pixels = protocols.crop(pixels, box)
+        pixels = partial_crops.crop(pixels, box)
     return pixels
 
 
@@ -107,7 +107,7 @@ def test_a_patch_is_padded_with_zeros_to_the_largest_and_no_smaller_than_the_sma
 
 
 def test_patch_ranges_are_the_partial_probes_of_the_protocol():
-    box = protocols.partial_box(100, 100, seed_key=1)
+    box = partial_crops.partial_box(100, 100, seed_key=1)
     assert 50 <= box.height <= 75 and 70 <= box.width <= 100
     assert views.HEIGHT_RANGE == (0.5, 0.75) and views.WIDTH_RANGE == (0.7, 1.0)
 

@@ -1,7 +1,5 @@
 """Weights files by their content: whatever they are called, under whatever key and prefix; what is none is named."""
 
-import io
-import pickle
 import shutil
 import tarfile
 import zipfile
@@ -13,8 +11,9 @@ import pytest
 import safetensors.numpy
 
 from dsr_jax import weights
-from dsr_jax.formats import named_arrays, prefixes, resnet50_names, torch_file, torch_pickle, weights_file
+from dsr_jax.formats import named_arrays, prefixes, resnet50_names, torch_file, weights_file
 
+from . import torch_files
 from .reference import resnet50_torch
 from .test_weights import REFERENCE, TINY, assert_same, keras_arrays, network, zip_file
 
@@ -22,66 +21,6 @@ STORED = {name: np.asarray(x) for name, x in resnet50_torch.arrays().items()}
 WITHOUT_FC = {name: x for name, x in STORED.items() if not name.startswith("fc.")}
 EXPECTED = resnet50_names.to_params(STORED)
 WIDTH = STORED["fc.weight"].shape[1]
-
-
-class Nested:
-    """A dictionary of state dicts and other things, as `torch.save` pickles it: tensors refer to raw storages."""
-
-    def __init__(self, content: dict):
-        self.storages: dict[str, np.ndarray] = {}
-        stream = io.BytesIO()
-        pickler = Pickler(stream, protocol=2)
-        pickler.owner = self
-        pickler.dump(content)
-        self.pickled = stream.getvalue()
-
-    def write(self, path) -> None:
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("archive/data.pkl", self.pickled)
-            for key, x in self.storages.items():
-                archive.writestr(f"archive/data/{key}", x.tobytes())
-
-
-class Rebuilt:
-    """Pickled as a call of torch._utils._rebuild_tensor_v2."""
-
-
-class Storage:
-    """What a persistent id stands for."""
-
-    def __init__(self, x: np.ndarray):
-        self.x = x
-
-
-class Pickler(pickle._Pickler):
-    """Python's pickler in Python, which lets functions be named that cannot be imported."""
-
-    owner: Nested
-
-    def persistent_id(self, obj):
-        if isinstance(obj, Storage):
-            key = str(len(self.owner.storages))
-            self.owner.storages[key] = np.ascontiguousarray(obj.x, np.float32)
-            return ("storage", Global("torch", "FloatStorage"), key, "cpu", obj.x.size)
-        return None
-
-    def save(self, obj, save_persistent_id=True):
-        if isinstance(obj, Global):
-            self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
-        elif isinstance(obj, np.ndarray):
-            strides = tuple(int(s) // obj.itemsize for s in np.ascontiguousarray(obj).strides)
-            self.save(Global("torch._utils", "_rebuild_tensor_v2"))
-            self.save((Storage(obj), 0, obj.shape, strides, False, None))
-            self.write(pickle.REDUCE)
-        else:
-            super().save(obj, save_persistent_id)
-
-
-class Global:
-    """A function by its name."""
-
-    def __init__(self, module: str, name: str):
-        self.module, self.name = module, name
 
 
 def floats(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -95,7 +34,7 @@ def contents(folder) -> dict[str, bytes]:
     return {
         "npz": (folder / "x.npz").read_bytes(),
         "safetensors": (folder / "y").read_bytes(),
-        "zip": torch_pickle.content(keras_arrays(network())),
+        "zip": torch_files.write(folder / "z", keras_arrays(network())).read_bytes(),
         "legacy": (REFERENCE / "vgg16_tiny_legacy.pth").read_bytes(),
     }
 
@@ -188,7 +127,7 @@ def test_a_prefix_of_all_names_is_taken_off_and_said(tmp_path, prefix, save):
     elif save == "safetensors":
         safetensors.numpy.save_file(arrays, path)
     else:
-        path.write_bytes(torch_pickle.content(arrays))
+        torch_files.write(path, arrays)
     read = weights.read(path)
     assert_same(read.params, EXPECTED)
     said = " ".join(read.remarks)
@@ -221,7 +160,7 @@ def test_two_networks_in_a_file_are_named(tmp_path):
         ValueError, match="2 networks, in names that begin with 'student.' and .*'teacher.': save the one"
     ):
         weights.load(tmp_path / "x.npz")
-    Nested({"model": floats(STORED), "ema": floats(STORED)}).write(tmp_path / "x.pth")
+    torch_files.write(tmp_path / "x.pth", {"model": floats(STORED), "ema": floats(STORED)})
     with pytest.raises(ValueError, match="2 networks, under the key 'model' and under the key 'ema': save the one"):
         weights.load(tmp_path / "x.pth")
 
@@ -233,7 +172,7 @@ def test_the_key_that_holds_the_network_is_found_and_said(tmp_path, key, deep):
     optimizer = {"state": {0: {"exp_avg": np.ones((2, 2), np.float32)}}, "param_groups": [{"lr": 0.1}]}
     wrapped = {key: {"weights": inner} if deep else inner, "epoch": 3, "optimizer": optimizer}
     wrapped["criterion"] = {"centers": np.ones((4, 3), np.float32)}
-    Nested(wrapped).write(tmp_path / "x.pth.tar")
+    torch_files.write(tmp_path / "x.pth.tar", wrapped)
     read = weights.read(tmp_path / "x.pth.tar")
     assert_same(read.params, EXPECTED)
     place = f"{key}.weights" if deep else key
@@ -242,7 +181,7 @@ def test_the_key_that_holds_the_network_is_found_and_said(tmp_path, key, deep):
 
 def test_a_score_of_numpy_beside_the_network_is_no_matter(tmp_path):
     """torchreid keeps rank-1 as a NumPy number in its checkpoints."""
-    Nested({"state_dict": floats(STORED), "rank1": np.float64(0.5)}).write(tmp_path / "x.pth.tar-60")
+    torch_files.write(tmp_path / "x.pth.tar-60", {"state_dict": floats(STORED), "rank1": np.float64(0.5)})
     assert_same(weights.load(tmp_path / "x.pth.tar-60"), EXPECTED)
 
 
@@ -258,14 +197,12 @@ def test_keys_without_tensors_are_listed(tmp_path):
 
 
 def test_several_state_dicts_are_read_by_their_keys(tmp_path):
-    Nested({"a": {"x": np.ones((2, 3))}, "b": {"c": {"y": np.zeros(4)}}}).write(tmp_path / "x.pth")
+    torch_files.write(tmp_path / "x.pth", {"a": {"x": np.ones((2, 3))}, "b": {"c": {"y": np.zeros(4)}}})
     read = torch_file.read_state_dicts(tmp_path / "x.pth")
     assert {key: {name: x.shape for name, x in group.items()} for key, group in read.items()} == {
         "a": {"x": (2, 3)},
         "b.c": {"y": (4,)},
     }
-    with pytest.raises(ValueError, match="several keys, 'a', 'b.c'"):
-        torch_file.read_state_dict(tmp_path / "x.pth")
 
 
 HEADS = {
@@ -305,7 +242,7 @@ def test_what_stands_behind_the_maps_is_left_out_by_name(tmp_path, name):
 
 
 def test_vgg16_has_the_same_heads(tmp_path):
-    arrays = {f"base.{name}": x for name, x in torch_file.read_state_dict(REFERENCE / "vgg16_tiny.pth").items()}
+    arrays = {f"base.{name}": x for name, x in torch_file.read_state_dicts(REFERENCE / "vgg16_tiny.pth")[""].items()}
     beside = {"bottleneck.weight": np.ones(8, np.float32), "heads.weight": np.ones((5, 8), np.float32)}
     np.savez(tmp_path / "x.npz", **arrays, **beside)
     assert_same(weights.load(tmp_path / "x.npz"), weights.load(REFERENCE / "vgg16_tiny.pth"))
@@ -344,6 +281,25 @@ def test_the_checksum_of_a_file_is_that_of_its_content(tmp_path):
     assert len({weights.checksum(tmp_path / name) for name in ("a.safetensors", "link", ".")}) == 1
     weights.save(tmp_path / "a.safetensors", network(seed=1), weights.Card(width=TINY))
     assert weights.checksum(tmp_path / "a.safetensors") != weights.checksum(tmp_path)
+
+
+@pytest.mark.parametrize("arrays", [STORED, {k: x for k, x in STORED.items() if k != "fc.weight"}])
+def test_read_returns_at_once_what_the_other_functions_read(tmp_path, monkeypatch, arrays):
+    np.savez(tmp_path / "x.npz", **arrays)
+    expected = (
+        weights.load(tmp_path / "x.npz"),
+        weights.read_card(tmp_path / "x.npz"),
+        weights.checksum(tmp_path / "x.npz"),
+    )
+    read = weights.read(tmp_path / "x.npz")
+    monkeypatch.setattr("dsr_jax.formats.weights_file.read", None)  # from here on nothing is read again
+    assert_same(read.params, expected[0])
+    assert (read.card, read.checksum) == expected[1:]
+    if "fc.weight" in arrays:
+        np.testing.assert_array_equal(read.head(classes=5)["kernel"], arrays["fc.weight"].T)
+    else:
+        with pytest.raises(ValueError, match="x.npz.*the classifier has no fc.weight"):
+            read.head()
 
 
 def test_left_out_counts_arrays_of_a_module():

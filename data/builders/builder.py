@@ -37,8 +37,9 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
     A data set derives from it, names its `VERSION`, `ABOUT` (one sentence), `EXPECTED` (the tree that it reads),
     `CITATION`, `LICENCE` (a note), `HOMEPAGE` (where to get it), `COUNTS` (as published: name of the version that
     circulates -> split -> (images, identities); empty where nothing is published), `CAMERA_RULE` (how it is
-    evaluated, see `protocols`) and `PROBES` ("whole" people, "partial" ones, or "unknown", as one's own pictures are),
-    and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored differently.
+    evaluated, see `dsr_jax.evaluation.candidates`) and `PROBES` ("whole" people, "partial" ones, or "unknown", as one's
+    own pictures are), and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored in another
+    way.
     """
 
     ABOUT: ClassVar[str] = ""

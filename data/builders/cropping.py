@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.source import decode
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import partial_crops
 
 
 def encoded(pixels: np.ndarray) -> bytes:
@@ -30,5 +30,5 @@ class Cropped:
     def __call__(self) -> bytes:
         """The file of the part."""
         image = decode(self.read())
-        box = protocols.partial_box(*image.shape[:2], seed_key=self.seed_key)
-        return encoded(protocols.crop(image, box))
+        box = partial_crops.partial_box(*image.shape[:2], seed_key=self.seed_key)
+        return encoded(partial_crops.crop(image, box))

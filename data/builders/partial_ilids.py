@@ -6,9 +6,9 @@ cut out by hand, and the gallery one whole picture: 119 and 119. It circulates a
 as `1.jpg` (read by EANet and HOReID) and repackaged as `query` and `gallery` with names such as `001_000.jpg`
 (fast-reid). Cameras are not published, so that they are unknown here, and any gallery picture may answer.
 
-Who has only i-LIDS itself gets a simulated version: the first picture of each person, cut at random as all partial
-probes are here (`protocols.partial_box`), against the person's other pictures. Which picture is cut, and where, differs
-from the published ones: figures on it are not comparable with those of papers.
+Of i-LIDS alone a simulated version is made: the first picture of each person, cut at random as all partial probes are
+here (`partial_crops.partial_box`), against the person's other pictures. Which picture is cut, and where, differs from
+the published ones: figures on it are not comparable with those of papers.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from data.builders.listing import CAUTION
 from data.inspection import counts, duplicates, levels
 from data.inspection.statistics import statistics, table
 from data.inspection.survey import Inspection, inspect
-from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
+from data.source import NOBODY, SPLITS
 from data.sources import layout, left_out, tree
+from dsr_jax.evaluation import candidates
 
 if TYPE_CHECKING:
     from data.builders.builder import Builder
@@ -246,23 +247,10 @@ def _mates(seen: Inspection, camera_rule: str) -> list[Finding]:
     if not len(probes) or not len(gallery):
         absent = "gallery" if len(probes) else "probe"
         return [Finding("splits without images", [absent], f"nothing can be tested, there is no {absent} image")]
-    cameras_of: dict[int, set[int]] = {}
-    for i in gallery.tolist():
-        cameras_of.setdefault(int(seen.identities[i]), set()).add(int(seen.cameras[i]))
-    alone = [
-        i
-        for i in probes.tolist()
-        if seen.identities[i] == NOBODY or not _has_mate(cameras_of, seen, i, cross=camera_rule == "cross")
-    ]
+    labels = [values[side] for values in (seen.identities, seen.cameras) for side in (probes, gallery)]
+    alone = probes[~candidates.answered(*labels, camera_rule=camera_rule)].tolist()
     lines = [f"{seen.names[i]}: identity {seen.identities[i]}, camera {seen.cameras[i]}" for i in alone]
     rule = " by another camera" if camera_rule == "cross" else ""
     fatal = f"no probe has its person in the gallery{rule}: check how both number people and cameras"
     title = f"probes whose person is not in the gallery{rule}"
     return [Finding(title, lines, fatal if len(alone) == len(probes) else "")]
-
-
-def _has_mate(cameras_of: dict[int, set[int]], seen: Inspection, probe: int, *, cross: bool) -> bool:
-    """Whether a probe is answered, by the rule of `dsr_jax.evaluation.protocols`."""
-    camera = int(seen.cameras[probe])
-    hidden = {camera} if cross and camera != UNKNOWN_CAMERA else set()
-    return bool(cameras_of.get(int(seen.identities[probe]), set()) - hidden)

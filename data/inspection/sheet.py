@@ -1,7 +1,7 @@
 """What a contact sheet of a data set shows: people of both sides, training pairs and partial probes, drawn by a seed.
 
-The pictures are those that training and evaluation see: pairs and their views come from `protocols.draw_pairs` and
-`views`, partial probes are cut by `protocols.partial_box` as `experiments.evaluate` does under the same seed.
+The pictures are those that training and evaluation see: pairs and their views come from `training_pairs.draw_pairs` and
+`views`, partial probes are cut by `partial_crops.partial_box` as `experiments.evaluate` does under the same seed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data import views
 from data.inspection.statistics import NOTE, Statistics
 from data.source import NOBODY, UNKNOWN_CAMERA, Source
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import partial_crops, training_pairs
 from dsr_jax.report.contact_sheet import Card, Section, Shot, Strip
 from dsr_jax.report.curves import Axes, Curve, Plot
 from dsr_jax.report.tables import Row, Table
@@ -152,7 +152,7 @@ def _pairs(train: Source, amount: Amount, size: tuple[int, int]) -> Section:
         positives = 0
     if len(people) < 2:
         negatives = 0
-    drawn = protocols.draw_pairs(
+    drawn = training_pairs.draw_pairs(
         train.identities, train.cameras, positives=positives, negatives=negatives, seed=(amount.seed, 0)
     )
     cards = []
@@ -186,10 +186,10 @@ def _crops(probe: Source, amount: Amount, size: tuple[int, int]) -> Section:
     for i in np.sort(rng.choice(len(probe), min(amount.crops, len(probe)), replace=False)).tolist():
         example = probe[i]
         whole = views.resize(example.image, size)
-        box = protocols.partial_box(*size, seed_key=(amount.seed, i))
+        box = partial_crops.partial_box(*size, seed_key=(amount.seed, i))
         shots = (
             Shot(whole, f"Whole probe of identity {example.identity}", box=box),
-            Shot(protocols.crop(whole, box), "What is seen of it", tall=box.height / size[0]),
+            Shot(partial_crops.crop(whole, box), "What is seen of it", tall=box.height / size[0]),
         )
         cards.append(Card(f"Identity {example.identity}", (Strip("", shots),), example.name))
     return Section("Partial probes", text, tuple(cards), narrow=True)

@@ -6,9 +6,9 @@ gallery. The paper leaves the rest to its reference and says little of it; chose
 
 - A patch is 2 x 2 output cells: the paper's 64 pixels at an output stride of 32. Where half overlap does not reach the
   far edge, one more patch is flush with it. An image smaller than a patch is not cut: it is one patch of its own size,
-  whose map is repeated to 2 x 2 by its last row or column.
+  with its map repeated to 2 x 2 by its last row or column.
 - Vectors have unit length. Coding is Eq. 6 over the joint dictionary of all gallery patches, all shots of a person
-  among them; the error of a person is |x - Y_k w_k|^2 with his own coefficients alone (`joint`).
+  among them; the error of a person is |x - Y_k w_k|^2 with that person's coefficients alone (`joint`).
 - The weight of a probe patch is one minus its ambiguity, taken as the sparsity concentration index of Wright et al.
   (the paper's reference [23], Eq. 15): K persons, w_k the coefficients of person k,
 
@@ -36,9 +36,7 @@ def patches(image: np.ndarray, *, output_stride: int = 32) -> list[np.ndarray]:
     """The support areas of an (H, W, 3) image: squares of 2 x 2 output cells with half overlap.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
-      >>> areas = amc.patches(np.zeros((320, 120, 3), np.uint8))
+      >>> areas = patches(np.zeros((320, 120, 3), np.uint8))
       >>> len(areas), areas[0].shape
       (27, (64, 64, 3))
     """
@@ -54,9 +52,7 @@ def vectors(maps: Sequence[np.ndarray]) -> np.ndarray:
       ValueError: for larger maps.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
-      >>> amc.vectors([np.ones((2, 2, 1)), np.ones((2, 1, 1))]).tolist()
+      >>> vectors([np.ones((2, 2, 1)), np.ones((2, 1, 1))]).tolist()
       [[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]]
     """
     if any(max(m.shape[:2]) > CELLS for m in maps):
@@ -94,10 +90,8 @@ def distances(
     Source: Zheng et al., Partial Person Re-identification, ICCV 2015; Wright et al., PAMI 2009, for the index.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
       >>> x = np.eye(3, dtype=np.float32)
-      >>> amc.distances([x[:1], x[1:]], [x[:1], x[1:]]).round(2)
+      >>> distances([x[:1], x[1:]], [x[:1], x[1:]]).round(2)
       array([[0.04, 1.  ], [1.  , 0.04]], dtype=float32)
     """
     owner = np.arange(len(gallery_patches)) if identities is None else np.asarray(identities)
@@ -106,8 +100,8 @@ def distances(
     if len(owner) != len(gallery_patches) or not np.array_equal(np.unique(owner), np.arange(owner.max() + 1)):
         raise ValueError(f"identities must be {len(gallery_patches)} numbers that cover 0 ... K - 1, got {owner}")
     solid = [np.any(part, axis=1) for part in probe_patches]
-    for p, own in enumerate(solid):
-        if not own.any():
+    for p, some in enumerate(solid):
+        if not some.any():
             raise ValueError(f"probe_patches[{p}] are all zero, there is nothing to compare: leave this probe out")
     atoms = np.concatenate(gallery_patches)
     owners = np.repeat(owner, [len(part) for part in gallery_patches])
@@ -125,12 +119,10 @@ def distances(
 
 
 def clarity(weight: np.ndarray) -> np.ndarray:
-    """(C,) one minus the ambiguity of columns whose coefficients have L1 norms (C, K): 0 where nothing was coded.
+    """(C,) one minus the ambiguity of columns, by the L1 norms (C, K) of their coefficients: 0 where nothing was coded.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import amc
-      >>> amc.clarity(np.array([[0.3, 0.0], [0.2, 0.2], [0.0, 0.0]])).tolist()
+      >>> clarity(np.array([[0.3, 0.0], [0.2, 0.2], [0.0, 0.0]])).tolist()
       [1.0, 0.0, 0.0]
     """
     total, persons = weight.sum(axis=1), weight.shape[1]

@@ -8,8 +8,8 @@ def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.nd
 
         s(d) = (d - min d) / (max d - min d) over the gallery of one probe
 
-    The paper gives the weights, 0.7 for AMC and 0.3 for SWM, and leaves the scale open. A probe that is equally far
-    from everybody by one of them (all distances equal) is left to the other. Stretched per probe, the sums rank one
+    The paper gives the weights, 0.7 for AMC and 0.3 for SWM, and leaves the scale open. Where all of a
+    probe's distances by one of them are equal, the other decides. Stretched per probe, the sums rank one
     probe's gallery; compared between probes, as in an ROC, they say less than the parts.
 
     Args:
@@ -24,9 +24,7 @@ def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.nd
       ValueError: if the shapes differ or the weight is out of range.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import fusion
-      >>> fusion.distances(np.array([[0.2, 0.4, 0.3]]), np.array([[9.0, 5.0, 7.0]])).round(2).tolist()
+      >>> distances(np.array([[0.2, 0.4, 0.3]]), np.array([[9.0, 5.0, 7.0]])).round(2).tolist()
       [[0.3, 0.7, 0.5]]
     """
     if amc.shape != swm.shape or amc.ndim != 2:

@@ -21,10 +21,8 @@ def distances(probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarra
       (P, G) float32 in [0, 2].
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import global_average
       >>> x = np.array([[[3.0, 0.0]]])
-      >>> global_average.distances([x], [np.tile(x, (4, 2, 1)), x[..., ::-1]]).round(3).tolist()
+      >>> distances([x], [np.tile(x, (4, 2, 1)), x[..., ::-1]]).round(3).tolist()
       [[0.0, 1.414...]]
     """
     probes, gallery = _averages(probe_maps), _averages(gallery_maps)

@@ -10,7 +10,7 @@ from dsr_jax.baselines import euclidean
 def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarray]) -> np.ndarray:
     """Euclidean distance of the flattened maps: 15,360 numbers for the paper's 320 x 120.
 
-    A person of several shots is as near as his images on average (`np.mean` over their columns).
+    A person of several shots is as near as the images on average (`np.mean` over their columns).
 
     Args:
       probe_maps: P maps (h, w, d), all of one size: probes are stretched to that of the gallery before.
@@ -23,9 +23,7 @@ def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarra
       ValueError: if the maps are not all of one size.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import resizing
-      >>> resizing.distances([np.zeros((2, 1, 2))], [np.ones((2, 1, 2))]).tolist()
+      >>> distances([np.zeros((2, 1, 2))], [np.ones((2, 1, 2))]).tolist()
       [[2.0]]
     """
     shapes = {np.shape(m) for m in (*probe_maps, *gallery_maps)}

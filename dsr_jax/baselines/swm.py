@@ -8,16 +8,17 @@ the windows (the probe itself keeps all its pixels); an image of several shots i
 distance is divided by the root of the number of positions, so that those of probes of different sizes can be compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from tqdm import tqdm
 
 from dsr_jax.baselines import euclidean, windows
+from dsr_jax.solvers import joint
 
 # Images in, their maps out: for instance `functools.partial(extract.maps, params)`.
 Network = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
-CHUNK = 1 << 27  # bytes of a chunk's windows as float32 pixels: what the network is given at a time
+CHUNK = 1 << 27  # bytes of the windows, as float32 pixels, that the network gets in one call
 
 
 def distances(
@@ -29,7 +30,7 @@ def distances(
     stride: int | None = None,
     progress: str = "",
 ) -> np.ndarray:
-    """Distance of every probe to the window of each gallery image that is most like it.
+    """Distance of every probe to the most similar window of each gallery image.
 
     The network runs as often as there are windows: for each gallery image, once per position and per size of the
     probes' maps. That, and not the comparison, is the cost (the paper's Table 3: 300 times that of DSR).
@@ -50,22 +51,21 @@ def distances(
       ValueError: if a probe is larger than a gallery image; the message names both.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import swm
       >>> def network(images):  # one position per 4 x 4 pixels, their mean colour
       ...     return [image.reshape(image.shape[0] // 4, 4, image.shape[1] // 4, 4, 3).mean((1, 3)) for image in images]
       >>> image = np.arange(16 * 8 * 3).reshape(16, 8, 3).astype(np.uint8)
-      >>> swm.distances(network, network([image[4:12]]), [image], output_stride=4).round(3).tolist()
+      >>> distances(network, network([image[4:12]]), [image], output_stride=4).round(3).tolist()
       [[0.0]]
     """
     step = output_stride if stride is None else stride
     shapes = [m.shape[:2] for m in probe_maps]
-    members = {shape: [p for p, own in enumerate(shapes) if own == shape] for shape in sorted(set(shapes))}
+    members = {shape: [p for p, other in enumerate(shapes) if other == shape] for shape in sorted(set(shapes))}
     _check(members, gallery_images, output_stride)
     vectors = {shape: np.stack([probe_maps[p].ravel() for p in members[shape]]) for shape in members}
     found = np.empty((len(probe_maps), len(gallery_images)), np.float32)
     with tqdm(total=len(gallery_images), desc=progress, unit="image", disable=not progress) as bar:
-        for first, last in _chunks(gallery_images, members, output_stride, step):
+        sizes = np.array([_bytes(image, members, output_stride, step) for image in gallery_images])
+        for first, last in joint.parts(sizes, CHUNK):
             for shape, probes in members.items():
                 size = (shape[0] * output_stride, shape[1] * output_stride)
                 cuts = [windows.cut(image, size, (step, step)) for image in gallery_images[first:last]]
@@ -77,24 +77,14 @@ def distances(
     return found
 
 
-def _chunks(
-    images: Sequence[np.ndarray], shapes: dict[tuple[int, ...], list[int]], output_stride: int, step: int
-) -> list[tuple[int, int]]:
-    """Consecutive images whose windows of any one size stay within `CHUNK` bytes, one image at least."""
-    edges, held = [0], 0
-    for number, image in enumerate(images):
-        height, width = image.shape[:2]
-        most = 0
-        for h, w in shapes:
-            rows, columns = (
-                len(windows.starts(side, cells * output_stride, step)) for side, cells in ((height, h), (width, w))
-            )
-            most = max(most, rows * columns * h * w * output_stride**2 * 12)
-        if held and held + most > CHUNK:
-            edges.append(number)
-            held = 0
-        held += most
-    return list(zip(edges, [*edges[1:], len(images)], strict=True))
+def _bytes(image: np.ndarray, shapes: Iterable[tuple[int, ...]], output_stride: int, step: int) -> int:
+    """Bytes of an image's windows, as float32 pixels, of the size that has most of them."""
+    most = 0
+    for h, w in shapes:
+        sides = zip(image.shape[:2], (h, w), strict=True)
+        rows, columns = (len(windows.starts(side, cells * output_stride, step)) for side, cells in sides)
+        most = max(most, rows * columns * h * w * output_stride**2 * 12)
+    return most
 
 
 def _check(shapes: dict[tuple[int, ...], list[int]], images: Sequence[np.ndarray], output_stride: int) -> None:

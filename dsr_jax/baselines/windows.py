@@ -10,8 +10,7 @@ def starts(length: int, window: int, stride: int) -> list[int]:
       ValueError: if the window is longer than the side, or one of them is not positive.
 
     Example:
-      >>> from dsr_jax.baselines import windows
-      >>> windows.starts(120, 64, 32), windows.starts(64, 64, 32)
+      >>> starts(120, 64, 32), starts(64, 64, 32)
       ([0, 32, 56], [0])
     """
     if not (0 < window <= length and stride > 0):
@@ -27,9 +26,7 @@ def cut(image: np.ndarray, window: tuple[int, int], stride: tuple[int, int]) -> 
       ValueError: as `starts`.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.baselines import windows
-      >>> len(windows.cut(np.zeros((320, 120, 3), np.uint8), (64, 64), (32, 32)))
+      >>> len(cut(np.zeros((320, 120, 3), np.uint8), (64, 64), (32, 32)))
       27
     """
     return [

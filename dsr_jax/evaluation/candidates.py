@@ -1,10 +1,12 @@
-"""Who may answer a probe: the rule that ranking (Sec. 4.1) and verification share.
+"""The camera rule: which gallery entries may answer a probe. Everything that needs it asks here.
 
-It is the rule of the Market-1501 evaluation as torchreid and fast-reid write it: gallery entries of the probe's own
-identity *and* camera are removed, since they show the same moment. Two things differ, on purpose: identity -1 (junk,
-nobody known) is removed here, where those libraries drop it when they load the data and would count a -1 that is left
-as somebody; and camera -1 (unknown) equals no camera, where they would call two unknown cameras the same.
-Work goes row by row, so that memory grows with the gallery and not with probes x gallery.
+Ranking (Sec. 4.1) and verification take the rule of the Market-1501 evaluation as torchreid and fast-reid write it:
+gallery entries of the probe's own identity *and* camera are removed, since they show the same moment. Two things
+differ, on purpose: identity -1 (junk, nobody known) is removed here, where those libraries drop it when they load the
+data and would count a -1 that is left as somebody; and camera -1 (unknown) equals no camera, where they would call two
+unknown cameras the same. Draws of a gallery leave out the probe's camera altogether, of all identities. `hidden` says
+which cameras a probe does not meet; every other function here and every draw rests on it. Work goes row by row, so that
+memory grows with the gallery and not with probes x gallery.
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,26 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation.protocols import UNKNOWN, check_camera_rule, integers
+from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, paired
+
+CAMERA_RULES = ("cross", "any")
+
+
+def check_camera_rule(camera_rule: str) -> None:
+    """Raises ValueError unless `camera_rule` is "cross" or "any"."""
+    if camera_rule not in CAMERA_RULES:
+        raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {CAMERA_RULES}.")
+
+
+def hidden(cameras: NDArray, camera: int, *, camera_rule: str = "cross") -> NDArray[np.bool_]:
+    """Which gallery cameras a probe does not meet: under "cross" its own, if it is known; under "any" none.
+
+    Example:
+        >>> hidden(np.array([0, 1, -1]), 1).tolist(), hidden(np.array([0, 1, -1]), -1).tolist()
+        ([False, True, False], [False, False, False])
+    """
+    check_camera_rule(camera_rule)
+    return (cameras == camera) & (cameras != UNKNOWN) & (camera_rule == "cross")
 
 
 def candidates(
@@ -24,7 +45,7 @@ def candidates(
     *,
     camera_rule: str = "cross",
 ) -> Iterator[tuple[NDArray, NDArray[np.bool_]]]:
-    """Gives for each probe the gallery entries left by the rule: how far they are, and whether they are her.
+    """The gallery entries that the rule leaves to each probe: their distances, and whether each is a right answer.
 
     Args:
         distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
@@ -50,12 +71,16 @@ def candidates(
         ...     print(row.tolist(), right.tolist())
         [0.2, 0.3] [True, False]
     """
-    check_camera_rule(camera_rule)
-    rows = np.asarray(distances)
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
-    probes, probe_cams, gallery, gallery_cams = _labels(rows, *labels, camera_rule=camera_rule)
-    asked = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
-    return (_kept(i, *probe, gallery, gallery_cams) for i, probe in enumerate(asked))
+    probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
+    rows = np.asarray(distances)
+    if rows.shape != (len(probes), len(gallery)):
+        raise ValueError(
+            f"distances has shape {rows.shape}; it must be {(len(probes), len(gallery))}, a row for each of "
+            "probe_identities and a column for each of gallery_identities."
+        )
+    each = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
+    return (_row(i, *probe, gallery, gallery_cams) for i, probe in enumerate(each))
 
 
 def allowed(
@@ -66,27 +91,47 @@ def allowed(
     *,
     camera_rule: str = "cross",
 ) -> NDArray[np.bool_]:
-    """Which gallery entries are left to each probe, before there are distances: who may take a place in a shortlist.
-
-    Args and errors are those of `candidates`.
-
-    Returns:
-        (P, G), one byte each.
+    """Which gallery entries the rule leaves to each probe: (P, G), without distances; see `candidates`.
 
     Example:
         >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
         [[False, True, True, False]]
     """
-    shape = np.broadcast_to(np.float32(0), (np.size(probe_identities), np.size(gallery_identities)))
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
+    probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
+    each = zip(probes.tolist(), probe_cams.tolist(), strict=True)
+    left = [_left(*probe, gallery, gallery_cams) for probe in each]
+    return np.array(left, bool).reshape(len(probes), len(gallery))
+
+
+def answered(
+    probe_identities: ArrayLike,
+    gallery_identities: ArrayLike,
+    probe_cameras: ArrayLike | None = None,
+    gallery_cameras: ArrayLike | None = None,
+    *,
+    camera_rule: str = "cross",
+) -> NDArray[np.bool_]:
+    """Which probes have a right answer in the gallery: (P,); a probe of nobody has none.
+
+    Under "cross" a right answer is of another camera; where cameras are None they are unknown. See `candidates`.
+
+    Example:
+        >>> answered([1, 1, 3], [1, 2], [0, 1, 0], [0, 0]).tolist()
+        [False, True, False]
+    """
     check_camera_rule(camera_rule)
-    probes, probe_cams, gallery, gallery_cams = _labels(shape, *labels, camera_rule=camera_rule)
-    asked = zip(probes.tolist(), probe_cams.tolist(), strict=True)
-    return np.array([_left(*probe, gallery, gallery_cams) for probe in asked], bool).reshape(shape.shape)
+    probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
+    gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
+    cameras_of = {identity: np.unique(gallery_cams[at]) for identity, at in images_by_identity(gallery).items()}
+    each = zip(probes.tolist(), probe_cams.tolist(), strict=True)
+    none = np.zeros(0, np.int64)
+    return np.array(
+        [not hidden(cameras_of.get(who, none), camera, camera_rule=camera_rule).all() for who, camera in each], bool
+    )
 
 
 def _labels(
-    rows: NDArray,
     probe_identities: ArrayLike,
     gallery_identities: ArrayLike,
     probe_cameras: ArrayLike | None,
@@ -94,47 +139,26 @@ def _labels(
     *,
     camera_rule: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Identities and cameras of the probes, then of the gallery, as vectors along the rows and columns of distances."""
-    probes = _vector(probe_identities, "probe_identities", rows, 0)
-    gallery = _vector(gallery_identities, "gallery_identities", rows, 1)
+    """Identities and cameras of the probes, then of the gallery; cameras that the rule ignores are unknown."""
+    check_camera_rule(camera_rule)
     if (probe_cameras is None) != (gallery_cameras is None):
         raise ValueError("probe_cameras and gallery_cameras: give both or neither.")
-    probe_cams = _cameras(probe_cameras, "probe_cameras", rows, 0, camera_rule)
-    return probes, probe_cams, gallery, _cameras(gallery_cameras, "gallery_cameras", rows, 1, camera_rule)
+    if camera_rule == "any":
+        probe_cameras = gallery_cameras = None
+    probes = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
+    return *probes, *paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
 
 
 def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray) -> NDArray[np.bool_]:
-    """(G,) what the rule leaves to a probe."""
-    same_camera = (gallery_cams == camera) & (gallery_cams != UNKNOWN)
-    return (gallery != UNKNOWN) & ~((gallery == identity) & same_camera) & (identity != UNKNOWN)
+    """(G,) whether the rule leaves each entry to a probe."""
+    return (gallery != UNKNOWN) & ~((gallery == identity) & hidden(gallery_cams, camera)) & (identity != UNKNOWN)
 
 
-def _kept(
+def _row(
     i: int, row: NDArray, identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray
 ) -> tuple[NDArray, NDArray[np.bool_]]:
     """Distances and answers of probe `i` after the rule."""
     if not (row > -np.inf).all():
         raise ValueError(f"distances: row {i} has NaN or -inf; every distance must be a number or +inf.")
-    kept = _left(identity, camera, gallery, gallery_cams)
-    return row[kept], (gallery == identity)[kept]
-
-
-def _vector(labels: ArrayLike, name: str, distances: NDArray, axis: int) -> NDArray[np.int64]:
-    """Labels as an int64 vector along one axis of the (P, G) distances."""
-    if distances.ndim != 2:
-        raise ValueError(f"distances has shape {distances.shape}; it must be (probes, gallery).")
-    vector = integers(labels, name)
-    if vector.shape != (distances.shape[axis],):
-        raise ValueError(
-            f"{name} has shape {vector.shape}; distances {distances.shape} needs ({distances.shape[axis]},)."
-        )
-    return vector
-
-
-def _cameras(
-    cameras: ArrayLike | None, name: str, distances: NDArray, axis: int, camera_rule: str
-) -> NDArray[np.int64]:
-    """Cameras along one axis, all unknown where there are none or the rule ignores them."""
-    if cameras is None or camera_rule == "any":
-        return np.full(distances.shape[axis], UNKNOWN, np.int64)
-    return _vector(cameras, name, distances, axis)
+    left = _left(identity, camera, gallery, gallery_cams)
+    return row[left], (gallery == identity)[left]

@@ -1,4 +1,4 @@
-"""How far apart pairs of one person and pairs of two people are (Sec. 3.3): histograms with common edges."""
+"""Histograms of the distances of pairs of one person and of two people, with common edges (Sec. 3.3)."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from dsr_jax.evaluation.verification import Pairs
 
 
 class Histogram(NamedTuple):
-    """How the distances are spread.
+    """Counts of distances in bins.
 
     Attributes:
         edges: (B + 1,) edges of the bins.

@@ -2,7 +2,8 @@
 
 Intervals resample identities with all their probes, not probes, because two probes of one person are not independent.
 The resampling depends on the identities and the seed alone, so that two methods on the same probes are resampled
-alike and their difference has an interval and a test of its own.
+alike and their difference has an interval and a test of its own. (scipy's `bootstrap` resamples single values, not
+identities.)
 """
 
 from typing import NamedTuple
@@ -75,13 +76,7 @@ def interval(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Inte
     Args:
         value: the figure itself.
         resampled: (samples,) the figure in each bootstrap sample; one NaN makes both ends NaN.
-        level: coverage of the interval.
-
-    Returns:
-        The `Interval`: between the (1 - level) / 2 and the (1 + level) / 2 quantile.
-
-    Raises:
-        ValueError: if `level` is not in (0, 1).
+        level: coverage of the interval, between the (1 - level) / 2 and the (1 + level) / 2 quantile.
 
     Example:
         >>> interval(2.0, [1.0, 2.0, 3.0], level=0.5)
@@ -103,12 +98,6 @@ def difference(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Di
         value: the difference itself.
         resampled: (samples,) the difference in each bootstrap sample; one NaN makes both ends and the p-value NaN.
         level: coverage of the interval.
-
-    Returns:
-        The `Difference`.
-
-    Raises:
-        ValueError: if `level` is not in (0, 1).
 
     Example:
         >>> difference(1.0, [1.0] * 999)
@@ -180,9 +169,6 @@ def paired_difference(
     Returns:
         The `Difference`; its ends and p-value are NaN for a single identity.
 
-    Raises:
-        ValueError: as `bootstrap_interval`.
-
     Example:
         >>> paired_difference([1.0, 1.0], [0.0, 0.0], [1, 2], samples=999)
         Difference(value=1.0, low=1.0, high=1.0, p_value=0.002)
@@ -206,7 +192,7 @@ def _clustered(values: ArrayLike, identities: ArrayLike, name: str) -> tuple[NDA
     numbers, ids = np.asarray(values, np.float64), np.asarray(identities)
     if numbers.ndim != 1 or numbers.shape != ids.shape:
         raise ValueError(f"{name} has shape {numbers.shape} and identities {ids.shape}; both must be (P,).")
-    kept = ~np.isnan(numbers)
-    if not kept.any():
+    present = ~np.isnan(numbers)
+    if not present.any():
         raise ValueError(f"{name}: none of {len(numbers)} values is a number; no probe has a right answer.")
-    return numbers[kept], ids[kept]
+    return numbers[present], ids[present]

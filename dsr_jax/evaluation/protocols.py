@@ -1,22 +1,21 @@
-"""Who is compared with whom (Sec. 3.3 and 4.1): gallery draws, partial crops, training pairs.
+"""Gallery draws of an evaluation: single-shot and multi-shot trials, and the whole gallery (Sec. 4.1).
 
 A single-shot or multi-shot trial gives every person `shots` gallery images, drawn at random from cameras other than
-the probe's; the published figure is the mean over such trials. Partial probes are random boxes cut out of whole
-images at unchanged scale, and training takes 3,000 positive and 3,000 negative pairs of a whole image and a patch.
-Every draw is a pure function of integer keys through `np.random.default_rng`: it depends neither on the order of a
-set nor on what was drawn before, and a person's draw does not depend on who else is in the gallery. An identity or
-a camera of -1 means unknown: nobody's images are never drawn, an unknown camera never equals another.
+the probe's; the published figure is the mean over such trials. Every draw is a pure function of integer keys through
+`np.random.default_rng`: it depends neither on the order of a set nor on earlier draws, and a person's draw does
+not depend on the others in the gallery. An identity or a camera of -1 is unknown: nobody's images are never drawn, an
+unknown camera never equals another.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-UNKNOWN = -1
-CAMERA_RULES = ("cross", "any")
+from dsr_jax.evaluation import random_keys
+from dsr_jax.evaluation.candidates import answered, check_camera_rule, hidden
+from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, paired
 
 
 @dataclass(frozen=True)
@@ -75,23 +74,6 @@ class IdentityCheck:
         )
 
 
-class Box(NamedTuple):
-    """A rectangle in pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-
-class Pairs(NamedTuple):
-    """Training pairs: indices of the whole image and of the image the patch comes from, and the sign, all (n,)."""
-
-    whole: NDArray[np.int64]
-    patch: NDArray[np.int64]
-    sign: NDArray[np.int8]
-
-
 def draw_gallery(
     identities: ArrayLike,
     cameras: ArrayLike,
@@ -125,13 +107,13 @@ def draw_gallery(
         >>> draw.identities.tolist(), [images.tolist() for images in draw.images]
         ([3, 7], [[3], [1]])
     """
-    ids, cams = _labels(identities, cameras)
+    ids, cams = paired(identities, cameras)
     if shots < 1:
         raise ValueError(f"shots is {shots}; it must be at least 1.")
-    _check_key(seed=seed, trial=trial)
-    excluded = np.zeros(len(ids), bool) if exclude_camera in (None, UNKNOWN) else cams == exclude_camera
+    random_keys.check(seed=seed, trial=trial)
+    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera)
     drawn = {}
-    for identity, images in _images_by_identity(ids).items():
+    for identity, images in images_by_identity(ids).items():
         order = np.random.default_rng((seed, trial, identity)).permutation(images)
         drawn[identity] = order[~excluded[order]][:shots]
     present = {identity: images for identity, images in drawn.items() if len(images)}
@@ -205,8 +187,8 @@ def whole_gallery(
 ) -> Trial:
     """Every gallery image by itself, nothing drawn: single query, as Market-1501 and CUHK03's 767/700 are evaluated.
 
-    The camera rule is applied pair by pair when entries are ranked (`candidates`): a probe does not meet the images of
-    her own identity and camera, and meets those of others whatever their camera.
+    The camera rule is applied pair by pair when entries are ranked (`candidates`): a probe meets all images except
+    those of its own identity and camera.
 
     Args:
         probe_cameras: (P,) camera of each probe.
@@ -229,7 +211,7 @@ def whole_gallery(
         ([5, 5, 6], [[0, 1], [0, 1, 1]])
     """
     check_camera_rule(camera_rule)
-    probes, (ids, cameras) = integers(probe_cameras, "probe_cameras"), _labels(gallery_identities, gallery_cameras)
+    probes, (ids, cameras) = integers(probe_cameras, "probe_cameras"), paired(gallery_identities, gallery_cameras)
     if not probes.size or not ids.size:
         raise ValueError(f"{probes.size} probes and {ids.size} gallery images: both must be at least 1.")
     draw = Draw(ids, tuple(np.arange(len(ids))[:, None]))
@@ -258,7 +240,7 @@ def check_identities(
         The `IdentityCheck`, to be printed.
 
     Raises:
-        ValueError: if no probe has a right answer, with examples of what was found on both sides.
+        ValueError: if no probe has a right answer, with examples of both sides.
 
     Example:
         >>> print(check_identities([1, 2], [2, 2, 3]))
@@ -266,234 +248,17 @@ def check_identities(
 1 probes with a right answer left after the camera rule
     """
     check_camera_rule(camera_rule)
-    probes, probe_cams = _labels(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
-    gallery, gallery_cams = _labels(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
-    cameras_of = {identity: set(gallery_cams[at].tolist()) for identity, at in _images_by_identity(gallery).items()}
-    known = set(_images_by_identity(probes))
-    left = sum(
-        _has_answer(cameras_of.get(identity, set()), camera, camera_rule)
-        for identity, camera in zip(probes.tolist(), probe_cams.tolist(), strict=True)
-    )
-    check = IdentityCheck(len(probes), len(gallery), len(known), len(cameras_of), len(known & set(cameras_of)), left)
+    probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
+    gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
+    known, sought = set(images_by_identity(gallery)), set(images_by_identity(probes))
+    left = int(answered(probes, gallery, probe_cams, gallery_cams, camera_rule=camera_rule).sum())
+    check = IdentityCheck(len(probes), len(gallery), len(sought), len(known), len(sought & known), left)
     if left == 0:
         raise ValueError(
             f"No probe has a right answer in the gallery: {check} (camera_rule={camera_rule!r}). Probe identities "
-            f"are {_some(known)}, gallery identities {_some(set(cameras_of))}. " + _remedy(check.shared_identities)
+            f"are {_some(sought)}, gallery identities {_some(known)}. " + _remedy(check.shared_identities)
         )
     return check
-
-
-def check_camera_rule(camera_rule: str) -> None:
-    """Raises ValueError unless `camera_rule` is "cross" or "any"."""
-    if camera_rule not in CAMERA_RULES:
-        raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {CAMERA_RULES}.")
-
-
-def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
-    """Identities or cameras as int64; whole floats, as pandas writes them, are integers.
-
-    Raises:
-        ValueError: naming the argument, if they are strings, fractions, NaN, or beyond int64.
-
-    Example:
-        >>> integers([3, -1], "cameras").tolist()
-        [3, -1]
-    """
-    found = np.asarray(labels)
-    values, real = found.ravel(), found.dtype.kind == "f"
-    if real and np.isnan(values).any():
-        unknown = np.flatnonzero(np.isnan(values))
-        raise ValueError(f"{name}[{unknown[0]}] is NaN, as are {len(unknown)} of {len(values)}: -1 is unknown")
-    if values.size and (found.dtype.kind not in "iuf" or (real and np.any(values != np.floor(values)))):
-        raise ValueError(
-            f"{name} must be integers, got {found.dtype}: number other labels, probes and gallery together, with "
-            "np.unique(labels, return_inverse=True)."
-        )
-    beyond = [value for value in ([values.min(), values.max()] if values.size else []) if not -(2**63) <= value < 2**63]
-    if beyond:
-        raise ValueError(f"{name} must fit into 64 bits with a sign, got {beyond[0]}: number them anew")
-    return found.astype(np.int64)
-
-
-def partial_box(
-    height: int,
-    width: int,
-    *,
-    seed_key: int | Sequence[int],
-    height_range: tuple[float, float] = (0.5, 0.75),
-    width_range: tuple[float, float] = (0.7, 1.0),
-) -> Box:
-    """Draws the visible part of a person: a random box of the image, cut out without rescaling (Sec. 3.3, 4.1).
-
-    Args:
-        height: image height in pixels.
-        width: image width in pixels.
-        seed_key: non-negative integers that key the draw, for example (seed, index of the image). One key gives
-            the same relative box at every image size.
-        height_range: smallest and largest visible share of the height, 0 < low <= high <= 1.
-        width_range: the same for the width.
-
-    Returns:
-        The `Box`, at least one pixel, shares rounded to the nearest pixel.
-
-    Raises:
-        ValueError: if a size is below 1, a range is not within (0, 1] or a key is negative.
-
-    Example:
-        >>> box = partial_box(320, 120, seed_key=(0, 7))
-        >>> 160 <= box.height <= 240, 84 <= box.width <= 120
-        (True, True)
-    """
-    if height < 1 or width < 1:
-        raise ValueError(f"height x width is {height} x {width}; both must be at least 1 pixel.")
-    for name, (low, high) in (("height_range", height_range), ("width_range", width_range)):
-        if not 0.0 < low <= high <= 1.0:
-            raise ValueError(f"{name} is ({low}, {high}); it must satisfy 0 < low <= high <= 1.")
-    share_h, share_w, place_h, place_w = _generator(seed_key).random(4)
-    box_height = _extent(height, height_range, share_h)
-    box_width = _extent(width, width_range, share_w)
-    top = int(place_h * (height - box_height + 1))
-    left = int(place_w * (width - box_width + 1))
-    return Box(top, left, box_height, box_width)
-
-
-def crop(image: NDArray, box: Box) -> NDArray:
-    """Cuts `box` out of an (H, W, ...) image, as a view.
-
-    Args:
-        image: (H, W, ...) array.
-        box: the `Box`, inside the image.
-
-    Returns:
-        (box.height, box.width, ...) view of the image.
-
-    Raises:
-        ValueError: if the box is empty or does not lie inside the image.
-
-    Example:
-        >>> crop(np.arange(12).reshape(3, 4), Box(1, 2, 2, 2)).tolist()
-        [[6, 7], [10, 11]]
-    """
-    inside = 0 <= box.top and 0 <= box.left and box.height > 0 and box.width > 0
-    if not (inside and box.top + box.height <= image.shape[0] and box.left + box.width <= image.shape[1]):
-        raise ValueError(f"box {box} must be non-empty and inside the image of {image.shape[:2]} pixels.")
-    return image[box.top : box.top + box.height, box.left : box.left + box.width]
-
-
-def draw_pairs(
-    identities: ArrayLike,
-    cameras: ArrayLike | None = None,
-    *,
-    positives: int = 3000,
-    negatives: int = 3000,
-    seed: int | Sequence[int],
-) -> Pairs:
-    """Draws the pairs of the verification loss: a whole image and another image to take a patch from (Sec. 3.3).
-
-    Identities are drawn uniformly, then images uniformly within the identity. A positive pair is two different
-    images, of different cameras where that person has them; a negative pair is two different identities.
-
-    Args:
-        identities: (n,) identity of each image; -1 is nobody and never drawn.
-        cameras: (n,) cameras, or None where unknown.
-        positives: number of positive pairs.
-        negatives: number of negative pairs.
-        seed: non-negative integers that key the draw, for example (seed, epoch).
-
-    Returns:
-        The `Pairs`, shuffled.
-
-    Raises:
-        ValueError: if positives are asked for and no identity has two images, or negatives and there is only one.
-
-    Example:
-        >>> pairs = draw_pairs([1, 1, 2, 2], positives=2, negatives=1, seed=0)
-        >>> sorted(pairs.sign.tolist())
-        [-1, 1, 1]
-    """
-    ids, cams = _labels(identities, cameras)
-    if positives < 0 or negatives < 0:
-        raise ValueError(f"positives is {positives} and negatives is {negatives}; neither can be negative.")
-    rng = _generator(seed)
-    everybody = list(_images_by_identity(ids).values())
-    repeated = [images for images in everybody if len(images) > 1]
-    if positives and not repeated:
-        raise ValueError(f"identities: none of {len(everybody)} has two images, so there is no positive pair.")
-    if negatives and len(everybody) < 2:
-        raise ValueError(f"identities: {len(everybody)} known, a negative pair needs two different ones.")
-    pairs = [_positive(rng, repeated[rng.integers(len(repeated))], cams) for _ in range(positives)]
-    pairs += [_negative(rng, everybody) for _ in range(negatives)]
-    sign = np.repeat(np.array([1, -1], np.int8), [positives, negatives])
-    order = rng.permutation(len(pairs))
-    whole, patch = np.array(pairs, np.int64).reshape(-1, 2)[order].T
-    return Pairs(whole, patch, sign[order])
-
-
-def _positive(rng: np.random.Generator, images: NDArray, cameras: NDArray) -> tuple[int, int]:
-    """Two different images of one person, of different known cameras if there are such."""
-    whole = int(rng.choice(images))
-    others = images[images != whole]
-    seen = cameras[others]
-    elsewhere = others[(seen != cameras[whole]) & (seen != UNKNOWN) & (cameras[whole] != UNKNOWN)]
-    return whole, int(rng.choice(elsewhere if len(elsewhere) else others))
-
-
-def _negative(rng: np.random.Generator, everybody: Sequence[NDArray]) -> tuple[int, int]:
-    """Images of two different people."""
-    first = int(rng.integers(len(everybody)))
-    second = (first + 1 + int(rng.integers(len(everybody) - 1))) % len(everybody)
-    return int(rng.choice(everybody[first])), int(rng.choice(everybody[second]))
-
-
-def _extent(size: int, share: tuple[float, float], uniform: float) -> int:
-    """Length in pixels of a share between low and high, `uniform` in [0, 1)."""
-    low, high = share
-    return max(1, round(size * (low + (high - low) * float(uniform))))
-
-
-def _labels(
-    identities: ArrayLike,
-    cameras: ArrayLike | None,
-    identities_name: str = "identities",
-    cameras_name: str = "cameras",
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Identities and cameras as int64 vectors of one length; cameras of None are unknown."""
-    ids = integers(identities, identities_name)
-    cams = np.full(ids.shape, UNKNOWN, np.int64) if cameras is None else integers(cameras, cameras_name)
-    if ids.ndim != 1 or ids.shape != cams.shape:
-        raise ValueError(
-            f"{identities_name} has shape {ids.shape} and {cameras_name} {cams.shape}; both must be (n,) with one n."
-        )
-    return ids, cams
-
-
-def _images_by_identity(identities: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """Indices of the images of each known identity, identities ascending."""
-    order = np.argsort(identities, kind="stable")
-    labels, starts = np.unique(identities[order], return_index=True)
-    groups = np.split(order.astype(np.int64), starts[1:])
-    return {label: group for label, group in zip(labels.tolist(), groups, strict=False) if label > UNKNOWN}
-
-
-def _has_answer(cameras: set[int], camera: int, camera_rule: str) -> bool:
-    """Whether a person seen by `cameras` in the gallery can be found by a probe of `camera`."""
-    hidden = set() if camera_rule == "any" or camera == UNKNOWN else {camera}
-    return bool(cameras - hidden)
-
-
-def _check_key(**key: int) -> None:
-    """Raises unless every named integer of a random key is non-negative."""
-    for name, value in key.items():
-        if value < 0:
-            raise ValueError(f"{name} is {value}; keys of random draws must be non-negative integers.")
-
-
-def _generator(seed: int | Sequence[int]) -> np.random.Generator:
-    """A generator keyed by one or several non-negative integers."""
-    key = (seed,) if isinstance(seed, int | np.integer) else tuple(seed)
-    for value in key:
-        _check_key(seed=int(value))
-    return np.random.default_rng([int(value) for value in key])
 
 
 def _some(identities: set[int], count: int = 5) -> str:
@@ -503,7 +268,7 @@ def _some(identities: set[int], count: int = 5) -> str:
 
 
 def _remedy(shared: int) -> str:
-    """What to do when no probe has a right answer."""
+    """The remedy where no probe has a right answer."""
     if shared:
         return "They share identities, but only within one camera: check the cameras or use camera_rule='any'."
     return "Check that both sides number people alike and that the right splits were loaded."

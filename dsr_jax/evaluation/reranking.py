@@ -1,6 +1,6 @@
-"""k-reciprocal re-ranking (Zhong et al., CVPR 2017): neighbours of neighbours correct a ranking; nothing is trained.
+"""k-reciprocal re-ranking (Zhong et al., CVPR 2017): neighbours of neighbours correct a ranking, without training.
 
-Section 4.7 compares without it; the tables of other people often have it. Two images are alike when their
+Section 4.7 compares without it; published tables often have it. Two images are alike when their
 k-reciprocal neighbourhoods overlap. With all P probes and G gallery images as one set of n, D their distances with
 every row divided by its largest, and N(i, k) the k nearest of i besides i itself,
 
@@ -11,8 +11,8 @@ every row divided by its largest, and N(i, k) the k nearest of i besides i itsel
     result  = (1 - weight) J + weight D
 
 As in the published code R counts the image itself and k1 / 2 is rounded to even. That code squares Euclidean distances
-first; DSR's are squared errors already, and all are taken as they are. It trusts that nobody is nearer to an image than
-the image itself, and divides by zero where somebody is; here the image comes first by definition.
+first; DSR's are squared errors already, and all are taken as they are. It relies on no image being nearer to an image
+than the image itself, and divides by zero where one is; here the image comes first by definition.
 """
 
 import numpy as np
@@ -53,11 +53,9 @@ def k_reciprocal(
     Source: Zhong, Zheng, Cao, Li: Re-ranking Person Re-identification with k-reciprocal Encoding, CVPR 2017.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.evaluation import reranking
       >>> x, y = np.array([0.0]), np.array([0.9, 1.0, -1.1])
       >>> distances = [(a[:, None] - b) ** 2 for a, b in ((x, y), (x, x), (y, y))]
-      >>> reranking.k_reciprocal(*distances, k1=1, k2=1).round(2)
+      >>> k_reciprocal(*distances, k1=1, k2=1).round(2)
       array([[0.9 , 0.95, 1.  ]], dtype=float32)
     """
     between, probes, gallery = (np.asarray(part, np.float32) for part in (probe_gallery, probe_probe, gallery_gallery))
@@ -115,7 +113,7 @@ def _encoded(neighbours: scipy.sparse.csr_array, distances: NDArray) -> scipy.sp
 
 
 def _jaccard(encoded: scipy.sparse.csr_array, probes: int) -> NDArray[np.float32]:
-    """(P, G) J: each probe meets only those who share a neighbour with it."""
+    """(P, G) J: each probe meets only the images that share a neighbour with it."""
     count = encoded.shape[0]
     holders = encoded.tocsc()
     found = np.empty((probes, count - probes), np.float32)

@@ -1,4 +1,4 @@
-"""Verification: is a gallery entry the probe's person, yes or no, by a threshold on the distance (cf. Sec. 3.3).
+"""Verification: one person or two, decided by a threshold on the distance (cf. Sec. 3.3).
 
 Every probe is paired with every gallery entry that `candidates` leaves; a pair is accepted where its distance is at
 most the threshold. With the distances of the S pairs of one person and of the D pairs of two people,
@@ -6,8 +6,9 @@ most the threshold. With the distances of the S pairs of one person and of the D
     TPR(t) = #(same <= t) / S,    FPR(t) = #(different <= t) / D,    EER = FPR(t) where FPR(t) = 1 - TPR(t).
 
 fast-reid pairs alike and has a figure of the same name, TPR@FPR, which is another: it takes the *different* pairs for
-the positive class, so that its FPR is the share of same pairs refused, and it takes the point nearest to the asked
-rate from either side. It is `roc` of the pairs with roles exchanged and signs turned.
+the positive class, so that its FPR is the share of same pairs refused, and it takes the point nearest to the given rate
+from either side. It is `roc` of the pairs with roles exchanged and signs turned. (scikit-learn's `roc_curve` needs all
+pairs in one array with labels, several times the memory.)
 """
 
 from collections.abc import Sequence
@@ -39,13 +40,13 @@ class Pairs(NamedTuple):
 
     @property
     def without_same(self) -> int:
-        """Number of probes in `different` without a pair in `same`: nobody in the gallery should be accepted."""
+        """Number of probes in `different` without a pair in `same`: no gallery entry should be accepted."""
         return int(np.setdiff1d(self.different_probe, self.same_probe).size)
 
 
 @dataclass(frozen=True)
 class Roc:
-    """The receiver operating characteristic: its points, from accepting nobody to accepting everybody.
+    """The receiver operating characteristic: its points, from accepting no pair to accepting all.
 
     Attributes:
         threshold: (T,) ascending: -inf, then every distance that occurs.
@@ -62,19 +63,11 @@ class Roc:
     different: int
 
     def threshold_at(self, fpr: float) -> float:
-        """The largest distance of a pair up to which at most `fpr` of the different pairs are accepted; -inf if none.
-
-        Raises:
-            ValueError: if `fpr` is not in (0, 1].
-        """
+        """The largest distance up to which at most `fpr` of the different pairs are accepted; -inf if none."""
         return float(self.threshold[self._last(fpr)])
 
     def true_positive_rate_at(self, fpr: float) -> float:
-        """The largest TPR of a threshold whose FPR does not exceed `fpr`; nothing is interpolated.
-
-        Raises:
-            ValueError: if `fpr` is not in (0, 1].
-        """
+        """The largest TPR of a threshold with an FPR of at most `fpr`; nothing is interpolated."""
         return float(self.true_positive_rate[self._last(fpr)])
 
     def figures(self, fprs: Sequence[float] = FALSE_POSITIVE_RATES) -> dict[str, float]:
@@ -94,15 +87,8 @@ class Roc:
     def thinned(self, points: int = 300) -> "Roc":
         """Some of the points, to be drawn: evenly spaced in log FPR and in TPR, both ends and the crossing kept.
 
-        Args:
-            points: how many are asked for, half by FPR and half by TPR; fewer where they coincide.
-
-        Returns:
-            A `Roc` of at most points + 5 points of this one; it has the same equal error rate, and at other FPRs at
-            most this one's TPR.
-
-        Raises:
-            ValueError: if points < 2.
+        Half of the points by FPR and half by TPR, at most points + 5 in all. The equal error rate stays, and at other
+        FPRs the TPR is at most this one's.
         """
         if points < 2:
             raise ValueError(f"points is {points}; it must be at least 2.")
@@ -115,7 +101,7 @@ class Roc:
         return Roc(self.threshold[at], fpr[at], tpr[at], self.same, self.different)
 
     def _last(self, fpr: float) -> int:
-        """The last point whose FPR is at most `fpr`."""
+        """The last point with an FPR of at most `fpr`."""
         if not 0.0 < fpr <= 1.0:
             raise ValueError(f"fpr is {fpr}; a false-positive rate must be in (0, 1], for example 0.01.")
         return int(np.searchsorted(self.false_positive_rate, fpr, side="right")) - 1
@@ -130,21 +116,10 @@ def pairs(
     *,
     camera_rule: str = "cross",
 ) -> Pairs:
-    """Pairs every probe with every gallery entry that the rule leaves her.
+    """Pairs every probe with every gallery entry that the camera rule leaves it.
 
-    Args:
-        distances: (P, G) distances, smaller is nearer; their dtype is kept.
-        probe_identities: (P,) integers; -1 is nobody and in no pair.
-        gallery_identities: (G,) integers; -1 is junk and in no pair.
-        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
-        gallery_cameras: (G,) integers, -1 unknown.
-        camera_rule: "cross" leaves out entries of the probe's identity and camera; "any" leaves out none.
-
-    Returns:
-        The `Pairs`, by probe. A probe without her person in the gallery has different pairs only.
-
-    Raises:
-        ValueError: as `candidates`.
+    Arguments and errors are those of `candidates.candidates`; the dtype of the distances stays. A probe without its
+    person in the gallery has different pairs only.
 
     Example:
         >>> found = pairs([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0])
@@ -154,24 +129,15 @@ def pairs(
     left = candidates(
         distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
     )
-    kept = [(row[right], row[~right]) for row, right in left]
-    numbers = np.arange(len(kept), dtype=np.int32)
-    same, different = ([np.zeros(0, np.asarray(distances).dtype), *(side[at] for side in kept)] for at in (0, 1))
+    split = [(row[right], row[~right]) for row, right in left]
+    numbers = np.arange(len(split), dtype=np.int32)
+    same, different = ([np.zeros(0, np.asarray(distances).dtype), *(side[at] for side in split)] for at in (0, 1))
     probes = [np.repeat(numbers, [len(row) for row in side[1:]]) for side in (same, different)]
     return Pairs(np.concatenate(same), np.concatenate(different), *probes)
 
 
 def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
-    """Joins the pairs of groups of probes and of trials; a probe may be in several.
-
-    Args:
-        groups: (indices of the probes among all probes, their pairs) for each group.
-
-    Returns:
-        The `Pairs` of all, with the probes' indices among all probes.
-
-    Raises:
-        ValueError: if there is no group.
+    """Joins the pairs of groups of probes and of trials: (indices of the probes among all probes, their pairs) of each.
 
     Example:
         >>> one = pairs([[0.1, 0.2]], [7], [7, 8])
@@ -190,13 +156,7 @@ def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
 
 
 def roc(pairs: Pairs) -> Roc:
-    """TPR and FPR at every threshold that makes a difference.
-
-    Args:
-        pairs: the `Pairs`.
-
-    Returns:
-        The `Roc`; its points take 20 bytes per distinct float32 distance.
+    """TPR and FPR at every threshold that makes a difference, 20 bytes per distinct float32 distance.
 
     Raises:
         ValueError: if there are no pairs of one person, or none of two people.
@@ -219,14 +179,7 @@ def roc(pairs: Pairs) -> Roc:
 
 
 def crossing(false_positive_rate: NDArray, true_positive_rate: NDArray) -> NDArray[np.float64]:
-    """The equal error rate of each curve: FPR where FPR = 1 - TPR, on straight lines between its points.
-
-    Args:
-        false_positive_rate: (n, T) FPR of n curves, each ascending from 0 to 1.
-        true_positive_rate: (n, T) TPR, ascending from 0 to 1.
-
-    Returns:
-        (n,) equal error rates.
+    """The equal error rates (n,) of curves: FPR where FPR = 1 - TPR, on straight lines between points (n, T).
 
     Example:
         >>> crossing(np.array([[0.0, 0.2, 1.0]]), np.array([[0.0, 0.8, 1.0]])).round(6).tolist()

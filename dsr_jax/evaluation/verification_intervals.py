@@ -1,6 +1,6 @@
-"""95 % intervals and paired tests of verification figures, by bootstrap over the probes' identities (cf. Sec. 3.3).
+"""95 % intervals of verification figures, by bootstrap over the probes' identities (cf. Sec. 3.3).
 
-A resampled identity brings all pairs of all her probes; the gallery stays as it is. Sorting the pairs anew for every
+A resampled identity brings all pairs of all its probes; the gallery stays as it is. Sorting the pairs anew for every
 sample would be slow, so each identity's pairs are counted once up to each threshold of a grid, and a sample's curve
 is (how often each identity is drawn) @ (these counts). The grid is made of distances of same pairs, where alone TPR
 moves: all of them if there are at most `grid`, and then TPR at an FPR is exact in every sample; else every n-th, and
@@ -61,58 +61,6 @@ def bootstrap_intervals(
     figures = roc(pairs).figures(fprs)
     values = _resampled(pairs, identities, fprs=fprs, samples=samples, seed=seed, grid=grid)
     return {name: intervals.interval(figures[name], values[name], level=level) for name in figures}
-
-
-def paired_differences(
-    pairs_a: Pairs,
-    pairs_b: Pairs,
-    identities: ArrayLike,
-    *,
-    fprs: Sequence[float] = FALSE_POSITIVE_RATES,
-    samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-    grid: int = 2000,
-) -> dict[str, intervals.Difference]:
-    """Intervals and tests of a - b, two methods on the same probes and draws, resampled alike.
-
-    Args:
-        pairs_a: the `Pairs` of method a.
-        pairs_b: the `Pairs` of method b: of the same probes and gallery entries, in the same order.
-        identities: (P,) identity of each probe.
-        fprs: false-positive rates in (0, 1]; each method has its own threshold for each.
-        samples: bootstrap samples; the smallest p-value is 2 / (samples + 1).
-        level: coverage of the intervals.
-        seed: seed of the resampling.
-        grid: thresholds at which the samples are looked at.
-
-    Returns:
-        A `Difference` for each of "EER" and "TPR@<fpr>".
-
-    Raises:
-        ValueError: as `bootstrap_intervals`, or if the pairs are not of the same probes.
-
-    Example:
-        >>> from dsr_jax.evaluation import verification
-        >>> a = verification.pairs([[0.1, 0.3], [0.4, 0.2]], [1, 2], [1, 2])
-        >>> b = verification.pairs([[0.3, 0.1], [0.2, 0.4]], [1, 2], [1, 2])
-        >>> paired_differences(a, b, [1, 2], fprs=[0.1], samples=999)["TPR@0.1"]
-        Difference(value=1.0, low=1.0, high=1.0, p_value=0.002)
-    """
-    if not (
-        np.array_equal(pairs_a.same_probe, pairs_b.same_probe)
-        and np.array_equal(pairs_a.different_probe, pairs_b.different_probe)
-    ):
-        raise ValueError(
-            f"pairs_a ({len(pairs_a.same)} same, {len(pairs_a.different)} different) and pairs_b ({len(pairs_b.same)}, "
-            f"{len(pairs_b.different)}) must be of the same probes and draws, in the same order."
-        )
-    sides = [
-        (roc(pairs).figures(fprs), _resampled(pairs, identities, fprs=fprs, samples=samples, seed=seed, grid=grid))
-        for pairs in (pairs_a, pairs_b)
-    ]
-    (a, samples_a), (b, samples_b) = sides
-    return {name: intervals.difference(a[name] - b[name], samples_a[name] - samples_b[name], level=level) for name in a}
 
 
 def _resampled(

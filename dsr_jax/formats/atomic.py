@@ -1,7 +1,7 @@
-"""Atomic file writes: a temporary file beside the target, fsync, rename; and whether a place can be written at all.
+"""Atomic file writes: temporary file, fsync, rename; and checks that a place can be written.
 
-Every file of the project that must not be seen half written goes through `opened` or `write`. What the system refuses
-(a full disk, a missing permission) is one error that names file and reason, and leaves nothing behind.
+Every file that must not be seen half written goes through `opened`, `write` or `write_together`. If the system refuses
+(a full disk, a missing permission), one error names file and reason, and nothing is left behind.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import io
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,22 +19,17 @@ from typing import Any, BinaryIO
 def opened(file: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary stream to a temporary file, which takes the place of ``file`` when the block is left without an error.
 
-    Args:
-      file: where to; its folder is made if missing.
-
-    Yields:
-      The stream, which can be written to and sought in.
+    The stream can be written to and sought in; the folder is made if missing.
 
     Raises:
       OSError: if it cannot be written, naming file and reason; an older file then stays as it is.
 
     Example:
-      >>> import tempfile
-      >>> from dsr_jax.formats import atomic as whole
+      >>> import pathlib
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     with whole.opened(f"{folder}/deep/file") as stream:
+      ...     with opened(f"{folder}/deep/file") as stream:
       ...         _ = stream.write(b"all "), stream.write(b"of it")
-      ...     whole.Path(f"{folder}/deep/file").read_bytes()
+      ...     pathlib.Path(f"{folder}/deep/file").read_bytes()
       b'all of it'
     """
     target = Path(file)
@@ -58,23 +53,11 @@ def opened(file: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write(file: str | os.PathLike[str], content: bytes) -> Path:
-    """Writes a file whole or not at all.
-
-    Args:
-      file: where to; its folder is made if missing.
-      content: all of it.
-
-    Returns:
-      The file.
-
-    Raises:
-      OSError: if it cannot be written, naming file and reason; an older file then stays as it is.
+    """Writes a file whole or not at all, and returns it; arguments and errors are those of `opened`.
 
     Example:
-      >>> import tempfile
-      >>> from dsr_jax.formats import atomic as whole
       >>> with tempfile.TemporaryDirectory() as folder:
-      ...     whole.write(f"{folder}/deep/file", b"all of it").read_bytes()
+      ...     write(f"{folder}/deep/file", b"all of it").read_bytes()
       b'all of it'
     """
     with opened(file) as stream:
@@ -82,9 +65,31 @@ def write(file: str | os.PathLike[str], content: bytes) -> Path:
     return Path(file)
 
 
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files of one folder: all of them beside the older ones first, then each into its place, in their order.
+
+    Args:
+      folder: made if missing.
+      files: name and content; of the last one alone a reader may expect that the others are there.
+
+    Raises:
+      OSError: if they cannot be written, naming the last one and the reason; older files then stay as they are.
+    """
+    with named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with named(folder / list(files)[-1]), tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as staging:
+        for name, content in files.items():
+            with open(Path(staging) / name, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        for name in files:
+            (Path(staging) / name).replace(folder / name)
+
+
 @contextlib.contextmanager
 def named(file: str | os.PathLike[str]) -> Iterator[None]:
-    """Within the block, what the system refuses is an error of the same class that names the file and the reason."""
+    """Within the block, errors of the system become errors of the same class that name the file and the reason."""
     try:
         yield
     except OSError as error:
@@ -92,28 +97,20 @@ def named(file: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_file(file: str | os.PathLike[str], *, remedy: str = "name another file") -> None:
-    """Looks whether a file could be written, before anybody waits for what shall be in it.
-
-    Args:
-      file: it and its folder may be absent.
-      remedy: what the error tells to do.
+    """Checks that a file, which may be absent as may its folder, can be written, before its content is computed.
 
     Raises:
-      OSError: if it could not: it is a folder or a device, or its folder cannot be written to or made.
+      OSError: if it is a folder or a device, or its folder cannot be written to or made; it ends with the remedy.
     """
     _check_ordinary(Path(file), remedy)
     check_folder(Path(file).parent, remedy=remedy)
 
 
 def check_folder(folder: str | os.PathLike[str], *, remedy: str = "name another folder") -> None:
-    """Looks whether files could be written into a folder, by writing one and removing it.
-
-    Args:
-      folder: may be absent; then the nearest folder above it that is there is tried. Both stay as they were.
-      remedy: what the error tells to do.
+    """Checks that a folder, or the nearest existing one above, can be written to: by writing a file and removing it.
 
     Raises:
-      OSError: if they could not; the message names the place that refuses, and the reason.
+      OSError: if they cannot, naming the place and the reason; it ends with the remedy.
     """
     place = _nearest(Path(folder), remedy)
     try:
@@ -121,7 +118,7 @@ def check_folder(folder: str | os.PathLike[str], *, remedy: str = "name another 
             file.write(b"\n")
             file.flush()
     except OSError as error:
-        raise _told(error, f"{place} cannot be written to ({_reason(error)}): {remedy}") from error
+        raise _worded(error, f"{place} cannot be written to ({_reason(error)}): {remedy}") from error
 
 
 def _check_ordinary(target: Path, remedy: str) -> None:
@@ -156,14 +153,14 @@ def _unwritten(file: str | os.PathLike[str], error: OSError) -> OSError:
         return error
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     remedy = "free some space there, or name another place" if full else "name a place that can be written to"
-    return _told(error, f"{os.fspath(file)} cannot be written ({_reason(error)}): {remedy}")
+    return _worded(error, f"{os.fspath(file)} cannot be written ({_reason(error)}): {remedy}")
 
 
 def _reason(error: OSError) -> str:
     return os.strerror(error.errno) if error.errno else str(error)
 
 
-def _told(error: OSError, message: str) -> OSError:
-    told = type(error)(message)
-    told.errno = error.errno
-    return told
+def _worded(error: OSError, message: str) -> OSError:
+    worded = type(error)(message)
+    worded.errno = error.errno
+    return worded

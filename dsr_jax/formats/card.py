@@ -1,4 +1,4 @@
-"""The card of a network's file: which network it is, and what it expects of its input."""
+"""The card of a weights file: which network it is, and what it expects of its input."""
 
 import dataclasses
 import json
@@ -17,7 +17,7 @@ KEY = "dsr_jax.card"
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What a network's file says about itself.
+    """A weights file's description of its network.
 
     Attributes:
         architecture: the network's name, "vgg16" or "resnet50".
@@ -43,7 +43,7 @@ class Card:
     sha256: str | None = dataclasses.field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuses what no network of ours could mean."""
+        """Checks every value."""
         if self.architecture not in NAMES:
             raise ValueError(f"architecture={self.architecture!r}: pass one of {', '.join(NAMES)}.")
         if not self.width > 0:
@@ -58,25 +58,20 @@ def parse(metadata: Mapping[str, str] | None) -> Card | None:
     """The card in a safetensors file's metadata, if there is one.
 
     Raises:
-        ValueError: if what is there is no card of ours.
+        ValueError: if it is not a card of ours.
         TypeError: likewise.
     """
     text = (metadata or {}).get(KEY)
     return None if text is None else Card(**json.loads(text))
 
 
-def beside(file: Path) -> Path:
-    """Where the card of a `.pth` file is, which has no place for it."""
-    return file.with_name(f"{file.name}.json")
-
-
 def read_beside(file: Path) -> Card | None:
-    """The card beside a `.pth` file, if there is one.
+    """The card beside a `.pth` file, NAME.pth.json, if there is one: earlier versions wrote such files.
 
     Raises:
-        ValueError: if what is there is no card of ours.
+        ValueError: if it is not a card of ours.
     """
-    note = beside(file)
+    note = file.with_name(f"{file.name}.json")
     if not note.is_file():
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a foreign network's file tells of the input that it expects: "torch", "caffe" or "caffe_rgb".
+"""The input convention of a foreign weights file by its numbers: "torch", "caffe" or "caffe_rgb".
 
 Names do not say it: converted Caffe networks have torchvision's. Three things in a file can:
 
@@ -8,9 +8,10 @@ Names do not say it: converted Caffe networks have torchvision's. Three things i
   with C of neighbours that correlate by 0.95 and colours by 0.9). The order of colours is not seen in it;
 - without normalisation nothing is measured, and the size of weights does not tell (the first filters of Caffe's VGG-16
   have a standard deviation of 0.2, those of torchvision's are as large, for input that differs by a factor of 58). But
-  networks descend from few published ones, whose first layer is known by its signs and hardly moves in fine-tuning.
+  networks descend from few published ones, with first layers that are known by their signs and hardly move in
+  fine-tuning.
 
-What neither shows is not known here: other means, and input of 0 to 1 that is not standardised.
+Not recognised are other means, and input of 0 to 1 that is not standardised.
 """
 
 from typing import NamedTuple
@@ -45,20 +46,14 @@ class Evidence(NamedTuple):
 
 
 def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
-    """What the numbers of a file tell.
-
-    Args:
-      params: the network.
-      tensors: everything in the file, under the file's names.
+    """The conventions that the numbers of a file allow.
 
     Raises:
       ValueError: if `pixel_mean` and `pixel_std` are of none of the conventions.
 
     Example:
       >>> import jax
-      >>> from dsr_jax import fcn
-      >>> from dsr_jax.formats import input_convention
-      >>> input_convention.evidence(fcn.init(jax.random.key(0), width=1 / 64), {}).possible
+      >>> evidence(fcn.init(jax.random.key(0), width=1 / 64), {}).possible
       ()
     """
     if {"pixel_mean", "pixel_std"} <= tensors.keys():
@@ -68,27 +63,26 @@ def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
     return _ancestor(params)
 
 
-def decide(found: Evidence, naming: str, asked: str | None) -> tuple[str, str]:
+def decide(found: Evidence, naming: str, choice: str | None) -> tuple[str, str]:
     """The convention, and a remark that says which and why.
 
     Args:
       found: what the file's numbers tell.
-      naming: whose names the file has.
-      asked: the convention that the user says; `None`: none.
+      naming: the publisher of the file's names.
+      choice: the convention that the user gives; `None`: none.
 
     Raises:
-      ValueError: if it cannot be known and is not said.
+      ValueError: if it cannot be known and is not given.
 
     Example:
-      >>> from dsr_jax.formats import input_convention
-      >>> found = input_convention.Evidence(("torch",), "its pixel_mean and pixel_std say so")
-      >>> input_convention.decide(found, "torchvision", None)
+      >>> found = Evidence(("torch",), "its pixel_mean and pixel_std say so")
+      >>> decide(found, "torchvision", None)
       ('torch', "its input is 'torch' (RGB of 0 to 1, standardised): its pixel_mean and pixel_std say so")
     """
-    if asked is not None:
-        contradicted = found.possible and asked not in found.possible
+    if choice is not None:
+        contradicted = found.possible and choice not in found.possible
         caution = f"; CAUTION: that is unlikely, {found.reason}: {' or '.join(map(repr, found.possible))}"
-        return asked, f"its input is {asked!r} ({MEANING[asked]}), as was said" + (caution if contradicted else "")
+        return choice, f"its input is {choice!r} ({MEANING[choice]}), as was said" + (caution if contradicted else "")
     if len(found.possible) == 1:
         (convention,), reason = found.possible, found.reason
     elif not found.trained:
@@ -125,7 +119,7 @@ def input_deviation(params: fcn.Params) -> float | None:
 
 
 def _pixels(tensors: Tensors) -> Evidence:
-    """What pixel_mean and pixel_std say."""
+    """The convention of pixel_mean and pixel_std."""
     mean, deviation = (np.ravel(tensors[name]).astype(np.float64) for name in ("pixel_mean", "pixel_std"))
     factor = 255 if np.max(mean, initial=0) <= 1 else 1
     for name, (_, scale, means, deviations) in fcn.CONVENTIONS.items():
@@ -142,7 +136,7 @@ def _pixels(tensors: Tensors) -> Evidence:
 
 
 def _statistics(params: fcn.Params) -> Evidence:
-    """What a ResNet's running statistics tell."""
+    """The conventions that a ResNet's running statistics allow."""
     deviation, first = input_deviation(params), params["block1_norm"]
     if deviation is None:
         trained = bool(np.any(np.asarray(first["scale"]) != 1) or np.any(np.asarray(first["bias"]) != 0))
@@ -153,7 +147,7 @@ def _statistics(params: fcn.Params) -> Evidence:
 
 
 def _ancestor(params: fcn.Params) -> Evidence:
-    """Which published VGG-16 a network descends from."""
+    """The convention of the published VGG-16 that a network descends from."""
     layer = {leaf: np.asarray(x) for leaf, x in params["block1_conv1"].items()}
     if layer["kernel"].shape == (3, 3, 3, 64):
         rows = layer["kernel"][[0, 2], 1]
@@ -161,8 +155,8 @@ def _ancestor(params: fcn.Params) -> Evidence:
         shares["torch"] = _alike(layer["bias"], TORCHVISION)
         best = max(shares, key=lambda name: shares[name])
         if shares[best] >= SHARE:
-            whose = "torchvision's" if best == "torch" else "Caffe's"
-            return Evidence((best,), f"its first layer is that of {whose} published VGG-16")
+            publisher = "torchvision's" if best == "torch" else "Caffe's"
+            return Evidence((best,), f"its first layer is that of {publisher} published VGG-16")
     return Evidence((), "its first layer is that of no published VGG-16")
 
 

@@ -1,4 +1,4 @@
-"""Locks on files, by which processes on one disk keep out of each other's way; the system frees them when one dies."""
+"""File locks between processes on one disk; the system frees the locks of a process that dies."""
 
 import contextlib
 import fcntl
@@ -15,7 +15,7 @@ class NoLocks(OSError):
 
 @contextlib.contextmanager
 def held(path: Path, *, busy: Callable[[str], None]) -> Iterator[None]:
-    """Holds the lock within the block; the file is there meanwhile, and says who holds it.
+    """Holds the lock within the block; the file is there meanwhile, and names the holder.
 
     Args:
       path: the file of the lock, in a folder that is there.

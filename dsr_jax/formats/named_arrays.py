@@ -1,12 +1,12 @@
-"""Somebody's named arrays as a network's parameters, or one error that lists everything that is wrong with them.
+"""Conversion of a file's named arrays to a network's parameters and back, or one error that lists all that is wrong.
 
-What publishers call the arrays of a network is said in `vgg16_names` and `resnet50_names`; that a file has exactly
-those, in their shapes, all numbers finite, is checked here, for the networks of Sec. 3.1 and 4.7 alike.
+`vgg16_names` and `resnet50_names` have the names of each publisher; here a file is checked to have exactly those, in
+their shapes, with finite numbers.
 """
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,61 +25,58 @@ BESIDES = re.compile(
 )
 
 
-class Layout(NamedTuple):
-    """How a network's arrays are called and shaped in a file.
-
-    Attributes:
-      title: what the network and the naming are, for errors: "VGG-16 of width 1 in Keras names".
-      entries: the file's name of every array to the layer and leaf that it is here.
-      shapes: the file's name of every array to its shape here.
-      transposed: whether kernels are stored as (out, in, height, width).
-    """
-
-    title: str
-    entries: Mapping[str, tuple[str, str]]
-    shapes: Mapping[str, tuple[int, ...]]
-    transposed: bool
-
-
-def to_params(tensors: Tensors, layout: Layout, *, hint: str = "") -> dict[str, dict[str, Any]]:
+def to_params(
+    tensors: Tensors,
+    entries: Mapping[str, tuple[str, str]],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    title: str,
+    transposed: bool,
+    hint: str = "",
+) -> dict[str, dict[str, Any]]:
     """The network in a file's arrays, float32, kernels (height, width, in, out).
 
     Args:
       tensors: the arrays under the file's own names.
-      layout: how they should be called and shaped.
-      hint: what else to say where they are not.
-
-    Returns:
-      The nested dictionary of the network's module.
+      entries: the file's name of every array to the layer and leaf that it is here.
+      shapes: the file's name of every array to its shape here.
+      title: network and naming, for errors: "VGG-16 of width 1 in Keras names".
+      transposed: whether kernels are stored as (out, in, height, width).
+      hint: a further line of the error.
 
     Raises:
-      ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
+      ValueError: if the arrays are not exactly these, or hold NaN or infinite values; everything wrong is listed.
     """
-    _check(tensors, layout, hint)
+    expected = {key: _stored(shape, transposed) for key, shape in shapes.items()}
+    problems = {
+        "missing": [key for key in expected if key not in tensors],
+        "unexpected": [key for key in tensors if key not in expected and not BESIDES.match(key)],
+        "mis-shaped": [
+            f"{key} (expected {shape}, found {tensors[key].shape})"
+            for key, shape in expected.items()
+            if key in tensors and tensors[key].shape != shape
+        ],
+    }
+    lines = [f"{kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
+    if lines:
+        raise ValueError("\n  ".join([f"not a {title};", *([hint] if hint else []), *lines]))
     params: dict[str, dict[str, Any]] = {}
-    for key, (layer, leaf) in layout.entries.items():
-        params.setdefault(layer, {})[leaf] = jnp.asarray(kernel(float32(key, tensors[key]), layout.transposed))
+    for key, (layer, leaf) in entries.items():
+        params.setdefault(layer, {})[leaf] = jnp.asarray(kernel(float32(key, tensors[key]), transposed))
     return params
 
 
 def from_params(
     params: Mapping[str, Mapping[str, Any]], entries: Mapping[str, tuple[str, str]], *, transposed: bool
 ) -> Tensors:
-    """A network's parameters under somebody's names, float32: the inverse of `to_params`.
-
-    Args:
-      params: the nested dictionary of the network's module.
-      entries: the name of every array to the layer and leaf that it is here.
-      transposed: whether kernels are to be (out, in, height, width).
+    """A network's parameters under a publisher's names, float32: the inverse of `to_params`.
 
     Raises:
       ValueError: if a layer is missing, or holds NaN or infinite values.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import named_arrays
       >>> params = {"conv": {"kernel": np.ones((3, 3, 8, 2))}}
-      >>> named_arrays.from_params(params, {"0.weight": ("conv", "kernel")}, transposed=True)["0.weight"].shape
+      >>> from_params(params, {"0.weight": ("conv", "kernel")}, transposed=True)["0.weight"].shape
       (2, 8, 3, 3)
     """
     lacking = [f"{layer}.{leaf}" for layer, leaf in entries.values() if leaf not in params.get(layer, {})]
@@ -98,22 +95,13 @@ def kernel(x: NDArray[Any], transposed: bool) -> NDArray[Any]:
 
 
 def float32(name: str, x: NDArray[Any]) -> NDArray[np.float32]:
-    """The array in float32, if it is floating point and all of it finite.
-
-    Args:
-      name: what to call it in an error.
-      x: an array of any shape.
-
-    Returns:
-      The same numbers in float32, contiguous.
+    """The array in float32, contiguous.
 
     Raises:
-      ValueError: for another type, and for NaN or infinite values.
+      ValueError: with the name, for another type than floating point, and for NaN or infinite values.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import named_arrays
-      >>> named_arrays.float32("bias", np.ones(2, np.float16)).dtype
+      >>> float32("bias", np.ones(2, np.float16)).dtype
       dtype('float32')
     """
     if not jnp.issubdtype(x.dtype, jnp.floating):
@@ -129,8 +117,7 @@ def listed(names: Collection[str], most: int = 40) -> str:
     """The names with commas between, and a count in place of those beyond ``most``.
 
     Example:
-      >>> from dsr_jax.formats import named_arrays
-      >>> named_arrays.listed(["a", "b", "c"], most=2)
+      >>> listed(["a", "b", "c"], most=2)
       'a, b and 1 more'
     """
     beyond = len(names) - most
@@ -138,13 +125,11 @@ def listed(names: Collection[str], most: int = 40) -> str:
 
 
 def left_out(tensors: Tensors) -> list[str]:
-    """What a file has beside a network, counters aside: its name, or that of a module with the count of its arrays.
+    """The arrays beside a network, without counters: the name of each, or of a module with the count of its arrays.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import named_arrays
       >>> one = np.ones((5, 2))
-      >>> named_arrays.left_out({"bn1.weight": one, "neck.weight": one, "neck.bias": one, "classifier.weight": one})
+      >>> left_out({"bn1.weight": one, "neck.weight": one, "neck.bias": one, "classifier.weight": one})
       ['neck (2 arrays)', 'classifier.weight (5, 2)']
     """
     modules: dict[str, list[str]] = {}
@@ -155,23 +140,6 @@ def left_out(tensors: Tensors) -> list[str]:
         f"{module} ({len(keys)} arrays)" if len(keys) > 1 else f"{keys[0]} {tensors[keys[0]].shape}"
         for module, keys in modules.items()
     ]
-
-
-def _check(tensors: Tensors, layout: Layout, hint: str) -> None:
-    """Raises one error that lists every missing, unexpected and mis-shaped array."""
-    expected = {key: _stored(shape, layout.transposed) for key, shape in layout.shapes.items()}
-    problems = {
-        "missing": [key for key in expected if key not in tensors],
-        "unexpected": [key for key in tensors if key not in expected and not BESIDES.match(key)],
-        "mis-shaped": [
-            f"{key} (expected {shape}, found {tensors[key].shape})"
-            for key, shape in expected.items()
-            if key in tensors and tensors[key].shape != shape
-        ],
-    }
-    lines = [f"{kind}: {listed(keys)}" for kind, keys in problems.items() if keys]
-    if lines:
-        raise ValueError("\n  ".join([f"not a {layout.title};", *([hint] if hint else []), *lines]))
 
 
 def _stored(shape: tuple[int, ...], transposed: bool) -> tuple[int, ...]:

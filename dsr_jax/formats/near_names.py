@@ -1,4 +1,4 @@
-"""Names that are nearly known ones: `camid`, `CameraID`, `camara` for camera.
+"""Near misses of known names: `camid`, `CameraID`, `camara` for camera.
 
 A name has words, which capitals, digits and signs part. Those that only say how a thing is called (`id`, `number`,
 `name`) do not matter; if all others mean the same thing, as a synonym or but for a slip of the pen, so does the name.
@@ -29,10 +29,9 @@ _NEAR = 0.82  # of difflib's ratio: one letter in six
 
 
 def meaning(name: str) -> str | None:
-    """What a name nearly says: camera, identity, track, video, path or role; None for anything else.
+    """The meaning of a name that is nearly known: camera, identity, track, video, path or role; None for anything else.
 
     Example:
-      >>> from dsr_jax.formats.near_names import meaning
       >>> [meaning(name) for name in ("camid", "Camera ID", "personId", "camara", "img_path", "age", "camera_height")]
       ['camera', 'camera', 'identity', 'camera', 'path', None, None]
     """

@@ -1,4 +1,4 @@
-"""Where a network's arrays are in a file: under which key, and which prefix of their names they share.
+"""Key and prefix of a network's arrays in a file.
 
 Training code puts a network into another (`base.conv1.weight`, `model.backbone.conv1.weight`), wrappers of torch put
 `module.` and `_orig_mod.` into names, and checkpoints hold the state dict under a key (`state_dict`, `model`, `ema`).
@@ -34,29 +34,24 @@ def unwrapped(tensors: Tensors) -> Tensors:
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax.formats import prefixes
-      >>> list(prefixes.unwrapped({"module.base._orig_mod.conv1.weight": np.ones(1)}))
+      >>> list(unwrapped({"module.base._orig_mod.conv1.weight": np.ones(1)}))
       ['base.conv1.weight']
     """
     return _renamed(tensors, lambda name: ".".join(part for part in name.split(".") if part not in WRAPPERS))
 
 
 def find(groups: Mapping[str, Collection[str]]) -> Place:
-    """Where the one network of a file is.
+    """The place of the one network of a file: the key and prefix under which most names are known.
 
     Args:
       groups: the names of every state dict of a file, by its key.
-
-    Returns:
-      The key and prefix under which most names are known; no prefix where hardly any name is known.
 
     Raises:
       ValueError: if there are several networks.
 
     Example:
-      >>> from dsr_jax.formats import prefixes, vgg16_names
       >>> names = [f"base.{name}" for name in vgg16_names.layers("torchvision")]
-      >>> prefixes.find({"state_dict": names, "optimizer": ["lr"]})
+      >>> find({"state_dict": names, "optimizer": ["lr"]})
       Place(key='state_dict', prefix='base.')
     """
     counts: Counter[Place] = Counter()
@@ -82,9 +77,8 @@ def without(tensors: Tensors, prefix: str) -> Tensors:
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax.formats import prefixes
       >>> one = np.ones(1)
-      >>> list(prefixes.without({"model.base.conv1.weight": one, "model.head.weight": one}, "model.base."))
+      >>> list(without({"model.base.conv1.weight": one, "model.head.weight": one}, "model.base."))
       ['conv1.weight', 'head.weight']
     """
     ends = [i + 1 for i, letter in enumerate(prefix) if letter in "./"]

@@ -1,6 +1,6 @@
-"""What a pytree of arrays is, on record: the shape, type and checksum of every array by its path.
+"""Record of a pytree of arrays: shape, type and checksum of every array by its path.
 
-A checkpoint keeps the record of what was saved, so that a state of another structure is told difference by difference,
+A checkpoint keeps the record of what was saved, so that every difference of a state of another structure can be listed,
 and damage is noticed.
 """
 
@@ -19,8 +19,7 @@ def of(state: Any, *, values: bool = True) -> Record:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> from dsr_jax.formats import record
-      >>> record.of({"layer": {"w": jnp.zeros((2, 3))}}, values=False)
+      >>> of({"layer": {"w": jnp.zeros((2, 3))}}, values=False)
       {'layer/w': [[2, 3], 'float32', None]}
     """
     leaves = jax.tree_util.tree_leaves_with_path(state)

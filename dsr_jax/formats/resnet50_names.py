@@ -1,4 +1,4 @@
-"""Whose file calls what how: ResNet-50 under torchvision's names and our own.
+"""Names of ResNet-50's arrays in the files of each publisher: torchvision and this library.
 
 torchvision calls the last unit's 3 x 3 kernel `layer4.2.conv2.weight`, stored as (out, in, 3, 3), and keeps with each
 normalisation its weight, bias, running_mean and running_var; our own files say `block5c_conv2.kernel` and
@@ -8,13 +8,14 @@ lists everything that is missing, unexpected or mis-shaped, and says which relat
 
 import re
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 
 from dsr_jax import resnet
-from dsr_jax.fcn import Params
 from dsr_jax.formats import named_arrays
 from dsr_jax.formats.named_arrays import Tensors
+from dsr_jax.layers.parameters import Params, block_of
 
 NAMINGS = ("dsr_jax", "torchvision")
 # torchvision's name of each leaf of ours.
@@ -22,6 +23,8 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 # torchvision's, and those of re-identification code which keeps torchvision's names (torchreid and the strong baseline,
 # AGW and TransReID; fast-reid; timm).
 CLASSIFIERS = ("fc", "classifier", "heads", "heads.classifier", "head", "head.fc")
+# An array of the network's last layer: as many numbers as its maps have channels.
+LAST = "layer4.2.bn3.weight"
 # Units of layer1 to layer4 of the published relatives.
 RELATIVES = {
     (2, 2, 2, 2): "ResNet-18",
@@ -32,22 +35,15 @@ RELATIVES = {
 
 
 def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
-    """The network in a file's arrays; a classifier beside it is let be (see `classifier`).
+    """The network in a file's arrays; a classifier beside it is ignored (see `classifier`).
 
-    Args:
-      tensors: the arrays under the file's own names.
-      width: channels as a multiple of ResNet-50's; default: what the first convolution has.
-
-    Returns:
-      The parameters of `resnet`, in float32.
+    The width, channels as a multiple of ResNet-50's, is by default that of the first convolution.
 
     Raises:
       ValueError: if the arrays are not exactly such a network, hold NaN or infinite values, or negative variances.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import resnet50_names
-      >>> resnet50_names.to_params({"conv1.weight": np.ones((64, 3, 7, 7), np.float32)})
+      >>> to_params({"conv1.weight": np.ones((64, 3, 7, 7), np.float32)})
       Traceback (most recent call last):
       ValueError: not a ResNet-50 of width 1 in torchvision names;
         missing: ...
@@ -60,10 +56,9 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
         key: kernels[layer] if leaf == "kernel" else (kernels[layer.replace("norm", "conv")][3],)
         for key, (layer, leaf) in entries.items()
     }
-    layout = named_arrays.Layout(
-        f"ResNet-50 of width {width:g} in {name} names", entries, shapes, name == "torchvision"
-    )
-    params = named_arrays.to_params(tensors, layout, hint=_hint(tensors, entries))
+    title, transposed = f"ResNet-50 of width {width:g} in {name} names", name == "torchvision"
+    how: dict[str, Any] = {"title": title, "transposed": transposed, "hint": _hint(tensors, entries)}
+    params = named_arrays.to_params(tensors, entries, shapes, **how)
     for key, (layer, leaf) in entries.items():
         if leaf == "var" and np.min(params[layer][leaf]) < 0:
             raise ValueError(f"{key} holds negative variances, down to {np.min(params[layer][leaf]):g}")
@@ -71,19 +66,13 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
 
 
 def naming(tensors: Collection[str]) -> str:
-    """Whose names most of a file's names are: "dsr_jax" or "torchvision".
+    """The publisher of most of a file's names: "dsr_jax" or "torchvision".
 
     Example:
-      >>> from dsr_jax.formats import resnet50_names
-      >>> resnet50_names.naming(["layer1.0.conv1.weight"])
+      >>> naming(["layer1.0.conv1.weight"])
       'torchvision'
     """
     return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
-
-
-def known(tensors: Collection[str]) -> int:
-    """How many of a file's names are of this network."""
-    return len(layers(naming(tensors)).keys() & set(tensors))
 
 
 def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -96,10 +85,8 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
       ValueError: if its parts do not fit together, or to the network's last layer.
 
     Example:
-      >>> import numpy as np
-      >>> from dsr_jax.formats import resnet50_names
       >>> fc = {"fc.weight": np.ones((10, 8), np.float32), "fc.bias": np.ones(10, np.float32)}
-      >>> resnet50_names.classifier(fc)["kernel"].shape
+      >>> classifier(fc)["kernel"].shape
       (8, 10)
     """
     names = [(f"{name}.weight", f"{name}.bias") for name in CLASSIFIERS]
@@ -110,7 +97,7 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
         raise ValueError(f"the classifier has no {found[0]}")
     kernel = named_arrays.float32(found[0], tensors[found[0]])
     bias = named_arrays.float32(found[1], tensors.get(found[1], np.zeros(kernel.shape[:1], np.float32)))
-    last = tensors.get("layer4.2.bn3.weight", kernel[0] if kernel.ndim == 2 and len(kernel) else np.empty(0))
+    last = tensors.get(LAST, kernel[0] if kernel.ndim == 2 and len(kernel) else np.empty(0))
     if kernel.ndim != 2 or bias.shape != kernel.shape[:1] or kernel.shape[1:] != last.shape:
         raise ValueError(
             f"the classifier's {found[0]} {kernel.shape} and {found[1]} {bias.shape} do not fit: expected "
@@ -123,8 +110,7 @@ def layers(naming: str) -> dict[str, tuple[str, str]]:
     """A file's names of all arrays, each with the layer and leaf that it is.
 
     Example:
-      >>> from dsr_jax.formats import resnet50_names
-      >>> resnet50_names.layers("torchvision")["layer4.2.bn2.running_var"]
+      >>> layers("torchvision")["layer4.2.bn2.running_var"]
       ('block5c_norm2', 'var')
     """
     entries = {}
@@ -143,7 +129,7 @@ def _torchvisions(layer: str) -> str:
         return {"block1_conv": "conv1", "block1_norm": "bn1"}[layer]
     unit, part = layer.split("_", 1)
     part = {"shortcut_conv": "downsample.0", "shortcut_norm": "downsample.1"}.get(part, part.replace("norm", "bn"))
-    return f"layer{int(unit[5]) - 1}.{'abcdef'.index(unit[6])}.{part}"
+    return f"layer{block_of(unit) - 1}.{'abcdef'.index(unit[6])}.{part}"
 
 
 def _width(tensors: Tensors, name: str) -> float:
@@ -155,7 +141,7 @@ def _width(tensors: Tensors, name: str) -> float:
 
 
 def _hint(tensors: Tensors, entries: Collection[str]) -> str:
-    """What the file seems to be instead, in words; empty if it cannot be said."""
+    """The network that the file seems to hold instead, in words; empty if unknown."""
     units = [re.match(r"layer([1-4])\.(\d+)\.", key) for key in tensors]
     counts = [len({u[2] for u in units if u and u[1] == layer}) for layer in "1234"]
     bottleneck = "layer1.0.conv3.weight" in tensors

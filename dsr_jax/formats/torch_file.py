@@ -1,4 +1,4 @@
-"""Read a torch state dict (`.pth`) with no torch installed and without running anything that is in it.
+"""Reader of torch state dicts (`.pth`) that needs no torch and runs nothing that is in the file.
 
 A `.pth` file is a pickle that refers to raw storages: since torch 1.6 a zip archive (`data.pkl`, `data/0`, ...), before
 that the pickles and storages one after the other. A pickle may name any function to be called; here the only names
@@ -73,23 +73,8 @@ class _Ignored:
         pass
 
 
-def read_state_dict(path: str | Path) -> dict[str, NDArray[Any]]:
-    """Reads the tensors of a file that holds one state dict; see `read_state_dicts`.
-
-    Raises:
-      ValueError: as `read_state_dicts`, and if there are several state dicts.
-    """
-    groups = read_state_dicts(path)
-    if len(groups) > 1:
-        raise ValueError(f"holds tensors under several keys, {', '.join(map(repr, groups))}; {_REMEDY}")
-    return next(iter(groups.values()))
-
-
 def read_state_dicts(path: str | Path) -> dict[str, dict[str, NDArray[Any]]]:
     """Reads the tensors of a torch file; nothing in it is executed.
-
-    Args:
-      path: a file that `torch.save(model.state_dict(), path)` wrote, or `torch.save({"state_dict": ...}, path)`.
 
     Returns:
       For every dictionary in the file that holds tensors by name, by its key ("" for the outermost, "a.b" for one that

@@ -1,4 +1,4 @@
-"""Whose file calls what how: the 13 convolutions of VGG-16 under every publisher's names.
+"""Names of VGG-16's arrays in the files of each publisher: Keras, torchvision and this library.
 
 The network of Fig. 3 is VGG-16 without its dense layers. Keras calls its first kernel `block1_conv1/kernel` and stores
 it as (3, 3, in, out); torchvision calls it `features.0.weight` and stores (out, in, 3, 3); our own files say
@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dsr_jax import fcn
 from dsr_jax.formats import named_arrays
 from dsr_jax.formats.named_arrays import Tensors
+from dsr_jax.layers.parameters import block_of
 
 # How each publisher names the kernel and bias of a convolution, by our name of the layer and its index in torchvision's
 # `features`. Only torchvision stores kernels as (out, in, 3, 3).
@@ -24,20 +25,14 @@ NAMINGS = {
 def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     """The network in a file's arrays.
 
-    Args:
-      tensors: the arrays under the file's own names.
-      width: channels as a multiple of VGG-16's; default: what the first convolution has.
-
-    Returns:
-      The parameters of `fcn`, in float32.
+    The width, channels as a multiple of VGG-16's, is by default that of the first convolution.
 
     Raises:
       ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax.formats import vgg16_names
-      >>> vgg16_names.to_params({"features.0.bias": np.ones(64, np.float32)})
+      >>> to_params({"features.0.bias": np.ones(64, np.float32)})
       Traceback (most recent call last):
       ValueError: not a VGG-16 of width 1 in torchvision names;
         missing: features.0.weight, ...
@@ -45,37 +40,26 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
     name = naming(tensors)
     entries = layers(name)
     width = width or _width(tensors, entries, name)
-    layout = named_arrays.Layout(
-        f"VGG-16 of width {width:g} in {name} names",
-        entries,
-        _shapes(entries, width),
-        name == "torchvision",
-    )
-    return named_arrays.to_params(tensors, layout)
+    title = f"VGG-16 of width {width:g} in {name} names"
+    shapes = _shapes(entries, width)
+    return named_arrays.to_params(tensors, entries, shapes, title=title, transposed=name == "torchvision")
 
 
 def naming(tensors: Collection[str]) -> str:
-    """Whose names most of a file's names are: "dsr_jax", "Keras" or "torchvision".
+    """The publisher of most of a file's names: "dsr_jax", "Keras" or "torchvision".
 
     Example:
-      >>> from dsr_jax.formats import vgg16_names
-      >>> vgg16_names.naming(["features.0.weight", "features.0.bias"])
+      >>> naming(["features.0.weight", "features.0.bias"])
       'torchvision'
     """
     return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
-
-
-def known(tensors: Collection[str]) -> int:
-    """How many of a file's names are of this network."""
-    return len(layers(naming(tensors)).keys() & set(tensors))
 
 
 def layers(naming: str) -> dict[str, tuple[str, str]]:
     """A file's names of all 26 arrays, each with the layer and leaf that it is.
 
     Example:
-      >>> from dsr_jax.formats import vgg16_names
-      >>> vgg16_names.layers("torchvision")["features.28.bias"]
+      >>> layers("torchvision")["features.28.bias"]
       ('block5_conv3', 'bias')
     """
     entries, index = {}, 0
@@ -95,7 +79,7 @@ def _shapes(entries: Mapping[str, tuple[str, str]], width: float) -> dict[str, t
     before = now = 3
     for key, (layer, leaf) in entries.items():
         if leaf == "kernel":
-            before, now = now, max(1, round(width * fcn.CHANNELS[int(layer[5]) - 1]))
+            before, now = now, max(1, round(width * fcn.CHANNELS[block_of(layer) - 1]))
         shapes[key] = (3, 3, before, now) if leaf == "kernel" else (now,)
     return shapes
 

@@ -1,8 +1,8 @@
-"""Every array of a weights file, whatever its name ends in: NumPy's `.npz`, safetensors, torch's state dicts.
+"""Readers of weights files: NumPy's `.npz`, safetensors, torch's state dicts.
 
-Which it is is read from the content. What is none of them is named: a Git LFS pointer, a web page, text, HDF5, a
-TorchScript archive, a file that is cut off. Of several state dicts in a file, and of names with a prefix, `prefixes`
-finds the network's.
+The content decides about the format, not the name. An error says what another file is: a Git LFS pointer, a web page,
+text, HDF5, a TorchScript archive, a file that is cut off. Of several state dicts in a file, and of names with a prefix,
+`prefixes` finds the network's.
 """
 
 import codecs
@@ -36,7 +36,7 @@ OTHERS = {
 
 
 class Content(NamedTuple):
-    """The arrays of a file, the card if it is one of ours, and what was done to find them."""
+    """The arrays of a file, its card if it is ours, and remarks on how they were found."""
 
     tensors: Tensors
     card: cards.Card | None
@@ -44,13 +44,7 @@ class Content(NamedTuple):
 
 
 def read(file: Path) -> Content:
-    """Reads a file.
-
-    Args:
-      file: it exists.
-
-    Returns:
-      Arrays under the file's own names, less a prefix that those of the network share.
+    """Reads a file: arrays under its own names, less a prefix that those of the network share.
 
     Raises:
       ValueError: if it cannot be read, or holds several networks.
@@ -83,7 +77,7 @@ def read(file: Path) -> Content:
 
 
 def _kind(file: Path) -> str:
-    """Which of the formats a file has.
+    """The format of a file.
 
     Raises:
       ValueError: if it has none of them, saying what it is.
@@ -113,7 +107,7 @@ def _kind_of_zip(file: Path) -> str:
 
 
 def _described(head: bytes) -> str:
-    """What a file of no known format seems to be."""
+    """The likely content of a file of no known format, in words."""
     if not head:
         return "empty: copy or download it again"
     if head[257:262] == b"ustar":

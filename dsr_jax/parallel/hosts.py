@@ -1,8 +1,8 @@
-"""Several processes, on one host or many, that run the same program: who does which part, and who writes.
+"""Several processes, on one host or many, that run the same program: parts of the work, exchange of results.
 
-JAX's own runtime joins them (`jax.distributed`). Every process makes the same calls in the same order; each answers
-for its part of what a call has to do (gallery entries, images), and then all have the result. The first one alone
-writes files and speaks. With one process nothing here does anything.
+JAX's own runtime joins them (`jax.distributed`). Every process makes the same calls in the same order; each computes
+its part of a call (gallery entries, images), and then all have the result. Only the first process writes files and
+prints. With one process nothing here does anything.
 """
 
 import json
@@ -19,10 +19,10 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# Where a launcher says how many processes it started. With more than one `jax.distributed` knows the rest.
+# Variables in which launchers give the number of processes. With more than one `jax.distributed` knows the rest.
 LAUNCHERS = {"SLURM": "SLURM_STEP_NUM_TASKS", "Open MPI": "OMPI_COMM_WORLD_SIZE", "Cloud TPU": "TPU_WORKER_HOSTNAMES"}
 PATIENCE = 300.0  # seconds for which process 0 is waited for
-BLOCK = 1 << 26  # bytes that a process hands round at a time
+BLOCK = 1 << 26  # bytes that are exchanged at a time
 
 
 def connect(
@@ -44,8 +44,7 @@ def connect(
       ValueError: if some of the three are missing or out of their range, or the others cannot be reached.
 
     Example:
-      >>> from dsr_jax.parallel import hosts
-      >>> hosts.connect(num_processes=2)
+      >>> connect(num_processes=2)
       Traceback (most recent call last):
       ValueError: coordinator_address and process_id are missing beside num_processes ...
     """
@@ -108,11 +107,10 @@ def count() -> int:
 
 
 def part(total: int) -> slice:
-    """Which of ``total`` things this process answers for; the parts of all follow each other and differ by one at most.
+    """This process's part of ``total`` things; the parts of all follow each other and differ by one at most.
 
     Example:
-      >>> from dsr_jax.parallel import hosts
-      >>> hosts.part(10)
+      >>> part(10)
       slice(0, 10, None)
     """
     return _parts(total)[jax.process_index()]
@@ -121,25 +119,21 @@ def part(total: int) -> slice:
 def together(figures: np.ndarray, total: int) -> np.ndarray:
     """The columns of all processes side by side.
 
-    Args:
-      figures: (..., n), float32, with a column for each of this process's `part` of ``total``.
-      total: columns of all.
-
-    Returns:
-      (..., total), row by row: what is handed round at a time is bounded.
+    Figures are (..., n), with a column for each of this process's `part` of ``total``; the result is (..., total). They
+    are exchanged row by row, at most `BLOCK` bytes at a time.
     """
     if count() == 1:
         return figures
     parts = _parts(total)
-    widest = max(own.stop - own.start for own in parts)
+    widest = max(columns_of.stop - columns_of.start for columns_of in parts)
     lines = figures.reshape(math.prod(figures.shape[:-1]), figures.shape[-1])
     found = np.empty((len(lines), total), figures.dtype)
     step = max(1, BLOCK // max(1, figures.itemsize * widest * len(parts)))
     for start in range(0, len(lines), step):
         block = np.zeros((min(step, len(lines) - start), widest), figures.dtype)
         block[:, : lines.shape[1]] = lines[start : start + step]
-        for own, columns in zip(parts, multihost_utils.process_allgather(block), strict=True):
-            found[start : start + step, own] = columns[:, : own.stop - own.start]
+        for columns_of, columns in zip(parts, multihost_utils.process_allgather(block), strict=True):
+            found[start : start + step, columns_of] = columns[:, : columns_of.stop - columns_of.start]
     return found.reshape(*figures.shape[:-1], total)
 
 
@@ -147,11 +141,11 @@ def agree(what: str, seen: Mapping[str, Any]) -> None:
     """Checks that all processes see the same; costs one exchange of a few bytes.
 
     Args:
-      what: what this is about, for the message.
-      seen: names and values, of anything JSON can hold or `str` can say.
+      what: the subject, for the message.
+      seen: names and values, of anything that JSON can hold or `str` can write.
 
     Raises:
-      ValueError: in every process, naming what differs, if something does.
+      ValueError: in every process, naming all differences.
     """
     if count() == 1:
         return
@@ -181,7 +175,7 @@ def _parts(total: int) -> list[slice]:
 
 
 def _check(coordinator_address: str, num_processes: int, process_id: int) -> None:
-    """Raises ValueError for what cannot be meant."""
+    """Raises ValueError for an address or a number out of range."""
     host, _, port = coordinator_address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise ValueError(

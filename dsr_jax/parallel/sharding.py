@@ -1,10 +1,10 @@
-"""The mesh, and nothing else about devices anywhere: which device computes which rows.
+"""The mesh of devices, and the rows that each of them computes; the only place that knows of devices.
 
 There is one mesh with one axis. Training shares out the rows of a batch (images or pairs): every device computes the
 addends of its rows to each mean, and sums of loss, figures and gradient go over all devices of all hosts. Matching
 shares out gallery entries: every device has a slice of them and all the probes, and none asks another for anything.
-Rows that do not divide evenly are filled up, and what was filled in counts for nothing: the result is that of one
-device, to rounding. On one device every function here leaves its argument as it is, and programs are as without it.
+Rows that do not divide evenly are filled up, and the filling counts for nothing: the result is that of one device, to
+rounding. On one device every function here leaves its argument as it is, and programs are as without it.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,22 +17,20 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXIS = "devices"
-REAL = "real"  # in a batch that was shared out: which rows are its own
+REAL = "real"  # in a batch that was shared out: which rows are no filling
 
 
 def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh of all devices of all hosts, or of those given.
 
-    A host's devices are neighbours in it, so that its rows follow each other. The axis is "auto": between programs
-    the compiler keeps what is replicated so; inside `jax.shard_map` nothing is left to it.
+    A host's devices are neighbours in it, so that its rows follow each other. The axis is "auto": between programs the
+    compiler keeps replicated arrays so; inside `jax.shard_map` nothing is left to it.
 
     Raises:
       ValueError: if no device is given.
 
     Example:
-      >>> import jax
-      >>> from dsr_jax.parallel import sharding
-      >>> sharding.mesh(jax.devices()[:1]).size
+      >>> mesh(jax.devices()[:1]).size
       1
     """
     found = sorted(jax.devices() if devices is None else devices, key=lambda d: (d.process_index, d.id))
@@ -42,43 +40,33 @@ def mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def own_mesh() -> Mesh:
-    """The mesh of this process's own devices: what needs no word from other hosts runs on it.
+    """The mesh of this process's own devices, for programs that need nothing of other hosts.
 
-    Of a CPU it is one device. Its virtual devices share the cores, which one of them uses all; and programs of many of
-    them at once, waiting for each other's threads, have been seen to stand still on two cores.
+    On a CPU it is one device. One virtual device uses all cores; and programs of many of them at once, waiting for each
+    other's threads, have been seen to deadlock on two cores.
     """
     devices = jax.local_devices()
     return mesh(devices[:1] if devices[0].platform == "cpu" else devices)
 
 
 def rows(total: int, over: Mesh) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of a batch that this process has, device after device, and which of them are real.
+    """The rows of a batch of ``total`` that this process has, device after device, and which are real: (n,) each.
 
-    Every device has as many; the last row stands in where there is none left, so that all numbers are those of real
-    images.
-
-    Args:
-      total: rows of the whole batch.
-      over: the mesh.
-
-    Returns:
-      rows: (n,) numbers of the rows, n the process's devices times ``ceil(total / devices)``.
-      real: (n,) whether each is more than a stand-in.
+    Every device has as many, ``ceil(total / devices)``; the last row stands in where there is none left, so that all
+    numbers are those of real images.
 
     Raises:
       ValueError: if there are no rows.
 
     Example:
-      >>> import jax
-      >>> from dsr_jax.parallel import sharding
-      >>> [part.tolist() for part in sharding.rows(3, sharding.mesh(jax.devices()[:1]))]
+      >>> [part.tolist() for part in rows(3, mesh(jax.devices()[:1]))]
       [[0, 1, 2], [True, True, True]]
     """
     if total < 1:
         raise ValueError(f"total must be at least 1 row, got {total}: the batch is empty")
     each = -(-total // over.size)
-    own = [place for place, device in enumerate(over.devices) if device.process_index == jax.process_index()]
-    numbers = np.concatenate([np.arange(place * each, (place + 1) * each) for place in own])
+    places = [place for place, device in enumerate(over.devices) if device.process_index == jax.process_index()]
+    numbers = np.concatenate([np.arange(place * each, (place + 1) * each) for place in places])
     return np.minimum(numbers, total - 1), numbers < total
 
 
@@ -97,8 +85,8 @@ def spread(batch: dict[str, Any], over: Mesh, *, total: int | None = None) -> di
     numbers, real = rows(total or here, over)
     if total and here < total:
         numbers = numbers - numbers[0]
-    kept = {name: np.asarray(values)[numbers] for name, values in batch.items()} | {REAL: real}
-    return _put(kept, NamedSharding(over, P(AXIS)))
+    local = {name: np.asarray(values)[numbers] for name, values in batch.items()} | {REAL: real}
+    return _put(local, NamedSharding(over, P(AXIS)))
 
 
 def replicated(tree: Any, over: Mesh) -> Any:
@@ -107,7 +95,7 @@ def replicated(tree: Any, over: Mesh) -> Any:
 
 
 def everywhere(over: Mesh) -> NamedSharding | None:
-    """What `jax.jit` is told of results that are on every device; of one device nothing, which is its default."""
+    """The sharding of results that are on every device, for `jax.jit`; None, its default, with one device."""
     return None if over.size == 1 else NamedSharding(over, P())
 
 
@@ -131,9 +119,7 @@ def by_rows(function: Callable[..., Any], over: Mesh | None, *, shared: int) -> 
       A function of as many arguments, for use inside `jax.jit`.
 
     Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from dsr_jax.parallel import sharding
-      >>> add = sharding.by_rows(lambda x, y: x + y, sharding.mesh(), shared=1)
+      >>> add = by_rows(lambda x, y: x + y, mesh(), shared=1)
       >>> jax.jit(add)(jnp.zeros(8), jnp.ones(())).tolist()
       [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
@@ -154,7 +140,7 @@ class Share(NamedTuple):
     Means and sums are this device's addends to those of the whole batch.
 
     Attributes:
-      real: (rows,) which of them are real; None: this is the whole batch, on one device.
+      real: (rows,) which of them are real; None: the whole batch, on one device.
     """
 
     real: Any = None
@@ -189,12 +175,12 @@ class Share(NamedTuple):
         kinds = sizes.shape[0] // self.real.shape[0]
         return jnp.where(jnp.tile(self.real, kinds)[:, None], sizes, 0)
 
-    def mean_over(self, kept: Any, values: Any) -> Any:
-        """Addend to the mean of those ``values`` that are kept; 0 where none is."""
-        count = jnp.maximum(self.count(kept), 1).astype(values.dtype)
-        return jnp.sum(jnp.where(kept, values, 0)) / count
+    def mean_over(self, chosen: Any, values: Any) -> Any:
+        """Addend to the mean of the chosen ``values``; 0 where none is chosen."""
+        count = jnp.maximum(self.count(chosen), 1).astype(values.dtype)
+        return jnp.sum(jnp.where(chosen, values, 0)) / count
 
-    def everybody(self, values: Any) -> Any:
+    def gathered(self, values: Any) -> Any:
         """The rows of all devices: (rows, ...) to (all rows, ...). Differentiable."""
         if self.real is None:
             return values
@@ -204,14 +190,14 @@ class Share(NamedTuple):
         """``distances`` (rows, all rows), infinite to stand-ins."""
         if self.real is None:
             return distances
-        return jnp.where(self.everybody(self.real)[None, :], distances, jnp.inf)
+        return jnp.where(self.gathered(self.real)[None, :], distances, jnp.inf)
 
     def only_real(self, flags: Any) -> Any:
         """``flags`` (rows,) or (rows, all rows), false where a stand-in is concerned."""
         if self.real is None:
             return flags
         flags = flags & self.real.reshape(-1, *[1] * (flags.ndim - 1))
-        return flags if flags.ndim == 1 else flags & self.everybody(self.real)[None, :]
+        return flags if flags.ndim == 1 else flags & self.gathered(self.real)[None, :]
 
 
 def value_and_grad(loss: Callable[..., Any], over: Mesh | None = None) -> Callable[..., Any]:
@@ -231,8 +217,8 @@ def value_and_grad(loss: Callable[..., Any], over: Mesh | None = None) -> Callab
         return lambda params, frozen, batch: differentiated(params, frozen, batch, Share())
 
     def addends(params: Any, frozen: Any, batch: dict[str, Any]) -> Any:
-        own = {name: values for name, values in batch.items() if name != REAL}
-        return jax.lax.psum(differentiated(params, frozen, own, Share(batch[REAL])), AXIS)
+        rows_here = {name: values for name, values in batch.items() if name != REAL}
+        return jax.lax.psum(differentiated(params, frozen, rows_here, Share(batch[REAL])), AXIS)
 
     # Each device differentiates its own addends, and the sum is written here, so nothing need be traced for it.
     specs = (P(), P(), P(AXIS))

@@ -1,4 +1,4 @@
-"""The pages that runs leave behind: what an evaluation came to, and how the figures of a training went.
+"""HTML pages of runs: the results of an evaluation, the course of a training, the contact sheet of a data set.
 
 `write_evaluation` shows tables, curves, distances, ranked lists (Fig. 12) and reconstruction maps. It fills one folder
 with `index.html`, the drawings as SVG and the pictures as JPEG. The page opens from disk and asks the network for
@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
@@ -77,7 +78,7 @@ def write_evaluation(
         tables: figures per method.
         curves: CMC, ROC and other plots.
         ranked: probes with their nearest gallery pictures.
-        config: name and value of everything that decided the run.
+        config: name and value of every setting of the run.
         summary: a sentence or two under the heading.
         distances: histograms of the distances of pairs of one person and of different people.
         reconstructions: pairs whose reconstruction to show.
@@ -87,7 +88,7 @@ def write_evaluation(
 
     Raises:
         ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
-            histogram or reconstruction is not what its class asks for. An older page then stays as it is.
+            histogram or reconstruction is not as its class describes. An older page then stays as it is.
 
     Example:
         >>> import tempfile
@@ -99,25 +100,18 @@ def write_evaluation(
     """
     files: assets.Files = {}
     script = _script() if reconstructions else ""
-    page = _TEMPLATES.get_template("report.html").render(
-        title=title,
-        remarks=[summary] if summary else [],
+    page = _page(
+        "report.html",
+        title,
+        [summary] if summary else [],
+        script,
         tables=[_table_context(table) for table in tables],
-        plots=[
-            _drawing_context("curves", i, plot.caption, drawing.draw(plot), drawing.describe(plot), files)
-            for i, plot in enumerate(curves)
-        ],
-        distances=[
-            _drawing_context("distances", i, one.caption, distance_plot.draw(one), distance_plot.describe(one), files)
-            for i, one in enumerate(distances)
-        ],
+        plots=_filed("curves", _drawings("curves", drawing, curves), files),
+        distances=_filed("distances", _drawings("distances", distance_plot, distances), files),
         ranked=[ranked_lists.context(entry, files) for entry in ranked],
         reconstructions=[reconstruction_map.context(entry, files) for entry in reconstructions],
         gradient=reconstruction_map.gradient(),
         config=[(name, _plain(value)) for name, value in config.items()],
-        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
-        script=Markup(script),
-        policy=_policy(script),
     )
     return assets.replace(Path(folder), files, page)
 
@@ -136,8 +130,8 @@ def write_training(
     Args:
         file: where to; its folder is made if missing.
         title: heading of the page.
-        parts: heading to what is drawn under it.
-        config: name and value of everything that decided the run.
+        parts: heading to the trends under it.
+        config: name and value of every setting of the run.
         summary: a sentence or two under the heading.
         refresh: seconds after which an open page reads the file again; 0: never.
 
@@ -145,7 +139,7 @@ def write_training(
         The file.
 
     Raises:
-        ValueError: if a trend is not what its class asks for. An older page then stays as it is.
+        ValueError: if a trend is not as its class describes. An older page then stays as it is.
 
     Example:
         >>> import tempfile
@@ -155,27 +149,15 @@ def write_training(
         ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
         True
     """
-    drawings = [
-        (
-            heading,
-            [
-                {
-                    "caption": one.caption,
-                    "svg": Markup(svg.for_page(trends.draw(one), prefix=f"trend-{number}-{i}-")),
-                    "spoken": trends.describe(one),
-                }
-                for i, one in enumerate(drawn)
-            ],
-        )
-        for number, (heading, drawn) in enumerate(parts.items())
-    ]
-    page = _TEMPLATES.get_template("training.html").render(
-        title=title,
-        remarks=[summary] if summary else [],
-        parts=drawings,
+    page = _page(
+        "training.html",
+        title,
+        [summary] if summary else [],
+        parts=[
+            (heading, _drawings(f"trend-{number}", trends, drawn))
+            for number, (heading, drawn) in enumerate(parts.items())
+        ],
         config=[(name, _plain(value)) for name, value in config.items()],
-        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
-        policy=_policy(""),
         refresh=refresh,
     )
     return atomic.write(file, page.encode(errors="backslashreplace"))
@@ -183,18 +165,6 @@ def write_training(
 
 # The parameter `tables` of `write_evaluation` hides the module.
 _table_context = tables.context
-
-
-def _drawing_context(
-    kind: str, number: int, caption: str, text: str, spoken: str, files: assets.Files
-) -> dict[str, object]:
-    """A drawing, once as a file and once for the page, where its colours follow the reader's theme."""
-    return {
-        "caption": caption,
-        "svg": Markup(svg.for_page(text, prefix=f"{kind}-{number}-")),
-        "file": assets.store(files, kind, "svg", svg.for_paper(text).encode()),
-        "spoken": spoken,
-    }
 
 
 def write_contact_sheet(
@@ -206,7 +176,7 @@ def write_contact_sheet(
     plots: Sequence[drawing.Plot],
     sections: Sequence[contact_sheet.Section],
 ) -> Path:
-    """Writes the page that shows what is in a data set.
+    """Writes the contact sheet of a data set.
 
     Args:
         folder: where to, as for `write_evaluation`.
@@ -221,26 +191,53 @@ def write_contact_sheet(
 
     Raises:
         ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
-            inside its picture, or a plot is not what its class asks for. An older page then stays as it is.
+            inside its picture, or a plot is not as its class describes. An older page then stays as it is.
     """
     files: assets.Files = {}
-    page = _TEMPLATES.get_template("contact_sheet.html").render(
-        title=title,
-        remarks=remarks,
+    page = _page(
+        "contact_sheet.html",
+        title,
+        remarks,
         tables=[_table_context(table) for table in tables],
-        plots=[
-            _drawing_context("curves", i, plot.caption, drawing.draw(plot), drawing.describe(plot), files)
-            for i, plot in enumerate(plots)
-        ],
+        plots=_filed("curves", _drawings("curves", drawing, plots), files),
         sections=[contact_sheet.context(section, files) for section in sections],
-        palette=list(zip(svg.LIGHT, svg.DARK, strict=True)),
-        policy=_policy(""),
     )
     return assets.replace(Path(folder), files, page)
 
 
+def _page(template: str, title: str, remarks: Sequence[str], script: str = "", **parts: object) -> str:
+    """The text of a page."""
+    palette = list(zip(svg.LIGHT, svg.DARK, strict=True))
+    common: dict[str, object] = {"title": title, "remarks": remarks, "palette": palette}
+    common |= {"script": Markup(script), "policy": _policy(script)}
+    return _TEMPLATES.get_template(template).render(**common, **parts)
+
+
+def _drawings(kind: str, module: Any, plots: Sequence[Any]) -> list[dict[str, Any]]:
+    """Drawings as templates read them; the colours of those on the page follow the reader's theme.
+
+    Args:
+        kind: beginning of their ids.
+        module: has `draw` and `describe` for such plots.
+        plots: the plots.
+    """
+    found = []
+    for number, plot in enumerate(plots):
+        text = module.draw(plot)
+        on_page = Markup(svg.for_page(text, prefix=f"{kind}-{number}-"))
+        found.append({"caption": plot.caption, "text": text, "svg": on_page, "spoken": module.describe(plot)})
+    return found
+
+
+def _filed(kind: str, drawings: Sequence[dict[str, Any]], files: assets.Files) -> list[dict[str, Any]]:
+    """The same, each also as a file."""
+    return [
+        drawn | {"file": assets.store(files, kind, "svg", svg.for_paper(drawn["text"]).encode())} for drawn in drawings
+    ]
+
+
 def _script() -> str:
-    """What reacts to pointer and keyboard in reconstruction maps."""
+    """The script that reacts to pointer and keyboard in reconstruction maps."""
     return (_FOLDER / "reconstruction.js").read_text(encoding="utf-8")
 
 

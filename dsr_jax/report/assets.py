@@ -6,7 +6,6 @@ which names them, is replaced last.
 
 import hashlib
 import io
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,17 +34,10 @@ def store(files: Files, kind: str, suffix: str, content: bytes) -> str:
 
 
 def picture(files: Files, image: ArrayLike) -> dict[str, object]:
-    """Adds a picture as JPEG, made smaller if it is large.
-
-    Args:
-        files: where to.
-        image: (H, W, 3) uint8.
-
-    Returns:
-        Its `file`, and `width` and `height` as stored.
+    """Adds a picture as JPEG, made smaller if it is large, and returns its `file`, `width` and `height`.
 
     Raises:
-        ValueError: if it is anything else.
+        ValueError: if it is not (H, W, 3) uint8.
     """
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -62,27 +54,12 @@ def picture(files: Files, image: ArrayLike) -> dict[str, object]:
 
 
 def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
-    """Writes everything beside the folder's files first, then moves it in, the page last; removes what is left over.
-
-    Args:
-        folder: of the page; made if missing.
-        files: name and content of what the page shows.
-        page: its text.
-
-    Returns:
-        Path of `index.html`.
+    """Writes `index.html` and the files that it shows, the page last, and removes the files of an older page.
 
     Raises:
         OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.
     """
-    with atomic.named(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with atomic.named(folder / "index.html"), tempfile.TemporaryDirectory(dir=folder, prefix=".writing-") as name:
-        staging = Path(name)
-        for file, content in {**files, "index.html": page.encode(errors="backslashreplace")}.items():
-            (staging / file).write_bytes(content)
-        for file in [*files, "index.html"]:
-            (staging / file).replace(folder / file)
+    atomic.write_together(folder, {**files, "index.html": page.encode(errors="backslashreplace")})
     for old in (path for kind in _KINDS for path in folder.glob(kind)):
         if old.name not in files:
             old.unlink()

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dsr_jax.evaluation.protocols import Box
+from dsr_jax.evaluation.partial_crops import Box
 from dsr_jax.report import assets
 
 
@@ -15,8 +15,8 @@ class Shot:
 
     Attributes:
         image: (H, W, 3) uint8.
-        spoken: what it is, for those who hear it.
-        caption: what stands under it.
+        spoken: description for screen readers.
+        caption: text under it.
         box: a part of it to outline.
         tall: its height as a share of the strip's, so that a part is shown at the scale of the whole.
     """

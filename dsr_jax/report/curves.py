@@ -1,6 +1,6 @@
 """Curves as SVG: CMC (Fig. 8, 9, 13), ROC, and a figure against a setting (Fig. 10, 11).
 
-Lines are told apart by colour, marker and dash, and named at their right end instead of in a legend. Two conditions of
+Lines differ in colour, marker and dash, and named at their right end instead of in a legend. Two conditions of
 one method, before and after fine-tuning, share colour and marker. Colours are stand-ins, see `svg`.
 """
 
@@ -25,22 +25,22 @@ _DIGIT = 0.03  # width of a digit in a tick's label, of the axes' width
 
 @dataclass(frozen=True)
 class Axes:
-    """What the axes of a plot mean.
+    """The axes of a plot.
 
     Attributes:
         x: label of the places.
         y: label of the values, which are per cents.
-        log: whether places are shown logarithmically; what lies at 0 is then not shown.
+        log: whether places are shown logarithmically; points at 0 are then not shown.
         marks: places with a tick and a marker on every curve; empty: the places of the curves themselves.
-        said: places whose values `describe` says; empty: the first, the best and the last of each curve.
-        words: what `describe` says before and after a place.
+        described: places of the values in `describe`; empty: the first, the best and the last of each curve.
+        words: text before and after a place in `describe`.
     """
 
     x: str
     y: str
     log: bool = False
     marks: tuple[float, ...] = ()
-    said: tuple[float, ...] = ()
+    described: tuple[float, ...] = ()
     words: tuple[str, str] = ("", "")
 
 
@@ -50,7 +50,7 @@ ROC = Axes(
     "true positives (%)",
     log=True,
     marks=(0.001, 0.01, 0.1, 1, 10, 100),
-    said=(0.1, 1, 10),
+    described=(0.1, 1, 10),
     words=("", " % false positives"),
 )
 
@@ -104,13 +104,7 @@ class Plot:
 
 
 def draw(plot: Plot) -> str:
-    """Draws the curves of a plot.
-
-    Args:
-        plot: at least one `Curve`, each with at least one value; everything finite but the intervals.
-
-    Returns:
-        The `<svg>` element, in stand-in colours; equal plots give equal text.
+    """The curves of a plot as an `<svg>` element in stand-in colours; equal plots give equal text.
 
     Raises:
         ValueError: if the plot has no curve, or a curve no value, a number that is not finite, not as many places or
@@ -125,8 +119,8 @@ def draw(plot: Plot) -> str:
 
 
 def describe(plot: Plot) -> str:
-    """The plot in words, for those who hear it: what each curve is at a few places."""
-    return "; ".join(f"{curve.name}: {_said(curve, plot.axes)}" for curve in plot.curves) + "."
+    """The plot in words, for screen readers: each curve at a few places."""
+    return "; ".join(f"{curve.name}: {_words(curve, plot.axes)}" for curve in plot.curves) + "."
 
 
 def _check(plot: Plot) -> None:
@@ -165,9 +159,9 @@ def _mean(curve: Curve, axes: Axes) -> float:
     return float(np.mean(heights if heights.size else curve.values))
 
 
-def _said(curve: Curve, axes: Axes) -> str:
+def _words(curve: Curve, axes: Axes) -> str:
     places, values, lows, highs = _shown(curve, axes)
-    found = [(x, y, np.nan, np.nan) for x, y in zip(*_between(curve, axes, axes.said), strict=True)]
+    found = [(x, y, np.nan, np.nan) for x, y in zip(*_between(curve, axes, axes.described), strict=True)]
     some = sorted({0, int(np.argmax(values)), len(values) - 1})
     found = found or [(places[i], values[i], lows[i], highs[i]) for i in some]
     before, after = axes.words
@@ -219,12 +213,12 @@ def _paint_scales(axes: matplotlib.axes.Axes, plot: Plot) -> None:
 
 def _ticks(places: Sequence[float], axes: matplotlib.axes.Axes) -> list[float]:
     """The places, without those whose labels would touch the one before."""
-    kept: list[float] = []
+    ticks: list[float] = []
     for place in places:
-        room = _share(axes, place, 0.0)[0] - _share(axes, kept[-1], 0.0)[0] if kept else np.inf
-        if room >= _DIGIT * (1 + len(f"{place:g}") + len(f"{(kept or [place])[-1]:g}")) / 2:
-            kept.append(place)
-    return kept
+        room = _share(axes, place, 0.0)[0] - _share(axes, ticks[-1], 0.0)[0] if ticks else np.inf
+        if room >= _DIGIT * (1 + len(f"{place:g}") + len(f"{(ticks or [place])[-1]:g}")) / 2:
+            ticks.append(place)
+    return ticks
 
 
 def _share(axes: matplotlib.axes.Axes, place: float, value: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """The distances of pairs of one person and of different people as a histogram in SVG, with thresholds between them.
 
-Each of the two is shown as shares of its own pairs, since there are far more pairs of different people. They are told
-apart by colour, hatching and outline. Colours are stand-ins, see `svg`.
+Each of the two is shown as shares of its own pairs, since there are far more pairs of different people. They differ
+in colour, hatching and outline. Colours are stand-ins, see `svg`.
 """
 
 from collections.abc import Sequence
@@ -44,13 +44,7 @@ class DistancePlot:
 
 
 def draw(plot: DistancePlot) -> str:
-    """Draws a histogram.
-
-    Args:
-        plot: its edges, counts and thresholds.
-
-    Returns:
-        The `<svg>` element, in stand-in colours; equal histograms give equal text.
+    """A histogram as an `<svg>` element in stand-in colours; equal histograms give equal text.
 
     Raises:
         ValueError: if the edges do not rise in equal steps, there is not one finite count >= 0 per bin and at least
@@ -66,7 +60,7 @@ def draw(plot: DistancePlot) -> str:
 
 
 def describe(plot: DistancePlot) -> str:
-    """The histogram in words, for those who hear it: both medians and the thresholds.
+    """The histogram in words, for screen readers: both medians and the thresholds.
 
     Example:
         >>> describe(DistancePlot("Distances", (0.0, 0.5, 1.0), (4, 0), (0, 9), (("even", 0.5),)))

@@ -10,7 +10,7 @@ from dsr_jax.report import assets
 
 @dataclass(frozen=True)
 class Hit:
-    """One gallery entry of a ranked list: (H, W, 3) uint8 picture, who it is, how far, and whether it is right."""
+    """One gallery entry of a ranked list: (H, W, 3) uint8 picture, identity, distance, whether it is right."""
 
     image: NDArray[np.uint8]
     identity: int

@@ -1,10 +1,10 @@
-"""The reconstruction map: which part of a probe was rebuilt, how well, and from which parts of a gallery image.
+"""Reconstruction map: how well each part of a probe was rebuilt, and from which parts of a gallery image.
 
 Probe and gallery image stand side by side in one scale, each under a grid of its map's positions. A probe position has
 the colour of its rebuilt share, one minus the error of Eq. 4 at that position; for a chosen position of either image
 the page marks the positions of the other that share a code (Eq. 6) with it. `match.explain` gives both arrays.
 
-Colours are viridis, whose luminance rises along the whole scale: it is read without seeing colours, too.
+Colours are viridis: its luminance rises along the whole scale, so it can be read without seeing colours.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Drawings as SVG whose colours are decided later: by the page's light or dark theme, or fixed for a file.
+"""Drawings as SVG with colours that are decided later: by the page's light or dark theme, or fixed for a file.
 
 Colours are from Okabe and Ito's palette, safe for colour-blind readers, darkened or lightened until they are readable
 as text on their theme. A drawing holds stand-ins for them: `for_page` turns these into CSS variables, so that it
@@ -32,11 +32,8 @@ def drawn(paint: Callable[[matplotlib.axes.Axes], None], *, name: str, above: fl
 
     Args:
         paint: draws into the axes, with `STAND_INS`, `INK` and `GRID` as colours.
-        name: what the ids in the drawing are derived from; equal drawings of equal names are equal text.
+        name: the ids in the drawing are derived from it; equal drawings of equal names are equal text.
         above: room above the axes, in inches.
-
-    Returns:
-        The `<svg>` element.
 
     Example:
         >>> svg = drawn(lambda axes: axes.text(0, 0, "DSR", color=INK), name="CMC")
@@ -81,12 +78,7 @@ def wrapped(*parts: str) -> str:
 def apart(places: Sequence[float], names: Sequence[str]) -> list[float]:
     """Heights for names beside the axes: near `places`, in their order, and none over another.
 
-    Args:
-        places: wanted heights of the names' middles, as shares of the axes' height.
-        names: the names, of one or more lines.
-
-    Returns:
-        Heights as shares of the axes' height, the topmost at most 1.
+    Places and heights are shares of the axes' height, of the names' middles; the topmost is at most 1.
     """
     if not places:
         return []

@@ -60,9 +60,6 @@ def text_table(rows: Sequence[Sequence[Cell]], header: Sequence[str]) -> str:
             the paper's number behind it, as `24.2 [19.33]`.
         header: column headings.
 
-    Returns:
-        The lines, joined, without a final newline.
-
     Raises:
         ValueError: if a row has not as many cells as the header.
 

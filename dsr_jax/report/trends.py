@@ -1,4 +1,4 @@
-"""How figures went while a network was trained, as SVG: losses, distances, gradient norm against the step.
+"""Curves of a training as SVG: losses, distances, gradient norm against the step.
 
 Thousands of steps are drawn as a few hundred groups of neighbours: their mean as a line, least and most as a band
 around it. Colours are stand-ins, see `svg`.
@@ -50,13 +50,7 @@ class Trend:
 
 
 def draw(trend: Trend) -> str:
-    """Draws how some figures went.
-
-    Args:
-        trend: what to draw.
-
-    Returns:
-        The `<svg>` element, in stand-in colours; equal trends give equal text.
+    """Figures against the step as an `<svg>` element in stand-in colours; equal trends give equal text.
 
     Raises:
         ValueError: if there is no trace, or one has no values, not as many steps, or a value that is not finite.
@@ -79,7 +73,7 @@ def draw(trend: Trend) -> str:
 
 
 def describe(trend: Trend) -> str:
-    """The trend in words, for those who hear it: first and last value of each figure.
+    """The trend in words, for screen readers: first and last value of each figure.
 
     Example:
         >>> describe(Trend("Loss", "loss", (Trace("loss", (1, 2, 3), (2.0, 1.5, 1.25)),)))

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from data.source import Example, Source
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import partial_crops
 
 FRAME = (1080, 1920)
 HEIGHTS = (400, 800)  # of a person, in pixels
@@ -17,7 +17,7 @@ QUALITY = 90  # of the JPEGs
 class Frames(Source):
     """A split whose pictures are whole frames: an image is what a box shows of one."""
 
-    def __init__(self, frames: Sequence[bytes], boxes: Sequence[protocols.Box]):
+    def __init__(self, frames: Sequence[bytes], boxes: Sequence[partial_crops.Box]):
         """One box per frame."""
         super().__init__([{"image": frame} for frame in frames], **_labels(len(frames), "frames"))
         self._boxes = list(boxes)
@@ -25,7 +25,7 @@ class Frames(Source):
     def __getitem__(self, position: int) -> Example:  # type: ignore[override]  # no slices
         """The person at `position`, cut out of the decoded frame."""
         whole = super().__getitem__(position)
-        return whole._replace(image=np.ascontiguousarray(protocols.crop(whole.image, self._boxes[position])))
+        return whole._replace(image=np.ascontiguousarray(partial_crops.crop(whole.image, self._boxes[position])))
 
 
 def crops(count: int, *, seed: int) -> Source:
@@ -48,7 +48,7 @@ def frames(count: int, *, seed: int) -> Frames:
         frame = scene.astype(np.uint8)
         frame[top : top + height, left : left + width] = person
         shown.append(jpeg(frame))
-        boxes.append(protocols.Box(int(top), int(left), height, width))
+        boxes.append(partial_crops.Box(int(top), int(left), height, width))
     return Frames(shown, boxes)
 
 

@@ -52,7 +52,8 @@ class Inputs:
         """The network of --weights, or one with random weights."""
         chosen = self._settings.network
         if chosen.weights:
-            params, card = chosen.read()
+            network = chosen.read()
+            params, card = network.params, network.card
         else:
             params = fcn.init(jax.random.key(self._settings.seed.seed), width=self._settings.maps.vgg_width)
             card = weights.Card()

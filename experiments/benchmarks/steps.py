@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsr_jax import fcn, losses
+from dsr_jax import fcn, losses, networks
 from dsr_jax.cpu import cores
 from dsr_jax.matching.tiles import RIDGE
 from experiments.benchmarks import outcome
@@ -116,7 +116,7 @@ def _ours(step: Step, case: Case, params: fcn.Params, head: Any, batch: dict[str
         options["verification"] = steps.Verification("ranked", id_weight=1.0, temperature=TEMPERATURE)
     compiled = jax.jit(functools.partial(function, **options))
     state = steps.init(params, head, rule.transform, frozen_blocks=step.frozen_blocks)
-    frozen = {name: layer for name, layer in params.items() if int(name[5]) <= step.frozen_blocks}
+    frozen, _ = networks.split(params, step.frozen_blocks)
     given = jax.tree.map(jnp.asarray, batch)
 
     def call() -> Any:
@@ -128,7 +128,7 @@ def _ours(step: Step, case: Case, params: fcn.Params, head: Any, batch: dict[str
 def _torchs(step: Step, case: Case, params: fcn.Params, head: Any, batch: dict[str, np.ndarray]) -> Contender:
     torch = importlib.import_module("torch")
     torch.set_num_threads(cores.count())
-    trained = [layer for name, layer in params.items() if int(name[5]) > step.frozen_blocks]
+    trained = list(networks.split(params, step.frozen_blocks)[1].values())
     leaves = [tensor(torch, layer[leaf]) for layer in trained for leaf in ("kernel", "bias")]
     kernel, bias = (torch.tensor(np.array(head[leaf])).requires_grad_() for leaf in ("kernel", "bias"))
     rule = torch.optim.AdamW([*leaves, kernel, bias], lr=RATE, weight_decay=DECAY)

@@ -13,7 +13,7 @@ import numpy as np
 from data import views
 from dsr_jax import extract, fcn
 from dsr_jax.baselines import amc, swm
-from dsr_jax.prefix import Prefix
+from dsr_jax.extract import Prefix
 from experiments.evaluation.pictures import Images, fit_gallery, some
 
 WINDOWS_AT_ONCE = 32  # images of one batch where many are of one size

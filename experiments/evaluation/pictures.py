@@ -13,7 +13,7 @@ import numpy as np
 
 from data import Source, views
 from data.inspection import levels
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates, partial_crops
 
 
 class Images(NamedTuple):
@@ -85,10 +85,10 @@ def fit_probes(
     for number, picture in enumerate(probes.pictures):
         if partial == "crop":
             picture = views.resize(picture, size)
-            box = protocols.partial_box(
+            box = partial_crops.partial_box(
                 *size, seed_key=(seed, number), height_range=height_range, width_range=width_range
             )
-            picture = np.ascontiguousarray(protocols.crop(picture, box))
+            picture = np.ascontiguousarray(partial_crops.crop(picture, box))
         elif probe_scale == "keep":
             scales = (size[0] / gallery_shape[0], size[1] / gallery_shape[1])
             picture = views.resize(picture, _scaled(picture, *scales))
@@ -118,14 +118,8 @@ def whole_shapes(
 
 def answered(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
     """(P,) whether a probe has a right answer: its identity in the gallery, under "cross" by another camera."""
-    return np.array(
-        [
-            bool(np.any((gallery.identities == who) & ((gallery.cameras != camera) | (camera == protocols.UNKNOWN))))
-            if camera_rule == "cross"
-            else who in gallery.identities
-            for who, camera in zip(probes.identities, probes.cameras, strict=True)
-        ]
-    ) & (probes.identities != protocols.UNKNOWN)
+    labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
+    return candidates.answered(*labels, camera_rule=camera_rule)
 
 
 def searching_themselves(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
@@ -135,10 +129,9 @@ def searching_themselves(probes: Images, gallery: Images, *, camera_rule: str) -
         cameras.setdefault((int(identity), _digest(picture)), []).append(int(camera))
     return np.array(
         [
-            any(
-                camera_rule == "any" or other != camera or camera == protocols.UNKNOWN
-                for other in cameras.get((int(identity), _digest(picture)), ())
-            )
+            not candidates.hidden(
+                np.array(cameras.get((int(identity), _digest(picture)), ()), int), int(camera), camera_rule=camera_rule
+            ).all()
             for picture, identity, camera in zip(*probes[:3], strict=True)
         ],
         bool,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates
 
 PERCENTILES = (5, 50, 95)
 LARGER = 1.2  # times the gallery's 95th percentile
@@ -79,7 +79,7 @@ def compared(probes: Sides, gallery: Sides, *, camera_rule: str, cells: bool = F
     larger, smaller, ratios = np.zeros(count, bool), np.zeros(count, bool), np.ones((count, 2))
     for camera in np.unique(probes.cameras).tolist():
         asking = probes.cameras == camera
-        others = (gallery.cameras != camera) | (camera_rule == "any") | (camera == protocols.UNKNOWN)
+        others = ~candidates.hidden(gallery.cameras, camera, camera_rule=camera_rule)
         if not others.any():
             continue
         low, middle, high = np.percentile(gallery.shapes[others], PERCENTILES, axis=0)

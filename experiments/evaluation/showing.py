@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dsr_jax import match, report
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates
 from dsr_jax.shortlist import BEYOND
 from experiments.evaluation import features, pictures
 from experiments.evaluation.comparison import Result
@@ -118,9 +118,7 @@ def _first_draw(result: Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
         at = np.flatnonzero(trial.probes == probe)
         if trial.number == 0 and at.size:
             images, identities = np.array([images[0] for images in trial.draw.images]), trial.draw.identities
-            kept = identities != protocols.UNKNOWN
-            if trial.cameras:
-                own, others = trial.cameras[0][at[0]], trial.cameras[1]
-                kept &= (identities != result.identities[probe]) | (others != own) | (own == protocols.UNKNOWN)
-            return matrix[at[0]][kept], images[kept]
+            cameras = (trial.cameras[0][at[:1]], trial.cameras[1]) if trial.cameras else (None, None)
+            left = candidates.allowed([result.identities[probe]], identities, *cameras)[0]
+            return matrix[at[0]][left], images[left]
     raise ValueError(f"probe {probe} is in no group of the first trial")

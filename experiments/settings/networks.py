@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from dsr_jax import fcn, networks
+from dsr_jax import networks
 from dsr_jax import weights as weight_files
 from dsr_jax.formats import input_convention
 from experiments.settings.binding import setting
@@ -49,8 +49,8 @@ class Trained:
         height, width = (int(side) for side in self.size or own or PAPER_SIZE)
         return height, width
 
-    def read(self) -> tuple[fcn.Params, weight_files.Card]:
-        """The network of --weights and its card; prints how they were read.
+    def read(self) -> weight_files.Network:
+        """The network of --weights; prints how it was read.
 
         Raises:
           ValueError: if there are no weights, the file is no network, or flags and file contradict one another.
@@ -59,10 +59,10 @@ class Trained:
             raise ValueError(
                 "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
             )
-        params, card, remarks = weight_files.read(self.weights, preprocessing=self.preprocessing)
-        for remark in remarks + self._otherwise(card):
+        network = weight_files.read(self.weights, preprocessing=self.preprocessing)
+        for remark in network.remarks + self._otherwise(network.card):
             print(f"{self.weights}: {remark}", flush=True)
-        return params, card
+        return network
 
     def refuse_without_weights(self) -> None:
         """Raises ValueError if a flag says something of the network of --weights, and there is none."""

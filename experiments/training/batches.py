@@ -14,7 +14,7 @@ import numpy as np
 
 from data import Source, sampling, views
 from data.sources import decoded
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import training_pairs
 
 
 class Views(Protocol):
@@ -156,7 +156,7 @@ def pairs(
     Raises:
       ValueError: no pairs, or a batch that cannot be made as asked.
     """
-    chosen = protocols.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
+    chosen = training_pairs.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
 
     def draw(p: int, rng: np.random.Generator) -> dict[str, Any]:
         i, j = int(chosen.whole[p]), int(chosen.patch[p])

@@ -82,7 +82,7 @@ class Start:
 
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""
-        return {name: layer for name, layer in self.params.items() if int(name[5]) <= self.trunk.frozen_blocks}
+        return networks.split(self.params, self.trunk.frozen_blocks)[0]
 
     def _views(self, workdir: Workdir, buckets: int) -> batches.Views:
         settings, kept = self.settings, self.settings.frozen
@@ -177,7 +177,8 @@ def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.He
     given, fresh = settings.network, settings.fresh
     key, head_key = jax.random.split(jax.random.key(settings.seeds.seed))
     if given.weights:
-        params, card = given.read()
+        network = given.read()
+        params, card = network.params, network.card
         if fresh.architecture not in (None, card.architecture):
             raise ValueError(
                 f"weights {given.weights} are a {card.architecture}'s and architecture={fresh.architecture}: leave "
@@ -188,7 +189,7 @@ def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.He
                 f"weights {given.weights} are of width {card.width:g} and width={fresh.width:g}: leave --width "
                 "out, or give other --weights"
             )
-        head = _head(given.weights, card, settings.data.dataset)
+        head = _head(network, settings.data.dataset)
     else:
         given.refuse_without_weights()
         # Inputs of unit scale: without batch normalisation a random network keeps the scale of what it is given.
@@ -205,12 +206,12 @@ def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.He
     return params, head, card
 
 
-def _head(path: str, card: weights.Card, dataset: str) -> losses.Head:
+def _head(network: weights.Network, dataset: str) -> losses.Head:
     """The classifier of a file, if it is of this data set; empty if there is none."""
-    head = weights.load_head(path)
-    if head and card.extra.get("dataset") != dataset:
-        classes = card.extra.get("dataset", "of people or things that it does not name")
-        print(f"the classifier of {path}, {head['bias'].size} classes, is {classes}: a new one is learnt")
+    head = network.head()
+    if head and network.card.extra.get("dataset") != dataset:
+        classes = network.card.extra.get("dataset", "of people or things that it does not name")
+        print(f"the classifier of {network.file}, {head['bias'].size} classes, is {classes}: a new one is learnt")
         return {}
     return head
 

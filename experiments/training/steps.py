@@ -109,7 +109,7 @@ def init(
     params: fcn.Params, head: losses.Head, optimiser: optax.GradientTransformation, *, frozen_blocks: int
 ) -> State:
     """The first state, and only the blocks that are trained in it."""
-    trained, statistics = resnet.split({name: x for name, x in params.items() if int(name[5]) > frozen_blocks})
+    trained, statistics = resnet.split(networks.split(params, frozen_blocks)[1])
     both = {"network": trained, "head": head}
     return State(jnp.int32(0), both, optimiser.init(both), statistics)
 
@@ -243,7 +243,7 @@ def _verify(
     shown = batch["whole_identities"]
     in_pairs = how.form == "signed" and how.mining == "none"
     if not in_pairs:  # every patch against the whole images of all devices
-        whole, whole_sizes, shown = share.everybody((whole, whole_sizes, shown))
+        whole, whole_sizes, shown = share.gathered((whole, whole_sizes, shown))
     cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
     probe, valid = cut(patch, patch_sizes)
     gallery, _ = cut(whole, whole_sizes)

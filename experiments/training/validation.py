@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data.sources import decoded
-from dsr_jax import fcn, prefix, report
+from dsr_jax import extract, fcn, report
 from experiments.evaluation import comparison, features, methods, selection
 from experiments.settings.training import Training
 
@@ -88,7 +88,7 @@ class Validation:
     def __init__(self, settings: Training, size: tuple[int, int], *, convention: str, output_stride: int):
         """Reads the pictures."""
         blocks, memory = settings.frozen.frozen_blocks, settings.batches.image_memory * decoded.MEGABYTE
-        kept = prefix.Prefix(blocks, limit=memory) if blocks else None
+        kept = extract.Prefix(blocks, limit=memory) if blocks else None
         self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
         self._how |= {"dtype": settings.network.compute, "prefix": kept}
         searched = settings.searched.held_out()

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from dsr_jax import fcn, resnet, weights
-from dsr_jax.formats import torch_file, torch_pickle
+from dsr_jax.formats import torch_file
 
 from ..reference import resnet50_torch, vgg16_torch
 
@@ -84,7 +84,7 @@ def test_views_strides_and_other_types(tmp_path, zipped):
         "bytes": torch.arange(5, dtype=torch.uint8),
     }
     torch.save(state, tmp_path / "any.pth", _use_new_zipfile_serialization=zipped)
-    read = torch_file.read_state_dict(tmp_path / "any.pth")
+    read = torch_file.read_state_dicts(tmp_path / "any.pth")[""]
     assert read.keys() == state.keys()
     for name, x in torch.load(tmp_path / "any.pth", weights_only=True).items():
         np.testing.assert_array_equal(read[name], x.numpy(), err_msg=name)
@@ -127,7 +127,7 @@ def test_first_pickles_of_parameters(tmp_path):
 
     torch.save({"features.0.weight": Old()}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     theirs = torch.load(tmp_path / "old.pth", weights_only=True)["features.0.weight"]
-    ours = torch_file.read_state_dict(tmp_path / "old.pth")["features.0.weight"]
+    ours = torch_file.read_state_dicts(tmp_path / "old.pth")[""]["features.0.weight"]
     np.testing.assert_array_equal(theirs.detach().numpy(), x.numpy())
     np.testing.assert_array_equal(ours, x.numpy())
 
@@ -158,12 +158,12 @@ def test_ours_goes_back_into_torchvisions_network(tmp_path):
     assert_loads_as(path, again)
 
 
-def test_a_torch_file_of_ours_is_torchvisions_network(tmp_path):
+def test_a_state_dict_of_ours_is_torchvisions_network(tmp_path):
     """The whole network takes it, dense layers left as they are, and computes the same maps."""
     params = weights.load(vgg16_torch.FOLDER / "vgg16_tiny.pth")
-    weights.save(tmp_path / "n.pth", params, weights.Card(width=1 / 64), naming="torchvision")
+    weights.save(tmp_path / "n.safetensors", params, weights.Card(width=1 / 64), naming="torchvision")
     network = published()
-    lacking, unexpected = network.load_state_dict(torch.load(tmp_path / "n.pth", weights_only=True), strict=False)
+    lacking, unexpected = network.load_state_dict(load_file(tmp_path / "n.safetensors"), strict=False)
     assert not unexpected and {name.split(".")[0] for name in lacking} == {"classifier"}
     images = np.random.default_rng(0).standard_normal((2, 97, 66, 3)).astype(np.float32)
     with torch.no_grad():
@@ -176,26 +176,12 @@ def test_a_torch_file_of_ours_is_torchvisions_network(tmp_path):
 def test_a_resnet_in_torch_is_ours(tmp_path):
     params = weights.load(resnet50_torch.FOLDER / "resnet50_tiny.pth")
     head = weights.load_head(resnet50_torch.FOLDER / "resnet50_tiny.pth")
-    weights.save(tmp_path / "n.pth", params, weights.Card("resnet50", 1 / 64), head=head, naming="torchvision")
+    weights.save(tmp_path / "n.safetensors", params, weights.Card("resnet50", 1 / 64), head=head, naming="torchvision")
     network = resnet50_torch.network(stem=1, classes=len(head["bias"]))
-    network.load_state_dict(torch.load(tmp_path / "n.pth", weights_only=True))  # strict: statistics, classifier
+    network.load_state_dict(load_file(tmp_path / "n.safetensors"))  # strict: statistics, classifier
     images = np.random.default_rng(0).standard_normal((2, 65, 64, 3)).astype(np.float32)
     with torch.no_grad():
         theirs = network.eval().features(torch.from_numpy(images).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
     ours = np.asarray(jax.jit(resnet.apply)(params, jax.numpy.asarray(images))[0])
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.max())
     np.testing.assert_array_equal(network.fc.weight.detach().numpy(), np.asarray(head["kernel"]).T)
-
-
-@pytest.mark.parametrize("options", [{}, {"mmap": True}], ids=str)
-def test_every_type_that_we_write(tmp_path, options):
-    tensors = {name: np.arange(6).reshape(2, 3).astype(dtype) for name, dtype in torch_file.STORAGES.items()}
-    tensors |= {"scalar": np.array(3, np.int64), "empty": np.empty((0, 2), np.float32)}
-    tensors["turned"] = np.arange(6, dtype=np.float32).reshape(2, 3).T
-    (tmp_path / "any.pth").write_bytes(torch_pickle.content(tensors))
-    read = torch.load(tmp_path / "any.pth", weights_only=True, **options)
-    assert list(read) == list(tensors)
-    for name, x in tensors.items():
-        theirs = read[name].float().numpy() if name == "BFloat16Storage" else read[name].numpy()
-        np.testing.assert_array_equal(theirs, x.astype(theirs.dtype), err_msg=name)
-        assert name == "BFloat16Storage" or theirs.dtype == x.dtype

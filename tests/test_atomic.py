@@ -46,7 +46,6 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "gallery": ("gallery.npz", lambda path: match.Gallery.build([LARGE], scales=(1,)).save(path)),
     "maps": ("maps.npz", lambda path: map_file.write(path, [LARGE], identities=[1])),
     "weights": ("vgg.safetensors", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16))),
-    "torch": ("vgg.pth", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16), naming="torchvision")),
     "figures": ("figures.npz", lambda path: difference.write(path, {"a": {"rank1": LARGE}}, np.arange(1))),
     "kept maps": ("kept.npz", lambda path: Store(path).get("vgg", {}, lambda: [LARGE])),
     "plot": ("speed.png", lambda path: drawing.write(path, {}, title="nothing")),
@@ -109,7 +108,7 @@ def test_a_place_that_refuses_is_named_with_the_reason():
 
 
 def test_files_are_written_here_alone():
-    """The log is appended to, pages are put together in a folder of their own, and /proc takes no files beside it."""
+    """The log is appended to, and /proc takes no files beside it."""
     writing = re.compile(
         r'(?<!archive\.)open\([^()\n]*"[wxa]b?\+?"|(?<!run)\.write_(text|bytes)\(|os\.(replace|rename)\(|open_memmap'
     )
@@ -119,7 +118,7 @@ def test_files_are_written_here_alone():
         for path in (ROOT / folder).rglob("*.py")
         if writing.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"dsr_jax/report/assets.py", "experiments/workdir.py", "experiments/benchmarks/one_matching.py"}
+    assert found == {"experiments/workdir.py", "experiments/benchmarks/one_matching.py"}
 
 
 def test_text_is_read_and_written_as_utf_8():

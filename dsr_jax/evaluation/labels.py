@@ -1,0 +1,60 @@
+"""Identities and cameras of images as integers: -1 is an unknown camera, and nobody."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+UNKNOWN = -1
+
+
+def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
+    """Identities or cameras as int64; whole floats, as pandas writes them, are integers.
+
+    Raises:
+        ValueError: naming the argument, if they are strings, fractions, NaN, or beyond int64.
+
+    Example:
+        >>> integers([3, -1], "cameras").tolist()
+        [3, -1]
+    """
+    found = np.asarray(labels)
+    values, real = found.ravel(), found.dtype.kind == "f"
+    if real and np.isnan(values).any():
+        unknown = np.flatnonzero(np.isnan(values))
+        raise ValueError(f"{name}[{unknown[0]}] is NaN, as are {len(unknown)} of {len(values)}: -1 is unknown")
+    if values.size and (found.dtype.kind not in "iuf" or (real and np.any(values != np.floor(values)))):
+        raise ValueError(
+            f"{name} must be integers, got {found.dtype}: number other labels, probes and gallery together, with "
+            "np.unique(labels, return_inverse=True)."
+        )
+    beyond = [value for value in ([values.min(), values.max()] if values.size else []) if not -(2**63) <= value < 2**63]
+    if beyond:
+        raise ValueError(f"{name} must fit into 64 bits with a sign, got {beyond[0]}: number them anew")
+    return found.astype(np.int64)
+
+
+def paired(
+    identities: ArrayLike,
+    cameras: ArrayLike | None,
+    identities_name: str = "identities",
+    cameras_name: str = "cameras",
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Identities and cameras as int64 vectors of one length; cameras of None are unknown.
+
+    Raises:
+        ValueError: as `integers`, or if the lengths differ.
+    """
+    ids = integers(identities, identities_name)
+    cams = np.full(ids.shape, UNKNOWN, np.int64) if cameras is None else integers(cameras, cameras_name)
+    if ids.ndim != 1 or ids.shape != cams.shape:
+        raise ValueError(
+            f"{identities_name} has shape {ids.shape} and {cameras_name} {cams.shape}; both must be (n,) with one n."
+        )
+    return ids, cams
+
+
+def images_by_identity(identities: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Indices of the images of each known identity, identities ascending."""
+    order = np.argsort(identities, kind="stable")
+    labels, starts = np.unique(identities[order], return_index=True)
+    groups = np.split(order.astype(np.int64), starts[1:])
+    return {label: group for label, group in zip(labels.tolist(), groups, strict=False) if label > UNKNOWN}

@@ -1,0 +1,1 @@
+"""Parts shared by networks: parameters by layer, zero padding, batch normalisation."""

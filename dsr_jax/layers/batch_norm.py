@@ -1,0 +1,87 @@
+"""Batch normalisation of the true positions of a padded batch, and its running statistics."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from dsr_jax.layers.padding import zero_outside
+from dsr_jax.layers.parameters import Params
+
+EPSILON = 1e-5
+MOMENTUM = 0.1  # share of the batch in the new running statistics, as torch counts it
+STATISTICS = ("mean", "var")
+
+
+class Training(NamedTuple):
+    """Normalisation by the batch: its share in the running statistics, and the sum over all devices."""
+
+    momentum: float
+    total: Callable[[jax.Array], jax.Array]
+
+
+class BatchNorm(nnx.Module):
+    """Normalisation of channels, by running statistics or by those of the batch's true positions; in float32."""
+
+    def __init__(self, channels: int):
+        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        self.mean, self.var = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
+
+    def __call__(self, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
+        """``training=None`` leaves the running statistics as they are, and normalises by them."""
+        values = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+        mean, var = jax.lax.stop_gradient((self.mean[...], self.var[...]))
+        if training is not None:
+            mean, var = self._measure(values, sizes, training)
+        factor = jax.lax.rsqrt(var + EPSILON) * self.scale[...]
+        shift = self.bias[...] - mean * factor
+        return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
+
+    def _measure(self, x: jax.Array, sizes: jax.Array, training: Training) -> tuple[jax.Array, jax.Array]:
+        """Mean and variance of the true positions; the running ones move towards them, the variance unbiased."""
+        momentum, total = training
+        count = jnp.maximum(total(jnp.sum(jnp.prod(sizes, axis=1)).astype(x.dtype)), 1)
+        mean = total(jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2))) / count
+        var = total(jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2))) / count
+        unbiased = var * count / jnp.maximum(count - 1, 1)
+        for statistic, value in ((self.mean, mean), (self.var, unbiased)):
+            measured = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
+            statistic[...] = (1 - momentum) * statistic[...] + momentum * measured
+        return mean, var
+
+
+def initial(channels: int) -> dict[str, jax.Array]:
+    """Scale, bias and running statistics before training."""
+    zeros, ones = jnp.zeros(channels), jnp.ones(channels)
+    return {"scale": ones, "bias": zeros, "mean": zeros, "var": ones}
+
+
+def split(params: Params) -> tuple[Params, Params]:
+    """The trained parameters, and the running statistics, which an optimiser must not touch; `join` is the inverse.
+
+    Example:
+      >>> from dsr_jax import resnet
+      >>> resnet.split({"n": {"scale": 1, "bias": 2, "mean": 3, "var": 4}, "c": {"kernel": 5}})
+      ({'n': {'scale': 1, 'bias': 2}, 'c': {'kernel': 5}}, {'n': {'mean': 3, 'var': 4}})
+    """
+    trained = {name: {k: x for k, x in leaves.items() if k not in STATISTICS} for name, leaves in params.items()}
+    running = {name: {k: x for k, x in leaves.items() if k in STATISTICS} for name, leaves in params.items()}
+    return trained, {name: leaves for name, leaves in running.items() if leaves}
+
+
+def join(params: Params, statistics: Params) -> Params:
+    """The parameters with these running statistics in the place of their own.
+
+    Example:
+      >>> from dsr_jax import resnet
+      >>> resnet.join({"n": {"scale": 1, "mean": 2}}, {"n": {"mean": 3}})
+      {'n': {'scale': 1, 'mean': 3}}
+    """
+    return {name: {**leaves, **statistics.get(name, {})} for name, leaves in params.items()}
+
+
+def _row(channels: jax.Array, like: jax.Array) -> jax.Array:
+    """One number per channel, against activations."""
+    return channels.astype(like.dtype)[None, None, None, :]

@@ -1,0 +1,46 @@
+"""Parameters of a network: a nested dictionary of layers, each in one of five blocks."""
+
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+
+BLOCKS = 5  # of every network here
+Params = dict[str, dict[str, Any]]
+
+
+def block_of(layer: str) -> int:
+    """The block, 1 to 5, that a layer belongs to, by its name.
+
+    Example:
+      >>> block_of("block5c_conv2")
+      5
+    """
+    return int(layer.removeprefix("block")[0])
+
+
+def split(params: Params, blocks: int) -> tuple[Params, Params]:
+    """The layers of the first ``blocks`` blocks, and the others.
+
+    Example:
+      >>> split({"block1_conv1": {"bias": 1}, "block2_conv1": {"bias": 2}}, 1)
+      ({'block1_conv1': {'bias': 1}}, {'block2_conv1': {'bias': 2}})
+    """
+    first = {name: layer for name, layer in params.items() if block_of(name) <= blocks}
+    return first, {name: layer for name, layer in params.items() if name not in first}
+
+
+def check_width(width: float, network: str) -> None:
+    """Raises ValueError for a width that is not positive."""
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width}; 1.0 is {network}, 0.25 a small version")
+
+
+@functools.partial(jax.jit, static_argnames="shapes")
+def he_normal(key: jax.Array, *, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
+    """He-normal kernels of these shapes, cut out of one draw: a draw per layer would compile a program for each."""
+    ends = np.cumsum([np.prod(shape) for shape in shapes]).tolist()
+    normal = jax.random.normal(key, (ends[-1],))
+    parts = zip(shapes, [0, *ends[:-1]], ends, strict=True)
+    return [normal[start:end].reshape(shape) * (2 / np.prod(shape[:3])) ** 0.5 for shape, start, end in parts]
