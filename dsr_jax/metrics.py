@@ -28,13 +28,13 @@ class Scores:
     """Ranking figures of each probe.
 
     Attributes:
-        first_hit: (P,) 0-based place of the first right answer; -1 for a probe without one.
-        average_precision: (P,) in [0, 1]; NaN for a probe without a right answer.
-        inverse_negative_penalty: (P,) in [0, 1]; NaN for a probe without a right answer.
-        nearer: (P,) wrong entries strictly nearer than the nearest right answer; -1 for a probe without one.
-        tied: (P,) wrong entries exactly as far as the nearest right answer; -1 for a probe without one. Over all
-            orders of the ties, first_hit goes from nearer to nearer + tied.
-        constant: (P,) whether the probe is equally far from all of its two or more entries.
+      first_hit: (P,) 0-based place of the first right answer; -1 for a probe without one.
+      average_precision: (P,) in [0, 1]; NaN for a probe without a right answer.
+      inverse_negative_penalty: (P,) in [0, 1]; NaN for a probe without a right answer.
+      nearer: (P,) wrong entries strictly nearer than the nearest right answer; -1 for a probe without one.
+      tied: (P,) wrong entries exactly as far as the nearest right answer; -1 for a probe without one. Over all
+        orders of the ties, first_hit goes from nearer to nearer + tied.
+      constant: (P,) whether the probe is equally far from all of its two or more entries.
     """
 
     first_hit: NDArray[np.int64]
@@ -122,27 +122,27 @@ def ranks(
     probe, and look at `Scores.ties` and `Scores.cmc_range`.
 
     Args:
-        distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
-        probe_identities: (P,) integers; -1 is nobody and has no right answer.
-        gallery_identities: (G,) integers; -1 is junk and removed.
-        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
-        gallery_cameras: (G,) integers, -1 unknown.
-        camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
+      distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
+      probe_identities: (P,) integers; -1 is nobody and has no right answer.
+      gallery_identities: (G,) integers; -1 is junk and removed.
+      probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
+      gallery_cameras: (G,) integers, -1 unknown.
+      camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
 
     Returns:
-        The `Scores` of the probes.
+      The `Scores` of the probes.
 
     Raises:
-        ValueError: if the shapes disagree, a distance is NaN or -inf, only one side has cameras or the rule is unknown.
+      ValueError: if the shapes disagree, a distance is NaN or -inf, only one side has cameras or the rule is unknown.
 
     References:
         Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015; for INP Ye et al., Deep Learning for
         Person Re-identification: A Survey and Outlook, TPAMI 2021, Sec. 4.1.
 
     Example:
-        >>> scores = ranks([[0.1, 0.2, 0.3], [0.5, 0.4, 0.9]], [1, 2], [1, 2, 1])
-        >>> scores.first_hit.tolist(), scores.average_precision.round(3).tolist()
-        ([0, 0], [0.833, 1.0])
+      >>> scores = ranks([[0.1, 0.2, 0.3], [0.5, 0.4, 0.9]], [1, 2], [1, 2, 1])
+      >>> scores.first_hit.tolist(), scores.average_precision.round(3).tolist()
+      ([0, 0], [0.833, 1.0])
     """
     left = candidates(
         distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
@@ -164,8 +164,8 @@ def cmc(
     """The cumulative match characteristic at `ks`, in per cent; other arguments and errors as `ranks`.
 
     Example:
-        >>> cmc([[0.1, 0.2], [0.1, 0.2]], [1, 2], [1, 2], ks=(1, 2))
-        {1: 50.0, 2: 100.0}
+      >>> cmc([[0.1, 0.2], [0.1, 0.2]], [1, 2], [1, 2], ks=(1, 2))
+      {1: 50.0, 2: 100.0}
     """
     return ranks(
         distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
@@ -184,8 +184,8 @@ def mean_average_precision(
     """The mean average precision in per cent; arguments and errors as `ranks`.
 
     Example:
-        >>> mean_average_precision([[0.1, 0.2], [0.1, 0.2]], [1, 2], [1, 2])
-        75.0
+      >>> mean_average_precision([[0.1, 0.2], [0.1, 0.2]], [1, 2], [1, 2])
+      75.0
     """
     return ranks(
         distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
@@ -196,12 +196,12 @@ def regroup(groups: Sequence[tuple[ArrayLike, Scores]]) -> Scores:
     """Puts the scores of groups of probes (`protocols.trials` yields them by camera) back into the probes' order.
 
     Args:
-        groups: (indices of the probes, their scores) for each group; the indices together are 0 ... P - 1, each once.
+      groups: (indices of the probes, their scores) for each group; the indices together are 0 ... P - 1, each once.
 
     Example:
-        >>> near, far = ranks([[0.1, 0.2]], [1], [1, 2]), ranks([[0.1, 0.2]], [2], [1, 2])
-        >>> regroup([([1], far), ([0], near)]).first_hit.tolist()
-        [0, 1]
+      >>> near, far = ranks([[0.1, 0.2]], [1], [1, 2]), ranks([[0.1, 0.2]], [2], [1, 2])
+      >>> regroup([([1], far), ([0], near)]).first_hit.tolist()
+      [0, 1]
     """
     indices = np.concatenate([np.asarray(at, np.int64) for at, _ in groups])
     order = np.argsort(indices, kind="stable")
@@ -218,10 +218,10 @@ def remarks(trials: Sequence[Scores], ks: Sequence[int] = RANKS) -> list[str]:
     wider than 0.05 (mean over trials).
 
     Example:
-        >>> remarks([ranks([[0.5, 0.5], [0.1, 0.2]], [2, 3], [1, 2])])
-        ['1 of 2 probes have no right answer in the gallery and are in no average',
-         '1 of 2 probes have ties at their first right answer: rank-1 is between 0.0 and 100.0 whatever their order',
-         '1 of 2 probes are equally far from everybody']
+      >>> remarks([ranks([[0.5, 0.5], [0.1, 0.2]], [2, 3], [1, 2])])
+      ['1 of 2 probes have no right answer in the gallery and are in no average',
+       '1 of 2 probes have ties at their first right answer: rank-1 is between 0.0 and 100.0 whatever their order',
+       '1 of 2 probes are equally far from everybody']
     """
     unanswered = np.any([~scores.valid for scores in trials], axis=0)
     tied = np.any([scores.tied > 0 for scores in trials], axis=0)

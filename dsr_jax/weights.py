@@ -52,11 +52,11 @@ class Network:
     """A weights file that was read once: pass this on instead of the path.
 
     Attributes:
-        params: the parameters of `fcn` or `resnet`.
-        card: description of the network and its input.
-        remarks: sentences for the user: prefixes taken off, arrays left out, which input convention was chosen and why.
-        file: where it was read.
-        checksum: SHA-256 of the file.
+      params: the parameters of `fcn` or `resnet`.
+      card: description of the network and its input.
+      remarks: sentences for the user: prefixes taken off, arrays left out, which input convention was chosen and why.
+      file: where it was read.
+      checksum: SHA-256 of the file.
     """
 
     params: fcn.Params
@@ -76,26 +76,26 @@ def load(path: str | os.PathLike[str]) -> fcn.Params:
     """Reads the convolutions of a VGG-16 (for `fcn`) or a ResNet-50 (for `resnet`); the file says which.
 
     Args:
-        path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras or
-            torchvision names, which a prefix may precede, or the workdir of a training run with its
-            `network.safetensors`. The content decides about the format, not the name. Pickled code is never run.
+      path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras or
+        torchvision names, which a prefix may precede, or the workdir of a training run with its
+        `network.safetensors`. The content decides about the format, not the name. Pickled code is never run.
 
     Returns:
-        `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
+      `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
 
     Raises:
-        ValueError: if the file is missing, unreadable, of another format, holds NaN or infinite values, or is not
-            exactly such a network of some width: every missing, unexpected and mis-shaped entry is listed.
+      ValueError: if the file is missing, unreadable, of another format, holds NaN or infinite values, or is not
+        exactly such a network of some width: every missing, unexpected and mis-shaped entry is listed.
 
     Example:
-        >>> import tempfile
-        >>> import jax
-        >>> from dsr_jax import fcn, weights
-        >>> params = fcn.init(jax.random.key(0), width=0.125)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     weights.save(folder, params, weights.Card(width=0.125))
-        ...     weights.load(folder)["block5_conv3"]["kernel"].shape
-        (3, 3, 64, 64)
+      >>> import tempfile
+      >>> import jax
+      >>> from dsr_jax import fcn, weights
+      >>> params = fcn.init(jax.random.key(0), width=0.125)
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     weights.save(folder, params, weights.Card(width=0.125))
+      ...     weights.load(folder)["block5_conv3"]["kernel"].shape
+      (3, 3, 64, 64)
     """
     file = locate(path)
     tensors, card, _ = weights_file.read(file)
@@ -111,14 +111,14 @@ def read(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> N
     of Keras names it is "caffe" where they do not contradict. Otherwise it must be given.
 
     Args:
-        path: as for `load`.
-        preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
+      path: as for `load`.
+      preprocessing: the input convention, for a foreign file that does not tell: "caffe", "caffe_rgb" or "torch".
 
     Returns:
-        The `Network`.
+      The `Network`.
 
     Raises:
-        ValueError: as `load`; if the convention cannot be known and is not given; if the card says another.
+      ValueError: as `load`; if the convention cannot be known and is not given; if the card says another.
     """
     if preprocessing is not None:
         Card(preprocessing=preprocessing)
@@ -143,16 +143,16 @@ def load_head(path: str | os.PathLike[str], *, classes: int | None = None) -> di
     """Reads the arrays saved beside the network, such as the identity classifier's; empty if there are none.
 
     Args:
-        path: as for `load`.
-        classes: how many classes the classifier must have, if it is there; default: any number.
+      path: as for `load`.
+      classes: how many classes the classifier must have, if it is there; default: any number.
 
     Returns:
-        `{"kernel": ..., "bias": ...}`, whatever was given as `head` to `save`, or the classifier of a torchvision
-        ResNet-50; a bias that the file does not have is zero. (That of a VGG-16 stands on dense layers, that of many
-        re-identification networks on a neck, neither of which this library has: then it is left out.)
+      `{"kernel": ..., "bias": ...}`, whatever was given as `head` to `save`, or the classifier of a torchvision
+      ResNet-50; a bias that the file does not have is zero. (That of a VGG-16 stands on dense layers, that of many
+      re-identification networks on a neck, neither of which this library has: then it is left out.)
 
     Raises:
-        ValueError: if the file is missing, unreadable or of another format, or has another number of classes.
+      ValueError: if the file is missing, unreadable or of another format, or has another number of classes.
     """
     file = locate(path)
     tensors, card, _ = weights_file.read(file)
@@ -185,16 +185,16 @@ def save(
     mean.
 
     Args:
-        path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
-        params: the network's nested dictionary, as `load` returns it.
-        card: description of the network.
-        head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
-        naming: names of the arrays, "dsr_jax" or "torchvision". Torchvision has no name for the head of a VGG-16: its
-            classifier stands on dense layers.
+      path: a `.safetensors` file, or a folder, in which `network.safetensors` is written.
+      params: the network's nested dictionary, as `load` returns it.
+      card: description of the network.
+      head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
+      naming: names of the arrays, "dsr_jax" or "torchvision". Torchvision has no name for the head of a VGG-16: its
+        classifier stands on dense layers.
 
     Raises:
-        ValueError: for another kind of file, another naming, or a head where none can be named; if `params` is not the
-            network that `card` describes, or holds NaN or infinite values.
+      ValueError: for another kind of file, another naming, or a head where none can be named; if `params` is not the
+        network that `card` describes, or holds NaN or infinite values.
     """
     file = Path(path) / WORKDIR_FILE if Path(path).is_dir() else Path(path)
     if file.suffix != ".safetensors":
@@ -224,11 +224,11 @@ def digest(params: Mapping[str, Mapping[str, Any]]) -> str:
     """SHA-256 of a network's numbers, independent of file format and names.
 
     Example:
-        >>> import jax
-        >>> from dsr_jax import fcn, weights
-        >>> first, second = (fcn.init(jax.random.key(seed), width=0.125) for seed in (0, 1))
-        >>> weights.digest(first) == weights.digest(second)
-        False
+      >>> import jax
+      >>> from dsr_jax import fcn, weights
+      >>> first, second = (fcn.init(jax.random.key(seed), width=0.125) for seed in (0, 1))
+      >>> weights.digest(first) == weights.digest(second)
+      False
     """
     found = hashlib.sha256()
     for layer in sorted(params):
@@ -242,7 +242,7 @@ def locate(path: str | os.PathLike[str]) -> Path:
     """The weights file at a path: itself, or the `network.safetensors` of a training run's workdir.
 
     Raises:
-        ValueError: if there is no such file, or the folder holds no network.
+      ValueError: if there is no such file, or the folder holds no network.
     """
     found = Path(path)
     if found.is_dir():
@@ -262,7 +262,7 @@ def checksum(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a weights file, by any path that `load` takes.
 
     Raises:
-        ValueError: if there is no such file.
+      ValueError: if there is no such file.
     """
     with locate(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -29,8 +29,8 @@ def hidden(cameras: NDArray, camera: int, *, camera_rule: str = "cross") -> NDAr
     """Which gallery cameras a probe does not meet: under "cross" its own, if it is known; under "any" none.
 
     Example:
-        >>> hidden(np.array([0, 1, -1]), 1).tolist(), hidden(np.array([0, 1, -1]), -1).tolist()
-        ([False, True, False], [False, False, False])
+      >>> hidden(np.array([0, 1, -1]), 1).tolist(), hidden(np.array([0, 1, -1]), -1).tolist()
+      ([False, True, False], [False, False, False])
     """
     check_camera_rule(camera_rule)
     return (cameras == camera) & (cameras != UNKNOWN) & (camera_rule == "cross")
@@ -48,28 +48,28 @@ def candidates(
     """The gallery entries that the rule leaves to each probe: their distances, and whether each is a right answer.
 
     Args:
-        distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
-        probe_identities: (P,) integers; -1 is nobody and has no candidates.
-        gallery_identities: (G,) integers; -1 is junk and removed.
-        probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
-        gallery_cameras: (G,) integers, -1 unknown.
-        camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
+      distances: (P, G) distances, smaller is nearer; +inf is allowed and comes last.
+      probe_identities: (P,) integers; -1 is nobody and has no candidates.
+      gallery_identities: (G,) integers; -1 is junk and removed.
+      probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
+      gallery_cameras: (G,) integers, -1 unknown.
+      camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
 
     Returns:
-        An iterator over the probes, in their order: (K,) distances of the kept entries in the order and the dtype
-        given, and (K,) whether each is the probe's identity. K may be 0.
+      An iterator over the probes, in their order: (K,) distances of the kept entries in the order and the dtype
+      given, and (K,) whether each is the probe's identity. K may be 0.
 
     Raises:
-        ValueError: if the shapes disagree, only one side has cameras or the rule is unknown; while iterating, if a
-            distance is NaN or -inf.
+      ValueError: if the shapes disagree, only one side has cameras or the rule is unknown; while iterating, if a
+        distance is NaN or -inf.
 
     References:
         Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
 
     Example:
-        >>> for row, right in candidates([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0]):
-        ...     print(row.tolist(), right.tolist())
-        [0.2, 0.3] [True, False]
+      >>> for row, right in candidates([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0]):
+      ...     print(row.tolist(), right.tolist())
+      [0.2, 0.3] [True, False]
     """
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
     probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
@@ -94,8 +94,8 @@ def allowed(
     """Which gallery entries the rule leaves to each probe: (P, G), without distances; see `candidates`.
 
     Example:
-        >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
-        [[False, True, True, False]]
+      >>> allowed([1], [1, 1, 2, -1], [0], [0, 1, 0, 1]).tolist()
+      [[False, True, True, False]]
     """
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
     probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
@@ -117,8 +117,8 @@ def answered(
     Under "cross" a right answer is of another camera; where cameras are None they are unknown. See `candidates`.
 
     Example:
-        >>> answered([1, 1, 3], [1, 2], [0, 1, 0], [0, 0]).tolist()
-        [False, True, False]
+      >>> answered([1, 1, 3], [1, 2], [0, 1, 0], [0, 0]).tolist()
+      [False, True, False]
     """
     check_camera_rule(camera_rule)
     probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")

@@ -12,9 +12,9 @@ class Histogram(NamedTuple):
     """Counts of distances in bins.
 
     Attributes:
-        edges: (B + 1,) edges of the bins.
-        same: (B,) pairs of one person in each bin.
-        different: (B,) pairs of two people in each bin.
+      edges: (B + 1,) edges of the bins.
+      same: (B,) pairs of one person in each bin.
+      different: (B,) pairs of two people in each bin.
     """
 
     edges: NDArray[np.float64]
@@ -31,20 +31,20 @@ def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:
     """Counts same and different pairs in bins of equal width from the smallest to the largest finite distance.
 
     Args:
-        pairs: the `Pairs`; those at an infinite distance are in no bin.
-        bins: number of bins.
+      pairs: the `Pairs`; those at an infinite distance are in no bin.
+      bins: number of bins.
 
     Returns:
-        The `Histogram`.
+      The `Histogram`.
 
     Raises:
-        ValueError: if `bins` < 1 or no distance is finite.
+      ValueError: if `bins` < 1 or no distance is finite.
 
     Example:
-        >>> from dsr_jax.evaluation import verification
-        >>> found = histogram(verification.pairs([[0.0, 1.0, 0.9]], [1], [1, 2, 3]), bins=2)
-        >>> found.edges.tolist(), found.same.tolist(), found.different.tolist()
-        ([0.0, 0.5, 1.0], [1, 0], [0, 2])
+      >>> from dsr_jax.evaluation import verification
+      >>> found = histogram(verification.pairs([[0.0, 1.0, 0.9]], [1], [1, 2, 3]), bins=2)
+      >>> found.edges.tolist(), found.same.tolist(), found.different.tolist()
+      ([0.0, 0.5, 1.0], [1, 0], [0, 2])
     """
     finite = [side[np.isfinite(side)] for side in (pairs.same, pairs.different)]
     count = sum(side.size for side in finite)

@@ -33,9 +33,9 @@ class Resampling(NamedTuple):
     """Identities drawn with replacement.
 
     Attributes:
-        cluster: (n,) number of each item's identity, 0 ... C - 1.
-        counts: (samples, C) how often each identity is drawn; NaN for a single identity, which has no spread, so that
-            whatever is computed from it is NaN.
+      cluster: (n,) number of each item's identity, 0 ... C - 1.
+      counts: (samples, C) how often each identity is drawn; NaN for a single identity, which has no spread, so that
+        whatever is computed from it is NaN.
     """
 
     cluster: NDArray[np.int64]
@@ -46,19 +46,19 @@ def resample(identities: ArrayLike, *, samples: int, seed: int) -> Resampling:
     """Draws as many identities as there are, with replacement, `samples` times.
 
     Args:
-        identities: (n,) identity of each item; all items of an identity come and go together.
-        samples: bootstrap samples.
-        seed: seed of the resampling; equal seeds and equally many identities are drawn alike.
+      identities: (n,) identity of each item; all items of an identity come and go together.
+      samples: bootstrap samples.
+      seed: seed of the resampling; equal seeds and equally many identities are drawn alike.
 
     Returns:
-        The `Resampling`: sums over the items of sample b are counts[b] @ (sums over each identity).
+      The `Resampling`: sums over the items of sample b are counts[b] @ (sums over each identity).
 
     Raises:
-        ValueError: if `samples` < 1.
+      ValueError: if `samples` < 1.
 
     Example:
-        >>> resample([7, 7, 9], samples=2, seed=0).cluster.tolist()
-        [0, 0, 1]
+      >>> resample([7, 7, 9], samples=2, seed=0).cluster.tolist()
+      [0, 0, 1]
     """
     if samples < 1:
         raise ValueError(f"samples is {samples}; it must be at least 1.")
@@ -74,13 +74,13 @@ def interval(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Inte
     """The percentile interval of a figure from its resampled values.
 
     Args:
-        value: the figure itself.
-        resampled: (samples,) the figure in each bootstrap sample; one NaN makes both ends NaN.
-        level: coverage of the interval, between the (1 - level) / 2 and the (1 + level) / 2 quantile.
+      value: the figure itself.
+      resampled: (samples,) the figure in each bootstrap sample; one NaN makes both ends NaN.
+      level: coverage of the interval, between the (1 - level) / 2 and the (1 + level) / 2 quantile.
 
     Example:
-        >>> interval(2.0, [1.0, 2.0, 3.0], level=0.5)
-        Interval(value=2.0, low=1.5, high=2.5)
+      >>> interval(2.0, [1.0, 2.0, 3.0], level=0.5)
+      Interval(value=2.0, low=1.5, high=2.5)
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level is {level}; it must be within (0, 1).")
@@ -95,13 +95,13 @@ def difference(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Di
     1; the smallest possible is 2 / (B + 1).
 
     Args:
-        value: the difference itself.
-        resampled: (samples,) the difference in each bootstrap sample; one NaN makes both ends and the p-value NaN.
-        level: coverage of the interval.
+      value: the difference itself.
+      resampled: (samples,) the difference in each bootstrap sample; one NaN makes both ends and the p-value NaN.
+      level: coverage of the interval.
 
     Example:
-        >>> difference(1.0, [1.0] * 999)
-        Difference(value=1.0, low=1.0, high=1.0, p_value=0.002)
+      >>> difference(1.0, [1.0] * 999)
+      Difference(value=1.0, low=1.0, high=1.0, p_value=0.002)
     """
     differences = np.asarray(resampled, np.float64)
     extreme = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
@@ -120,25 +120,25 @@ def bootstrap_interval(
     """Percentile interval of the mean over probes, resampling identities with all their probes.
 
     Args:
-        values_per_probe: (P,) values, for example `Scores.hits(1)` or `average_precision`, averaged over trials
-            first where there are several; NaN (no right answer) is left out.
-        identities: (P,) identity of each probe: the clusters.
-        samples: bootstrap samples.
-        level: coverage of the interval.
-        seed: seed of the resampling; equal seeds and identities resample alike.
+      values_per_probe: (P,) values, for example `Scores.hits(1)` or `average_precision`, averaged over trials
+        first where there are several; NaN (no right answer) is left out.
+      identities: (P,) identity of each probe: the clusters.
+      samples: bootstrap samples.
+      level: coverage of the interval.
+      seed: seed of the resampling; equal seeds and identities resample alike.
 
     Returns:
-        The `Interval` in the unit of the values; its ends are NaN for a single identity, which has no spread.
+      The `Interval` in the unit of the values; its ends are NaN for a single identity, which has no spread.
 
     Raises:
-        ValueError: if the shapes differ, no value is left, `samples` < 1 or `level` is not in (0, 1).
+      ValueError: if the shapes differ, no value is left, `samples` < 1 or `level` is not in (0, 1).
 
     References:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, Sec. 3.8.
 
     Example:
-        >>> bootstrap_interval([1.0, 1.0, 1.0], [7, 7, 9])
-        Interval(value=1.0, low=1.0, high=1.0)
+      >>> bootstrap_interval([1.0, 1.0, 1.0], [7, 7, 9])
+      Interval(value=1.0, low=1.0, high=1.0)
     """
     values, ids = _clustered(values_per_probe, identities, "values_per_probe")
     return interval(float(np.mean(values)), _resampled_means(values, ids, samples=samples, seed=seed), level=level)
@@ -159,19 +159,19 @@ def paired_difference(
     is that of `difference`.
 
     Args:
-        values_a: (P,) values of method a; NaN (no right answer, in either) is left out.
-        values_b: (P,) values of method b on the same probes.
-        identities: (P,) identity of each probe.
-        samples: bootstrap samples; the smallest p-value is 2 / (samples + 1).
-        level: coverage of the interval.
-        seed: seed of the resampling.
+      values_a: (P,) values of method a; NaN (no right answer, in either) is left out.
+      values_b: (P,) values of method b on the same probes.
+      identities: (P,) identity of each probe.
+      samples: bootstrap samples; the smallest p-value is 2 / (samples + 1).
+      level: coverage of the interval.
+      seed: seed of the resampling.
 
     Returns:
-        The `Difference`; its ends and p-value are NaN for a single identity.
+      The `Difference`; its ends and p-value are NaN for a single identity.
 
     Example:
-        >>> paired_difference([1.0, 1.0], [0.0, 0.0], [1, 2], samples=999)
-        Difference(value=1.0, low=1.0, high=1.0, p_value=0.002)
+      >>> paired_difference([1.0, 1.0], [0.0, 0.0], [1, 2], samples=999)
+      Difference(value=1.0, low=1.0, high=1.0, p_value=0.002)
     """
     a, b = np.asarray(values_a, np.float64), np.asarray(values_b, np.float64)
     if a.shape != b.shape:

@@ -10,11 +10,11 @@ def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
     """Identities or cameras as int64; whole floats, as pandas writes them, are integers.
 
     Raises:
-        ValueError: naming the argument, if they are strings, fractions, NaN, or beyond int64.
+      ValueError: naming the argument, if they are strings, fractions, NaN, or beyond int64.
 
     Example:
-        >>> integers([3, -1], "cameras").tolist()
-        [3, -1]
+      >>> integers([3, -1], "cameras").tolist()
+      [3, -1]
     """
     found = np.asarray(labels)
     values, real = found.ravel(), found.dtype.kind == "f"
@@ -41,7 +41,7 @@ def paired(
     """Identities and cameras as int64 vectors of one length; cameras of None are unknown.
 
     Raises:
-        ValueError: as `integers`, or if the lengths differ.
+      ValueError: as `integers`, or if the lengths differ.
     """
     ids = integers(identities, identities_name)
     cams = np.full(ids.shape, UNKNOWN, np.int64) if cameras is None else integers(cameras, cameras_name)

@@ -28,23 +28,23 @@ def partial_box(
     """Draws the visible part of a person: a random box of the image, cut out without rescaling (Sec. 3.3, 4.1).
 
     Args:
-        height: image height in pixels.
-        width: image width in pixels.
-        seed_key: non-negative integers that key the draw, for example (seed, index of the image). One key gives
-            the same relative box at every image size.
-        height_range: smallest and largest visible share of the height, 0 < low <= high <= 1.
-        width_range: the same for the width.
+      height: image height in pixels.
+      width: image width in pixels.
+      seed_key: non-negative integers that key the draw, for example (seed, index of the image). One key gives
+        the same relative box at every image size.
+      height_range: smallest and largest visible share of the height, 0 < low <= high <= 1.
+      width_range: the same for the width.
 
     Returns:
-        The `Box`, at least one pixel, shares rounded to the nearest pixel.
+      The `Box`, at least one pixel, shares rounded to the nearest pixel.
 
     Raises:
-        ValueError: if a size is below 1, a range is not within (0, 1] or a key is negative.
+      ValueError: if a size is below 1, a range is not within (0, 1] or a key is negative.
 
     Example:
-        >>> box = partial_box(320, 120, seed_key=(0, 7))
-        >>> 160 <= box.height <= 240, 84 <= box.width <= 120
-        (True, True)
+      >>> box = partial_box(320, 120, seed_key=(0, 7))
+      >>> 160 <= box.height <= 240, 84 <= box.width <= 120
+      (True, True)
     """
     if height < 1 or width < 1:
         raise ValueError(f"height x width is {height} x {width}; both must be at least 1 pixel.")
@@ -63,19 +63,19 @@ def crop(image: NDArray, box: Box) -> NDArray:
     """Cuts `box` out of an (H, W, ...) image, as a view.
 
     Args:
-        image: (H, W, ...) array.
-        box: the `Box`, inside the image.
+      image: (H, W, ...) array.
+      box: the `Box`, inside the image.
 
     Returns:
-        (box.height, box.width, ...) view of the image.
+      (box.height, box.width, ...) view of the image.
 
     Raises:
-        ValueError: if the box is empty or does not lie inside the image.
+      ValueError: if the box is empty or does not lie inside the image.
 
     Example:
-        >>> import numpy as np
-        >>> crop(np.arange(12).reshape(3, 4), Box(1, 2, 2, 2)).tolist()
-        [[6, 7], [10, 11]]
+      >>> import numpy as np
+      >>> crop(np.arange(12).reshape(3, 4), Box(1, 2, 2, 2)).tolist()
+      [[6, 7], [10, 11]]
     """
     inside = 0 <= box.top and 0 <= box.left and box.height > 0 and box.width > 0
     if not (inside and box.top + box.height <= image.shape[0] and box.left + box.width <= image.shape[1]):

@@ -23,10 +23,10 @@ class Draw:
     """The gallery of one trial: one entry per person, or, in the whole gallery, one per image.
 
     Attributes:
-        identities: (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
-        images: I index arrays into the gallery, each of length at most `shots`.
-        short: identities with fewer images than shots; they take what they have.
-        absent: identities of the gallery with no image left after the camera rule; not in `identities`.
+      identities: (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
+      images: I index arrays into the gallery, each of length at most `shots`.
+      short: identities with fewer images than shots; they take what they have.
+      absent: identities of the gallery with no image left after the camera rule; not in `identities`.
     """
 
     identities: NDArray[np.int64]
@@ -40,11 +40,11 @@ class Trial:
     """The probes that share one gallery draw.
 
     Attributes:
-        number: of the trial.
-        camera: of all its probes, which the draw left out; -1: it left none out.
-        probes: (P,) numbers of the probes.
-        draw: the gallery that they search.
-        cameras: (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
+      number: of the trial.
+      camera: of all its probes, which the draw left out; -1: it left none out.
+      probes: (P,) numbers of the probes.
+      draw: the gallery that they search.
+      cameras: (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
     """
 
     number: int
@@ -89,23 +89,23 @@ def draw_gallery(
     skipped and the first `shots` taken: the single-shot image is the first of the multi-shot images.
 
     Args:
-        identities: (n,) identity of each gallery image; -1 is nobody and never drawn.
-        cameras: (n,) camera of each gallery image; -1 is unknown and never excluded.
-        shots: images per identity.
-        trial: number of the trial.
-        seed: seed of the experiment.
-        exclude_camera: the probe's camera; None or -1 excludes nothing.
+      identities: (n,) identity of each gallery image; -1 is nobody and never drawn.
+      cameras: (n,) camera of each gallery image; -1 is unknown and never excluded.
+      shots: images per identity.
+      trial: number of the trial.
+      seed: seed of the experiment.
+      exclude_camera: the probe's camera; None or -1 excludes nothing.
 
     Returns:
-        The `Draw`.
+      The `Draw`.
 
     Raises:
-        ValueError: if the lengths differ, `shots` < 1, a key is negative or nobody has an image.
+      ValueError: if the lengths differ, `shots` < 1, a key is negative or nobody has an image.
 
     Example:
-        >>> draw = draw_gallery([7, 7, 3, 3], [0, 1, 0, 1], shots=1, trial=0, seed=0, exclude_camera=0)
-        >>> draw.identities.tolist(), [images.tolist() for images in draw.images]
-        ([3, 7], [[3], [1]])
+      >>> draw = draw_gallery([7, 7, 3, 3], [0, 1, 0, 1], shots=1, trial=0, seed=0, exclude_camera=0)
+      >>> draw.identities.tolist(), [images.tolist() for images in draw.images]
+      ([3, 7], [[3], [1]])
     """
     ids, cams = paired(identities, cameras)
     if shots < 1:
@@ -143,27 +143,27 @@ def trials(
     """Yields, for each trial and each probe camera in ascending order, the probes and the gallery they search.
 
     Args:
-        probe_cameras: (P,) camera of each probe.
-        gallery_identities: (n,) identity of each gallery image.
-        gallery_cameras: (n,) camera of each gallery image.
-        shots: gallery images per identity.
-        count: number of trials, each an independent draw.
-        seed: seed of the experiment.
-        camera_rule: "cross" (gallery images from cameras other than the probe's) or "any" (from all).
+      probe_cameras: (P,) camera of each probe.
+      gallery_identities: (n,) identity of each gallery image.
+      gallery_cameras: (n,) camera of each gallery image.
+      shots: gallery images per identity.
+      count: number of trials, each an independent draw.
+      seed: seed of the experiment.
+      camera_rule: "cross" (gallery images from cameras other than the probe's) or "any" (from all).
 
     Yields:
-        `Trial`s; within one trial number every probe occurs exactly once. Under "any" all probes are one group,
-        with camera -1.
+      `Trial`s; within one trial number every probe occurs exactly once. Under "any" all probes are one group,
+      with camera -1.
 
     Raises:
-        ValueError: as `draw_gallery`, or for an unknown `camera_rule`, `count` < 1 or no probes; raised when the
-            iteration starts.
+      ValueError: as `draw_gallery`, or for an unknown `camera_rule`, `count` < 1 or no probes; raised when the
+        iteration starts.
 
     Example:
-        >>> for t in trials([0, 1, 0], [5, 5], [0, 1], shots=1, count=1, seed=0):
-        ...     print(t.number, t.camera, t.probes.tolist(), t.draw.images[0].tolist())
-        0 0 [0, 2] [1]
-        0 1 [1] [0]
+      >>> for t in trials([0, 1, 0], [5, 5], [0, 1], shots=1, count=1, seed=0):
+      ...     print(t.number, t.camera, t.probes.tolist(), t.draw.images[0].tolist())
+      0 0 [0, 2] [1]
+      0 1 [1] [0]
     """
     check_camera_rule(camera_rule)
     probes = np.asarray(probe_cameras, np.int64)
@@ -191,24 +191,24 @@ def whole_gallery(
     those of its own identity and camera.
 
     Args:
-        probe_cameras: (P,) camera of each probe.
-        gallery_identities: (n,) identity of each gallery image; -1 is nobody, and left out when entries are ranked.
-        gallery_cameras: (n,) camera of each gallery image.
-        camera_rule: "cross" as said, or "any": nothing is removed.
+      probe_cameras: (P,) camera of each probe.
+      gallery_identities: (n,) identity of each gallery image; -1 is nobody, and left out when entries are ranked.
+      gallery_cameras: (n,) camera of each gallery image.
+      camera_rule: "cross" as said, or "any": nothing is removed.
 
     Returns:
-        One `Trial` of all probes.
+      One `Trial` of all probes.
 
     Raises:
-        ValueError: for an unknown `camera_rule`, no probes, no gallery, or lengths that differ.
+      ValueError: for an unknown `camera_rule`, no probes, no gallery, or lengths that differ.
 
     References:
         Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015.
 
     Example:
-        >>> trial = whole_gallery([0, 1], [5, 5, 6], [0, 1, 1])
-        >>> trial.draw.identities.tolist(), [cameras.tolist() for cameras in trial.cameras]
-        ([5, 5, 6], [[0, 1], [0, 1, 1]])
+      >>> trial = whole_gallery([0, 1], [5, 5, 6], [0, 1, 1])
+      >>> trial.draw.identities.tolist(), [cameras.tolist() for cameras in trial.cameras]
+      ([5, 5, 6], [[0, 1], [0, 1, 1]])
     """
     check_camera_rule(camera_rule)
     probes, (ids, cameras) = integers(probe_cameras, "probe_cameras"), paired(gallery_identities, gallery_cameras)
@@ -230,21 +230,21 @@ def check_identities(
     """Counts what probes and gallery share, before any feature is computed.
 
     Args:
-        probe_identities: (P,) identities of the probes.
-        gallery_identities: (G,) identities of the gallery images.
-        probe_cameras: (P,) cameras, or None where unknown.
-        gallery_cameras: (G,) cameras, or None where unknown.
-        camera_rule: "cross" (a right answer comes from another camera) or "any".
+      probe_identities: (P,) identities of the probes.
+      gallery_identities: (G,) identities of the gallery images.
+      probe_cameras: (P,) cameras, or None where unknown.
+      gallery_cameras: (G,) cameras, or None where unknown.
+      camera_rule: "cross" (a right answer comes from another camera) or "any".
 
     Returns:
-        The `IdentityCheck`, to be printed.
+      The `IdentityCheck`, to be printed.
 
     Raises:
-        ValueError: if no probe has a right answer, with examples of both sides.
+      ValueError: if no probe has a right answer, with examples of both sides.
 
     Example:
-        >>> print(check_identities([1, 2], [2, 2, 3]))
-        2 probes of 2 identities, 3 gallery images of 2 identities, 1 shared identities, \
+      >>> print(check_identities([1, 2], [2, 2, 3]))
+      2 probes of 2 identities, 3 gallery images of 2 identities, 1 shared identities, \
 1 probes with a right answer left after the camera rule
     """
     check_camera_rule(camera_rule)

@@ -32,22 +32,22 @@ def draw_pairs(
     images, of different cameras where that person has them; a negative pair is two different identities.
 
     Args:
-        identities: (n,) identity of each image; -1 is nobody and never drawn.
-        cameras: (n,) cameras, or None where unknown.
-        positives: number of positive pairs.
-        negatives: number of negative pairs.
-        seed: non-negative integers that key the draw, for example (seed, epoch).
+      identities: (n,) identity of each image; -1 is nobody and never drawn.
+      cameras: (n,) cameras, or None where unknown.
+      positives: number of positive pairs.
+      negatives: number of negative pairs.
+      seed: non-negative integers that key the draw, for example (seed, epoch).
 
     Returns:
-        The `Pairs`, shuffled.
+      The `Pairs`, shuffled.
 
     Raises:
-        ValueError: if positives are asked for and no identity has two images, or negatives and there is only one.
+      ValueError: if positives are asked for and no identity has two images, or negatives and there is only one.
 
     Example:
-        >>> pairs = draw_pairs([1, 1, 2, 2], positives=2, negatives=1, seed=0)
-        >>> sorted(pairs.sign.tolist())
-        [-1, 1, 1]
+      >>> pairs = draw_pairs([1, 1, 2, 2], positives=2, negatives=1, seed=0)
+      >>> sorted(pairs.sign.tolist())
+      [-1, 1, 1]
     """
     ids, cams = paired(identities, cameras)
     if positives < 0 or negatives < 0:

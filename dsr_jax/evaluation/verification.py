@@ -27,10 +27,10 @@ class Pairs(NamedTuple):
     """All pairs of a probe and a gallery entry.
 
     Attributes:
-        same: (S,) distances of the pairs of one person.
-        different: (D,) distances of the pairs of two people.
-        same_probe: (S,) index of the probe of each.
-        different_probe: (D,) index of the probe of each.
+      same: (S,) distances of the pairs of one person.
+      different: (D,) distances of the pairs of two people.
+      same_probe: (S,) index of the probe of each.
+      different_probe: (D,) index of the probe of each.
     """
 
     same: NDArray
@@ -49,11 +49,11 @@ class Roc:
     """The receiver operating characteristic: its points, from accepting no pair to accepting all.
 
     Attributes:
-        threshold: (T,) ascending: -inf, then every distance that occurs.
-        false_positive_rate: (T,) FPR in [0, 1] where distances <= threshold are accepted, ascending.
-        true_positive_rate: (T,) TPR in [0, 1], ascending.
-        same: number of pairs of one person.
-        different: number of pairs of two people; an FPR below 1 / different is not resolved and acts as 0.
+      threshold: (T,) ascending: -inf, then every distance that occurs.
+      false_positive_rate: (T,) FPR in [0, 1] where distances <= threshold are accepted, ascending.
+      true_positive_rate: (T,) TPR in [0, 1], ascending.
+      same: number of pairs of one person.
+      different: number of pairs of two people; an FPR below 1 / different is not resolved and acts as 0.
     """
 
     threshold: NDArray
@@ -122,9 +122,9 @@ def pairs(
     person in the gallery has different pairs only.
 
     Example:
-        >>> found = pairs([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0])
-        >>> found.same.tolist(), found.different.tolist()
-        ([0.2], [0.3])
+      >>> found = pairs([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0])
+      >>> found.same.tolist(), found.different.tolist()
+      ([0.2], [0.3])
     """
     left = candidates(
         distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
@@ -140,9 +140,9 @@ def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
     """Joins the pairs of groups of probes and of trials: (indices of the probes among all probes, their pairs) of each.
 
     Example:
-        >>> one = pairs([[0.1, 0.2]], [7], [7, 8])
-        >>> concatenate([([4], one), ([2], one)]).same_probe.tolist()
-        [4, 2]
+      >>> one = pairs([[0.1, 0.2]], [7], [7, 8])
+      >>> concatenate([([4], one), ([2], one)]).same_probe.tolist()
+      [4, 2]
     """
     if not groups:
         raise ValueError("groups is empty; give the pairs of at least one group of probes.")
@@ -159,15 +159,15 @@ def roc(pairs: Pairs) -> Roc:
     """TPR and FPR at every threshold that makes a difference, 20 bytes per distinct float32 distance.
 
     Raises:
-        ValueError: if there are no pairs of one person, or none of two people.
+      ValueError: if there are no pairs of one person, or none of two people.
 
     References:
         Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006.
 
     Example:
-        >>> curve = roc(pairs([[0.1, 0.2], [0.3, 0.4]], [1, 2], [1, 2]))
-        >>> curve.true_positive_rate_at(0.01), curve.equal_error_rate, curve.threshold_at(0.5)
-        (0.5, 0.5, 0.2)
+      >>> curve = roc(pairs([[0.1, 0.2], [0.3, 0.4]], [1, 2], [1, 2]))
+      >>> curve.true_positive_rate_at(0.01), curve.equal_error_rate, curve.threshold_at(0.5)
+      (0.5, 0.5, 0.2)
     """
     _check_both(pairs)
     points = np.unique(np.concatenate([pairs.same, pairs.different]))
@@ -182,8 +182,8 @@ def crossing(false_positive_rate: NDArray, true_positive_rate: NDArray) -> NDArr
     """The equal error rates (n,) of curves: FPR where FPR = 1 - TPR, on straight lines between points (n, T).
 
     Example:
-        >>> crossing(np.array([[0.0, 0.2, 1.0]]), np.array([[0.0, 0.8, 1.0]])).round(6).tolist()
-        [0.2]
+      >>> crossing(np.array([[0.0, 0.2, 1.0]]), np.array([[0.0, 0.8, 1.0]])).round(6).tolist()
+      [0.2]
     """
     excess = false_positive_rate + true_positive_rate - 1.0
     above = np.argmax(excess >= 0.0, axis=-1)[:, None]

@@ -33,30 +33,30 @@ def bootstrap_intervals(
     """Percentile intervals of the equal error rate and of TPR at each FPR.
 
     Args:
-        pairs: the `Pairs`, of one trial or of several joined.
-        identities: (P,) identity of each probe that `pairs` counts: the clusters.
-        fprs: false-positive rates in (0, 1].
-        samples: bootstrap samples.
-        level: coverage of the intervals.
-        seed: seed of the resampling, as in `intervals.resample`.
-        grid: thresholds at which the samples are looked at; the figures themselves are exact.
+      pairs: the `Pairs`, of one trial or of several joined.
+      identities: (P,) identity of each probe that `pairs` counts: the clusters.
+      fprs: false-positive rates in (0, 1].
+      samples: bootstrap samples.
+      level: coverage of the intervals.
+      seed: seed of the resampling, as in `intervals.resample`.
+      grid: thresholds at which the samples are looked at; the figures themselves are exact.
 
     Returns:
-        An `Interval` in [0, 1] for each of "EER" and "TPR@<fpr>", as `Roc.figures`. The ends are NaN for a single
-        identity, and where some sample has no same or no different pairs: too few people to say.
+      An `Interval` in [0, 1] for each of "EER" and "TPR@<fpr>", as `Roc.figures`. The ends are NaN for a single
+      identity, and where some sample has no same or no different pairs: too few people to say.
 
     Raises:
-        ValueError: if there are no same pairs or no different pairs, an index of a probe is beyond `identities`, an
-            FPR is not in (0, 1], `level` is not in (0, 1), or `samples` or `grid` < 1.
+      ValueError: if there are no same pairs or no different pairs, an index of a probe is beyond `identities`, an
+        FPR is not in (0, 1], `level` is not in (0, 1), or `samples` or `grid` < 1.
 
     References:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, Sec. 3.8.
 
     Example:
-        >>> from dsr_jax.evaluation import verification
-        >>> found = verification.pairs([[0.1, 0.3], [0.4, 0.2]], [1, 2], [1, 2])
-        >>> bootstrap_intervals(found, [1, 2], fprs=[0.1])["EER"]
-        Interval(value=0.0, low=0.0, high=0.0)
+      >>> from dsr_jax.evaluation import verification
+      >>> found = verification.pairs([[0.1, 0.3], [0.4, 0.2]], [1, 2], [1, 2])
+      >>> bootstrap_intervals(found, [1, 2], fprs=[0.1])["EER"]
+      Interval(value=0.0, low=0.0, high=0.0)
     """
     figures = roc(pairs).figures(fprs)
     values = _resampled(pairs, identities, fprs=fprs, samples=samples, seed=seed, grid=grid)

@@ -20,19 +20,19 @@ class Card:
     """A weights file's description of its network.
 
     Attributes:
-        architecture: the network's name, "vgg16" or "resnet50".
-        width: channels as a multiple of the published network's.
-        output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
-        preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted), "caffe_rgb" (the same in RGB) or "torch"
-            (RGB, 0-1, standardised).
-        extra: anything else that JSON can hold, such as the training configuration and scores.
-        sha256: checksum of the network's numbers (`digest`), which `load` compares; `None` if the file does not say.
-            `save` fills it in; cards are compared without it.
+      architecture: the network's name, "vgg16" or "resnet50".
+      width: channels as a multiple of the published network's.
+      output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
+      preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted), "caffe_rgb" (the same in RGB) or "torch"
+        (RGB, 0-1, standardised).
+      extra: anything else that JSON can hold, such as the training configuration and scores.
+      sha256: checksum of the network's numbers (`digest`), which `load` compares; `None` if the file does not say.
+        `save` fills it in; cards are compared without it.
 
     Example:
-        >>> from dsr_jax import weights
-        >>> weights.Card(width=0.25, output_stride=16).preprocessing
-        'caffe'
+      >>> from dsr_jax import weights
+      >>> weights.Card(width=0.25, output_stride=16).preprocessing
+      'caffe'
     """
 
     architecture: str = "vgg16"
@@ -58,8 +58,8 @@ def parse(metadata: Mapping[str, str] | None) -> Card | None:
     """The card in a safetensors file's metadata, if there is one.
 
     Raises:
-        ValueError: if it is not a card of ours.
-        TypeError: likewise.
+      ValueError: if it is not a card of ours.
+      TypeError: likewise.
     """
     text = (metadata or {}).get(KEY)
     return None if text is None else Card(**json.loads(text))
@@ -69,7 +69,7 @@ def read_beside(file: Path) -> Card | None:
     """The card beside a `.pth` file, NAME.pth.json, if there is one: earlier versions wrote such files.
 
     Raises:
-        ValueError: if it is not a card of ours.
+      ValueError: if it is not a card of ours.
     """
     note = file.with_name(f"{file.name}.json")
     if not note.is_file():

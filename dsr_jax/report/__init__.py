@@ -73,30 +73,30 @@ def write_evaluation(
     """Writes the page of an evaluation.
 
     Args:
-        folder: where to; made if missing. Drawings and pictures of an older page in it are removed.
-        title: heading of the page.
-        tables: figures per method.
-        curves: CMC, ROC and other plots.
-        ranked: probes with their nearest gallery pictures.
-        config: name and value of every setting of the run.
-        summary: a sentence or two under the heading.
-        distances: histograms of the distances of pairs of one person and of different people.
-        reconstructions: pairs whose reconstruction to show.
+      folder: where to; made if missing. Drawings and pictures of an older page in it are removed.
+      title: heading of the page.
+      tables: figures per method.
+      curves: CMC, ROC and other plots.
+      ranked: probes with their nearest gallery pictures.
+      config: name and value of every setting of the run.
+      summary: a sentence or two under the heading.
+      distances: histograms of the distances of pairs of one person and of different people.
+      reconstructions: pairs whose reconstruction to show.
 
     Returns:
-        Path of `index.html`.
+      Path of `index.html`.
 
     Raises:
-        ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
-            histogram or reconstruction is not as its class describes. An older page then stays as it is.
+      ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
+        histogram or reconstruction is not as its class describes. An older page then stays as it is.
 
     Example:
-        >>> import tempfile
-        >>> table = Table("Rank-k in per cent", "method", ("rank-1",), (Row("DSR", (Interval(24.2, 17.0, 32.0),)),))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     page = write_evaluation(folder, title="Run", tables=[table], curves=[], ranked=[], config={"seed": 0})
-        ...     page.name, "24.2" in page.read_text()
-        ('index.html', True)
+      >>> import tempfile
+      >>> table = Table("Rank-k in per cent", "method", ("rank-1",), (Row("DSR", (Interval(24.2, 17.0, 32.0),)),))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     page = write_evaluation(folder, title="Run", tables=[table], curves=[], ranked=[], config={"seed": 0})
+      ...     page.name, "24.2" in page.read_text()
+      ('index.html', True)
     """
     files: assets.Files = {}
     script = _script() if reconstructions else ""
@@ -128,26 +128,26 @@ def write_training(
     """Writes the page of a training, whole or not at all.
 
     Args:
-        file: where to; its folder is made if missing.
-        title: heading of the page.
-        parts: heading to the trends under it.
-        config: name and value of every setting of the run.
-        summary: a sentence or two under the heading.
-        refresh: seconds after which an open page reads the file again; 0: never.
+      file: where to; its folder is made if missing.
+      title: heading of the page.
+      parts: heading to the trends under it.
+      config: name and value of every setting of the run.
+      summary: a sentence or two under the heading.
+      refresh: seconds after which an open page reads the file again; 0: never.
 
     Returns:
-        The file.
+      The file.
 
     Raises:
-        ValueError: if a trend is not as its class describes. An older page then stays as it is.
+      ValueError: if a trend is not as its class describes. An older page then stays as it is.
 
     Example:
-        >>> import tempfile
-        >>> loss = Trend("Loss", "loss", (Trace("loss", (1, 2), (0.5, 0.25)),))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     page = write_training(f"{folder}/training.html", title="Run", parts={"One": [loss]}, config={})
-        ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
-        True
+      >>> import tempfile
+      >>> loss = Trend("Loss", "loss", (Trace("loss", (1, 2), (0.5, 0.25)),))
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     page = write_training(f"{folder}/training.html", title="Run", parts={"One": [loss]}, config={})
+      ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
+      True
     """
     page = _page(
         "training.html",
@@ -179,19 +179,19 @@ def write_contact_sheet(
     """Writes the contact sheet of a data set.
 
     Args:
-        folder: where to, as for `write_evaluation`.
-        title: heading of the page.
-        remarks: sentences under the heading.
-        tables: figures per split.
-        plots: how they spread.
-        sections: the pictures.
+      folder: where to, as for `write_evaluation`.
+      title: heading of the page.
+      remarks: sentences under the heading.
+      tables: figures per split.
+      plots: how they spread.
+      sections: the pictures.
 
     Returns:
-        Path of `index.html`.
+      Path of `index.html`.
 
     Raises:
-        ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
-            inside its picture, or a plot is not as its class describes. An older page then stays as it is.
+      ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
+        inside its picture, or a plot is not as its class describes. An older page then stays as it is.
     """
     files: assets.Files = {}
     page = _page(
@@ -217,9 +217,9 @@ def _drawings(kind: str, module: Any, plots: Sequence[Any]) -> list[dict[str, An
     """Drawings as templates read them; the colours of those on the page follow the reader's theme.
 
     Args:
-        kind: beginning of their ids.
-        module: has `draw` and `describe` for such plots.
-        plots: the plots.
+      kind: beginning of their ids.
+      module: has `draw` and `describe` for such plots.
+      plots: the plots.
     """
     found = []
     for number, plot in enumerate(plots):

@@ -25,8 +25,8 @@ def store(files: Files, kind: str, suffix: str, content: bytes) -> str:
     """Adds a file named by its content, and returns the name.
 
     Example:
-        >>> store({}, "curves", "svg", b"<svg/>")
-        'curves-d4dc56669143.svg'
+      >>> store({}, "curves", "svg", b"<svg/>")
+      'curves-d4dc56669143.svg'
     """
     name = f"{kind}-{hashlib.sha256(content).hexdigest()[:12]}.{suffix}"
     files[name] = content
@@ -37,7 +37,7 @@ def picture(files: Files, image: ArrayLike) -> dict[str, object]:
     """Adds a picture as JPEG, made smaller if it is large, and returns its `file`, `width` and `height`.
 
     Raises:
-        ValueError: if it is not (H, W, 3) uint8.
+      ValueError: if it is not (H, W, 3) uint8.
     """
     pixels = np.asarray(image)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -57,7 +57,7 @@ def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:
     """Writes `index.html` and the files that it shows, the page last, and removes the files of an older page.
 
     Raises:
-        OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.
+      OSError: if they cannot be written, naming the page and the reason; an older page then stays as it is.
     """
     atomic.write_together(folder, {**files, "index.html": page.encode(errors="backslashreplace")})
     for old in (path for kind in _KINDS for path in folder.glob(kind)):

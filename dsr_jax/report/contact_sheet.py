@@ -14,11 +14,11 @@ class Shot:
     """One picture.
 
     Attributes:
-        image: (H, W, 3) uint8.
-        spoken: description for screen readers.
-        caption: text under it.
-        box: a part of it to outline.
-        tall: its height as a share of the strip's, so that a part is shown at the scale of the whole.
+      image: (H, W, 3) uint8.
+      spoken: description for screen readers.
+      caption: text under it.
+      box: a part of it to outline.
+      tall: its height as a share of the strip's, so that a part is shown at the scale of the whole.
     """
 
     image: NDArray[np.uint8]
@@ -60,7 +60,7 @@ def context(section: Section, files: assets.Files) -> dict[str, object]:
     """A section as the template reads it; its pictures are added to the files.
 
     Raises:
-        ValueError: if a picture is not (H, W, 3) uint8, or a box is not inside its picture.
+      ValueError: if a picture is not (H, W, 3) uint8, or a box is not inside its picture.
     """
     cards = [
         {

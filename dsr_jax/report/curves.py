@@ -28,12 +28,12 @@ class Axes:
     """The axes of a plot.
 
     Attributes:
-        x: label of the places.
-        y: label of the values, which are per cents.
-        log: whether places are shown logarithmically; points at 0 are then not shown.
-        marks: places with a tick and a marker on every curve; empty: the places of the curves themselves.
-        described: places of the values in `describe`; empty: the first, the best and the last of each curve.
-        words: text before and after a place in `describe`.
+      x: label of the places.
+      y: label of the values, which are per cents.
+      log: whether places are shown logarithmically; points at 0 are then not shown.
+      marks: places with a tick and a marker on every curve; empty: the places of the curves themselves.
+      described: places of the values in `describe`; empty: the first, the best and the last of each curve.
+      words: text before and after a place in `describe`.
     """
 
     x: str
@@ -59,8 +59,8 @@ def sweep(setting: str, *, y: str = "rank-1 (%)", log: bool = False) -> Axes:
     """Axes of a figure against the value of a setting, such as the weight l1 or the visible share of a probe.
 
     Example:
-        >>> describe(Plot("The weight", (Curve("DSR", (20.0, 25.0), places=(0.1, 0.4)),), sweep("l1", log=True)))
-        'DSR: 20.0 % at l1 0.1, 25.0 % at l1 0.4.'
+      >>> describe(Plot("The weight", (Curve("DSR", (20.0, 25.0), places=(0.1, 0.4)),), sweep("l1", log=True)))
+      'DSR: 20.0 % at l1 0.1, 25.0 % at l1 0.4.'
     """
     return Axes(setting, y, log=log, words=(f"{setting} ", ""))
 
@@ -70,11 +70,11 @@ class Curve:
     """One line of a plot.
 
     Attributes:
-        label: the method.
-        values: per cents; of a CMC `values[k - 1]` is rank-k.
-        group: the condition, such as "fine-tuned".
-        places: where the values are, not falling; by default 1, 2, ...
-        intervals: (low, high) around each value, drawn as a band; NaN where there is none.
+      label: the method.
+      values: per cents; of a CMC `values[k - 1]` is rank-k.
+      group: the condition, such as "fine-tuned".
+      places: where the values are, not falling; by default 1, 2, ...
+      intervals: (low, high) around each value, drawn as a band; NaN where there is none.
     """
 
     label: str
@@ -107,12 +107,12 @@ def draw(plot: Plot) -> str:
     """The curves of a plot as an `<svg>` element in stand-in colours; equal plots give equal text.
 
     Raises:
-        ValueError: if the plot has no curve, or a curve no value, a number that is not finite, not as many places or
-            intervals as values, falling places, or nothing that a logarithmic axis can show.
+      ValueError: if the plot has no curve, or a curve no value, a number that is not finite, not as many places or
+        intervals as values, falling places, or nothing that a logarithmic axis can show.
 
     Example:
-        >>> draw(Plot("CMC", (Curve("DSR", (24.2, 31.0, 37.5)),))).startswith("<svg")
-        True
+      >>> draw(Plot("CMC", (Curve("DSR", (24.2, 31.0, 37.5)),))).startswith("<svg")
+      True
     """
     _check(plot)
     return svg.drawn(lambda axes: _paint(axes, plot), name=plot.caption)

@@ -27,12 +27,12 @@ class DistancePlot:
     """Distances of pairs, counted; `DistancePlot(caption, *histogram.histogram(pairs))` draws those of pairs.
 
     Attributes:
-        caption: what was measured.
-        edges: the n + 1 edges of n equally wide bins, rising.
-        same: n counts of pairs of one person.
-        different: n counts of pairs of different people.
-        thresholds: (label, distance) of each line to draw, such as ("equal error 18.2 %", 0.43).
-        label: of the axis of distances.
+      caption: what was measured.
+      edges: the n + 1 edges of n equally wide bins, rising.
+      same: n counts of pairs of one person.
+      different: n counts of pairs of different people.
+      thresholds: (label, distance) of each line to draw, such as ("equal error 18.2 %", 0.43).
+      label: of the axis of distances.
     """
 
     caption: str
@@ -47,12 +47,12 @@ def draw(plot: DistancePlot) -> str:
     """A histogram as an `<svg>` element in stand-in colours; equal histograms give equal text.
 
     Raises:
-        ValueError: if the edges do not rise in equal steps, there is not one finite count >= 0 per bin and at least
-            one pair of each kind, or a threshold is not finite.
+      ValueError: if the edges do not rise in equal steps, there is not one finite count >= 0 per bin and at least
+        one pair of each kind, or a threshold is not finite.
 
     Example:
-        >>> draw(DistancePlot("Distances", (0.0, 0.5, 1.0), (3, 1), (1, 9), (("even", 0.5),))).startswith("<svg")
-        True
+      >>> draw(DistancePlot("Distances", (0.0, 0.5, 1.0), (3, 1), (1, 9), (("even", 0.5),))).startswith("<svg")
+      True
     """
     _check(plot)
     above = _STEP * len(plot.thresholds)
@@ -63,8 +63,8 @@ def describe(plot: DistancePlot) -> str:
     """The histogram in words, for screen readers: both medians and the thresholds.
 
     Example:
-        >>> describe(DistancePlot("Distances", (0.0, 0.5, 1.0), (4, 0), (0, 9), (("even", 0.5),)))
-        'same person: half of the pairs below 0.25; different people: half of the pairs below 0.75; even at 0.50.'
+      >>> describe(DistancePlot("Distances", (0.0, 0.5, 1.0), (4, 0), (0, 9), (("even", 0.5),)))
+      'same person: half of the pairs below 0.25; different people: half of the pairs below 0.75; even at 0.50.'
     """
     parts = [
         f"{name}: half of the pairs below {_median(plot.edges, counts):.2f}"

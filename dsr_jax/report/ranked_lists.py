@@ -33,7 +33,7 @@ def context(entry: RankedList, files: assets.Files) -> dict[str, object]:
     """A list as the template reads it; its pictures are added to the files.
 
     Raises:
-        ValueError: if a picture is not (H, W, 3) uint8.
+      ValueError: if a picture is not (H, W, 3) uint8.
     """
     hits = [(hit, assets.picture(files, hit.image)) for hit in entry.hits]
     return {"entry": entry, "probe": assets.picture(files, entry.probe), "hits": hits}

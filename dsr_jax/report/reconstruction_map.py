@@ -27,15 +27,15 @@ class Reconstruction:
     """How one probe was rebuilt from one gallery image.
 
     Attributes:
-        title: heading, such as the names of both pictures.
-        probe: (H, W, 3) uint8 picture.
-        image: (H, W, 3) uint8 picture of the gallery.
-        codes: (h, w, h', w') coefficient of every gallery position for every probe position.
-        rebuilt: (h, w) share of each probe position that was rebuilt, in [0, 1]; NaN where there was nothing.
-        distance: of the two.
-        stride: side, in pixels of the pictures, of the square that a position stands for, counted from the top left;
-            a remainder at the bottom and the right belongs to no position.
-        right: whether both show the same person.
+      title: heading, such as the names of both pictures.
+      probe: (H, W, 3) uint8 picture.
+      image: (H, W, 3) uint8 picture of the gallery.
+      codes: (h, w, h', w') coefficient of every gallery position for every probe position.
+      rebuilt: (h, w) share of each probe position that was rebuilt, in [0, 1]; NaN where there was nothing.
+      distance: of the two.
+      stride: side, in pixels of the pictures, of the square that a position stands for, counted from the top left;
+        a remainder at the bottom and the right belongs to no position.
+      right: whether both show the same person.
     """
 
     title: str
@@ -62,8 +62,8 @@ def colour(share: float) -> str:
     """The colour of a share in [0, 1], as #rrggbb.
 
     Example:
-        >>> colour(0.0), colour(1.0)
-        ('#440154', '#fde725')
+      >>> colour(0.0), colour(1.0)
+      ('#440154', '#fde725')
     """
     return _hex(mpl.colormaps["viridis"](share)[:3])
 
@@ -72,8 +72,8 @@ def gradient(stops: int = 13) -> str:
     """The whole scale, for a legend, as colours of a CSS gradient.
 
     Example:
-        >>> gradient(2)
-        '#440154, #fde725'
+      >>> gradient(2)
+      '#440154, #fde725'
     """
     return ", ".join(colour(share) for share in np.linspace(0.0, 1.0, stops).tolist())
 
@@ -82,8 +82,8 @@ def context(entry: Reconstruction, files: assets.Files) -> dict[str, object]:
     """A map as the template reads it; its pictures are added to the files.
 
     Raises:
-        ValueError: if a picture is not (H, W, 3) uint8 or smaller than its positions, the arrays do not fit together,
-            a code is not finite, or a share outside [0, 1].
+      ValueError: if a picture is not (H, W, 3) uint8 or smaller than its positions, the arrays do not fit together,
+        a code is not finite, or a share outside [0, 1].
     """
     _check(entry)
     (h, w), (high, wide) = entry.rebuilt.shape, entry.codes.shape[2:]
@@ -162,8 +162,8 @@ def luminance(colour: str) -> float:
     """Relative luminance of #rrggbb, in [0, 1], as WCAG 2 defines it.
 
     Example:
-        >>> luminance("#ffffff"), luminance("#000000")
-        (1.0, 0.0)
+      >>> luminance("#ffffff"), luminance("#000000")
+      (1.0, 0.0)
     """
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]

@@ -31,14 +31,14 @@ def drawn(paint: Callable[[matplotlib.axes.Axes], None], *, name: str, above: fl
     """A drawing in stand-in colours.
 
     Args:
-        paint: draws into the axes, with `STAND_INS`, `INK` and `GRID` as colours.
-        name: the ids in the drawing are derived from it; equal drawings of equal names are equal text.
-        above: room above the axes, in inches.
+      paint: draws into the axes, with `STAND_INS`, `INK` and `GRID` as colours.
+      name: the ids in the drawing are derived from it; equal drawings of equal names are equal text.
+      above: room above the axes, in inches.
 
     Example:
-        >>> svg = drawn(lambda axes: axes.text(0, 0, "DSR", color=INK), name="CMC")
-        >>> svg.startswith("<svg"), "DSR" in for_paper(svg)
-        (True, True)
+      >>> svg = drawn(lambda axes: axes.text(0, 0, "DSR", color=INK), name="CMC")
+      >>> svg.startswith("<svg"), "DSR" in for_paper(svg)
+      (True, True)
     """
     height = HEIGHT + above
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):

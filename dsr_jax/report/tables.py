@@ -56,19 +56,19 @@ def text_table(rows: Sequence[Sequence[Cell]], header: Sequence[str]) -> str:
     """An aligned table for the terminal: numbers to the right, text to the left.
 
     Args:
-        rows: cells of each row; an `Interval` prints as `24.2 (17.0-32.0)`, None as `-`, and what is `Compared` has
-            the paper's number behind it, as `24.2 [19.33]`.
-        header: column headings.
+      rows: cells of each row; an `Interval` prints as `24.2 (17.0-32.0)`, None as `-`, and what is `Compared` has
+        the paper's number behind it, as `24.2 [19.33]`.
+      header: column headings.
 
     Raises:
-        ValueError: if a row has not as many cells as the header.
+      ValueError: if a row has not as many cells as the header.
 
     Example:
-        >>> print(text_table([["resizing", 9.25], ["DSR", Compared(24.0, 19.33)]], ["method", "rank-1"]))
-        method          rank-1
-        --------  ------------
-        resizing           9.2
-        DSR       24.0 [19.33]
+      >>> print(text_table([["resizing", 9.25], ["DSR", Compared(24.0, 19.33)]], ["method", "rank-1"]))
+      method          rank-1
+      --------  ------------
+      resizing           9.2
+      DSR       24.0 [19.33]
     """
     for row in rows:
         if len(row) != len(header):
@@ -84,7 +84,7 @@ def context(table: Table) -> dict[str, object]:
     """A table as the template reads it: groups of rows of cells, and what its note has to explain.
 
     Raises:
-        ValueError: if a row has not as many cells as there are columns.
+      ValueError: if a row has not as many cells as there are columns.
     """
     _check(table)
     best = [max((_value(row.cells[i]) for row in table.rows), default=0.0) for i in range(len(table.columns))]

@@ -22,9 +22,9 @@ class Trace:
     """One figure at some steps.
 
     Attributes:
-        name: what it is.
-        steps: ascending.
-        values: as many, finite.
+      name: what it is.
+      steps: ascending.
+      values: as many, finite.
     """
 
     name: str
@@ -37,10 +37,10 @@ class Trend:
     """Figures of one unit, with a caption.
 
     Attributes:
-        caption: heading.
-        unit: label of the values.
-        traces: at least one, each with at least one value.
-        log: whether values are shown logarithmically; those not above 0 are then left out.
+      caption: heading.
+      unit: label of the values.
+      traces: at least one, each with at least one value.
+      log: whether values are shown logarithmically; those not above 0 are then left out.
     """
 
     caption: str
@@ -53,11 +53,11 @@ def draw(trend: Trend) -> str:
     """Figures against the step as an `<svg>` element in stand-in colours; equal trends give equal text.
 
     Raises:
-        ValueError: if there is no trace, or one has no values, not as many steps, or a value that is not finite.
+      ValueError: if there is no trace, or one has no values, not as many steps, or a value that is not finite.
 
     Example:
-        >>> draw(Trend("Loss", "loss", (Trace("loss", (1, 2, 3), (2.0, 1.5, 1.2)),))).startswith("<svg")
-        True
+      >>> draw(Trend("Loss", "loss", (Trace("loss", (1, 2, 3), (2.0, 1.5, 1.2)),))).startswith("<svg")
+      True
     """
     if not trend.traces:
         raise ValueError(f"trend {trend.caption!r} has no traces; leave it out.")
@@ -76,8 +76,8 @@ def describe(trend: Trend) -> str:
     """The trend in words, for screen readers: first and last value of each figure.
 
     Example:
-        >>> describe(Trend("Loss", "loss", (Trace("loss", (1, 2, 3), (2.0, 1.5, 1.25)),)))
-        'loss: 2 at step 1, 1.25 at step 3.'
+      >>> describe(Trend("Loss", "loss", (Trace("loss", (1, 2, 3), (2.0, 1.5, 1.25)),)))
+      'loss: 2 at step 1, 1.25 at step 3.'
     """
     parts = []
     for trace in trend.traces:
