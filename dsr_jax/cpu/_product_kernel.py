@@ -9,7 +9,7 @@ from typing import no_type_check
 import numpy as np
 
 from dsr_jax.cpu import cores
-from dsr_jax.cpu.compiled import flat, kernel
+from dsr_jax.cpu.kernel_cache import flat, kernel
 
 SIDE = 4  # rows of each side that are multiplied together: their sums fill half of the registers
 FEW = 32  # up to which this is faster than BLAS

@@ -13,7 +13,7 @@ import numpy as np
 
 from dsr_jax.cpu import _winograd_kernel, cores
 from dsr_jax.cpu._winograd_kernel import TILE
-from dsr_jax.cpu.compiled import flat
+from dsr_jax.cpu.kernel_cache import flat
 
 PRODUCTS = (TILE + 2) ** 2
 # Bytes of a chunk's transforms: larger ones leave the cache, smaller ones are small matrix products.

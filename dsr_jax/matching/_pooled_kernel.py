@@ -18,7 +18,7 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 
-from dsr_jax.cpu.compiled import kernel
+from dsr_jax.cpu.kernel_cache import kernel
 from dsr_jax.solvers._active_set_kernel import LANES, System, column, mask, padded
 from dsr_jax.solvers._active_set_kernel import space as column_space
 

@@ -9,7 +9,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from dsr_jax.cpu.compiled import kernel
+from dsr_jax.cpu.kernel_cache import kernel
 from dsr_jax.matching._pooled_kernel import ROW, correlations, gram_of, positions
 from dsr_jax.solvers._active_set_kernel import column, mask, padded
 

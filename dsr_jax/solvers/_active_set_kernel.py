@@ -22,7 +22,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from dsr_jax.cpu.compiled import kernel
+from dsr_jax.cpu.kernel_cache import kernel
 
 # Columns are padded to whole multiples of this: four registers of 16 float32.
 LANES = 64

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsr_jax.cpu import cores
-from dsr_jax.cpu.compiled import flat
+from dsr_jax.cpu.kernel_cache import flat
 from dsr_jax.solvers import _active_set_kernel
 from dsr_jax.solvers.certificate import Solution
 
