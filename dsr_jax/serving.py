@@ -37,7 +37,7 @@ from jax import export
 from dsr_jax import blocks, extract, networks, reconstruction
 from dsr_jax.cpu import convolution
 from dsr_jax.formats import atomic
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import certificate
 from dsr_jax.weights import Card
 
 CODER = "feature_sign"  # exact, and of XLA alone
@@ -153,7 +153,7 @@ def _extraction(params: Any, convention: str, size: tuple[int, int], stride: int
 def _matching(
     shape: tuple[int, int, int], scales: tuple[int, ...], l1: float, shots: int, platforms: Sequence[str]
 ) -> bytes:
-    slack = 4 * active_set.rounding(shape[2]) * float(np.finfo(np.float32).eps)
+    slack = 4 * certificate.rounding(shape[2]) * float(np.finfo(np.float32).eps)
 
     def cut(feature_map: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
         return blocks.cut(feature_map, size, scales=scales)

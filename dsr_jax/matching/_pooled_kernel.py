@@ -19,8 +19,10 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 
 from dsr_jax.cpu.kernel_cache import kernel
-from dsr_jax.solvers._active_set_kernel import LANES, System, column, mask, padded
+from dsr_jax.solvers._active_set_kernel import column
 from dsr_jax.solvers._active_set_kernel import space as column_space
+from dsr_jax.solvers._residual_kernel import LANES, Dictionary, mask, padded
+from dsr_jax.solvers._system_kernel import Limits, System
 
 ROW, HEIGHT, WIDTH, BLOCK, CUT = range(5)
 
@@ -270,7 +272,8 @@ def pairs(
             o = np.uint64(n - probe_blocks[p]) * m
             for j in range(m):
                 work[j] = space.columns[o + j] * space.lengths[j] * factor
-            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, units, tol, limit)
+            d = Dictionary(space.table, np.uint64(0), atoms, m, high)
+            found, _, _ = column(s, d, work, 1.0, Limits(l1, tol, eps, units, limit))
             error += found[0]
             lower += found[1]
             upper += found[2]

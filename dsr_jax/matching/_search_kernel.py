@@ -11,7 +11,9 @@ import numpy as np
 
 from dsr_jax.cpu.kernel_cache import kernel
 from dsr_jax.matching._pooled_kernel import ROW, correlations, gram_of, positions
-from dsr_jax.solvers._active_set_kernel import column, mask, padded
+from dsr_jax.solvers._active_set_kernel import column
+from dsr_jax.solvers._residual_kernel import Dictionary, mask, padded
+from dsr_jax.solvers._system_kernel import Limits
 
 
 @kernel(threads=True)
@@ -92,7 +94,8 @@ def until(
             coded[i] += 1
             for j in range(m):
                 work[j] = space.columns[o + j] * space.lengths[j] * factor
-            found, _, _ = column(s, space.table, np.uint64(0), work, m, atoms, high, 1.0, l1, eps, units, tol, limit)
+            d = Dictionary(space.table, np.uint64(0), atoms, m, high)
+            found, _, _ = column(s, d, work, 1.0, Limits(l1, tol, eps, units, limit))
             error += found[0]
             lower += max(found[1], 0.0) - floors[g, n]
             upper += found[2]

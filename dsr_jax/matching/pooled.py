@@ -18,7 +18,7 @@ from dsr_jax.cpu._product_kernel import product
 from dsr_jax.matching import _pooled_kernel
 from dsr_jax.matching._pooled_kernel import ROW
 from dsr_jax.matching.positions import Grams, Positions, Tile
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import active_set, certificate
 
 # Bytes of a tile's correlations, and of its gallery positions, beyond which a larger one no longer helps.
 COMFORT, WIDE = 1 << 23, 1 << 25
@@ -205,7 +205,7 @@ def summed(
         (entries.scales, columns.scales),
         l1,
         EPS,
-        active_set.rounding(entries.rows.shape[1]),
+        certificate.rounding(entries.rows.shape[1]),
         tol,
     )
     workers.each(

@@ -15,7 +15,7 @@ from dsr_jax.cpu._product_kernel import product
 from dsr_jax.matching import _search_kernel, pooled
 from dsr_jax.matching.pooled import EPS, Workers
 from dsr_jax.matching.positions import Grams, Positions, Tile
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import certificate
 
 ROUND = 64  # entries coded before the bar is looked at again, at first; doubled every round, to this many times 16
 
@@ -125,7 +125,7 @@ def _bounds(workers: Workers, probe: Positions, gallery: Positions, tile: Tile, 
     top = np.empty((len(tile.counts), int(probe.counts[0])), np.float32)
     own = np.cumsum([0, *tile.counts]), gallery.inverse[tile.blocks]
     workers.each(lambda space, start, stop: _search_kernel.largest(space, *given, *own, start, stop, top), len(top))
-    doubt = max(16, 2 * active_set.rounding(probe.channels)) * EPS
+    doubt = max(16, 2 * certificate.rounding(probe.channels)) * EPS
     floors = np.where(top <= l1, 1, np.square(l1 / (top + doubt))) * (1 - doubt)
     guess = np.where(top <= l1, 1, 1 - np.square(top) + l1**2)
     floors[:, probe.inverse == 0] = guess[:, probe.inverse == 0] = 0
@@ -148,7 +148,7 @@ def _until(
     """Figures (4, G) of the entries ``who``, means over the columns, and how many columns were coded of each."""
     tile, columns = pairs.tile, len(pairs.order)
     sums, done = np.empty((5, who.size)), np.zeros(who.size, np.int64)
-    units = active_set.rounding(probe.channels)
+    units = certificate.rounding(probe.channels)
     arguments = *pairs.given, *grams, pairs.order, pairs.floors, bar * columns, l1, EPS, units, tol, who
     workers.each(lambda space, start, stop: _search_kernel.until(space, *arguments, start, stop, sums, done), who.size)
     for i in np.flatnonzero((done == columns) & ~(sums[4] <= tol)).tolist():

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dsr_jax import reconstruction
 from dsr_jax.matching.entries import Entries, Tile, grid
 from dsr_jax.parallel import sharding
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import certificate
 
 RIDGE = 1e-3  # kappa of the later PyTorch ports
 # Arrays as large as the correlations that a coder keeps at once, measured by peak memory.
@@ -72,7 +72,7 @@ def solve(
     least = 1 if over.size == 1 else min(limit, PAIR) * over.size
     probe_tiles = list(probes.tiles(probe_limit)) if _resident(probes, max_bytes) else None
     # What rounding of the products themselves, which grows with d, can do to an error beside the coder's allowance.
-    slack = 4 * active_set.rounding(probes.maps[0].shape[2]) * float(np.finfo(np.float32).eps)
+    slack = 4 * certificate.rounding(probes.maps[0].shape[2]) * float(np.finfo(np.float32).eps)
     bar = tqdm(
         total=shape[0] * shape[1], desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress
     )
@@ -117,7 +117,7 @@ def listed(
     columns, atoms, width = grid(int(probes.counts.max())), grid(int(gallery.counts.max())), gallery.maps[0].shape[2]
     each = 4 * (columns * atoms * COPIES[coder] + atoms * (atoms * 2 + width * 3) + columns * width * 3)
     places = over.size * max(1, min(16 * PAIR, -(-len(pairs) // over.size), max_bytes // each))
-    slack = 4 * active_set.rounding(width) * float(np.finfo(np.float32).eps)
+    slack = 4 * certificate.rounding(width) * float(np.finfo(np.float32).eps)
     figures = np.empty((4, len(pairs)), np.float32)
     order = np.lexsort((pairs[:, 0], pairs[:, 1]))
     with jax.default_matmul_precision("highest"):

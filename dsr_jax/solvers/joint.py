@@ -24,7 +24,7 @@ from tqdm import tqdm
 from dsr_jax import blocks
 from dsr_jax.cpu import cores
 from dsr_jax.matching.entries import Entries
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import active_set, certificate
 
 FIRST, MORE = 32, 16  # atoms of a working set at first, and how many may always join it
 COLUMNS = 512  # coded at a time
@@ -166,7 +166,7 @@ class _Column:
         """
         size = np.abs(correlation)
         size[self.members] = 0
-        doubt = active_set.rounding(len(self.x)) * np.finfo(np.float32).eps * np.linalg.norm(self.residual)
+        doubt = certificate.rounding(len(self.x)) * np.finfo(np.float32).eps * np.linalg.norm(self.residual)
         near = np.flatnonzero(size > l1 - doubt)
         exactly = np.abs(_product(atoms[near].astype(np.float64), self.residual))
         broken = exactly > l1 * (1 + SLACK)
