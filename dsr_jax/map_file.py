@@ -26,7 +26,7 @@ from numpy.lib import format as npy
 from dsr_jax.evaluation.protocols import UNKNOWN, integers
 from dsr_jax.formats import atomic
 from dsr_jax.formats.near_names import LOOSE, meaning
-from dsr_jax.matching.entries import array_of, check_shape, finite
+from dsr_jax.matching.checks import array_of, check_shape, finite
 
 ROLES = ("probe", "gallery")
 LABELS = ("identities", "cameras", "names", "roles")

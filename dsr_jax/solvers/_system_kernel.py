@@ -66,25 +66,25 @@ def border(s, k, eps):
 
 @kernel()
 @no_type_check
-def _leave(s, who, k, work):
+def _leave(s, out, k, work):
     """Takes one of k atoms out of the system (the last one takes its place) and out of the inverse."""
-    work[s.atoms[who]] = s.targets[who]
-    pivot, last = s.inverse[who, who], k - 1
+    work[s.atoms[out]] = s.targets[out]
+    pivot, last = s.inverse[out, out], k - 1
     for p in range(k):
-        if p != who:
-            t = s.inverse[p, who] / pivot
+        if p != out:
+            t = s.inverse[p, out] / pivot
             for q in range(k):
-                if q != who:
-                    s.inverse[p, q] -= t * s.inverse[who, q]
-    s.signs[who], s.values[who], s.targets[who] = s.signs[last], s.values[last], s.targets[last]
-    s.atoms[who] = s.atoms[last]
-    s.gram[who, who], s.inverse[who, who] = s.gram[last, last], s.inverse[last, last]
+                if q != out:
+                    s.inverse[p, q] -= t * s.inverse[out, q]
+    s.signs[out], s.values[out], s.targets[out] = s.signs[last], s.values[last], s.targets[last]
+    s.atoms[out] = s.atoms[last]
+    s.gram[out, out], s.inverse[out, out] = s.gram[last, last], s.inverse[last, last]
     for p in range(last):
-        if p != who:
-            s.gram[who, p] = s.gram[last, p]
-            s.gram[p, who] = s.gram[last, p]
-            s.inverse[who, p] = s.inverse[last, p]
-            s.inverse[p, who] = s.inverse[last, p]
+        if p != out:
+            s.gram[out, p] = s.gram[last, p]
+            s.gram[p, out] = s.gram[last, p]
+            s.inverse[out, p] = s.inverse[last, p]
+            s.inverse[p, out] = s.inverse[last, p]
 
 
 @kernel()
@@ -102,21 +102,21 @@ def settle(s, k, work, ill, limits):
             size = max(size, abs(t))
         if size <= 1e-3 * eps * l1:
             break
-        length, who = 1.0, -1
+        length, out = 1.0, -1
         for p in range(k):
             t = 0.0
             for q in range(k):
                 t += s.inverse[p, q] * s.left[q]
             s.move[p] = t
             if s.signs[p] * (s.values[p] + length * t) < 0:
-                length, who = abs(s.values[p] / t), p
+                length, out = abs(s.values[p] / t), p
         for p in range(k):
             s.values[p] += length * s.move[p]
-        if who < 0:
+        if out < 0:
             if not ill:
                 break
         else:
-            _leave(s, who, k, work)
+            _leave(s, out, k, work)
             k -= 1
             if ill:
                 for p in range(k):

@@ -29,7 +29,7 @@ PLACES, PART = 64, 128
 
 
 class Columns(NamedTuple):
-    """What the coder says of C columns, for each of G dictionaries.
+    """Figures of C columns on each of G dictionaries.
 
     Attributes:
       error: (G, C) squared reconstruction error |x - Y w|^2.
@@ -71,7 +71,7 @@ def errors(
       l1: weight of the L1 penalty, > 0.
       tol: columns whose gap is larger at the end are coded once more in float64; float32 certifies about 5e-7. Up to
         1e-5 codes are exact but for rounding; beyond (1e-2), a column is finished at a gap of ``tol``, which saves the
-        steps of small coefficients, and the interval says what it cost.
+        steps of small coefficients, and the interval shows the loss.
       max_active: places for active atoms of a column; default: as many as it needs.
       max_steps: largest number of steps; default: as many as it needs. 0 or a few give wide, honest intervals soon.
         A column that needs more than either limit says so by its gap and interval, and is not coded again.
@@ -186,8 +186,8 @@ def _on_host(l1: float, tol: float, gram: Any, correlation: Any, energy: Any) ->
     gram, correlation, energy = np.asarray(gram), np.asarray(correlation), np.asarray(energy)
     parts = []
     for place in np.ndindex(energy.shape[:-1]):
-        found, columns = codes(gram[place], np.ascontiguousarray(correlation[place].T), energy[place], l1=l1, tol=tol)
-        parts.append((found, *columns))
+        weights, columns = codes(gram[place], np.ascontiguousarray(correlation[place].T), energy[place], l1=l1, tol=tol)
+        parts.append((weights, *columns))
     shapes = [correlation.shape] + [energy.shape] * 5
     arrays = [np.stack(column).reshape(shape) for column, shape in zip(zip(*parts, strict=True), shapes, strict=True)]
     return Solution(*arrays)  # type: ignore[arg-type]  # NumPy arrays, which the callback turns into JAX's
@@ -223,8 +223,9 @@ def _code(
     for g in np.flatnonzero((short > tol).any(axis=1)):
         bad = np.flatnonzero(short[g] > tol)
         second = np.zeros((bad.size, atoms)) if codes is not None else None
-        part = (gram[g : g + 1], correlation[g : g + 1, bad], energy[bad])
-        exact, _ = _attempt(*(values.astype(np.float64) for values in part), second, limits, atoms, threads)
+        part = gram[g : g + 1], correlation[g : g + 1, bad], energy[bad]
+        wide_gram, wide_correlation, wide_energy = (values.astype(np.float64) for values in part)
+        exact, _ = _attempt(wide_gram, wide_correlation, wide_energy, second, limits, atoms, threads)
         better = exact.gap[0] < columns.gap[g, bad]
         for figure, new in zip(columns, exact, strict=True):
             figure[g, bad[better]] = new[0, better]
