@@ -18,10 +18,11 @@ from data.builders import synthetic
 from data.builders.builder import Builder
 from data.builders.folder import Folder
 from data.builders.listing import Listing, Record
-from data.inspection import counts, duplicates, levels
+from data.inspection import counts, duplicates
 from data.inspection.check import Report, check
 from data.inspection.statistics import aligned, spread
 from data.inspection.survey import Inspection, difference_hash, inspect
+from data.sources import levels
 from tests.commands import command
 from tests.test_data import people_csv
 

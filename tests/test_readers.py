@@ -8,10 +8,9 @@ import pytest
 import data
 from data.builders import parts
 from data.builders.cropping import encoded
-from data.inspection import levels
 from data.inspection.check import check
 from data.prepare import prepare, remarks
-from data.sources import options, tree
+from data.sources import levels, options, tree
 from tests.trees import FORMS, picture, source
 
 # Small trees of the exact layouts: names of files, and what is read of them as split, identity, camera, name.

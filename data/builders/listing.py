@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data.inspection import levels
 from data.source import SPLITS, decode
+from data.sources import levels
 
 # What the splits are called in other people's folders and files.
 SPLIT_OF = {split: split for split in SPLITS} | {"query": "probe"}

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.builders.listing import CAUTION
-from data.inspection import counts, duplicates, levels
+from data.inspection import counts, duplicates
 from data.inspection.statistics import statistics, table
 from data.inspection.survey import Inspection, inspect
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
-from data.sources import layout, left_out, tree
+from data.sources import layout, left_out, levels, tree
 
 if TYPE_CHECKING:
     from data.builders.builder import Builder

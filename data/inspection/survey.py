@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.builders.listing import Listing
-from data.inspection import levels
+from data.sources import levels
 from data.sources.decoding import decode
 
 ROWS, COLUMNS = 16, 8  # of the difference hash, in the shape of a person

@@ -3,7 +3,7 @@
 A camera of 10 or 12 bits is often stored in files of 16, whose darkest sixteenth it then fills: read as 16 bits the
 picture is black. Which it is can be told where the file says so: `BitsPerSample`, `MaxSampleValue` and
 `SMaxSampleValue` of TIFF (the last two rounded up to whole bits), `sBIT` of PNG. Pillow applies `maxval` of PGM
-itself. Where the file says nothing, 16 bits are 16 bits; `data.inspection.levels` finds what has become black.
+itself. Where the file says nothing, 16 bits are 16 bits; `data.sources.levels` finds what has become black.
 """
 
 from __future__ import annotations

@@ -13,8 +13,7 @@ import numpy as np
 from absl import flags
 
 import data
-from data import command, views
-from data.sources import decoded
+from data import command, decoded, views
 from dsr_jax import fcn, losses, networks, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments import settings

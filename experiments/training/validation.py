@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
-from data.sources import decoded
+from data import decoded
 from dsr_jax import fcn, prefix, report
 from experiments import settings
 from experiments.evaluation import comparison, features, methods, selection

@@ -35,7 +35,7 @@ class Decoded(Sequence[np.ndarray]):
     Example:
       >>> import io
       >>> from PIL import Image
-      >>> from data.sources.decoded import Decoded
+      >>> from data.decoded import Decoded
       >>> from data.source import Source
       >>> buffer = io.BytesIO()
       >>> Image.new("RGB", (4, 8)).save(buffer, "PNG")
