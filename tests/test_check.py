@@ -13,8 +13,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import data
-from data import prepare
-from data.builders import synthetic
+from data import prepare, synthetic
 from data.builders.builder import Builder
 from data.builders.folder import Folder
 from data.builders.listing import Listing, Record

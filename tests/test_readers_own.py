@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import data
-from data.builders import coco, coco_boxes, synthetic
+from data import synthetic
+from data.builders import coco, coco_boxes
 from data.builders.cropping import encoded
 from data.builders.identity_folders import camera_of
 from data.prepare import prepare, remarks

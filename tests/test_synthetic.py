@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
-from data.builders import synthetic
+from data import synthetic
 from data.builders.builder import build
+from data.builders.synthetic import listing
 from data.synthetic.figure import Pose, figure
 from data.synthetic.person import BAGS, HEADS, LOWERS, PATTERNS, UPPERS
 
@@ -72,7 +73,7 @@ def test_bad_arguments_are_named(arguments, message):
 
 
 def test_splits_share_nobody_and_probes_have_mates_by_the_other_camera():
-    splits = synthetic.listing().splits
+    splits = listing().splits
     people = {split: {record.identity for record in records} for split, records in splits.items()}
     assert {split: len(found) for split, found in people.items()} == {"train": 150, "probe": 60, "gallery": 60}
     assert people["probe"] == people["gallery"] and not people["train"] & people["probe"]
@@ -82,9 +83,9 @@ def test_splits_share_nobody_and_probes_have_mates_by_the_other_camera():
 
 
 def test_stored_pictures_are_the_drawn_ones(tmp_path):
-    listing = synthetic.listing(train=1, test=2, images=2, height=32, width=16)
+    small = listing(train=1, test=2, images=2, height=32, width=16)
     builder = data.dataset_builder("synthetic", data_dir=tmp_path)
-    build(builder, listing, fingerprint=listing.fingerprint())
+    build(builder, small, fingerprint=small.fingerprint())
     for split, camera, who in [("train", 0, 0), ("probe", 0, 1), ("gallery", 1, 1)]:
         example = data.load("synthetic", split, data_dir=tmp_path)[0]
         np.testing.assert_array_equal(example.image, synthetic.draw(CROWD[who], camera, 0, height=32, width=16))
@@ -92,16 +93,16 @@ def test_stored_pictures_are_the_drawn_ones(tmp_path):
 
 
 def test_load_builds_it_where_it_is_missing(tmp_path, monkeypatch):
-    small = synthetic.listing(train=2, test=2, images=1, height=32, width=16)
-    monkeypatch.setattr(synthetic, "listing", lambda: small)
+    small = listing(train=2, test=2, images=1, height=32, width=16)
+    monkeypatch.setattr("data.builders.synthetic.listing", lambda: small)
     assert len(data.load("synthetic", "train", data_dir=tmp_path)) == 4
-    monkeypatch.setattr(synthetic, "listing", lambda: pytest.fail("built twice"))
+    monkeypatch.setattr("data.builders.synthetic.listing", lambda: pytest.fail("built twice"))
     assert len(data.load("synthetic", "gallery", data_dir=tmp_path)) == 2
 
 
 def test_settings_are_in_the_fingerprint():
-    prints = {synthetic.listing(seed=seed, test=test).fingerprint() for seed in (0, 1) for test in (2, 3)}
-    assert len(prints) == 4 and synthetic.listing().fingerprint() == synthetic.listing().fingerprint()
+    prints = {listing(seed=seed, test=test).fingerprint() for seed in (0, 1) for test in (2, 3)}
+    assert len(prints) == 4 and listing().fingerprint() == listing().fingerprint()
 
 
 def test_colours_alone_find_few_and_more_than_chance():
