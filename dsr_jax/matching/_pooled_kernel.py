@@ -1,4 +1,4 @@
-"""Pooling commutes with correlation (DESIGN section 3): multi-scale problems from single-scale products, compiled.
+"""Compiled pooling of products: multi-scale problems from single-scale ones (docs/mathematics.md, "Pooling").
 
 A block is the sum of the positions in its window, divided by its length. So with A the 0/1 matrix of the windows and D
 the lengths' inverses, the Gram matrix and the correlations of the blocks are window sums of those of the positions,

@@ -3,7 +3,7 @@
     minimise over w:  1/2 |x - Y w|^2 + l1 |w|_1 - boost (Y'x)'w,   Y = (Y_1 ... Y_E), the atoms of E entries
     error of entry k:  |x - Y_k w_k|^2, with that entry's coefficients alone
 
-(DESIGN, section 3.) The boosted linear term makes w equal to 1 + boost times the codes of the plain lasso at
+(docs/mathematics.md.) The boosted linear term makes w equal to 1 + boost times the codes of the plain lasso at
 l1 / (1 + boost), which is what is solved. With tens of thousands of atoms Y'Y is never formed: each column is solved
 exactly in float64 on a working set of its most correlated atoms, then all atoms are asked, by one matrix product for
 many columns, whether one of them breaks the optimality |Y'r| <= l1; those that do join the set, until none does. What a
