@@ -1,11 +1,11 @@
-"""The embedded data set: people who do not exist, seen by two cameras that disagree about them.
+"""The embedded data set: drawn people, seen by two cameras that disagree about them.
 
 It needs no download and no photographs, and every pixel follows from the seed. As in the data sets of Sec. 4 the test
 identities are new, probes come from one camera and the gallery from the other. The cameras differ in colour cast,
 gamma, saturation, aspect ratio, sharpness, noise and background, and mostly see people from the front and from behind;
-people share a palette of eight colours. So raw colours do not match: what has to be found is what people wear.
+people share a palette of eight colours. So raw colours do not match; what people wear does.
 
-How many people, which, and how far the cameras disagree can be said: `--source=people=700,seed=1,difficulty=hard`.
+Options: `--source=people=700,seed=1,difficulty=hard`, the number of people, which, and how far the cameras disagree.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from data.builders.builder import Builder
 from data.builders.listing import Listing, Record
 from data.sources import options
 from data.synthetic.camera import DIFFICULTIES
-from data.synthetic.person import Person
-from data.synthetic.picture import HEIGHT, WIDTH, draw, people
+from data.synthetic.person import Person, people
+from data.synthetic.picture import HEIGHT, WIDTH, draw
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shot:
-    """A picture to be taken: `read` of its record."""
+    """`Record.read` of a drawn picture."""
 
-    who: Person
+    person: Person
     camera: int
     index: int
     height: int
@@ -38,7 +38,7 @@ class _Shot:
     def __call__(self) -> bytes:
         buffer = io.BytesIO()
         size = {"height": self.height, "width": self.width}
-        pixels = draw(self.who, self.camera, self.index, **size, difficulty=self.difficulty)
+        pixels = draw(self.person, self.camera, self.index, **size, difficulty=self.difficulty)
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
 
@@ -56,8 +56,8 @@ def listing(
     """The data set before it is drawn.
 
     Args:
-      train: people in the training split, who have `images` pictures by each camera.
-      test: other people: `images` probes each by camera 0, and as many gallery images by camera 1.
+      train: number of training people, with `images` pictures by each camera.
+      test: number of other people, with `images` probes each by camera 0 and as many gallery images by camera 1.
       images: pictures per person and camera; 3 or more allow three-shot evaluation.
       seed: of everything.
       height: of the pictures, in pixels.
@@ -70,10 +70,10 @@ def listing(
     """
     crowd = people(train + test, seed=seed)
 
-    def records(who: list[Person], *cameras: int) -> list[Record]:
+    def records(persons: list[Person], *cameras: int) -> list[Record]:
         return [
             Record(f"{p.identity:04d}_c{c}_{i}.png", p.identity, c, _Shot(p, c, i, height, width, difficulty))
-            for p in who
+            for p in persons
             for c in cameras
             for i in range(images)
         ]
@@ -85,11 +85,11 @@ def listing(
         "probe": records(crowd[train:], 0),
         "gallery": records(crowd[train:], 1),
     }
-    return Listing({split: found for split, found in splits.items() if found}, settings=settings)
+    return Listing(splits, settings=settings)
 
 
 class Synthetic(Builder):
-    """The embedded data set, unless told otherwise 150 people to train on, 60 to test on, four images per camera."""
+    """The embedded data set; by default 150 people to train on, 60 to test on, four images per camera."""
 
     VERSION = "1.0.0"
     ABOUT = "Drawn people, seen by two cameras; 150 for training and 60 for testing unless told otherwise."
@@ -99,7 +99,7 @@ class Synthetic(Builder):
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The people that `source` asks for, `people=210,seed=0,difficulty=normal,images=4` in part; None for these.
+        """The pictures by the options in `source`; the default is `people=210,seed=0,difficulty=normal,images=4`.
 
         Of `people`, five in seven are trained on.
         """
@@ -107,15 +107,15 @@ class Synthetic(Builder):
             return listing()
         defaults = {"people": "210", "seed": "0", "difficulty": "normal", "images": "4"}
         try:
-            asked = options.options(str(source), defaults)
+            chosen = options.options(str(source), defaults)
         except ValueError as error:
             raise ValueError(f"{error}: the synthetic data set is drawn, leave --source out or name options") from error
-        count = options.integer(asked, "people", low=2, high=1_000_000)
+        count = options.integer(chosen, "people", low=2, high=1_000_000)
         train = count * 5 // 7
         return listing(
             train=train,
             test=count - train,
-            images=options.integer(asked, "images", low=1, high=1_000),
-            seed=options.integer(asked, "seed", low=0, high=2**31 - 1),
-            difficulty=options.choice(asked, "difficulty", list(DIFFICULTIES)),
+            images=options.integer(chosen, "images", low=1, high=1_000),
+            seed=options.integer(chosen, "seed", low=0, high=2**31 - 1),
+            difficulty=options.choice(chosen, "difficulty", list(DIFFICULTIES)),
         )

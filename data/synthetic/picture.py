@@ -9,48 +9,34 @@ from PIL import Image, ImageFilter
 
 from data.synthetic.camera import CAMERAS, Camera, cameras
 from data.synthetic.figure import Pose, figure
-from data.synthetic.person import Person, person
+from data.synthetic.person import Person
 
 HEIGHT, WIDTH = 128, 48  # pixels
 _OVERSAMPLING = 3
 _MARGIN = 0.45  # of the crop's size, by which the camera's background exceeds it
 
 
-def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
-    """People numbered from `first`: the same number and seed is always the same person.
-
-    Args:
-      count: how many.
-      seed: of the whole population.
-      first: identity of the first one.
-
-    Example:
-      >>> [who.identity for who in people(3, first=10)]
-      [10, 11, 12]
-    """
-    return [person(identity, seed=seed) for identity in range(first, first + count)]
-
-
 def draw(
-    who: Person, camera: int, index: int, *, height: int = HEIGHT, width: int = WIDTH, difficulty: str = "normal"
+    person: Person, camera: int, index: int, *, height: int = HEIGHT, width: int = WIDTH, difficulty: str = "normal"
 ) -> np.ndarray:
-    """Takes a picture: a pure function of its arguments.
+    """A picture of a person: a pure function of its arguments.
 
     Args:
-      who: the person, from `people`.
+      person: from `people`.
       camera: 0 or 1.
-      index: which of any number of pictures that the camera takes of this person.
+      index: number of the picture by that camera of that person.
       height: of the picture, in pixels.
       width: of the picture, in pixels.
-      difficulty: how far the cameras disagree: "easy", "normal" or "hard".
+      difficulty: of the cameras: "easy", "normal" or "hard".
 
     Returns:
       (height, width, 3) uint8 RGB.
 
     Raises:
-      ValueError: no such camera or difficulty, or a picture too small to show anybody.
+      ValueError: no such camera or difficulty, or a picture too small for a person.
 
     Example:
+      >>> from data.synthetic import people
       >>> draw(people(1)[0], 0, 0).shape
       (128, 48, 3)
     """
@@ -58,15 +44,15 @@ def draw(
         raise ValueError(f"camera is {camera}, and must be 0 to {len(CAMERAS) - 1}")
     if height < 16 or width < 8:
         raise ValueError(f"height, width are {height}, {width}, and must be at least 16, 8")
-    rng = np.random.default_rng([who.seed, who.identity, camera, index, 1])
+    rng = np.random.default_rng([person.seed, person.identity, camera, index, 1])
     spec = cameras(difficulty)[camera]
-    body, alpha = _body(who, spec, rng, height=height, width=width)
-    scene = _crop(background(camera, height=height, width=width, seed=who.seed), rng, height=height, width=width)
+    body, alpha = _body(person, spec, rng, height=height, width=width)
+    scene = _crop(background(camera, height=height, width=width, seed=person.seed), rng, height=height, width=width)
     return _exposed(scene * (1 - alpha) + body * alpha, spec, rng)
 
 
 def _body(
-    who: Person, spec: Camera, rng: np.random.Generator, *, height: int, width: int
+    person: Person, spec: Camera, rng: np.random.Generator, *, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The person alone, shaded: colours (h, w, 3) in 0-255 and coverage (h, w, 1) in 0-1."""
     turn, stride, swing = rng.uniform(-1, 1, size=3)
@@ -74,7 +60,7 @@ def _body(
     down = height * rng.uniform(0.82, 0.98) * _OVERSAMPLING
     origin = (width * rng.uniform(0.41, 0.59) * _OVERSAMPLING, height * rng.uniform(0.01, 0.09) * _OVERSAMPLING)
     size = (width * _OVERSAMPLING, height * _OVERSAMPLING)
-    picture = figure(who, pose, size=size, origin=origin, across=down * spec.stretch, down=down)
+    picture = figure(person, pose, size=size, origin=origin, across=down * spec.stretch, down=down)
     pixels = np.asarray(picture.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
     alpha = pixels[..., 3:] / 255
     return pixels[..., :3] * _shading(alpha[..., 0], rng)[..., None], alpha
@@ -97,7 +83,7 @@ def _slow_noise(rng: np.random.Generator, shape: tuple[int, ...], *, cell: int) 
 
 @functools.lru_cache(maxsize=8)
 def background(camera: int, *, height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray:
-    """The place that a camera watches, wider than a crop: (h, w, 3) float32 in 0-255; not to be written to."""
+    """The place before a camera, wider than a crop: (h, w, 3) float32 in 0-255; read-only."""
     rng = np.random.default_rng([seed, camera, 2])
     high, wide = round(height * (1 + _MARGIN)), round(width * (6 + _MARGIN))
     scene = np.empty((high, wide, 3), dtype=np.float32)
@@ -125,7 +111,7 @@ def _crop(scene: np.ndarray, rng: np.random.Generator, *, height: int, width: in
 
 
 def _exposed(scene: np.ndarray, spec: Camera, rng: np.random.Generator) -> np.ndarray:
-    """What the camera makes of a scene (h, w, 3): blur, colour, noise, 8 bits."""
+    """The camera's picture of a scene (h, w, 3): blur, colour, noise, 8 bits."""
     picture = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
     light = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(*spec.blur))), dtype=np.float32) / 255
     light = light.mean(axis=-1, keepdims=True) * (1 - spec.saturation) + light * spec.saturation
