@@ -3,23 +3,20 @@
     python -m data.prepare --dataset=NAME --source=PATH --data_dir=DATA    once
     data.load("NAME", "probe", data_dir="DATA")                            from then on
 
-PATH is what was downloaded, a folder or a .zip, .tar, .tar.gz; PATH#name=value chooses among ways to read it.
+NAME is a key of `DATASETS`; docs/data.md describes each: what it expects as PATH, where to get it, its options.
+`synthetic` is built where it is first used.
 
-    market1501, market1501_multi_query                     Market-1501; probes from `query` or from `gt_bbox`
-    partial_reid, partial_reid_occluded                    Partial-REID; partial or occluded pictures ask
-    occluded_reid                                          Occluded-REID
-    partial_ilids, partial_ilids_simulated                 Partial-iLIDS as published, or cut from i-LIDS (#seed=)
-    cuhk01                                                 CUHK01 (#test=100,seed=1)
-    cuhk03, cuhk03_labelled                                CUHK03, 767/700 protocol; detected boxes, or by hand
-    cuhk03_classic, cuhk03_classic_labelled                CUHK03, the twenty test sets of 100 people (#split=3)
-    folder                                                 one's own pictures, listed in a CSV
-    identity_folders                                       one's own pictures, a folder per person
-    coco_boxes                                             one's own pictures or frames, with boxes in a COCO JSON
-    synthetic                                              drawn people: no source, or people=700,seed=1,difficulty=hard
+The rooms import in one direction (`tests/test_imports.py`):
 
-`synthetic` is built where it is first used. What each expects, and where to get it, is in `docs/data.md`. A new data
-set is a module with a `Builder` in `data/builders/` (see `builder.py` and `listing.py` there; `parts.py` where folders
-are splits and names say who it is) and a line in `DATASETS`, "module:Class".
+    sources      folders and archives as trees of files, decoding of pictures             no other room
+    synthetic    drawn people                                                             no other room
+    reading      source.py, views.py, sampling.py, decoded.py: for evaluation, training   sources
+    builders     a module per data set, and the parts that they share                     sources, synthetic, reading
+    inspection   the check, statistics, the contact sheet                                 sources, reading, builders
+    commands     this interface, prepare.py, browse.py, command.py                        all
+
+A new data set is a module with a `Builder` in `data/builders/` (see `builder.py` and `listing.py` there; `parts.py`
+where folders are splits and names begin with the person) and a line in `DATASETS`, "module:Class".
 """
 
 from __future__ import annotations
@@ -30,20 +27,19 @@ from collections import UserDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.builders.listing import Listing, Record, checked
 from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA, Example, Source, decode
 
 if TYPE_CHECKING:
-    from data.builders.builder import Builder, build
+    from data.builders.builder import Builder
 
 __all__ = ["DATASETS", "Example", "NOBODY", "SPLITS", "Source", "UNKNOWN_CAMERA", "decode", "load"]
-__all__ += ["Builder", "Listing", "Record", "build", "checked", "dataset_builder", "fingerprint"]
+__all__ += ["dataset_builder", "fingerprint"]
 
 
 class _Datasets(UserDict[str, Any]):
-    """Mapping of names to builder classes; a class given as "module:Class" is imported when it is first read.
+    """Mapping of names to builder classes; one given as "module:Class" is imported when it is first read.
 
-    So the names are known without TensorFlow Datasets, whose import takes seconds.
+    The names are there without TensorFlow Datasets, whose import takes seconds.
     """
 
     def __getitem__(self, name: str) -> type[Builder]:
@@ -75,19 +71,12 @@ DATASETS = _Datasets(
 )
 
 
-def __getattr__(name: str) -> Any:
-    """`Builder` and `build`, imported when they are first asked for, as TensorFlow Datasets is with them."""
-    if name not in ("Builder", "build"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return pkgutil.resolve_name(f"data.builders.builder:{name}")
-
-
 def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
-    """The builder of a data set, which knows whether it `is_built` and its `info`.
+    """The builder of a data set; `is_built` says whether it is prepared, `info` describes it.
 
     Args:
       name: a key of `DATASETS`.
-      data_dir: the folder that holds (or will hold) the prepared data sets.
+      data_dir: folder of the prepared data sets.
 
     Raises:
       ValueError: the name is unknown.
@@ -101,20 +90,20 @@ def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
 
 
 def load(dataset: str, split: str, *, data_dir: str | os.PathLike[str]) -> Source:
-    """Opens a split of a prepared data set; nothing is decoded yet.
+    """A split of a prepared data set; nothing is decoded yet.
 
-    The synthetic data set is built on the spot (some seconds) if it is not there.
+    The synthetic data set is built at once (some seconds) if it is not there.
 
     Args:
       dataset: a key of `DATASETS`.
       split: "train", "probe" or "gallery".
-      data_dir: where `python -m data.prepare` put it.
+      data_dir: as for `python -m data.prepare`.
 
     Returns:
       A `Source`: `source[i]` decodes one image, `source.identities`, `.cameras` and `.names` describe all.
 
     Raises:
-      ValueError: unknown data set or split, or a data set that is not prepared; the message says how to.
+      ValueError: unknown data set or split, or one that is not prepared; the message names the command.
 
     Example:
       >>> load("cuhk03", "probe", data_dir="/nowhere")
@@ -134,16 +123,16 @@ def load(dataset: str, split: str, *, data_dir: str | os.PathLike[str]) -> Sourc
 
 
 def fingerprint(dataset: str, *, data_dir: str | os.PathLike[str]) -> str:
-    """What tells one prepared data set from another of the same name: a digest of its source's contents.
+    """Digest of a prepared data set's source: it differs between two data sets of one name.
 
     Raises:
-      ValueError: as `load`, where the data set is not prepared.
+      ValueError: the data set is not prepared, as for `load`.
     """
     return str(_prepared(dataset, data_dir).info.metadata["fingerprint"])
 
 
 def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
-    """The builder of a data set that is there; the synthetic one is built if it is not."""
+    """The builder of a prepared data set; the synthetic one is built if it is not there."""
     prepared = dataset_builder(dataset, data_dir=data_dir)
     if not prepared.is_built:
         if dataset != "synthetic":

@@ -1,7 +1,7 @@
-"""Brightness, contrast and saturation of a picture, compiled: most of the time that a training view takes.
+"""Compiled change of brightness, contrast and saturation, the slowest part of a training view.
 
 In float64 and in one order of operations, so that a view is the same on every machine and with any number of threads.
-Before its channels are mixed a value is one of 256, which are computed once.
+Before the channels are mixed a value is one of 256, which are computed once.
 """
 
 from typing import no_type_check
@@ -13,7 +13,7 @@ from dsr_jax.evaluation import partial_crops
 
 
 def recolour(pixels: np.ndarray, factors: np.ndarray, box: partial_crops.Box | None = None) -> np.ndarray:
-    """Brightness, contrast and saturation multiplied by the three factors.
+    """The picture with brightness, contrast and saturation multiplied by the three factors.
 
     With m the mean of all brightened values and g that of a pixel's three channels after contrast:
     v = m + contrast (brightness p - m), result = g + saturation (v - g), cut off at 0 and 255.
@@ -21,7 +21,7 @@ def recolour(pixels: np.ndarray, factors: np.ndarray, box: partial_crops.Box | N
     Args:
       pixels: (H, W, 3) uint8 RGB.
       factors: (3,) float64.
-      box: the part that is wanted; the mean is the whole picture's.
+      box: the part to return; the mean is the whole picture's.
 
     Returns:
       (H, W, 3) uint8, or of the box's size.
@@ -35,9 +35,9 @@ def recolour(pixels: np.ndarray, factors: np.ndarray, box: partial_crops.Box | N
     brightness, contrast, saturation = (float(factor) for factor in factors)
     mean = np.multiply(pixels, brightness, dtype=np.float64).mean()
     table = (np.arange(256) * brightness - mean) * contrast + mean
-    wanted = np.ascontiguousarray(pixels if box is None else partial_crops.crop(pixels, box))
-    result = np.empty_like(wanted)
-    _recolour(flat(wanted), table, saturation, result.reshape(-1))
+    part = np.ascontiguousarray(pixels if box is None else partial_crops.crop(pixels, box))
+    result = np.empty_like(part)
+    _recolour(flat(part), table, saturation, result.reshape(-1))
     return result
 
 

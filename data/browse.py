@@ -1,12 +1,12 @@
-"""Shows what is in a prepared data set: a contact sheet to be opened in a browser, and the statistics here.
+"""Command that writes the contact sheet of a prepared data set, a page for a browser, and prints its statistics.
 
     python -m data.browse --dataset=cuhk03 --data_dir=DATA --out=FOLDER
 
 FOLDER/index.html shows figures per split, people with all their images by camera, training pairs and partial probes.
-It opens from disk and asks the network for nothing. It shows real people where the data set does: it is written where
---out says and nowhere else, so keep FOLDER where the data set's licence lets you.
+It opens from disk, without the network. It shows real people where the data set does: it is written to --out and
+nowhere else, so choose a FOLDER that the data set's licence allows.
 
---identities, --images, --pairs and --crops bound how much is shown, --seed changes what.
+--identities, --images, --pairs and --crops bound the number of each, --seed changes the draw.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ def browse(
 
     Args:
       dataset: a key of `data.DATASETS`.
-      data_dir: where `python -m data.prepare` put it.
+      data_dir: as for `python -m data.prepare`.
       out: folder of the page; made if absent.
-      amount: how much to show.
+      amount: numbers of people, images, pairs and probes.
       size: (height, width) to which training and evaluation bring whole images.
       progress: show a bar while sizes are read, if that takes long.
 
@@ -82,10 +82,10 @@ def browse(
 
 
 def check_out(out: Path) -> None:
-    """Looks whether `out` can hold a contact sheet: it can be written, and has no page or an older contact sheet.
+    """Checks that `out` can be written to, and holds no page but an older contact sheet.
 
     Raises:
-      ValueError: it holds something else.
+      ValueError: it holds another page, or is a file.
       OSError: it cannot be written to.
     """
     if out.exists() and not out.is_dir():
@@ -110,35 +110,30 @@ def define_flags() -> None:
     flags.DEFINE_list("size", ["320", "120"], "Height,width in pixels to which training and evaluation bring images.")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the command line: statistics and the page's path on standard output, or a message and exit code 1."""
-    asked = flags.FLAGS
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"what is {argv[1]!r}? Every argument is a --flag=value; see --help")
-        for name, what in (("data_dir", "where the prepared data sets are"), ("out", "the folder of the page")):
-            if not getattr(asked, name):
-                raise ValueError(f"--{name} is needed: {what}")
-        page, text = browse(
-            asked.dataset,
-            data_dir=Path(asked.data_dir),
-            out=Path(asked.out),
-            amount=sheet.Amount(asked.identities, asked.images, asked.pairs, asked.crops, asked.seed),
-            size=_size(asked.size),
-            progress=sys.stderr.isatty(),
-        )
-    except (ValueError, OSError) as error:
-        print(f"data.browse: {error}", file=sys.stderr)
-        sys.exit(1)
+@command.reporting("data.browse")
+def main() -> None:
+    """Prints the statistics and the page's path."""
+    values = flags.FLAGS
+    for name, meaning in (("data_dir", "where the prepared data sets are"), ("out", "the folder of the page")):
+        if not getattr(values, name):
+            raise ValueError(f"--{name} is needed: {meaning}")
+    page, text = browse(
+        values.dataset,
+        data_dir=Path(values.data_dir),
+        out=Path(values.out),
+        amount=sheet.Amount(values.identities, values.images, values.pairs, values.crops, values.seed),
+        size=_size(values.size),
+        progress=sys.stderr.isatty(),
+    )
     print(text)
     print(f"open {page}")
 
 
-def _size(given: Sequence[str]) -> tuple[int, int]:
+def _size(sides: Sequence[str]) -> tuple[int, int]:
     try:
-        height, width = (int(side) for side in given)
+        height, width = (int(side) for side in sides)
     except ValueError:
-        raise ValueError(f"--size={','.join(given)} must be height,width such as 320,120") from None
+        raise ValueError(f"--size={','.join(sides)} must be height,width such as 320,120") from None
     return height, width
 
 

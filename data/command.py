@@ -1,10 +1,10 @@
-"""What the commands of `data` and `experiments` share: flags that hold paths, and streams that can show any name."""
+"""Command-line parts shared by `data` and `experiments`: flags that hold paths, streams that can show any name."""
 
+import functools
 import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from absl import app, flags
 
@@ -12,13 +12,13 @@ flags.disclaim_key_flags()  # a flag belongs to the module that calls `define_pa
 
 
 class PathParser(flags.ArgumentParser):
-    """A path, whose ~ is the home folder whether or not a shell has seen it; it is kept and shown expanded."""
+    """Parser of a path: ~ is the home folder whether or not a shell has seen it, and is expanded at once."""
 
     def parse(self, argument: str) -> str:
         """The path without ~ or ~user at its beginning.
 
         Raises:
-          ValueError: if nobody knows that home, and there is no file of that name either.
+          ValueError: if there is no such home, and no file of that name either.
         """
         path = os.path.expanduser(argument)
         if path.startswith("~") and not os.path.lexists(path):
@@ -27,33 +27,55 @@ class PathParser(flags.ArgumentParser):
         return path
 
     def flag_type(self) -> str:
-        """What --help calls it."""
+        """Its name in --help."""
         return "path"
 
 
 def define_path(name: str, default: str | None, help: str) -> None:  # noqa: A002  # absl's name
-    """Defines a flag that holds a path; every such flag is defined here, so that ~ is the home folder in all of them.
+    """Defines a flag that holds a path; every such flag is defined by this function, so that ~ works in all of them.
 
     Args:
       name: of the flag.
-      default: its value if it is not given.
-      help: what it is for.
+      default: its default.
+      help: its help.
     """
     flags.DEFINE(PathParser(), name, default, help, serializer=flags.ArgumentSerializer())
 
 
 def show_anything() -> None:
-    r"""Lets standard output and error write what their encoding has no letters for as escapes such as \xe9.
+    r"""Makes standard output and error write characters that their encoding lacks as escapes such as \xe9.
 
-    Otherwise a name in a message would end the command with an error of its own, where the locale is ASCII or the name
-    is no text at all.
+    Otherwise a name in a message ends the command with another error, where the locale is ASCII or the name is no text.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def run(main: Callable[[Sequence[str]], Any]) -> None:
-    """Runs a command of `data`: parses the flags and calls ``main`` with what is left of the arguments."""
+def reporting(program: str) -> Callable[[Callable[[], None]], Callable[[Sequence[str]], None]]:
+    """Decorator of a command: takes the arguments left by the flags, prints a ValueError or OSError, exit code 1.
+
+    Args:
+      program: name of the command in messages.
+    """
+
+    def decorated(command: Callable[[], None]) -> Callable[[Sequence[str]], None]:
+        @functools.wraps(command)
+        def main(argv: Sequence[str]) -> None:
+            try:
+                if len(argv) > 1:
+                    raise ValueError(f"what is {argv[1]!r}? Every argument is a --flag=value; see --help")
+                command()
+            except (ValueError, OSError) as error:
+                print(f"{program}: {error}", file=sys.stderr)
+                sys.exit(1)
+
+        return main
+
+    return decorated
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs a command: parses the flags and calls ``main`` with the arguments left."""
     show_anything()
     app.run(main)

@@ -1,30 +1,27 @@
-"""Prepares a data set for training and evaluation, and prints what is in it.
+"""Command that prepares a data set for training and evaluation, and prints its statistics.
 
     python -m data.prepare --dataset=synthetic --data_dir=DATA
     python -m data.prepare --dataset=cuhk03 --source=path/to/cuhk03 --data_dir=DATA
     python -m data.prepare --dataset=folder --source=people.csv --data_dir=DATA
     python -m data.prepare --dataset=folder --source=people.csv --check
 
-All data sets, what each is built from and what it expects: docs/data.md, or `python -c 'import data; help(data)'`.
+All data sets, and the source that each expects: docs/data.md.
 
-Every picture is decoded once before anything is written; a damaged one stops it (or is left out and listed, with
---skip_bad). The data set appears in DATA/NAME whole or not at all. A second call finds it ready, checks that the
-source is still the one it was built from, and prints the table again; --overwrite builds anew. Below the table stands
-what a user should know: files that may be pictures and were not taken, pictures of (nearly) one colour, and more.
+Every picture is decoded once before anything is written; a damaged one is an error (or is left out and listed, with
+--skip_bad). The data set appears in DATA/NAME whole or not at all. A second call finds it ready, checks that the source
+has not changed, and prints the table again; --overwrite builds it anew. Remarks below the table name files that may be
+pictures and were not taken, pictures of (nearly) one colour, and more.
 
---check builds nothing: it prints what is expected beside what is found, counts, and all that is odd (see
-`data/inspection/check.py`). Its last line says whether the source is usable, and why not; so does the exit code,
-0 or 1.
+--check builds nothing: it prints the expected tree beside the actual one, counts, and all that is odd (see
+`data/inspection/check.py`). Its last line says whether the source is usable, or why not; so does the exit code, 0 or 1.
 
 people.csv has the columns path,identity,camera,role: role is train, probe or gallery, paths are relative to the CSV,
-camera may be absent (unknown), identity is a whole number or a name; -1 is nobody (junk), whom no evaluation counts.
-Columns that are not read are named; one that is nearly called camera where there is none is an error.
+camera may be absent (unknown), identity is a whole number or a name; -1 is nobody (junk), which no evaluation counts.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +32,7 @@ from data import command
 from data.builders.listing import Listing, checked
 from data.inspection import statistics
 from data.inspection.check import check
-from data.source import NOBODY, SPLITS, Source
+from data.source import NOBODY, SPLITS
 from data.sources import left_out
 from dsr_jax.formats import atomic
 
@@ -56,7 +53,7 @@ def prepare(
 
     Args:
       dataset: a key of `data.DATASETS`.
-      source: file or folder that it is built from; None where it needs none, or where it is built already.
+      source: its file or folder; None where it needs none, or is built already.
       data_dir: folder for prepared data sets.
       skip_bad: leave damaged pictures out, listed under "skipped" in the metadata.
       overwrite: build again.
@@ -82,25 +79,27 @@ def prepare(
                 f"{source} has changed since {dataset} was built in {data_dir}: "
                 "pass --overwrite to build it again, or leave --source out to go on with what is there."
             )
-        _tell(builder, listing)
+        _add_remarks(builder, listing)
         return builder
     if listing.files:
         good, skipped = checked(listing, skip_bad=skip_bad, progress=progress)
     else:
-        good, skipped = listing, []  # what is drawn cannot be damaged
-    data.build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
+        good, skipped = listing, []  # drawn pictures cannot be damaged
+    from data.builders.builder import build  # imports TensorFlow Datasets
+
+    build(builder, good, fingerprint=fingerprint, skipped=skipped, overwrite=overwrite, progress=progress)
     return data.dataset_builder(dataset, data_dir=data_dir)
 
 
-def _tell(builder: Builder, listing: Listing) -> None:
-    """Adds to the remarks, here and not on disk, what has come to the source since and is not taken."""
+def _add_remarks(builder: Builder, listing: Listing) -> None:
+    """Adds remarks, in memory and not on disk, on files that have come to the source since and are not taken."""
     before = builder.info.metadata.get("remarks", [])
     fresh = [sentence for sentence in left_out.sentences(listing.left_out) if sentence not in before]
     builder.info.metadata["remarks"] = [*fresh, *before]
 
 
 def _listing(builder: Builder, source: Path | None) -> Listing:
-    """What is to be built; where no source is named, an older data set is the more likely reason to say so."""
+    """The listing of the source; without a source, a data set of another version is the likelier error."""
     try:
         return builder.listing(source)
     except ValueError as error:
@@ -109,25 +108,8 @@ def _listing(builder: Builder, source: Path | None) -> Listing:
         raise
 
 
-def table(sources: Sequence[Source], *, progress: bool = False) -> str:
-    """The statistics of some splits, aligned.
-
-    Args:
-      sources: the splits, each titled "dataset/split".
-      progress: show a bar while the heads of the files are read, if that takes long.
-
-    Example:
-      >>> from data.source import Source
-      >>> records = [{"image": b"P6 64 128 255 " + bytes(128 * 64 * 3)}]
-      >>> print(table([Source(records, identities=[3], cameras=[-1], names=["a.ppm"], title="toy/probe")]))
-      split    identities  images  cameras  images each  height  width
-      probe             1       1  unknown            1     128     64
-    """
-    return statistics.table([statistics.of_source(source, progress=progress) for source in sources])
-
-
 def remarks(builder: Builder) -> list[str]:
-    """What a user should know beside the table: mates, nobody, left-out pictures, numbered labels."""
+    """Remarks below the table: probes without mates, images of nobody, left-out pictures, numbered labels."""
     index, metadata = builder.info.metadata["index"], builder.info.metadata
     people = {split: set(columns["identities"]) - {NOBODY} for split, columns in index.items()}
     lines = []
@@ -163,37 +145,25 @@ def define_flags() -> None:
     flags.DEFINE_bool("overwrite", False, "Build again even if the data set is there.")
 
 
-def main(argv: Sequence[str]) -> None:
-    """Runs the command line: the table or the report on standard output, or a message and exit code 1."""
-    asked = flags.FLAGS
-    progress = sys.stderr.isatty()
-    try:
-        if len(argv) > 1:
-            raise ValueError(f"what is {argv[1]!r}? Every argument is a --flag=value; see --help")
-        source = Path(asked.source) if asked.source else None
-        if asked.check:
-            if asked.overwrite:
-                raise ValueError("--check builds nothing, and --overwrite builds again: pass one of them")
-            report = check(data.DATASETS[asked.dataset], source, skip_bad=asked.skip_bad, progress=progress)
-            print(report)
-            sys.exit(0 if report.usable else 1)
-        if not asked.data_dir:
-            raise ValueError("--data_dir is needed: the folder in which prepared data sets are kept")
-        builder = prepare(
-            asked.dataset,
-            source,
-            data_dir=Path(asked.data_dir),
-            skip_bad=asked.skip_bad,
-            overwrite=asked.overwrite,
-            progress=progress,
-        )
-        splits = [builder.source(split) for split in SPLITS if split in builder.info.splits]
-        print(f"{asked.dataset} is ready in {builder.data_dir}")
-        print(table(splits, progress=progress))
-        print("\n".join(remarks(builder)))
-    except (ValueError, OSError) as error:
-        print(f"data.prepare: {error}", file=sys.stderr)
-        sys.exit(1)
+@command.reporting("data.prepare")
+def main() -> None:
+    """Prints the table, or the report of a check."""
+    values = flags.FLAGS
+    options = {"skip_bad": values.skip_bad, "progress": sys.stderr.isatty()}
+    source = Path(values.source) if values.source else None
+    if values.check:
+        if values.overwrite:
+            raise ValueError("--check builds nothing, and --overwrite builds again: pass one of them")
+        report = check(data.DATASETS[values.dataset], source, **options)
+        print(report)
+        sys.exit(0 if report.usable else 1)
+    if not values.data_dir:
+        raise ValueError("--data_dir is needed: the folder of the prepared data sets")
+    builder = prepare(values.dataset, source, data_dir=Path(values.data_dir), overwrite=values.overwrite, **options)
+    splits = [builder.source(split) for split in SPLITS if split in builder.info.splits]
+    print(f"{values.dataset} is ready in {builder.data_dir}")
+    print(statistics.table([statistics.of_source(split, progress=options["progress"]) for split in splits]))
+    print("\n".join(remarks(builder)))
 
 
 if __name__ == "__main__":

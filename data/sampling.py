@@ -1,14 +1,13 @@
-"""Which images a batch holds, where it is not simply the next ones of a shuffled epoch.
+"""Orders of training images other than a shuffled epoch: balanced by person, or grouped.
 
-`Balanced` batches hold so many images of each of so many people, which losses that compare the images of a batch need;
-`Grouped` batches hold images of one group, such as those that are padded to one shape. Both are endless sequences of
-positions, the place in the sequence deciding everything: batch s is the places s B to (s + 1) B - 1, whoever asks,
-in whatever order and in whichever process.
+`Balanced` batches hold K images of each of P people, for losses that compare the images of a batch. `Grouped` batches
+hold images of one group, such as those that are padded to one shape. Both are endless sequences of positions, each a
+function of its place alone: batch s is the places s B to (s + 1) B - 1, in any process and any order of reading.
 """
 
 import bisect
 from collections.abc import Sequence
-from typing import Any, SupportsIndex
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,11 +16,11 @@ ENDLESS = 1 << 62
 
 
 class _Rounds(Sequence[int]):
-    """Positions made round by round; a derived class says where a step's round begins and what a round holds."""
+    """Positions made round by round; a derived class defines where a step's round begins, and its content."""
 
     def __init__(self, batch_size: int, seed: int):
         self._batch_size, self._seed = batch_size, seed
-        # The last rounds asked for: replaced as a whole, so that threads may ask at once.
+        # The last rounds; replaced as a whole, so that threads may read at once.
         self._recent: tuple[tuple[int, np.ndarray], ...] = ()
 
     def __len__(self) -> int:
@@ -30,9 +29,9 @@ class _Rounds(Sequence[int]):
     def __getitem__(self, place: SupportsIndex) -> int:  # type: ignore[override]  # no slices
         step, row = divmod(range(ENDLESS)[place.__index__()], self._batch_size)
         number, at = self._find(step)
-        return int(self._kept(number)[at, row])
+        return int(self._cached(number)[at, row])
 
-    def _kept(self, number: int) -> np.ndarray:
+    def _cached(self, number: int) -> np.ndarray:
         recent = self._recent
         for known, positions in recent:
             if known == number:
@@ -45,7 +44,7 @@ class _Rounds(Sequence[int]):
         return np.random.default_rng((self._seed, *key))
 
     def _find(self, step: int) -> tuple[int, int]:
-        """The round of a step, and which of its batches it is."""
+        """The round of a step, and the number of its batch in the round."""
         raise NotImplementedError
 
     def _round(self, number: int) -> np.ndarray:
@@ -56,9 +55,9 @@ class _Rounds(Sequence[int]):
 class Balanced(_Rounds):
     """Batches of P people with K images each, in an endless sequence of positions.
 
-    In a round everybody comes once, in an order of its own; people who fill the round's last batch take turns. So after
-    any number of rounds no two people differ by more than one appearance. A person's K images are drawn without
-    repetition; whoever has fewer than K is shown with all of them, some more than once.
+    In a round every person comes once, in a new order; people who fill the round's last batch take turns. So after any
+    number of rounds no two people differ by more than one appearance. A person's K images are drawn without repetition;
+    a person with fewer than K comes with all of them, some more than once.
 
     Args:
       labels: (n,) the person in each image.
@@ -67,7 +66,7 @@ class Balanced(_Rounds):
       seed: of all draws.
 
     Raises:
-      ValueError: nobody to draw, a batch that is no multiple of K, or one of more people than there are.
+      ValueError: no people, a batch that is no multiple of K, or one of more people than there are.
 
     Example:
       >>> from data import sampling
@@ -79,15 +78,15 @@ class Balanced(_Rounds):
     def __init__(self, labels: ArrayLike, *, batch_size: int, per_person: int, seed: int):
         """Checks the numbers and sorts the images by person."""
         super().__init__(batch_size, seed)
-        found, member = np.unique(np.asarray(labels), return_inverse=True)
-        check_balanced(len(found), batch_size=batch_size, per_person=per_person)
-        self._images = [np.flatnonzero(member == person) for person in range(len(found))]
+        people, member = np.unique(np.asarray(labels), return_inverse=True)
+        check_balanced(len(people), batch_size=batch_size, per_person=per_person)
+        self._images = [np.flatnonzero(member == person) for person in range(len(people))]
         self._per_person, self._people_per_batch = per_person, batch_size // per_person
-        self._batches = -(-len(found) // self._people_per_batch)
-        self._fillers = self._batches * self._people_per_batch - len(found)
+        self._batches = -(-len(people) // self._people_per_batch)
+        self._fillers = self._batches * self._people_per_batch - len(people)
 
     def few(self) -> int:
-        """The number of people who have fewer than K images."""
+        """Number of people with fewer than K images."""
         return sum(len(images) < self._per_person for images in self._images)
 
     def _find(self, step: int) -> tuple[int, int]:
@@ -99,15 +98,15 @@ class Balanced(_Rounds):
         return np.reshape(chosen, (self._batches, self._batch_size))
 
     def _people(self, number: int, rng: np.random.Generator) -> np.ndarray:
-        """Everybody once, then those who fill the last batch, who are in an earlier one."""
+        """Every person once, then the fillers of the last batch, which are also in an earlier one."""
         count = len(self._images)
-        everybody = rng.permutation(count)
+        order = rng.permutation(count)
         if not self._fillers:
-            return everybody
+            return order
         turns = self._generator(1).permutation(count)
         twice = turns[np.arange(number * self._fillers, (number + 1) * self._fillers) % count]
-        once = everybody[~np.isin(everybody, twice)]
-        alone = self._people_per_batch - self._fillers  # who share the last batch with them
+        once = order[~np.isin(order, twice)]
+        alone = self._people_per_batch - self._fillers  # people beside the fillers in the last batch
         early = rng.permutation(np.concatenate([once[alone:], twice]))
         return np.concatenate([early, once[:alone], twice])
 
@@ -119,9 +118,9 @@ class Balanced(_Rounds):
 class Grouped(_Rounds):
     """Batches of images of one group, in an endless sequence of positions.
 
-    Each group is shuffled, again and again without end, and gives a batch whenever B of its images wait. What waits
-    at the end of a round, which is as many images as there are, is there in the next: every image is seen equally
-    often. A group smaller than B gives a batch every few rounds, in which its images come more than once.
+    Each group is shuffled again and again, and gives a batch whenever B of its images wait. A round is as many images
+    as there are; images that wait at its end come in the next, so that every image is seen equally often. A group
+    smaller than B gives a batch every few rounds, in which its images come more than once.
 
     Args:
       groups: (n,) the group of each image.
@@ -143,16 +142,15 @@ class Grouped(_Rounds):
         super().__init__(batch_size, seed)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        found, member = np.unique(np.asarray(groups), return_inverse=True)
-        if not len(found):
+        names, member = np.unique(np.asarray(groups), return_inverse=True)
+        if not len(names):
             raise ValueError("there is no image to make batches of")
-        self._members = [np.flatnonzero(member == group) for group in range(len(found))]
+        self._members = [np.flatnonzero(member == group) for group in range(len(names))]
 
     def _find(self, step: int) -> tuple[int, int]:
-        share = self._batch_size, sum(len(members) for members in self._members)
-        low, high = (
-            at * share[0] // share[1] for at in (step, step + len(self._members))
-        )  # each keeps less than B back
+        images = sum(map(len, self._members))
+        # Fewer than B images of each group wait, so that the round lies between these two.
+        low, high = (at * self._batch_size // images for at in (step, step + len(self._members)))
         number = low + bisect.bisect_right(range(low, high + 2), step, key=self._before) - 1
         return number, step - self._before(number)
 
@@ -161,14 +159,15 @@ class Grouped(_Rounds):
         return sum(number * len(members) // self._batch_size for members in self._members)
 
     def _round(self, number: int) -> np.ndarray:
-        found: list[Any] = []
-        for group, members in enumerate(self._members):
-            for batch in range(*(n * len(members) // self._batch_size for n in (number, number + 1))):
-                found.append(self._stream(group, batch * self._batch_size))
-        return np.array(self._generator(0, number).permutation(found))
+        batches = [
+            self._stream(group, batch * self._batch_size)
+            for group, members in enumerate(self._members)
+            for batch in range(*(n * len(members) // self._batch_size for n in (number, number + 1)))
+        ]
+        return self._generator(0, number).permutation(np.array(batches))
 
     def _stream(self, group: int, start: int) -> np.ndarray:
-        """The batch from a place on in the group's endless sequence of shuffles."""
+        """The batch at a place in the group's endless sequence of shuffles."""
         members = self._members[group]
         first, last = start // len(members), (start + self._batch_size - 1) // len(members)
         shuffles = [self._generator(1, group, n).permutation(members) for n in range(first, last + 1)]
@@ -176,11 +175,7 @@ class Grouped(_Rounds):
 
 
 def check_balanced(people: int, *, batch_size: int, per_person: int) -> None:
-    """Whether batches of so many images, so many of each person, can be made.
-
-    Raises:
-      ValueError: if not; the message says what would do.
-    """
+    """Raises ValueError if batches of `batch_size` images with `per_person` of each person cannot be made."""
     if per_person < 1:
         raise ValueError(f"images_per_identity must be at least 1, got {per_person}")
     if batch_size < 1 or batch_size % per_person:

@@ -1,14 +1,14 @@
-"""Reading a prepared data set: `source[i]` is one image with its identity, camera and name.
+"""Reader of a prepared data set: `source[i]` is one image with its identity, camera and name.
 
 A data set of person re-identification (paper, Sec. 4) has three splits: `train`, and the `probe` and `gallery` of the
 test identities. On disk a split is a set of array_record files that a TensorFlow Datasets builder wrote; here they are
 read at random by position, without TensorFlow, and decoded by `data/sources/decoding.py`. Identities, cameras and names
-of a whole split are known without touching an image, so protocols can be drawn before anything is decoded.
+of a split are there without decoding, so that protocols can be drawn first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from data.sources.decoding import decode, upright_size
 
 SPLITS = ("train", "probe", "gallery")
-NOBODY = -1  # junk: no evaluation counts it. A distractor is a wrong answer, and has an identity that no probe has
+NOBODY = -1  # junk: no evaluation counts it; a distractor, a wrong answer, has an identity that no probe has
 UNKNOWN_CAMERA = -1
 
 
@@ -32,16 +32,15 @@ class Example(NamedTuple):
 class Source(Sequence[Example]):
     """One split of a prepared data set, read at random by position.
 
-    `len(source)`, `source[i]` and iteration decode one image at a time. `identities`, `cameras` (int64 arrays (n,))
-    and `names` (list of n) describe all images and decode none. Any number of threads may read; a pickled
-    source opens its files again where it is unpickled.
+    `source[i]` and iteration decode one image at a time. `identities`, `cameras` (int64 arrays (n,)) and `names` (list
+    of n) describe all images and decode none. Threads may read at once; a pickled source opens its files again.
 
     Args:
       records: the encoded examples: `records[i]` is a dict with the image's bytes under "image".
       identities: (n,) integers, -1 for nobody.
       cameras: (n,) integers, -1 for unknown.
       names: n names, unique within the split.
-      title: what the representation says, such as "cuhk03/train".
+      title: name of the split, such as "cuhk03/train".
 
     Example:
       >>> records = [{"image": b"P6 4 8 255 " + bytes(4 * 8 * 3)}]
@@ -61,7 +60,7 @@ class Source(Sequence[Example]):
         names: Sequence[str],
         title: str,
     ) -> None:
-        """Keeps what it is given; see the class."""
+        """See the class."""
         lengths = {"records": len(records), "identities": len(identities), "cameras": len(cameras), "names": len(names)}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"one entry per image is needed, but {title} has {lengths}: prepare it again")
@@ -82,12 +81,8 @@ class Source(Sequence[Example]):
         return Example(image, int(self.identities[at]), int(self.cameras[at]), self.names[at])
 
     def size(self, position: SupportsIndex) -> tuple[int, int]:
-        """(height, width) of the image at `position`, which is not decoded."""
+        """(height, width) of the image at `position`, without decoding it."""
         return upright_size(self._records[range(len(self))[position.__index__()]]["image"])
-
-    def __iter__(self) -> Iterator[Example]:
-        """Every image in order."""
-        return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
         """Title and counts."""

@@ -1,8 +1,8 @@
-"""What the network is shown of a training image: a whole view, or a patch of one at the same scale (Sec. 3.3).
+"""Views of training images: whole, or a patch at the same scale (Sec. 3.3), augmented and padded to one size.
 
 Every view starts from the image brought to one size, so that the two images of a pair share their scale. Augmentation
-(mirror, shift, colour, erasing) changes the view, never the scale. A view is a pure function of the image and a random
-generator, and comes padded to the one size, with its true size alongside.
+(mirror, shift, colour, erasing) never changes the scale. A view is a pure function of the image and a random generator;
+its true size stands beside it.
 """
 
 from typing import NamedTuple
@@ -25,11 +25,11 @@ class View(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """How far a view may differ from its image; all zeros leave it as it is.
+    """Strength of the augmentation; all zeros leave the image as it is.
 
     Attributes:
       mirror: probability of a left-right flip.
-      shift: largest shift, as a share of height and width; what enters is the border repeated.
+      shift: largest shift, as a share of height and width; the border is repeated.
       colour: largest relative change of brightness, contrast and saturation.
       erase: probability that a rectangle of 2 to 20 % of the area is filled with noise.
     """
@@ -56,54 +56,27 @@ def whole(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int],
     return View(_erase(pixels, rng, augmentation), np.array(size, np.int32))
 
 
-def patch(
-    image: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    size: tuple[int, int],
-    augmentation: Augmentation,
-    height_range: tuple[float, float] = HEIGHT_RANGE,
-    width_range: tuple[float, float] = WIDTH_RANGE,
-) -> View:
-    """A random patch of the image at the scale of `size`: what a partial probe shows.
-
-    Args:
-      image: (H, W, 3) uint8.
-      rng: where the draws come from.
-      size: (height, width) of the whole image.
-      augmentation: as for `whole`.
-      height_range: smallest and largest share of the height that is seen.
-      width_range: the same for the width.
-
-    Returns:
-      The `View`; its size is that of the patch, its padded size that of the largest patch (`patch_size`).
-    """
+def patch(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int], augmentation: Augmentation) -> View:
+    """A random patch of the image brought to `size`, like a partial probe; padded to `patch_size`."""
     upright, factors = _upright(image, rng, size, augmentation)
     key = int(rng.integers(2**32))
-    box = partial_crops.partial_box(*size, seed_key=key, height_range=height_range, width_range=width_range)
+    box = partial_crops.partial_box(*size, seed_key=key, height_range=HEIGHT_RANGE, width_range=WIDTH_RANGE)
     if factors is None:
         seen = partial_crops.crop(upright, box)
-    else:  # of the colours only those that are seen are computed
+    else:  # only the visible colours are computed
         seen = _recolour_kernel.recolour(upright, factors, box)
     seen = _erase(seen, rng, augmentation)
-    pixels = np.zeros((*patch_size(size, height_range=height_range, width_range=width_range), 3), np.uint8)
+    pixels = np.zeros((*patch_size(size), 3), np.uint8)
     pixels[: box.height, : box.width] = seen
     return View(pixels, np.array([box.height, box.width], np.int32))
 
 
-def patch_size(
-    size: tuple[int, int], *, height_range: tuple[float, float], width_range: tuple[float, float]
-) -> tuple[int, int]:
+def patch_size(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of the largest patch of an image of `size`."""
-    return max(1, round(size[0] * height_range[1])), max(1, round(size[1] * width_range[1]))
+    return max(1, round(size[0] * HEIGHT_RANGE[1])), max(1, round(size[1] * WIDTH_RANGE[1]))
 
 
-def smallest_patch(
-    size: tuple[int, int],
-    *,
-    height_range: tuple[float, float] = HEIGHT_RANGE,
-    width_range: tuple[float, float] = WIDTH_RANGE,
-) -> tuple[int, int]:
+def smallest_patch(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of the smallest patch of an image of `size`.
 
     Example:
@@ -111,7 +84,7 @@ def smallest_patch(
       >>> views.smallest_patch((160, 64))
       (80, 45)
     """
-    return max(1, round(size[0] * height_range[0])), max(1, round(size[1] * width_range[0]))
+    return max(1, round(size[0] * HEIGHT_RANGE[0])), max(1, round(size[1] * WIDTH_RANGE[0]))
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -124,7 +97,7 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _upright(
     image: np.ndarray, rng: np.random.Generator, size: tuple[int, int], augmentation: Augmentation
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Resized, then mirrored and shifted; and the factors by which it is to be recoloured, if it is."""
+    """The image resized, mirrored and shifted; and the factors of its colours, or None."""
     pixels = resize(image, size)
     if rng.random() < augmentation.mirror:
         pixels = _mirrored(pixels)
@@ -137,7 +110,7 @@ def _upright(
 
 
 def _mirrored(pixels: np.ndarray) -> np.ndarray:
-    """Left for right; channel by channel, which NumPy copies four times as fast as three bytes at a time."""
+    """Left-right flip, channel by channel: NumPy copies so four times as fast as three bytes at a time."""
     mirrored = np.empty_like(pixels)
     for channel in range(pixels.shape[2]):
         mirrored[..., channel] = pixels[:, ::-1, channel]
@@ -145,16 +118,17 @@ def _mirrored(pixels: np.ndarray) -> np.ndarray:
 
 
 def _shifted(pixels: np.ndarray, down: int, right: int) -> np.ndarray:
-    """What is seen by looking further down and right, the border repeated beyond it."""
+    """The view shifted down and right, the border repeated beyond it."""
     height, width = pixels.shape[:2]
     down, right = max(1 - height, min(height - 1, down)), max(1 - width, min(width - 1, right))
     top, bottom = max(0, -down), min(height, height - down)
     left, end = max(0, -right), min(width, width - right)
-    seen = np.empty_like(pixels)
-    seen[top:bottom, left:end] = pixels[top + down : bottom + down, left + right : end + right]
-    seen[top:bottom, :left], seen[top:bottom, end:] = seen[top:bottom, left, None], seen[top:bottom, end - 1, None]
-    seen[:top], seen[bottom:] = seen[top], seen[bottom - 1]
-    return seen
+    shifted = np.empty_like(pixels)
+    shifted[top:bottom, left:end] = pixels[top + down : bottom + down, left + right : end + right]
+    rows = shifted[top:bottom]
+    rows[:, :left], rows[:, end:] = rows[:, left, None], rows[:, end - 1, None]
+    shifted[:top], shifted[bottom:] = shifted[top], shifted[bottom - 1]
+    return shifted
 
 
 def _erase(pixels: np.ndarray, rng: np.random.Generator, augmentation: Augmentation) -> np.ndarray:

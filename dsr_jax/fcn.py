@@ -6,7 +6,7 @@
 
 Images of different sizes share a batch by zero padding, with their true sizes alongside. Outside the true area the
 activations are set back to zero after every layer and pooling floors the true size, so a padded batch gives, to float
-rounding, the maps that each image alone would give.
+rounding, the maps that each image alone would give (docs/mathematics.md, "Images of any size in one batch").
 
 The parameters are a plain nested dictionary ``{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}``,
 with Keras' names; Flax stays inside this file.

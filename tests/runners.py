@@ -13,7 +13,7 @@ from absl import flags
 from PIL import Image
 
 import data.prepare
-from data.builders import synthetic
+from data import synthetic
 from dsr_jax import fcn
 from experiments import evaluate, run
 

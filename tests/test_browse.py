@@ -9,9 +9,8 @@ from PIL import Image
 
 import data
 from data import browse as program
-from data import views
+from data import synthetic, views
 from data.browse import browse
-from data.builders import synthetic
 from data.inspection import sheet
 from data.prepare import prepare
 from dsr_jax import report

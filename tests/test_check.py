@@ -13,15 +13,15 @@ import pytest
 from PIL import Image, ImageEnhance
 
 import data
-from data import prepare
-from data.builders import synthetic
+from data import prepare, synthetic
 from data.builders.builder import Builder
 from data.builders.folder import Folder
 from data.builders.listing import Listing, Record
-from data.inspection import counts, duplicates, levels
+from data.inspection import counts, duplicates
 from data.inspection.check import Report, check
 from data.inspection.statistics import aligned, spread
 from data.inspection.survey import Inspection, difference_hash, inspect
+from data.sources import levels
 from tests.commands import command
 from tests.test_data import people_csv
 
@@ -71,7 +71,7 @@ def found(report: Report, title: str) -> tuple[int, list[str]]:
     return 0 if count == "none" else int(count), [line.strip() for line in below]
 
 
-def test_a_good_source_is_usable_without_a_word_of_caution(tmp_path):
+def test_check_of_a_good_source_has_no_caution(tmp_path):
     people(tmp_path)
     report = checked(tmp_path)
     assert report.usable and report.cautions == 0
@@ -87,7 +87,7 @@ def test_a_good_source_is_usable_without_a_word_of_caution(tmp_path):
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_unreadable_images_stop_it_unless_they_are_to_be_left_out(tmp_path):
+def test_check_of_unreadable_images(tmp_path):
     files = people(tmp_path)
     files["train", 0, 0].write_bytes(files["train", 0, 0].read_bytes()[:300])
     files["gallery", 3, 1].write_bytes(b"<html>")
@@ -105,7 +105,7 @@ def test_unreadable_images_stop_it_unless_they_are_to_be_left_out(tmp_path):
     assert checked(tmp_path, skip_bad=True).reason.startswith("none of 8 images can be read")
 
 
-def test_odd_sizes_are_told(tmp_path):
+def test_check_of_odd_sizes(tmp_path):
     people(tmp_path)
     for name, height, width in (("flat", 30, 100), ("tall", 350, 50), ("tiny", 31, 16), ("large", 520, 200)):
         add(tmp_path, f"{name}.png", 0, 0, "train", encoded(drawn(0, 0, height=height, width=width)))
@@ -121,7 +121,7 @@ def test_odd_sizes_are_told(tmp_path):
     assert "smallest / median / largest" in report.text and "30 / 128 / 520" in report.text
 
 
-def test_the_same_file_and_the_same_picture_are_told_apart(tmp_path):
+def test_check_of_the_same_file_and_the_same_picture(tmp_path):
     files = people(tmp_path)
     gallery = files["gallery", 2, 1].read_bytes()
     add(tmp_path, "again.png", 2, 1, "probe", gallery)  # the same bytes
@@ -136,7 +136,7 @@ def test_the_same_file_and_the_same_picture_are_told_apart(tmp_path):
     assert str(leaking).splitlines()[-1].startswith("not usable: 2 files are both trained on and tested on")
 
 
-def test_shared_identities_make_it_unusable(tmp_path):
+def test_check_of_shared_identities(tmp_path):
     people(tmp_path)
     add(tmp_path, "more.png", 0, 1, "gallery", encoded(drawn(0, 1, 3)))
     report = checked(tmp_path)
@@ -144,7 +144,7 @@ def test_shared_identities_make_it_unusable(tmp_path):
     assert report.reason == "1 identity is both trained on and tested on: give each to one of them"
 
 
-def test_nobody_is_no_identity_that_is_shared_or_found(tmp_path):
+def test_check_of_nobody(tmp_path):
     people(tmp_path)
     add(tmp_path, "nobody.png", -1, 1, "gallery", encoded(drawn(7, 1)))
     add(tmp_path, "asks.png", -1, 0, "probe", encoded(drawn(8, 0)))
@@ -173,7 +173,7 @@ def only(splits: Mapping[str, list[tuple[int, int]]], rule: str = "cross") -> Re
     return check(Toy, None)
 
 
-def test_mates_follow_the_camera_rule():
+def test_check_of_mates_follows_the_camera_rule():
     sides = {"probe": [(1, 0), (2, 0)], "gallery": [(1, 0), (1, 1), (2, 0)]}
     assert found(only(sides), "probes whose person")[1] == ["probe/2_0_1: identity 2, camera 0"]
     assert found(only(sides, "any"), "probes whose person")[0] == 0
@@ -198,7 +198,7 @@ def test_mates_follow_the_camera_rule():
         ("synthetic", "x", "--source", "synthetic:"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_listed_is_said_in_the_last_line(tmp_path, name, source, reason, told):
+def test_check_of_a_source_that_cannot_be_listed(tmp_path, name, source, reason, told):
     (tmp_path / "bad.csv").write_text("path,identity,role\nnone.png,1,probe\n")
     report = check(data.DATASETS[name], tmp_path / source if source else None)
     assert str(report).splitlines()[-1].startswith(f"not usable: {reason.replace('PLACE', str(tmp_path))}")
@@ -206,7 +206,7 @@ def test_what_cannot_be_listed_is_said_in_the_last_line(tmp_path, name, source, 
     assert str(report).count("Expected") == 0, "the trees are there once"
 
 
-def test_a_source_that_is_no_folder_and_no_file_is_said():
+def test_check_of_a_device():
     report = check(data.DATASETS["cuhk03"], Path("/dev/null"))
     assert not report.usable and "│ (Not a directory)" in report.text
     assert report.reason.startswith("--source=/dev/null") or "Not a directory" in report.reason
@@ -215,7 +215,7 @@ def test_a_source_that_is_no_folder_and_no_file_is_said():
 # Published counts
 
 
-def test_the_fitting_version_is_named_and_the_nearest_otherwise(monkeypatch, tmp_path):
+def test_compared_names_the_fitting_version_or_the_nearest(monkeypatch, tmp_path):
     class Published(Folder):
         VERSION = "1.0.0"
         HOMEPAGE = "https://example.org/people"
@@ -237,7 +237,7 @@ def test_the_fitting_version_is_named_and_the_nearest_otherwise(monkeypatch, tmp
     assert "gallery       4          2  +2           3          2  +1" in report.text
 
 
-def test_counts_that_are_not_published_are_not_compared():
+def test_compared_without_published_counts():
     assert counts.nearest({"probe": (1, 1)}, {}) is None
     table, said, fits = counts.compared({"probe": (3, 2), "train": (9, 9)}, {"v": {"probe": (3, 2)}})
     assert fits and "unknown" in table and said == 'fits the version "v"'
@@ -248,7 +248,7 @@ def test_counts_that_are_not_published_are_not_compared():
 # Looks
 
 
-def test_copies_look_the_same_and_people_do_not():
+def test_difference_hash_of_copies_and_of_people():
     images = [drawn(who, camera, index) for who in range(12) for camera in (0, 1) for index in range(3)]
     looks = np.array([difference_hash(np.asarray(image)) for image in images])
     apart = np.bitwise_count(looks[:, None] ^ looks[None]).sum(axis=-1, dtype=int)
@@ -264,7 +264,7 @@ def test_copies_look_the_same_and_people_do_not():
         assert (np.bitwise_count(copies ^ looks).sum(axis=1) <= duplicates.NEAR).mean() > 0.95
 
 
-def test_a_hash_is_of_means_over_exact_areas():
+def test_difference_hash_is_of_means_over_exact_areas():
     image = np.random.default_rng(0).integers(0, 256, (13, 11, 1), dtype=np.uint8).repeat(3, axis=2)
     large = image[..., 0].repeat(16, axis=0).repeat(9, axis=1).astype(float)  # a whole number of pixels each
     means = np.rint(large.reshape(16, 13, 9, 11).mean(axis=(1, 3)))
@@ -282,7 +282,7 @@ def pictures(count: int, looks: np.ndarray, contents: np.ndarray) -> Inspection:
 
 
 @pytest.mark.parametrize("noise", [0, 4])
-def test_a_placeholder_in_two_splits_is_one_pair_per_picture(noise):
+def test_same_looks_of_a_placeholder_is_one_pair_per_picture(noise):
     """Not one per pair, of which 20,000 pictures that nobody replaced have 400 million; noise: bits that differ."""
     count = 20_000
     looks = np.ones((2 * count, 2), np.uint64)
@@ -300,14 +300,14 @@ def test_a_placeholder_in_two_splits_is_one_pair_per_picture(noise):
     assert peak < 60 << 20
 
 
-def test_the_same_bytes_often_are_no_looks_and_are_told_quickly():
+def test_same_looks_and_same_bytes_of_thousands_of_copies():
     count = 20_000
     ones = np.ones((2 * count, 2), np.uint64)
     assert duplicates.same_looks(pictures(count, ones, ones)) == ([], 0)
     assert len(duplicates.same_bytes(pictures(count, ones, ones))) == count
 
 
-def test_the_check_says_how_many_pairs_there_are_besides(tmp_path):
+def test_check_counts_all_pairs_that_look_the_same(tmp_path):
     people(tmp_path)
     for i in range(3):  # a placeholder, saved again and again
         for split in ("probe", "gallery"):
@@ -318,7 +318,7 @@ def test_the_check_says_how_many_pairs_there_are_besides(tmp_path):
     assert [line.split(" = ")[1] for line in lines[:-1]] == [f"gallery/gallery{i}.jpg" for i in range(3)]
 
 
-def test_pairs_across_splits_are_those_of_a_loop(monkeypatch):
+def test_same_looks_are_those_of_a_loop(monkeypatch):
     monkeypatch.setattr(duplicates, "_BLOCK", 7)  # several blocks
     rng = np.random.default_rng(0)
     seen = inspect(Listing({split: [Record(f"{i}", 0, 0, bytes) for i in range(9)] for split in data.SPLITS}))
@@ -344,13 +344,13 @@ def test_pairs_across_splits_are_those_of_a_loop(monkeypatch):
     assert {int(contents[a, 0]) for a, _ in duplicates.same_bytes(seen)} == again
 
 
-def test_pictures_of_one_colour_are_like_no_other():
+def test_same_looks_leaves_out_pictures_of_one_colour():
     flat = [encoded(Image.new("RGB", (8, 16), (value,) * 3)) for value in (10, 20)]
     splits = {split: [Record("a", 0, 0, lambda b=b: b)] for split, b in zip(("train", "probe"), flat, strict=True)}
     assert duplicates.same_looks(inspect(Listing(splits))) == ([], 0)
 
 
-def test_statistics_line_up():
+def test_statistics_table_lines_up():
     assert str(spread(np.array([], int))) == "0" and str(spread(np.array([1000, 5]))) == "5 / 5 / 1,000"
     assert {len(line) for line in aligned([["a", "1"], ["probe and more", "1,000"]]).splitlines()} == {21}
 
@@ -358,7 +358,7 @@ def test_statistics_line_up():
 # The same picture within a split, and pictures that show nothing
 
 
-def test_one_picture_under_two_people_of_a_split_is_a_caution(tmp_path):
+def test_check_of_one_picture_under_two_people_of_a_split(tmp_path):
     files = people(tmp_path)
     gallery, train = files["gallery", 2, 1].read_bytes(), files["train", 0, 0].read_bytes()
     add(tmp_path, "g/wrong.png", 3, 1, "gallery", gallery)  # the same bytes
@@ -378,7 +378,7 @@ def test_one_picture_under_two_people_of_a_split_is_a_caution(tmp_path):
     assert train == files["train", 0, 0].read_bytes()
 
 
-def test_one_picture_twice_under_one_person_is_said_and_no_caution(tmp_path):
+def test_check_of_one_picture_twice_under_one_person(tmp_path):
     files = people(tmp_path)
     add(tmp_path, "again.png", 2, 1, "gallery", files["gallery", 2, 1].read_bytes())
     report = checked(tmp_path)
@@ -389,7 +389,7 @@ def test_one_picture_twice_under_one_person_is_said_and_no_caution(tmp_path):
     )
 
 
-def test_pixels_are_compared_as_a_loop_would():
+def test_same_pixels_are_those_of_a_loop():
     rng = np.random.default_rng(0)
     count = 60
     contents = rng.integers(0, 6, (2 * count, 1), dtype=np.uint64).repeat(2, axis=1)
@@ -408,7 +408,7 @@ def deep(who: int, camera: int) -> bytes:
     return encoded(Image.fromarray(np.asarray(drawn(who, camera).convert("L")).astype(np.uint16) << 4))
 
 
-def test_pictures_of_one_colour_are_a_caution_and_a_remark(tmp_path):
+def test_check_and_prepare_of_pictures_of_one_colour(tmp_path):
     files = people(tmp_path)
     files["gallery", 2, 1].write_bytes(deep(2, 1))
     files["train", 1, 0].write_bytes(encoded(Image.new("RGBA", (48, 128))))
@@ -431,7 +431,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
     return code, said.out, said.err
 
 
-def test_the_command_says_by_its_exit_code_whether_it_is_usable(tmp_path, capsys):
+def test_check_command_exit_code(tmp_path, capsys):
     files = people(tmp_path)
     arguments = ["--dataset=folder", f"--source={tmp_path / 'people.csv'}", "--check"]
     code, said, errors = run(capsys, *arguments)
@@ -445,7 +445,7 @@ def test_the_command_says_by_its_exit_code_whether_it_is_usable(tmp_path, capsys
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "people.csv", "probe", "train"]
 
 
-def test_real_cuhk03_is_usable_with_its_one_repeated_picture(shared):
+def test_check_of_real_cuhk03(shared):
     report = check(data.DATASETS["cuhk03"], shared("data/cuhk03"))
     assert report.usable and report.cautions == 1
     assert found(report, "the same picture in two splits")[1] == ["probe/1_823_1_03.png = gallery/1_823_1_02.png"]

@@ -6,21 +6,19 @@ import json
 import pickle
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import data
-from data.builders import cuhk03
 from data.builders.builder import Builder, build
 from data.builders.listing import Listing, Record, checked
-from data.prepare import prepare, remarks, table
+from data.inspection import statistics
+from data.prepare import prepare, remarks
 from data.sources import layout
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -120,7 +118,7 @@ def test_folder_is_read_as_it_was_written(tmp_path):
             read[1]
 
 
-def test_stored_files_are_the_originals_in_order_across_shards(tmp_path, monkeypatch):
+def test_build_stores_the_original_files_in_order_across_shards(tmp_path, monkeypatch):
     monkeypatch.setattr("data.builders.builder.SHARD_SIZE", 3)
     rows = [(f"{9 - i}.png", str(i), "0", "gallery") for i in range(8)]
     source = people_csv(tmp_path, rows)
@@ -133,7 +131,7 @@ def test_stored_files_are_the_originals_in_order_across_shards(tmp_path, monkeyp
     np.testing.assert_array_equal(copy[5].image, read[5].image)
 
 
-def test_csv_with_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
+def test_folder_reads_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
     text = '\ufeffPath, Identity ,ROLE\r\n"a, b.JPG",Ann, probe\r\n\r\nsub\\c.JpEg,"Bob, Jr.",gallery\r\n'
     (tmp_path / "people.csv").write_bytes(text.encode())
     (tmp_path / "sub").mkdir()
@@ -145,7 +143,7 @@ def test_csv_with_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
     assert builder.info.metadata["labels"] == {"0": "Ann", "1": "Bob, Jr."}
     assert any("Ann = 0, Bob, Jr. = 1" in line for line in remarks(builder))
     assert any("0 of 1 probe identities" in line for line in remarks(builder))
-    assert "unknown" in table([probe])
+    assert "unknown" in statistics.table([statistics.of_source(probe)])
 
 
 @pytest.mark.parametrize(
@@ -166,7 +164,7 @@ def test_csv_with_windows_line_ends_mark_quotes_and_no_camera(tmp_path):
         ("path,identity,role\na\udcff.png,1,probe\n", "is not UTF-8"),
     ],
 )  # fmt: skip
-def test_bad_csv_is_named(tmp_path, content, message):
+def test_folder_names_a_bad_csv(tmp_path, content, message):
     (tmp_path / "a.png").write_bytes(picture(0))
     (tmp_path / "people.csv").write_bytes(content.encode(errors="surrogateescape"))
     with pytest.raises(ValueError, match=message):
@@ -174,7 +172,7 @@ def test_bad_csv_is_named(tmp_path, content, message):
     assert not (tmp_path / "data").exists()
 
 
-def test_damaged_pictures_stop_it_or_are_left_out(tmp_path):
+def test_checked_refuses_damaged_pictures_or_leaves_them_out(tmp_path):
     source = people_csv(tmp_path, [*ROWS, ("e.png", "8", "1", "gallery"), ("f.png", "8", "1", "gallery")])
     (tmp_path / "e.png").write_bytes(picture(0)[:40])
     (tmp_path / "f.png").write_text("not a picture")
@@ -190,7 +188,7 @@ def test_damaged_pictures_stop_it_or_are_left_out(tmp_path):
     prepare("folder", source, data_dir=tmp_path / "data")  # the same source: ready
 
 
-def test_nothing_but_damaged_pictures_is_an_error():
+def test_checked_refuses_nothing_but_damaged_pictures():
     def fail() -> bytes:
         raise OSError("unplugged")
 
@@ -198,7 +196,7 @@ def test_nothing_but_damaged_pictures_is_an_error():
         checked(Listing({"probe": [Record("a", 0, 0, fail)]}), skip_bad=True)
 
 
-def test_a_failed_build_leaves_nothing(tmp_path):
+def test_build_that_fails_leaves_nothing(tmp_path):
     def fail() -> bytes:
         raise OSError("the disk went away")
 
@@ -209,7 +207,7 @@ def test_a_failed_build_leaves_nothing(tmp_path):
     assert not builder.is_built and not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_a_failed_rebuild_keeps_the_old_one(tmp_path):
+def test_build_that_fails_leaves_the_older_data_set(tmp_path):
     builder = prepare("folder", people_csv(tmp_path / "mine", ROWS), data_dir=tmp_path / "data")
 
     def fail() -> bytes:
@@ -221,7 +219,7 @@ def test_a_failed_rebuild_keeps_the_old_one(tmp_path):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["folder"]
 
 
-def test_a_changed_source_is_noticed_and_overwritten_when_asked(tmp_path):
+def test_prepare_notices_a_changed_source_and_overwrites_with_the_flag(tmp_path):
     source = people_csv(tmp_path / "mine", ROWS)
     prepare("folder", source, data_dir=tmp_path / "data")
     (tmp_path / "mine" / "a.png").write_bytes(picture(77))
@@ -235,166 +233,10 @@ def test_a_changed_source_is_noticed_and_overwritten_when_asked(tmp_path):
     prepare("folder", moved / "people.csv", data_dir=tmp_path / "data")  # moved is not changed
 
 
-# CUHK03
-
-FILELIST = [
-    "1_001_1_01.png", "1_001_1_02.png", "1_001_2_06.png",  # label 1, trained on
-    "2_003_1_01.png", "2_003_2_07.png", "2_003_2_08.png", "2_003_1_02.png",  # label 2, tested on
-]  # fmt: skip
-LABELS, CAMERAS = [1, 1, 1, 2, 2, 2, 2], [1, 1, 2, 1, 2, 2, 1]
-
-
-def config(place: Path, **changes: object) -> None:
-    """A protocol file of the exact layout: columns, 1-based indices, names as cells."""
-    place.mkdir(parents=True, exist_ok=True)
-    content = {
-        "filelist": np.array([[name] for name in FILELIST], dtype=object),
-        "labels": np.array(LABELS, np.uint16)[:, None],
-        "camId": np.array(CAMERAS, np.uint8)[:, None],
-        "train_idx": np.array([[1], [2], [3]], np.uint16),
-        "query_idx": np.array([[4], [5]], np.uint16),
-        "gallery_idx": np.array([[7], [6]], np.uint16),
-    }
-    scipy.io.savemat(place / "cuhk03_new_protocol_config_detected.mat", content | changes)
-
-
-def as_tree(place: Path) -> None:
-    for number, name in enumerate(FILELIST):
-        for boxes, value in (("detected", 10 * number), ("labeled", 255)):
-            (place / f"images_{boxes}").mkdir(exist_ok=True)
-            (place / f"images_{boxes}" / name).write_bytes(picture(value))
-
-
-def as_zip(place: Path) -> None:
-    with zipfile.ZipFile(place / "cuhk03_detected.zip", "w") as archive:
-        for number, name in enumerate(FILELIST):
-            archive.writestr(f"cuhk03_detected/{cuhk03.compact_name(name)}.jpg", picture(10 * number))
-
-
-def as_mat(place: Path) -> None:
-    h5py = pytest.importorskip("h5py")
-    with h5py.File(place / "cuhk-03.mat", "w") as file:
-        pairs = file.create_dataset("detected", (1, 5), dtype=h5py.ref_dtype)
-        for pair in range(5):
-            cells = file.create_dataset(f"pair{pair}", (10, 4), dtype=h5py.ref_dtype)
-            pairs[0, pair] = cells.ref
-            for person, shot in np.ndindex(4, 10):
-                name = f"{pair + 1}_{person + 1:03d}_{1 if shot < 5 else 2}_{shot + 1:02d}.png"
-                if name in FILELIST:  # MATLAB's order: channel, column, row
-                    pixels = np.full((3, 6, 12), 10 * FILELIST.index(name), np.uint8)
-                else:  # how an empty matrix is stored
-                    pixels = np.zeros(2, np.uint64)
-                cells[shot, person] = file.create_dataset(f"{pair}/{person}/{shot}", data=pixels).ref
-
-
-@pytest.mark.parametrize("write", [as_tree, as_zip, as_mat])
-def test_cuhk03_is_the_same_in_every_layout(tmp_path, write):
-    config(tmp_path / "cuhk03")
-    write(tmp_path / "cuhk03")
-    builder = prepare("cuhk03", tmp_path / "cuhk03", data_dir=tmp_path / "data")
-    expected = {"train": [0, 1, 2], "probe": [3, 4], "gallery": [5, 6]}
-    for split, positions in expected.items():
-        read = builder.source(split)
-        assert read.names == [FILELIST[i] for i in positions]
-        assert read.identities.tolist() == [LABELS[i] for i in positions]
-        assert read.cameras.tolist() == [CAMERAS[i] for i in positions]
-        for example, i in zip(read, positions, strict=True):
-            np.testing.assert_array_equal(example.image, np.full((12, 6, 3), 10 * i))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"query_idx": [[1]]}, "training and test people must differ"),
-        ({"gallery_idx": [[8]]}, "indices of gallery must lie in 1..7"),
-        ({"gallery_idx": np.zeros((0, 1))}, "have a mate"),
-        ({"labels": [[1]]}, "7 pictures, 1 labels"),
-        ({"filelist": "no cells"}, "lists 1 pictures, 7 labels"),
-    ],
-)
-def test_a_protocol_that_contradicts_itself_is_refused(tmp_path, changes, message):
-    config(tmp_path, **changes)
-    as_tree(tmp_path)
-    with pytest.raises(ValueError, match=message):
-        cuhk03.Cuhk03.listing(tmp_path)
-
-
-def test_a_file_that_is_no_protocol_is_refused(tmp_path):
-    path = tmp_path / "config_detected.mat"
-    path.write_text("no MATLAB file")
-    with pytest.raises(ValueError, match="is not the 767/700 protocol"):
-        cuhk03.protocol(path)
-    scipy.io.savemat(path, {"labels": 1})
-    with pytest.raises(ValueError, match="is not the 767/700 protocol.*filelist"):
-        cuhk03.protocol(path)
-
-
-def test_the_real_protocol_is_held_to_its_counts(tmp_path):
-    count = 14_097
-    changes = {
-        "filelist": np.array([["1_001_1_01.png"]] * count, dtype=object),
-        "labels": np.repeat([1, 2], [7365, count - 7365])[:, None],
-        "camId": np.ones((count, 1)),
-        "train_idx": np.arange(1, 7366)[:, None],
-        "query_idx": np.arange(7366, 8766)[:, None],
-        "gallery_idx": np.arange(8766, count + 1)[:, None],
-    }
-    config(tmp_path, **changes)
-    with pytest.raises(ValueError, match="CUHK03 has .*7365.*767"):
-        cuhk03.protocol(tmp_path / "cuhk03_new_protocol_config_detected.mat")
-
-
-def test_cuhk03_names_what_is_missing(tmp_path):
-    with pytest.raises(
-        ValueError, match=r"(?s)does not exist. Expected beside found.*\(nothing\).*cuhk03_new_protocol"
-    ):
-        cuhk03.Cuhk03.listing(tmp_path / "gone")
-    (tmp_path / "other").mkdir()
-    with pytest.raises(ValueError, match=r"(?s)needs one \*config_detected.mat, found 0.*other/"):
-        cuhk03.Cuhk03.listing(tmp_path)
-    config(tmp_path)
-    with pytest.raises(ValueError, match="holds no pictures"):
-        cuhk03.Cuhk03.listing(tmp_path)
-    as_tree(tmp_path)
-    (tmp_path / "images_detected" / FILELIST[3]).unlink()
-    with pytest.raises(ValueError, match=r"lacks 1 of the protocol's 7 pictures, such as 2_003_1_01.png \(or 0845_00"):
-        cuhk03.Cuhk03.listing(tmp_path)
-    (tmp_path / "images_labeled").rename(tmp_path / "copy")
-    with pytest.raises(ValueError, match="twice"):
-        cuhk03.Cuhk03.listing(tmp_path)
-
-
-def test_a_damaged_zip_is_named(tmp_path):
-    config(tmp_path)
-    (tmp_path / "cuhk03_detected.zip").write_text("no zip")
-    with pytest.raises(ValueError, match="cuhk03_detected.zip is not a zip file"):
-        cuhk03.Cuhk03.listing(tmp_path)
-    as_zip(tmp_path)
-    content = (tmp_path / "cuhk03_detected.zip").read_bytes()
-    (tmp_path / "cuhk03_detected.zip").write_bytes(content.replace(picture(30), picture(30)[::-1]))
-    with pytest.raises(ValueError, match=r"1 of 7 images.*\n.*2_003_1_01.png: .*0845_00.jpg in .* is damaged"):
-        prepare("cuhk03", tmp_path, data_dir=tmp_path / "data")
-
-
-def test_compact_names_count_over_the_camera_pairs():
-    assert cuhk03.compact_name("1_001_1_01.png") == "0000_00"
-    assert cuhk03.compact_name("5_049_2_10.png") == "1466_09"
-    with pytest.raises(ValueError, match="p_iii_c_kk"):
-        cuhk03.compact_name("0001_01.jpg")
-
-
-def test_real_cuhk03_has_its_counts(shared):
-    listing = cuhk03.Cuhk03.listing(shared("data/cuhk03"))
-    sizes = {split: (len(records), len({r.identity for r in records})) for split, records in listing.splits.items()}
-    assert sizes == {"train": (7365, 767), "probe": (1400, 700), "gallery": (5332, 700)}
-    for record in [listing.splits["train"][0], listing.splits["gallery"][-1]]:
-        assert data.decode(record.read()).shape == (128, 64, 3)
-
-
 # Loading, and the command
 
 
-def test_load_explains_what_is_missing(tmp_path):
+def test_load_names_the_command_that_prepares(tmp_path):
     with pytest.raises(ValueError, match="dataset 'market' is unknown: use one of coco_boxes, cuhk01, cuhk03"):
         data.load("market", "train", data_dir=tmp_path)
     with pytest.raises(ValueError, match="split 'test' is unknown"):
@@ -406,7 +248,7 @@ def test_load_explains_what_is_missing(tmp_path):
         data.load("folder", "train", data_dir=tmp_path)
 
 
-def test_unknown_splits_are_refused(tmp_path):
+def test_listing_refuses_unknown_splits(tmp_path):
     class Odd(Builder):
         VERSION = "1.0.0"
 
@@ -416,18 +258,18 @@ def test_unknown_splits_are_refused(tmp_path):
         Odd.listing(None)
 
 
-def test_trees_stand_side_by_side(tmp_path):
+def test_layout_error_shows_two_trees_side_by_side(tmp_path):
     for name in [*"abcdefghij", "k/l"]:
         (tmp_path / name).mkdir(parents=True)
-    drawn = layout.found(tmp_path)
+    drawn = layout.drawing(tmp_path)
     assert "a/" in drawn and "..." in drawn and len(drawn.splitlines()) <= 15
     assert layout.beside("xx\ny", "z") == "  xx │ z\n  y  │"
-    assert "(a file)" in str(layout.layout_error("source", Path(__file__), "x/"))
-    assert "--source is needed" in str(layout.layout_error("source", None, "x/"))
+    assert "(a file)" in str(layout.layout_error(Path(__file__), "x/"))
+    assert "--source is needed" in str(layout.layout_error(None, "x/"))
 
 
 @pytest.mark.slow
-def test_the_command_prints_the_table_and_reads_without_tensorflow(tmp_path):
+def test_prepare_command_prints_the_table_and_needs_no_tensorflow(tmp_path):
     rows = [*ROWS, ("e.png", "4", "1", "train"), ("f.png", "-1", "1", "gallery")]
     source = people_csv(tmp_path / "mine", rows)
     arguments = ["--dataset=folder", f"--source={source}", f"--data_dir={tmp_path / 'data'}"]
@@ -468,19 +310,19 @@ def test_the_command_prints_the_table_and_reads_without_tensorflow(tmp_path):
         (["--data_dir=DATA", "folder"], "what is 'folder'?"),
     ],
 )
-def test_the_command_refuses_in_one_paragraph(tmp_path, arguments, message):
+def test_prepare_command_refuses_in_one_paragraph(tmp_path, arguments, message):
     done = run(*[argument.replace("DATA", str(tmp_path / "data")) for argument in arguments])
     assert done.returncode == 1 and done.stdout == ""
     assert message in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
 
 
-def test_help_teaches():
+def test_prepare_command_help():
     shown = run("--help").stdout
     assert all(word in shown for word in ("people.csv has the columns", "--skip_bad", "--overwrite", "cuhk03|"))
 
 
-def test_metadata_is_plain_json(tmp_path):
+def test_build_writes_metadata_as_plain_json(tmp_path):
     builder = prepare("folder", people_csv(tmp_path, ROWS), data_dir=tmp_path / "data")
     stored = json.loads((Path(builder.data_dir) / "metadata.json").read_text())
     assert stored["index"]["probe"] == {"identities": [7], "cameras": [0], "names": ["sub/b.png"]}

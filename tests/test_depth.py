@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.inspection import levels
+from data.sources import levels
 from data.sources.decoding import decode
 from tests import pictures_of_all_kinds as pictures
 from tests.pictures_of_all_kinds import GREY, RGB, chunk, png, saved, tiff

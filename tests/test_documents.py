@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import io
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
@@ -131,6 +132,30 @@ def test_links_and_targets_in_the_text_exist(file):
     links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
     missing = [link for link in links if not (file.parent / link).exists()]
     assert not missing, f"{file.name} links to {missing}"
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_paths_and_modules_in_the_text_exist(file):
+    text = BLOCK.sub("", file.read_text())
+    paths = re.findall(r"`((?:dsr_jax|data|experiments|tests|docs)/[\w./-]+)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    for name in set(re.findall(r"`((?:dsr_jax|data|experiments)(?:\.\w+)+)`", text)):
+        pkgutil.resolve_name(name)  # raises where it does not exist
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_lines_of_prose_fit_into_120_columns(file):
+    lines = [line for line in BLOCK.sub("", file.read_text()).splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("package", ["dsr_jax", "data", "experiments"])
+def test_references_in_the_code_lead_to_documents_of_the_project(package):
+    for file in (ROOT / package).rglob("*.py"):
+        text = file.read_text()
+        named = set(re.findall(r"\bdocs/[\w-]+\.md", text))
+        assert {name for name in named if not (ROOT / name).exists()} == set(), file
+        assert not re.search(r"\b(DESIGN|FACTS)\b|\bshared/", text), file
 
 
 @pytest.mark.parametrize("file", FLAG_FILES, ids=lambda file: file.name)

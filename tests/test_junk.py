@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import data
-from data.builders import synthetic
+from data import synthetic
 from data.builders.cropping import encoded
 from data.prepare import prepare
 from dsr_jax.evaluation.candidates import candidates

@@ -28,7 +28,7 @@ def numbers(*written):
         ("Ann Lee", "Ann  Lee", "Ann\xa0Lee"),
     ],
 )
-def test_spellings_of_one_label_are_one_person(same):
+def test_identities_of_one_label_in_many_spellings(same):
     read = numbers(*same)
     assert len(set(read.numbers)) == 1
     if same[0].lstrip("-").isdigit():
@@ -39,7 +39,7 @@ def test_spellings_of_one_label_are_one_person(same):
 @pytest.mark.parametrize(
     "gap", ["nan", "NaN", "-nan", "None", "null", "<NA>", "NA", "N/A", "#N/A", "", " ", "?", "NaT"]
 )
-def test_a_gap_is_no_person_and_an_unknown_camera(gap):
+def test_identities_and_cameras_of_a_gap(gap):
     with pytest.raises(
         ValueError, match=r"identity is missing in 2 of 3, line 3 \(.*\), line 4 \(.*write -1 for nobody"
     ):
@@ -67,20 +67,20 @@ def test_a_gap_is_no_person_and_an_unknown_camera(gap):
         ("1e999", "is beyond"),
     ],
 )
-def test_numbers_that_are_no_labels_are_named(label, message):
+def test_identities_and_cameras_refuse_numbers_that_are_no_labels(label, message):
     for read in (labels.identities, labels.cameras):
         with pytest.raises(ValueError, match=message.replace("identity", "(identity|camera)")):
             read(["1", label], ["line 2", "line 3"])
 
 
-def test_names_keep_numbers_within_64_bits_and_hexadecimal_apart():
+def test_identities_keep_numbers_within_64_bits_and_hexadecimal_apart():
     read = numbers("a3f", "12e4", "12e5", "0b1", "7")
     assert read.numbers == [11, 9, 10, 8, 7] and read.names == {8: "0b1", 9: "12e4", 10: "12e5", 11: "a3f"}
     with pytest.raises(ValueError, match="leaves no numbers for names, such as bob"):
         numbers(str(2**63 - 1), "bob")
 
 
-def test_ways_to_write_one_number_and_names_that_differ_in_case_are_told():
+def test_identities_remark_on_two_ways_to_write_one_number_and_on_case():
     assert numbers("1", "0001", "2").remarks == [
         "Take care: numbers written in several ways are one: 0001 and 1 as identity 1."
     ]
@@ -92,7 +92,7 @@ def test_ways_to_write_one_number_and_names_that_differ_in_case_are_told():
 
 
 @given(st.lists(st.one_of(st.integers(-1, 20).map(str), st.text("abc", min_size=1, max_size=3)), min_size=1))
-def test_numbering_is_one_to_one_and_keeps_integers(written):
+def test_identities_are_numbered_one_to_one_and_integers_stay(written):
     number_of = dict(zip(written, numbers(*written).numbers, strict=True))
     assert len(set(number_of.values())) == len(number_of)
     for label, number in number_of.items():
@@ -117,11 +117,11 @@ def test_numbering_is_one_to_one_and_keeps_integers(written):
         (None, "age note comment index Unnamed frame gamma area camera_height person_count is_crowd caption score"),
     ],
 )
-def test_names_that_are_nearly_right(meaning, names):
+def test_meaning_of_names_that_are_nearly_right(meaning, names):
     assert {name: keys.meaning(name) for name in names.split()} == dict.fromkeys(names.split(), meaning)
 
 
-def test_paths_are_found_in_either_form_of_unicode_and_with_any_separators(tmp_path):
+def test_paths_in_either_form_of_unicode_and_with_any_separators(tmp_path):
     mixed = unicodedata.normalize("NFD", "Ä") + "/" + unicodedata.normalize("NFC", "ü.png")
     (tmp_path / mixed).parent.mkdir()
     (tmp_path / mixed).touch()
@@ -135,13 +135,13 @@ def test_paths_are_found_in_either_form_of_unicode_and_with_any_separators(tmp_p
 
 
 @pytest.mark.parametrize("written", [["cam1", "1"], ["2", "c2", "nan"], ["-1", "0", "door"]])
-def test_cameras_that_are_numbers_and_names_are_an_error(written):
+def test_cameras_refuse_numbers_beside_names(written):
     places = [f"line {i}" for i in range(len(written))]
     with pytest.raises(ValueError, match="cameras are numbers and names: .*write all of them as numbers"):
         labels.cameras(written, places)
 
 
-def test_identities_that_are_numbers_and_names_are_a_caution():
+def test_identities_caution_of_numbers_beside_names():
     remarks = labels.identities(["1", "2", "'1"], ["a", "b", "c"]).remarks
     assert any("Take care: identities are numbers and names" in remark and "'1" in remark for remark in remarks)
     assert not labels.identities(["ann", "bob", "-1"], ["a", "b", "c"]).remarks

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import data
+from data.builders.listing import checked
 from data.inspection.check import check
 from data.prepare import prepare, remarks
 from data.sources import decoding, left_out, signatures, tree
@@ -38,7 +39,7 @@ def noise(number: int, form: str = "PNG") -> bytes:
 # Which files are pictures
 
 
-def test_every_kind_that_is_decoded_is_known_by_its_bytes():
+def test_form_of_every_kind_that_is_decoded():
     for name, kind in pictures.kinds().items():
         first = name.split(",")[0]
         assert signatures.form_of(kind.encoded[: signatures.HEAD]) == FORM_OF.get(first, first), name
@@ -48,11 +49,11 @@ def test_every_kind_that_is_decoded_is_known_by_its_bytes():
 @pytest.mark.parametrize(
     "text", [b"", b"P", b"Python", b"P5", b"BMW, a car\n", b"II. Methods", b"MM", b"GIF", b"\0" * 64]
 )
-def test_texts_are_no_pictures(text):
+def test_form_of_texts_is_none(text):
     assert signatures.form_of(text) == ""
 
 
-def test_the_ends_of_names_are_those_of_pillow_for_what_is_decoded():
+def test_pictures_have_the_extensions_of_pillow():
     Image.init()
     of_pillow = {end for end, form in Image.registered_extensions().items() if form in (*decoding.FORMATS, "MPO")}
     assert of_pillow - set(tree.PICTURES) == {".pfm"}, "of floating point: refused"
@@ -126,14 +127,14 @@ def files_of(extra):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_what_may_be_a_picture_and_is_not_taken_has_a_reason(tmp_path, form):
+def test_reasons_of_files_that_may_be_pictures(tmp_path, form):
     place = source(tmp_path / "set", files_of(NOT_TAKEN), form)
     listing = data.DATASETS["identity_folders"].listing(place)
     reasons = {name.removeprefix("Set.ZIP/"): reason for name, reason in listing.left_out.items()}
     assert reasons == {name: reason for name, (_, reason) in NOT_TAKEN.items()} and len(listing) == 2
 
 
-def test_prepare_and_the_check_name_what_is_not_taken(tmp_path):
+def test_prepare_and_check_name_files_that_are_not_taken(tmp_path):
     place = source(tmp_path / "set", files_of(NOT_TAKEN), "folder")
     builder = prepare("identity_folders", place, data_dir=tmp_path / "data")
     told = [line for line in remarks(builder) if line.startswith("Not taken")]
@@ -154,7 +155,7 @@ def test_prepare_and_the_check_name_what_is_not_taken(tmp_path):
     )
 
 
-def test_what_has_come_since_is_named_when_a_data_set_is_ready(tmp_path):
+def test_prepare_names_files_that_have_come_since(tmp_path):
     place = source(tmp_path / "set", PEOPLE, "folder")
     assert not any("Not taken" in line for line in remarks(prepare("identity_folders", place, data_dir=tmp_path / "d")))
     (place / "gallery" / "ann" / "c.heic").write_bytes(HEIC)
@@ -195,7 +196,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     listing = data.DATASETS["identity_folders"].listing(place)
     assert listing.left_out == {"gallery/ann/plain": "Permission denied"}
     with pytest.raises(ValueError, match=r"1 of 3 images cannot be read[\s\S]*c.jpg: .*Permission denied"):
-        data.checked(listing)
+        checked(listing)
 
 
 def test_a_picture_by_its_name_alone_is_named(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.builders import synthetic
+from data import synthetic
 from data.builders.cropping import encoded
 from data.prepare import prepare
 from dsr_jax import networks, resnet, weights

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from data.builders import synthetic
+from data import synthetic
 from dsr_jax import report
 from dsr_jax.report.curves import Curve, Plot
 from tests import browser as browsers

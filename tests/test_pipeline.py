@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data import sampling, views
+from data import decoded, sampling, views
 from data.source import Source
-from data.sources import decoded
 from dsr_jax import weights
 from experiments import benchmark_pipeline, finetune, pretrain, workdir
 from experiments.training import batches, own_size, stream

@@ -8,10 +8,9 @@ import pytest
 import data
 from data.builders import parts
 from data.builders.cropping import encoded
-from data.inspection import levels
 from data.inspection.check import check
 from data.prepare import prepare, remarks
-from data.sources import options, tree
+from data.sources import levels, options, tree
 from tests.trees import FORMS, picture, source
 
 # Small trees of the exact layouts: names of files, and what is read of them as split, identity, camera, name.
@@ -104,7 +103,7 @@ def expected_of(layout):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("dataset", "layout"), LAYOUTS)
-def test_every_layout_is_read_in_every_form(tmp_path, dataset, layout, form):
+def test_parts_read_every_layout_in_every_form(tmp_path, dataset, layout, form):
     place = source(tmp_path / "0009_c9", contents(layout), form)  # what lies above must not matter
     listing = data.DATASETS[dataset].listing(place)
     assert read_of(listing) == expected_of(layout)
@@ -114,7 +113,7 @@ def test_every_layout_is_read_in_every_form(tmp_path, dataset, layout, form):
 
 
 @pytest.mark.parametrize(("dataset", "layout"), LAYOUTS)
-def test_the_top_folder_case_and_extension_do_not_matter(tmp_path, dataset, layout):
+def test_parts_ignore_top_folder_case_and_extension(tmp_path, dataset, layout):
     renamed = {
         name.partition("/")[2].replace("query", "Query").replace("gallery", "GALLERY").replace("jpg", "BMP"): content
         for name, content in contents(layout, form="BMP").items()
@@ -123,7 +122,7 @@ def test_the_top_folder_case_and_extension_do_not_matter(tmp_path, dataset, layo
     assert [row[:3] for row in read_of(listing)] == [row[:3] for row in expected_of(layout)]
 
 
-def test_moving_a_source_keeps_its_fingerprint_and_changing_it_does_not(tmp_path):
+def test_fingerprint_is_of_the_content_not_of_the_place(tmp_path):
     for form in FORMS:
         place = source(tmp_path / form / "a", contents(PARTIAL), form)
         before = data.DATASETS["partial_reid"].listing(place).fingerprint()
@@ -134,7 +133,7 @@ def test_moving_a_source_keeps_its_fingerprint_and_changing_it_does_not(tmp_path
         assert data.DATASETS["partial_reid"].listing(again).fingerprint() != before
 
 
-def test_market_is_built_with_its_remark(tmp_path):
+def test_market1501_is_built_with_its_remark(tmp_path):
     top = "Market-1501-v15.09.15"
     place = source(tmp_path / "m", contents(MARKET) | {f"{top}/readme.txt": b"by Zheng et al."}, "zip")
     builder = prepare("market1501", place, data_dir=tmp_path / "data")
@@ -154,13 +153,13 @@ FOUND = ("0000_c1s1_000151_01.jpg", "0001_c6s2_011741_02.jpg")
 
 
 @pytest.mark.parametrize("form", ["zip", "tgz", "zip in a folder"])
-def test_the_check_draws_what_lies_in_an_archive_and_says_the_remarks(tmp_path, form):
+def test_check_draws_the_tree_of_an_archive_and_prints_remarks(tmp_path, form):
     text = check(data.DATASETS["market1501"], source(tmp_path / "m", contents(MARKET), form)).text
     assert "/Market-1501-v15.09.15\n" in text and "│   bounding_box_train/\n" in text and "│   query/\n" in text
     assert "are junk (identity -1): evaluation ignores them, so they are left out." in text
 
 
-def test_remarks_say_which_version_and_how_many_queries(tmp_path):
+def test_remarks_of_occluded_reid_and_multi_query(tmp_path):
     for layout, version in ((OCCLUDED, "the authors' Occluded_REID"), (OCCLUDED_REPACKAGED, "the repackaged")):
         place = source(tmp_path / version, contents(layout), "folder")
         assert version in data.DATASETS["occluded_reid"].listing(place).remarks[0]
@@ -198,7 +197,7 @@ def test_remarks_say_which_version_and_how_many_queries(tmp_path):
     ],
 )
 @pytest.mark.parametrize("form", ["folder", "tgz"])
-def test_what_is_missing_is_named(tmp_path, dataset, layout, without, message, form):
+def test_parts_name_missing_folders(tmp_path, dataset, layout, without, message, form):
     place = source(tmp_path / "set", {n: c for n, c in contents(layout).items() if without not in n}, form)
     with pytest.raises(ValueError, match=message) as raised:
         data.DATASETS[dataset].listing(place)
@@ -209,7 +208,7 @@ def test_what_is_missing_is_named(tmp_path, dataset, layout, without, message, f
 
 
 @pytest.mark.parametrize("dataset", sorted(set(data.DATASETS) - {"synthetic"}))
-def test_every_data_set_says_what_it_expects(tmp_path, dataset):
+def test_builders_have_an_expected_tree(tmp_path, dataset):
     builder = data.DATASETS[dataset]
     first = builder.EXPECTED.splitlines()[0]
     for place, message in [(None, "--source is needed"), (tmp_path / "gone", "does not exist")]:
@@ -227,7 +226,7 @@ def test_every_data_set_says_what_it_expects(tmp_path, dataset):
 
 
 @pytest.mark.parametrize("dataset", sorted(data.DATASETS))
-def test_the_names_are_those_of_the_builders(dataset, tmp_path):
+def test_datasets_have_the_names_of_their_builders(dataset, tmp_path):
     assert data.dataset_builder(dataset, data_dir=tmp_path).name == dataset
     for splits in data.DATASETS[dataset].COUNTS.values():
         assert set(splits) <= set(data.SPLITS)
@@ -248,7 +247,7 @@ def test_the_names_are_those_of_the_builders(dataset, tmp_path):
         ("partial_ilids", PARTIAL_ILIDS, "Partial_iLIDS/Gallery/copy of 1.jpg"),
     ],
 )
-def test_names_that_do_not_say_who_it_is_are_refused(tmp_path, dataset, layout, odd):
+def test_parts_refuse_names_without_a_person(tmp_path, dataset, layout, odd):
     place = source(tmp_path / "set", contents([*layout, odd]), "zip")
     with pytest.raises(
         ValueError, match=r"1 of \d pictures in \w+ are not named like .*, such as .*: the name must"
@@ -257,13 +256,13 @@ def test_names_that_do_not_say_who_it_is_are_refused(tmp_path, dataset, layout, 
     assert odd in str(r.value)
 
 
-def test_junk_where_there_is_none_is_kept_as_nobody(tmp_path):
+def test_parts_without_junk_read_it_as_nobody(tmp_path):
     layout = {**MARKET, "Market-1501-v15.09.15/query/-1_c1s1_001051_00.jpg": ("probe", -1, 1)}
     listing = data.DATASETS["market1501"].listing(source(tmp_path / "set", contents(layout), "folder"))
     assert read_of(listing) == expected_of(layout)
 
 
-def test_a_picture_or_a_folder_that_is_there_twice_is_refused(tmp_path):
+def test_parts_refuse_repeated_pictures_and_folders(tmp_path):
     twice = [*PARTIAL, "Partial-REID_Dataset/whole_body_images/001_001.PNG"]
     with pytest.raises(ValueError, match=r"holds the picture 001_001 twice, as .*001_001.PNG and .*001_001.jpg: keep"):
         data.DATASETS["partial_reid"].listing(source(tmp_path / "a", contents(twice), "folder"))
@@ -276,17 +275,17 @@ def test_a_picture_or_a_folder_that_is_there_twice_is_refused(tmp_path):
     )
 
 
-def test_a_folder_of_a_splits_name_around_everything_is_refused(tmp_path):
+def test_parts_refuse_a_picture_in_two_splits(tmp_path):
     inner = [name.replace("PartialiLIDS", "query") for name in PARTIAL_ILIDS_REPACKAGED]
     with pytest.raises(ValueError, match="has query/gallery/001_001.jpg, which lies in query and in Gallery"):
         data.DATASETS["partial_ilids"].listing(source(tmp_path / "set", contents(inner), "zip"))
 
 
-def test_repeated_extensions_are_one():
+def test_stem_removes_repeated_extensions():
     assert tree.stem("a/0002_c1s1_000451_03.jpg.jpg") == "0002_c1s1_000451_03" == tree.stem("0002_c1s1_000451_03.TIFF")
 
 
-def test_damaged_pictures_in_an_archive_are_left_out_when_asked(tmp_path):
+def test_prepare_skips_damaged_pictures_of_an_archive(tmp_path):
     files = contents(PARTIAL)
     files["Partial-REID_Dataset/whole_body_images/060_001.jpg"] = b"no picture"
     place = source(tmp_path / "set", files, "tgz")
@@ -326,7 +325,7 @@ def test_cuhk01_refuses_more_test_people_than_there_are(tmp_path):
         data.DATASETS["cuhk01"].listing(odd)
 
 
-def test_simulated_partial_ilids_cuts_the_first_picture_of_each_person(tmp_path):
+def test_partial_ilids_simulated_cuts_the_first_picture_of_each_person(tmp_path):
     rng = np.random.default_rng(0)
     names = [f"i-LIDS_Pedestrian/Persons/{who:04d}{shot:03d}.jpg" for who in (1, 2) for shot in (1, 2, 3)]
     noise = {name: rng.integers(0, 256, (40, 20, 3), np.uint8) for name in names}
@@ -350,18 +349,18 @@ def test_simulated_partial_ilids_cuts_the_first_picture_of_each_person(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["split", "split=", "=3", "other=3", "split=1,split", ""])
-def test_options_that_are_none_are_refused(text):
+def test_options_refuse_unknown_ones(text):
     with pytest.raises(ValueError, match="is no option; there are split=0"):
         options.options(text, {"split": "0"})
 
 
 @pytest.mark.parametrize("value", ["-1", "20", "1.0", "x", "９", "1" * 40])
-def test_numbers_out_of_range_are_refused(value):
+def test_options_integer_refuses_numbers_out_of_range(value):
     with pytest.raises(ValueError, match="must be a whole number from 0 to 19"):
         options.integer({"split": value}, "split", low=0, high=19)
 
 
-def test_a_path_with_a_sign_in_its_name_is_a_path(tmp_path):
+def test_options_parted_leaves_an_existing_path_with_a_sign(tmp_path):
     place = source(tmp_path / "set#test=3", contents(PARTIAL), "folder")
     assert options.parted(place, {"test": "1"}) == (place, {"test": "1"})
     assert options.parted(tmp_path / "set#test=3#test=4", {"test": "1"}) == (place, {"test": "4"})
@@ -370,7 +369,7 @@ def test_a_path_with_a_sign_in_its_name_is_a_path(tmp_path):
         options.choice({"tracks": "thrice"}, "tracks", ["same"])
 
 
-def test_parts_take_the_first_layout_that_is_whole(tmp_path):
+def test_parts_take_the_first_complete_layout(tmp_path):
     both = tree.opened(source(tmp_path / "set", contents([*PARTIAL, *REPACKAGED]), "folder"), "x")
     assert [r.name for r in parts.listing(both, data.builders.partial_reid.REPACKAGED, "x").splits["probe"]] == [
         "001_c1_1.jpg"
@@ -381,7 +380,7 @@ def test_parts_take_the_first_layout_that_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("dataset", sorted(data.DATASETS))
-def test_the_page_says_what_the_code_says(dataset):
+def test_docs_data_page_agrees_with_the_builders(dataset):
     page = (Path(__file__).resolve().parent.parent / "docs" / "data.md").read_text()
     builder = data.DATASETS[dataset]
     section = page.partition(f"\n### {dataset}\n")[2].partition("\n### ")[0]
@@ -392,4 +391,3 @@ def test_the_page_says_what_the_code_says(dataset):
     assert rows and all(row.endswith(f"| {builder.PROBES} | {builder.CAMERA_RULE} |") for row in rows)
     for row, splits in zip(rows, builder.COUNTS.values(), strict=bool(builder.COUNTS)):
         assert all(f"| {images:,} / {people:,} |" in row for images, people in splits.values())
-    assert f"{dataset}" in data.__doc__

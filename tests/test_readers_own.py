@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 import data
-from data.builders import coco, coco_boxes, synthetic
+from data import synthetic
+from data.builders import coco, coco_boxes
 from data.builders.cropping import encoded
 from data.builders.identity_folders import camera_of
 from data.prepare import prepare, remarks
@@ -27,7 +28,7 @@ TABLE = "path,identity,role\n../pictures/a.jpg,7,probe\n..\\pictures\\b.JPG,ann,
 
 
 @pytest.mark.parametrize("form", ["zip", "tar", "tgz"])
-def test_a_csv_is_read_in_an_archive_with_its_pictures(tmp_path, form):
+def test_folder_reads_a_csv_in_an_archive(tmp_path, form):
     files = {"top/lists/people.csv": TABLE.encode(), "top/pictures/a.jpg": picture(1), "top/pictures/b.JPG": picture(2)}
     listing = data.DATASETS["folder"].listing(source(tmp_path, files, form))
     assert rows_of(listing) == [("probe", "../pictures/a.jpg", 7, -1), ("gallery", "..\\pictures\\b.JPG", 8, -1)]
@@ -41,7 +42,7 @@ def test_a_csv_is_read_in_an_archive_with_its_pictures(tmp_path, form):
         data.DATASETS["folder"].listing(source(tmp_path, files, form))
 
 
-def test_a_csv_is_read_in_the_folder_of_its_pictures(tmp_path):
+def test_folder_reads_a_csv_in_a_folder(tmp_path):
     files = {"people.csv": b"path,identity,role\na.jpg,7,probe\n", "a.jpg": picture(1), "other.jpg": picture(2)}
     place = source(tmp_path / "set", files, "folder")
     listings = [data.DATASETS["folder"].listing(given) for given in (place, place / "people.csv")]
@@ -53,14 +54,14 @@ def test_a_csv_is_read_in_the_folder_of_its_pictures(tmp_path):
 
 
 @pytest.mark.parametrize(("written", "stored"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_umlauts_of_macs_and_others_are_the_same(tmp_path, written, stored):
+def test_folder_reads_both_forms_of_umlauts(tmp_path, written, stored):
     (tmp_path / unicodedata.normalize(stored, "müller.png")).write_bytes(picture(1))
     name = unicodedata.normalize(written, "müller.png")
     (tmp_path / "people.csv").write_text(f"path,identity,role\n{name},1,probe\n", encoding="utf-8")
     assert rows_of(data.DATASETS["folder"].listing(tmp_path / "people.csv")) == [("probe", name, 1, -1)]
 
 
-def test_one_path_spelt_twice_is_one_picture(tmp_path):
+def test_folder_takes_one_path_spelt_twice_for_one_picture(tmp_path):
     (tmp_path / "a.png").write_bytes(picture(1))
     (tmp_path / "people.csv").write_text("path,identity,role\na.png,1,probe\n./a.png,1,probe\n")
     with pytest.raises(ValueError, match="line 3: ./a.png is in probe already, see line 2"):
@@ -81,7 +82,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_folders_of_people_are_read_in_every_form(tmp_path, form):
+def test_identity_folders_are_read_in_every_form(tmp_path, form):
     place = source(tmp_path / "0001_c2" / "train" / "9", {name: picture(1) for name in OWN}, form)
     listing = data.DATASETS["identity_folders"].listing(place)
     assert sorted(rows_of(listing)) == sorted(row for row in OWN.values() if row)
@@ -96,7 +97,7 @@ def test_folders_of_people_are_read_in_every_form(tmp_path, form):
         ("c1/a.png", -1), ("camera1.png", 1), ("cameras1.png", -1), ("c" + "9" * 12 + ".png", -1),
     ],
 )  # fmt: skip
-def test_cameras_are_read_where_the_name_is_clear(name, camera):
+def test_identity_folders_camera_of_clear_names(name, camera):
     assert camera_of(name) == camera
 
 
@@ -105,7 +106,7 @@ def test_cameras_are_read_where_the_name_is_clear(name, camera):
     [
         (["a.png"], "has no pictures in train, probe or gallery"),
         (["probe/a.png"], "has probe/a.png, which is in no person's folder"),
-        (["train/-1/a.png", "probe/1/a.png"], "has train/-1/a.png: a training picture must show somebody"),
+        (["train/-1/a.png", "probe/1/a.png"], "has train/-1/a.png: a training image must show somebody"),
         (["probe/1/a.png", "query/1/a.png"], "has 1/a.png twice in probe"),
         (["probe/-2/a.png"], "-2 must be at least -1"),
         (
@@ -114,7 +115,7 @@ def test_cameras_are_read_where_the_name_is_clear(name, camera):
         ),
     ],
 )
-def test_wrong_folders_of_people_are_named(tmp_path, names, message):
+def test_identity_folders_name_wrong_folders(tmp_path, names, message):
     place = source(tmp_path / "set", {name: picture(1) for name in names}, "zip")
     with pytest.raises(ValueError, match=message):
         data.DATASETS["identity_folders"].listing(place)
@@ -164,7 +165,7 @@ GALLERY = document([
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("prefix", ["images/", "annotations/", ""])
-def test_boxes_are_cut_out_of_frames_in_every_form(tmp_path, form, prefix):
+def test_coco_boxes_are_cut_out_of_frames_in_every_form(tmp_path, form, prefix):
     files = as_json(query=PROBE, gallery=GALLERY) | frames(prefix)
     place = source(tmp_path / "set", files, form)
     with pytest.raises(ValueError, match=r"4 is a track in .*query.json, and a person_id or identity: add #tracks="):
@@ -187,7 +188,7 @@ def test_boxes_are_cut_out_of_frames_in_every_form(tmp_path, form, prefix):
     assert leaving.startswith("Take care: 1 of 5 boxes leave their picture") and "cam1/000002.png:10" in leaving
 
 
-def test_a_single_json_says_the_role_and_numbers_its_names(tmp_path):
+def test_coco_boxes_of_a_single_json_with_roles_and_names(tmp_path):
     content = document([annotation(1, 1, person_id="bob", role="Query"), annotation(2, 3, person_id="bob")])
     for image, camera in zip(content["images"], ("hall", "hall", "door"), strict=False):
         image["camera_id"] = camera
@@ -210,7 +211,7 @@ def tracked(video_of):
     return content
 
 
-def test_a_track_in_two_videos_needs_a_word(tmp_path):
+def test_coco_tracks_in_two_videos_need_an_option(tmp_path):
     place = source(tmp_path / "set", as_json(gallery=tracked([1, 1, 2, 2])) | frames(), "folder")
     builder = data.DATASETS["coco_boxes"]
     with pytest.raises(
@@ -262,7 +263,7 @@ def broken(**changes):
         ([1], "is no COCO file"),
     ],
 )
-def test_wrong_documents_are_named(tmp_path, content, message):
+def test_coco_boxes_name_wrong_documents(tmp_path, content, message):
     place = source(tmp_path / "set", as_json(gallery=content) | frames(), "zip")
     with pytest.raises(ValueError, match=message):
         data.DATASETS["coco_boxes"].listing(place)
@@ -280,7 +281,7 @@ def test_wrong_documents_are_named(tmp_path, content, message):
     ],
 )
 @pytest.mark.parametrize("single", [True, False])
-def test_frames_that_are_none_are_named(tmp_path, name, message, single):
+def test_coco_boxes_name_wrong_frames(tmp_path, name, message, single):
     content = document([annotation(1, 1, track_id=1, role="gallery")])
     content["images"][0]["file_name"] = name
     files = as_json(gallery=content) | frames() | {"people.json": json.dumps(content).encode()}
@@ -299,24 +300,24 @@ def test_frames_that_are_none_are_named(tmp_path, name, message, single):
         ({"query.json": b"{}", "probe.json": b"{}"}, "has two files for a split among probe.json, query.json"),
     ],
 )
-def test_wrong_files_are_named(tmp_path, files, message):
+def test_coco_boxes_name_wrong_files(tmp_path, files, message):
     with pytest.raises(ValueError, match=message):
         data.DATASETS["coco_boxes"].listing(source(tmp_path / "set", files | frames(), "folder"))
 
 
-def test_a_single_json_without_roles_says_so(tmp_path):
+def test_coco_boxes_need_roles_in_a_single_json(tmp_path):
     place = source(tmp_path, {"people.json": json.dumps(broken()).encode()} | frames(), "folder")
     with pytest.raises(ValueError, match="annotation 1 has no role among train, probe, gallery, nor has its image"):
         data.DATASETS["coco_boxes"].listing(place / "people.json")
 
 
-def test_training_boxes_must_show_somebody(tmp_path):
+def test_coco_boxes_refuse_training_boxes_of_nobody(tmp_path):
     content = document([annotation(1, 1, track_id=-1)])
-    with pytest.raises(ValueError, match="a training box must show somebody"):
+    with pytest.raises(ValueError, match="a training image must show somebody"):
         data.DATASETS["coco_boxes"].listing(source(tmp_path, as_json(train=content) | frames(), "folder"))
 
 
-def test_a_box_outside_its_picture_is_refused_by_name_or_left_out(tmp_path):
+def test_coco_boxes_refuse_a_box_outside_its_picture_or_skip_it(tmp_path):
     content = document([annotation(1, 1, (50, 10, 8, 20), track_id=1), annotation(2, 1, (5, 5, 0.2, 9), track_id=1)])
     content["annotations"].append(annotation(3, 1, track_id=1))
     place = source(tmp_path / "set", as_json(gallery=content) | frames(), "folder")
@@ -328,7 +329,7 @@ def test_a_box_outside_its_picture_is_refused_by_name_or_left_out(tmp_path):
     assert builder.source("gallery").names == ["images/cam1/000001.png:3"]
 
 
-def test_boxes_of_a_frame_share_its_decoding_and_memory_stays_bounded(tmp_path, monkeypatch):
+def test_coco_boxes_of_a_frame_share_its_decoding_in_bounded_memory(tmp_path, monkeypatch):
     decoded = []
     genuine = coco_boxes.decode
     monkeypatch.setattr(coco_boxes, "decode", lambda content: (decoded.append(1), genuine(content))[1])
@@ -346,7 +347,7 @@ def test_boxes_of_a_frame_share_its_decoding_and_memory_stays_bounded(tmp_path, 
 # Drawn people
 
 
-def test_the_default_people_are_those_of_before_there_was_a_choice():
+def test_synthetic_listing_by_default_is_unchanged():
     """The settings and the cameras determine every pixel."""
     listing = data.DATASETS["synthetic"].listing(None)
     assert listing.settings == "synthetic 1.0.0 150 60 4 0 128 48"
@@ -356,7 +357,7 @@ def test_the_default_people_are_those_of_before_there_was_a_choice():
     assert synthetic.cameras() is synthetic.CAMERAS
 
 
-def test_people_are_drawn_as_asked(tmp_path):
+def test_synthetic_listing_by_options(tmp_path):
     builder = prepare("synthetic", Path("people=7,seed=3,images=2,difficulty=hard"), data_dir=tmp_path)
     counts = {split: (len(builder.source(split)), len(set(builder.source(split).identities))) for split in data.SPLITS}
     assert counts == {"train": (20, 5), "probe": (4, 2), "gallery": (4, 2)}
@@ -374,14 +375,14 @@ def test_people_are_drawn_as_asked(tmp_path):
         ("images=0", "images=0 must be a whole number from 1"),
     ],
 )
-def test_people_that_cannot_be_drawn_are_refused(text, message):
+def test_synthetic_listing_refuses_bad_options(text, message):
     with pytest.raises(ValueError, match=message):
         data.DATASETS["synthetic"].listing(Path(text))
     with pytest.raises(ValueError, match="difficulty is 'brutal'"):
         synthetic.cameras("brutal")
 
 
-def test_harder_people_are_harder_to_find():
+def test_synthetic_difficulty_makes_people_harder_to_find():
     """Nearest by mean colour of the body, camera 0 asking camera 1: rank-1 falls from easy to hard."""
     crowd = synthetic.people(40, seed=5)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from data.builders import synthetic
+from data import synthetic
 from dsr_jax import extract, fcn, match, report
 from dsr_jax.report import reconstruction_map
 from dsr_jax.report.reconstruction_map import Reconstruction

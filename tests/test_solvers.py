@@ -120,7 +120,7 @@ def test_any_codes_at_all_are_certified(scale):
 
 
 def test_certificate_by_definition(x64):
-    """Gap and ball by their definition, computed from the blocks themselves in float64."""
+    """Gap and ball by the formulas of docs/mathematics.md, computed from the blocks themselves in float64."""
     drawn, rng = problems((10, 12, 10, 8)), np.random.default_rng(0)
     certify = jax.jit(functools.partial(certificate.certify, l1=L1))
     for x, y in zip(drawn.columns.astype(np.float64), drawn.atoms.astype(np.float64), strict=True):

@@ -257,4 +257,4 @@ def test_identification_counts_what_is_right():
 
 
 def test_views_of_training_have_the_shapes_of_these_batches():
-    assert views.patch_size(SIZE, height_range=views.HEIGHT_RANGE, width_range=views.WIDTH_RANGE) == PATCH
+    assert views.patch_size(SIZE) == PATCH

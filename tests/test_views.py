@@ -99,7 +99,7 @@ def test_a_patch_is_a_piece_of_the_whole_at_its_scale(size, seed):
 @given(sizes, seeds)
 def test_a_patch_is_padded_with_zeros_to_the_largest_and_no_smaller_than_the_smallest(size, seed):
     view = views.patch(IMAGE, np.random.default_rng(seed), size=size, augmentation=FULL)
-    largest = views.patch_size(size, height_range=views.HEIGHT_RANGE, width_range=views.WIDTH_RANGE)
+    largest = views.patch_size(size)
     assert view.pixels.shape == (*largest, 3)
     assert (np.array(views.smallest_patch(size)) <= view.size).all() and (view.size <= largest).all()
     height, width = view.size

@@ -1,9 +1,9 @@
-"""Building a data set: from a checked listing of pictures to array_record files, written whole or not at all.
+"""Builders: from a checked listing of pictures to array_record files, written whole or not at all.
 
-A data-set module describes its source as a `Listing` and names itself in a `Builder`, a TensorFlow Datasets builder.
-Everything else is here and the same for all of them: the records are written in the listing's order, in shards, and put
-into place together (see `placing`); identities, cameras, names and a fingerprint of the source go into the data set's
-metadata. The same source always makes the same bytes. Nothing uses the network or TensorFlow.
+A data-set module describes its source as a `Listing` and derives from `Builder`, a TensorFlow Datasets builder. The
+rest is here and the same for all: records are written in the listing's order, in shards, and moved into place together
+(see `placing`); identities, cameras, names and a fingerprint of the source go into the metadata. The same source always
+makes the same bytes. Nothing uses the network or TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,21 +25,28 @@ from tqdm import tqdm
 
 from data.builders import placing
 from data.builders.listing import Listing, Record
-from data.source import SPLITS, Source
+from data.source import Source
 from data.sources import left_out
 
 SHARD_SIZE = 2048  # images per array_record file
+Counts = Mapping[str, Mapping[str, tuple[int, int]]]  # published version -> split -> (images, identities)
 
 
 class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]  # TFDS has no types
     """Base of the data sets: features, shards in the listing's order, metadata.
 
-    A data set derives from it, names its `VERSION`, `ABOUT` (one sentence), `EXPECTED` (the tree that it reads),
-    `CITATION`, `LICENCE` (a note), `HOMEPAGE` (where to get it), `COUNTS` (as published: name of the version that
-    circulates -> split -> (images, identities); empty where nothing is published), `CAMERA_RULE` (how it is
-    evaluated, see `dsr_jax.evaluation.candidates`) and `PROBES` ("whole" people, "partial" ones, or "unknown", as one's
-    own pictures are), and gives `listing(source)`. Raise `VERSION` whenever the same source would be stored in another
-    way.
+    A data set defines `listing(source)` and the constants below. Raise `VERSION` whenever the same source would be
+    stored differently.
+
+    Attributes:
+      ABOUT: one sentence.
+      EXPECTED: the tree that it reads, for messages.
+      CITATION: the paper to cite.
+      LICENCE: a note on the licence.
+      HOMEPAGE: where to get it.
+      COUNTS: as published, for each version that circulates; empty where nothing is published.
+      CAMERA_RULE: how it is evaluated, see `dsr_jax.evaluation.candidates`.
+      PROBES: what probes show: "whole" people, "partial" ones, or "unknown", as of one's own pictures.
     """
 
     ABOUT: ClassVar[str] = ""
@@ -47,7 +54,7 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
     CITATION: ClassVar[str] = ""
     LICENCE: ClassVar[str] = ""
     HOMEPAGE: ClassVar[str] = ""
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {}
+    COUNTS: ClassVar[Counts] = {}
     CAMERA_RULE: ClassVar[str] = "cross"
     PROBES: ClassVar[str] = "unknown"
     content: Listing | None = None
@@ -55,7 +62,7 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
     url_infos: ClassVar[Mapping[str, Any]] = {}  # checksums of downloads: none, so TFDS need not look for them
 
     def __init__(self, *, data_dir: str | os.PathLike[str], **options: Any) -> None:
-        """Ends what a killed process left half done in `data_dir`, see `placing`; the rest is TFDS's."""
+        """Completes what a killed process left half done in `data_dir`, see `placing`; the rest is TFDS's."""
         placing.recover(Path(data_dir), self.name)
         super().__init__(data_dir=data_dir, file_format="array_record", **options)
 
@@ -64,10 +71,10 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """What `source` holds.
+        """The listing of a source.
 
         Args:
-          source: file or folder that the user names; None if the user names none.
+          source: file or folder, with options after a `#`; None where the user names none.
 
         Raises:
           ValueError: the source is missing or is not what the data set expects.
@@ -129,9 +136,10 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
         remedy = f"run\n  python -m data.prepare --dataset={self.name} --source=PATH --data_dir={root}"
         if not self.other_versions:
             return ValueError(f"{self.name} is not prepared in {root}: {remedy}")
-        found = self.other_versions[-1].name
-        newer = tfds.core.Version(found) > self.version
-        other = f"{'a newer' if newer else 'an older'} version of its builder ({found}; this one is {self.version})"
+        other_version = self.other_versions[-1].name
+        newer = tfds.core.Version(other_version) > self.version
+        age = "a newer" if newer else "an older"
+        other = f"{age} version of its builder ({other_version}; this one is {self.version})"
         update = "update this code, or " if newer else ""
         return ValueError(f"{self.name} in {root} was prepared by {other}: {update}{remedy}")
 
@@ -155,22 +163,20 @@ def build(
     overwrite: bool = False,
     progress: bool = False,
 ) -> None:
-    """Writes a checked listing under the builder's `data_dir`, whole or not at all.
+    """Writes a checked listing under the builder's `data_dir`, atomically.
 
     Args:
       builder: the data set, made with its `data_dir`.
       listing: its pictures, as `checked` gives them.
       fingerprint: of the source as it was before pictures were left out.
-      skipped: the pictures left out, kept in the metadata.
+      skipped: the pictures left out, for the metadata.
       overwrite: replace a data set that is there already; otherwise it stays untouched.
       progress: show a progress bar.
 
     Raises:
-      ValueError: a split that no protocol knows, or another process has just built it from another source.
+      ValueError: another process has just built it from another source.
       OSError: the disk is full or `data_dir` is not writable; nothing half-written is left.
     """
-    if unknown := set(listing.splits) - set(SPLITS):
-        raise ValueError(f"splits {sorted(unknown)} are unknown: use {', '.join(SPLITS)}")
     root, name = Path(builder.data_dir_root), builder.name
     with placing.locked(root, name):
         placing.tidy(root, name)
@@ -216,14 +222,14 @@ def _write(fresh: Builder, listing: Listing, metadata: Mapping[str, Any], *, pro
 
 
 class _Info(tfds.core.DatasetInfo):
-    """What is known of a data set, from here alone."""
+    """Information on a data set, without the look at TFDS's server and its temporary folder."""
 
     def initialize_from_bucket(self) -> None:
-        """Asks no server, and leaves no temporary folder behind."""
+        """Does nothing."""
 
 
 class _Writer(tfds.core.ExampleWriter):
-    """Writes equal examples as equal bytes, and says in Python's words when the disk is full."""
+    """Writer that stores equal examples as equal bytes, and raises OSError when the disk is full."""
 
     def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
         """Writes a shard."""
@@ -245,7 +251,7 @@ class _Writer(tfds.core.ExampleWriter):
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps TFDS from announcing what it loads, and a download that does not happen."""
+    """Silences what TFDS prints about loading, and about a download that does not happen."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.WARNING)
     try:

@@ -1,7 +1,7 @@
-"""Boxes of people in a COCO document: who is in them, in which picture by which camera, and for which split.
+"""Boxes of a parsed COCO document: identity, picture, camera and split of each annotation.
 
-The rules are those of `coco_boxes`, which cuts the boxes out. Nothing here reads a picture; every sentence about
-what is wrong names the file and the annotation.
+The rules are those of `coco_boxes`, which cuts the boxes out. Nothing here reads a picture. Every error names the file
+and the annotation.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ class Box(NamedTuple):
 
     Attributes:
       key: its id.
-      split: what it is for.
+      split: its split.
       document: the name of its JSON.
       image: the id of its image.
       frame: the name in the tree of that image's file.
       box: left, top, width and height in pixels.
-      person: who it shows.
-      everywhere: whether that is the same person in every video.
-      video: what the video of its image is called in the document; None without `video_id`.
+      person: label of its identity or track.
+      everywhere: whether that label is the same person in every video.
+      video: name or id of the video of its image; None without `video_id`.
       named: whether that is a name, which means the same video in every document.
-      camera: empty where it is unknown.
-      size: width and height of the picture as the document says, None where it does not.
+      camera: label of its camera; empty where it is unknown.
+      size: width and height of the picture as stated in the document, None where they are not.
     """
 
     key: str
@@ -56,15 +56,15 @@ class Box(NamedTuple):
     size: tuple[int | None, int | None]
 
 
-class Found(NamedTuple):
-    """The boxes of a document in order, and how many annotations were left out for what reason."""
+class Boxes(NamedTuple):
+    """The boxes of a document in order, and the number of annotations left out for each reason."""
 
     boxes: list[Box]
     left_out: dict[str, int]
 
 
 def role(name: str) -> str | None:
-    """The split that a file's name says: probe.json.
+    """The split in a file's name, such as probe.json.
 
     Example:
       >>> role("annotations/Query.json"), role("people.json")
@@ -74,20 +74,20 @@ def role(name: str) -> str | None:
     return SPLIT_OF.get(base.removesuffix(".json")) if base.endswith(".json") else None
 
 
-def found(tree: Tree, document_name: str, document: dict[str, Any]) -> Found:
+def boxes_of(tree: Tree, document_name: str, document: dict[str, Any]) -> Boxes:
     """The boxes of a parsed document.
 
     Args:
-      tree: where its pictures are.
-      document_name: its own name in the tree.
-      document: as `coco_file.parsed` gives it.
+      tree: the source.
+      document_name: name of the document in the tree.
+      document: from `coco_file.parsed`.
 
     Raises:
       ValueError: an annotation that cannot be used, or a picture that is not there.
     """
     title = f"{document_name} in {tree.place}"
     images, videos = (coco_file.by_id(document[key], f"{title}: {key}") for key in ("images", "videos"))
-    names, called = Names(tree.members), _called(videos)
+    names, video_names = Names(tree.members), _video_names(videos)
     categories = _categories(document["categories"], title)
     boxes, left_out = [], {"crowds": 0, "to be ignored": 0, "outside their picture": 0, "not people": 0}
     for key, entry in coco_file.by_id(document["annotations"], f"{title}: annotations").items():
@@ -120,7 +120,8 @@ def found(tree: Tree, document_name: str, document: dict[str, Any]) -> Found:
         person, everywhere = _person(entry, where)
         if not everywhere and video_id is None and (near := _near(image, "images", "video")):
             raise ValueError(f"{at} has {near} and no video_id: rename it, since tracks count from new in every video")
-        levels = [("annotations", entry), ("attributes", coco_file.attributes(entry)), ("images", image)]
+        levels = [("annotations", entry), ("attributes", attributes), ("images", image)]
+        video_name, named = (None, False) if video_id is None else video_names.get(video_id, (video_id, False))
         boxes.append(
             Box(
                 key,
@@ -131,17 +132,17 @@ def found(tree: Tree, document_name: str, document: dict[str, Any]) -> Found:
                 _rectangle(entry, where),
                 person,
                 everywhere,
-                None if video_id is None else called.get(video_id, (video_id, False))[0],
-                video_id is not None and called.get(video_id, (video_id, False))[1],
+                video_name,
+                named,
                 _camera([*levels, ("videos", video)], where),
                 _size(image, video, at),
             )
         )
-    return Found(boxes, left_out)
+    return Boxes(boxes, left_out)
 
 
-def _called(videos: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, bool]]:
-    """What the videos are called, by id: their name or file, if no other has it; and whether it is that."""
+def _video_names(videos: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, bool]]:
+    """Name of each video, by id, and True; its id and False where it has no name of its own."""
     names = {key: str(entry.get("name") or entry.get("file_name") or "").strip() for key, entry in videos.items()}
     times = collections.Counter(names.values())
     return {key: (name, True) if name and times[name] == 1 else (key, False) for key, name in names.items()}
@@ -174,22 +175,22 @@ def _is_person(entry: Mapping[str, Any], categories: Mapping[str, bool] | None, 
 
 
 def _split(document_name: str, entry: Mapping[str, Any], image: Mapping[str, Any], where: str) -> str:
-    """What a box is for: by its own `role`, its image's, or the name of the file."""
-    said = [str(holder["role"]).strip().lower() for holder in (entry, image) if holder.get("role") is not None]
+    """The split of a box: by its own `role`, its image's, or the name of the file."""
+    roles = [str(holder["role"]).strip().lower() for holder in (entry, image) if holder.get("role") is not None]
     of_file = role(document_name)
-    split = of_file or (SPLIT_OF.get(said[0]) if said else None)
+    split = of_file or (SPLIT_OF.get(roles[0]) if roles else None)
     if split is None:
         near = keys.hint(["role"], dict.fromkeys([*entry, *image]))
         raise ValueError(f"{where} has no role among {', '.join(SPLITS)}, nor has its image: add it{near}")
-    if of_file and said and SPLIT_OF.get(said[0]) != of_file:
+    if of_file and roles and SPLIT_OF.get(roles[0]) != of_file:
         raise ValueError(
-            f"{where} has the role {said[0]}, and its file is called {of_file}: correct or delete the role"
+            f"{where} has the role {roles[0]}, and its file is called {of_file}: correct or delete the role"
         )
     return split
 
 
 def candidates(document_name: str, file_name: str) -> list[str]:
-    """Where a picture may lie, from most to least likely: beside the JSON, then beside its folder."""
+    """Places of a picture, from most to least likely: beside the JSON, then beside its folder."""
     folder, _, base = document_name.rpartition("/")
     split = base.removesuffix(".json")
     roots = [folder, *([folder.rpartition("/")[0]] if folder else [])]
@@ -229,22 +230,22 @@ def _rectangle(entry: Mapping[str, Any], where: str) -> tuple[float, float, floa
 
 
 def _size(image: Mapping[str, Any], video: Mapping[str, Any], at: str) -> tuple[int | None, int | None]:
-    """Width and height that the document says of a picture, or of its video."""
+    """Width and height of a picture, or of its video, as stated in the document."""
     holder = image if image.get("width") is not None or image.get("height") is not None else video
     return coco_file.length(holder, "width", at), coco_file.length(holder, "height", at)
 
 
 def _person(entry: Mapping[str, Any], where: str) -> tuple[str, bool]:
-    """Who an annotation shows, and whether that is the same person in every video."""
+    """Label of an annotation's person, and whether that is the same person in every video."""
     holders = [("annotations", entry), ("attributes", coco_file.attributes(entry))]
     for names, everywhere in ((_EVERYWHERE, True), (_TRACKS, False)):
-        said = [(name, person) for _, holder in holders for name in names if (person := label(holder, name, where))]
-        if everywhere and len({spelling(person) for _, person in said}) > 1:
+        labels = [(name, person) for _, holder in holders for name in names if (person := label(holder, name, where))]
+        if everywhere and len({spelling(person) for _, person in labels}) > 1:
             raise ValueError(
-                f"{where} has the {said[0][0]} {said[0][1]} and the {said[-1][0]} {said[-1][1]}: correct one"
+                f"{where} has the {labels[0][0]} {labels[0][1]} and the {labels[-1][0]} {labels[-1][1]}: correct one"
             )
-        if said:
-            name, person = said[0]
+        if labels:
+            name, person = labels[0]
             return _checked(person, name, where), everywhere
         # A key that is nearly person_id must not give way to track_id without a word.
         near = [key for level, holder in holders if (key := _near(holder, level, "identity"))] if everywhere else []
@@ -259,7 +260,7 @@ def _person(entry: Mapping[str, Any], where: str) -> tuple[str, bool]:
 
 
 def _checked(person: str, name: str, where: str) -> str:
-    """The label, if it can be one; a track that is named after its video would not be looked at any more."""
+    """The label, if it can be one; once a track is named after its video, this is not checked any more."""
     try:
         plain(person)
     except ValueError as error:
@@ -270,10 +271,10 @@ def _checked(person: str, name: str, where: str) -> str:
 def _camera(levels: Sequence[tuple[str, Mapping[str, Any]]], where: str) -> str:
     """The camera of an annotation: its own, its image's or its video's."""
     for name in _CAMERAS:
-        said = [camera for _, holder in levels if (camera := label(holder, name, where)) is not None]
-        if len(set(map(spelling, said))) > 1:
+        labels = [camera for _, holder in levels if (camera := label(holder, name, where)) is not None]
+        if len(set(map(spelling, labels))) > 1:
             raise ValueError(
-                f"{where} has the {name} {said[0]}, and its image or video {said[-1]}: correct one of them"
+                f"{where} has the {name} {labels[0]}, and its image or video {labels[-1]}: correct one of them"
             )
     for _, holder in levels:
         for name in _CAMERAS:

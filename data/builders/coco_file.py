@@ -1,7 +1,7 @@
-"""A COCO JSON as it was parsed: lists that are there, entries by their ids, values as labels, keys that nobody reads.
+"""COCO JSON reader: lists that must be there, entries by id, values as labels, remarks on keys that are not read.
 
 Converters write numbers as strings, ids as floats and booleans as 0 and 1: what can mean one thing only is read. Any
-other value, and a key that is there twice, is an error that names the entry.
+other value, and a repeated key, is an error that names the entry.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from data.builders import keys
 from data.sources.tree import Tree
 
-# By level: what is read, and what COCO, CocoVID, MOT and CVAT have besides.
+# Keys by level: those that are read, then those that COCO, CocoVID, MOT and CVAT have besides.
 READ = {
     "document": ("images", "annotations", "categories", "videos"),
     "images": ("id", "file_name", "width", "height", "video_id", "camera_id", "camera", "role"),
@@ -43,7 +43,7 @@ _EXACT = 2**53  # up to which floating point knows every whole number
 
 
 def parsed(tree: Tree, name: str) -> dict[str, Any]:
-    """A COCO document whose lists are there and hold objects."""
+    """A COCO document; its lists are there and hold objects."""
     handle = tree.handle(name)
     content = handle.read_bytes() if isinstance(handle, Path) else handle.read()
     try:
@@ -70,11 +70,11 @@ class _Repeated(ValueError):
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
         names = [name for name, _ in pairs]
         raise _Repeated(next(name for name in names if names.count(name) > 1))
-    return found
+    return unique
 
 
 def _is_near(other: str, key: str) -> bool:
@@ -88,15 +88,15 @@ def by_id(entries: Sequence[Mapping[str, Any]], what: str) -> dict[str, Mapping[
     Raises:
       ValueError: an entry without one, or two with the same.
     """
-    found: dict[str, Mapping[str, Any]] = {}
+    by_label: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         name = label(entry, "id", what)
         if name is None:
             raise ValueError(f"{what} must have an id each, a number or a string: {json.dumps(entry)[:80]} has none")
-        if name in found:
+        if name in by_label:
             raise ValueError(f"{what} have the id {name} twice")
-        found[name] = entry
-    return found
+        by_label[name] = entry
+    return by_label
 
 
 def label(entry: Mapping[str, Any], key: str, where: str) -> str | None:
@@ -153,8 +153,8 @@ def length(entry: Mapping[str, Any], key: str, where: str) -> int | None:
 
 def attributes(annotation: Mapping[str, Any]) -> Mapping[str, Any]:
     """The attributes of an annotation, as CVAT writes them."""
-    found = annotation.get("attributes")
-    return found if isinstance(found, dict) else {}
+    value = annotation.get("attributes")
+    return value if isinstance(value, dict) else {}
 
 
 def scalars(entry: Mapping[str, Any], level: str) -> list[str]:
@@ -167,7 +167,7 @@ def scalars(entry: Mapping[str, Any], level: str) -> list[str]:
 
 
 def unread(title: str, document: Mapping[str, Any]) -> list[str]:
-    """A remark per level on the keys that nobody reads, except those that COCO has anyway."""
+    """A remark per level on the keys that are neither read nor standard in COCO."""
     levels: dict[str, Iterable[Mapping[str, Any]]] = {"document": [document]}
     levels |= {level: document[level] for level in ("images", "videos", "annotations")}
     levels["attributes"] = map(attributes, document["annotations"])

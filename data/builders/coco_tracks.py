@@ -1,4 +1,4 @@
-"""People of tracks: a track is one person in one video of one file, and whether elsewhere is for the user to say."""
+"""Identities of tracks: a track is one person in one video of one file; for more the user decides, see `people`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORDS = ("once", "same", "apart", "named")
 
 
 def people(boxes: Sequence[Box], tracks: str) -> list[str]:
-    """Who each box shows, over all videos of all files.
+    """Label of each box's person over all videos of all files.
 
     Args:
       boxes: of all documents.
@@ -21,7 +21,7 @@ def people(boxes: Sequence[Box], tracks: str) -> list[str]:
         videos of the same name, "once" if none is in two.
 
     Raises:
-      ValueError: "once", but a number is in two; "apart" or "named", but a picture does not say its video.
+      ValueError: "once", but a number is in two; "apart" or "named", but a picture has no video.
     """
     if tracks == "once":
         _check_once(boxes)
@@ -31,7 +31,7 @@ def people(boxes: Sequence[Box], tracks: str) -> list[str]:
 
 
 def remarks(boxes: Sequence[Box], tracks: str) -> list[str]:
-    """A remark on files whose tracks are taken for one person in all of their pictures, for want of videos."""
+    """A remark on files without videos, where a track is taken for one person in all pictures."""
     pictures: dict[str, set[str]] = {}
     for box in boxes if tracks == "once" else ():
         if not _is_certain(box) and box.video is None:

@@ -1,4 +1,4 @@
-"""Pictures cut while a data set is built: stored as PNG, so that not a pixel changes."""
+"""Crops made while a data set is built, stored as PNG, so that no pixel changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def encoded(pixels: np.ndarray) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Cropped:
-    """`read` of a record that shows a random part of a picture, the same for the same key."""
+    """`Record.read` of a random part of a picture; the same key gives the same part."""
 
     read: Callable[[], bytes]
     seed_key: tuple[int, ...]

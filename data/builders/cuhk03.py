@@ -1,8 +1,8 @@
 """CUHK03 (Li et al., CVPR 2014): 1,467 people, five camera pairs, boxes of a detector and boxes drawn by hand.
 
-Two boxes and two protocols make four data sets. The 767/700 protocol (Zhong et al., CVPR 2017) is a MATLAB file that
-lists every picture with its label and camera, and who is trained on, a probe, in the gallery. The first paper's
-protocol is twenty test sets of 100 people (`#split=0` to `#split=19`, the first unless told otherwise): the other
+Two kinds of boxes and two protocols make four data sets. The 767/700 protocol (Zhong et al., CVPR 2017) is a MATLAB
+file that lists every picture with its label and camera, and the pictures of each split. The first paper's
+protocol is twenty test sets of 100 people (`#split=0` to `#split=19`, by default the first): the other
 1,367 train, a test person's pictures by camera 1 are probes and those by camera 2 the gallery, drawn single-shot.
 
 The pictures come as the official `cuhk-03.mat` (HDF5), as a folder or archive of `p_iii_c_kk.png` (camera pair, person,
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,12 +26,10 @@ from data.builders import cuhk03_protocols as protocols
 from data.builders import parts
 from data.builders.builder import Builder
 from data.builders.cropping import encoded
-from data.builders.cuhk03_protocols import Picture, compact_name, protocol
-from data.builders.listing import Listing, Record
+from data.builders.cuhk03_protocols import Picture
+from data.builders.listing import Listing, Record, by_split
 from data.sources import left_out, options
 from data.sources.tree import Tree, opened, stem
-
-__all__ = ["Cuhk03", "Cuhk03Classic", "Cuhk03ClassicLabelled", "Cuhk03Labelled", "compact_name", "protocol"]
 
 _PICTURES = """\
   cuhk-03.mat                  official release
@@ -61,10 +59,10 @@ _NP = [
     ]
 ]
 
-# What h5py raises for a file that is damaged or is another.
+# Errors of h5py for a damaged file, or another kind of file.
 _NO_RELEASE = (OSError, KeyError, RuntimeError, TypeError, ValueError, AttributeError, IndexError)
 
-# Reader of every picture, and the files on disk that they lie in.
+# Reader of every picture, and the files on disk with the pictures.
 _Pictures = tuple[dict[Picture, Callable[[], bytes]], dict[str, Path]]
 _NOT_NAMED = "not named like 1_001_1_01.png or 0000_00.jpg"
 
@@ -79,7 +77,7 @@ class Cuhk03(Builder):
     LICENCE = "For academic research; read the authors' terms on the page. The pictures show real people."
     HOMEPAGE = "https://www.ee.cuhk.edu.hk/~xgwang/CUHK_identification.html; the protocol: CUHK03-NP of Z. Zhong"
     PROBES = "whole"
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {"detected, 767/700": protocols.REAL[14_097]}
+    COUNTS = {"detected, 767/700": protocols.REAL[14_097]}
     boxes: ClassVar[str] = "detected"
 
     @classmethod
@@ -93,14 +91,14 @@ class Cuhk03(Builder):
         if len(configs) != 1:
             problem = f"needs one *config_{cls.boxes}.mat, found {len(configs)}"
             raise whole.error(cls.EXPECTED, problem)
-        read = protocol(whole.handle(configs[0]), title=f"{whole.place}/{configs[0]}")
+        read = protocols.protocol(whole.handle(configs[0]), title=f"{whole.place}/{configs[0]}")
         pictures, files = _pictures(whole, tree, cls.boxes, cls.EXPECTED)
         readers = [pictures.get(picture) if (picture := protocols.picture_of(n)) else None for n in read.names]
         missing = [name for name, reader in zip(read.names, readers, strict=True) if reader is None]
         if missing:
             raise ValueError(
                 f"--source={source} lacks {len(missing)} of the protocol's {len(read.names)} pictures, such as "
-                f"{missing[0]} (or {compact_name(missing[0])}.jpg): unpack or copy it again, whole"
+                f"{missing[0]} (or {protocols.compact_name(missing[0])}.jpg): unpack or copy it again, whole"
             )
         splits = {}
         for split, positions in read.splits.items():
@@ -109,9 +107,7 @@ class Cuhk03(Builder):
                 for i in np.unique(positions).tolist()
                 if (reader := readers[i]) is not None
             ]
-        named = whole.files(configs) | files
-        kept = {split: records for split, records in splits.items() if records}
-        return Listing(kept, named, left_out=_left_out(tree))
+        return Listing(splits, whole.files(configs) | files, left_out=_left_out(tree))
 
 
 class Cuhk03Labelled(Cuhk03):
@@ -119,7 +115,7 @@ class Cuhk03Labelled(Cuhk03):
 
     ABOUT = "CUHK03, boxes drawn by hand: 767 people for training, 700 for testing, two cameras each."
     EXPECTED = _NEW.replace("BOXES", "labeled")
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {"labelled, 767/700": protocols.REAL[14_096]}
+    COUNTS = {"labelled, 767/700": protocols.REAL[14_096]}
     boxes = "labeled"
 
 
@@ -129,33 +125,34 @@ class Cuhk03Classic(Cuhk03):
     ABOUT = "CUHK03, detected boxes: 1,367 people for training, 100 for testing, one of twenty such splits."
     EXPECTED = _CLASSIC.replace("BOXES", "detected")
     CITATION = "W. Li, R. Zhao, T. Xiao, X. Wang: DeepReID, CVPR 2014."
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {}  # pictures per split are not published
+    COUNTS = {}  # pictures per split are not published
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """Everybody's pictures under `source`; the option `split` names the test set, from 0."""
-        place, asked = options.parted(source, {"split": "0"})
+        """The pictures under `source`; the option `split` is the number of the test set, from 0."""
+        place, chosen = options.parted(source, {"split": "0"})
         whole = opened(place, cls.EXPECTED)
-        sets, held = _test_sets(whole, cls.boxes, cls.EXPECTED)
-        split = options.integer(asked, "split", low=0, high=len(sets) - 1)
-        pictures, files = _pictures(whole, _of_boxes(whole, cls.boxes), cls.boxes, cls.EXPECTED)
+        tree = _of_boxes(whole, cls.boxes)
+        sets, files_of_sets = _test_sets(whole, cls.boxes, cls.EXPECTED)
+        split = options.integer(chosen, "split", low=0, high=len(sets) - 1)
+        pictures, files = _pictures(whole, tree, cls.boxes, cls.EXPECTED)
         if absent := sets[split] - {picture[:2] for picture in pictures}:
             pair, person = min(absent)
             raise ValueError(
                 f"--source={place} has no picture of {len(absent)} people of test set {split}, such as person "
                 f"{person} of camera pair {pair} ({pair}_{person:03d}_...): unpack or copy it again, whole"
             )
-        splits: dict[str, list[Record]] = {"train": [], "probe": [], "gallery": []}
+        pairs = []
         for picture, read in sorted(pictures.items()):
             camera = protocols.camera(picture)
             role = "train" if picture[:2] not in sets[split] else "probe" if camera == 1 else "gallery"
             name = f"{picture[0]}_{picture[1]:03d}_{camera}_{picture[2]:02d}.png"
-            splits[role].append(Record(name, protocols.identity(picture), camera, read))
-        kept = {role: records for role, records in splits.items() if records}
+            pairs.append((role, Record(name, protocols.identity(picture), camera, read)))
         settings = f"cuhk03 classic {cls.boxes} {cls.VERSION} split={split}"
         remark = f"This is test set {split} of {len(sets)}."
-        unused = _left_out(_of_boxes(whole, cls.boxes))
-        return Listing(kept, held | files, settings=settings, remarks=[remark], left_out=unused)
+        return Listing(
+            by_split(pairs), files_of_sets | files, settings=settings, remarks=[remark], left_out=_left_out(tree)
+        )
 
 
 class Cuhk03ClassicLabelled(Cuhk03Classic):
@@ -167,13 +164,13 @@ class Cuhk03ClassicLabelled(Cuhk03Classic):
 
 
 def _of_boxes(tree: Tree, boxes: str) -> Tree:
-    """Without the other boxes, which have the same names."""
+    """The tree without the other boxes, which have the same names."""
     by_hand = {name for name in tree.members if "label" in name.rpartition("/")[0].lower()}
     return tree.only(lambda name: (name in by_hand) == (boxes == "labeled"))
 
 
 def _pictures(whole: Tree, tree: Tree, boxes: str, expected: str) -> _Pictures:
-    """Picture files first, then the official file."""
+    """The pictures from picture files, or else from the official file."""
     names: dict[Picture, str] = {}
     for name in tree.pictures:
         if picture := protocols.picture_of(name):
@@ -193,7 +190,7 @@ def _pictures(whole: Tree, tree: Tree, boxes: str, expected: str) -> _Pictures:
 
 
 def _left_out(tree: Tree) -> dict[str, str]:
-    """What may be a picture and is none of CUHK03's."""
+    """Files that may be pictures and are not CUHK03's."""
     odd = {name: _NOT_NAMED for name in tree.pictures if not protocols.picture_of(name)}
     return left_out.reasons(tree, ()) | odd
 

@@ -1,4 +1,4 @@
-"""Who is trained on and who is tested on in CUHK03: the 767/700 protocol and the twenty test sets of the first paper.
+"""Protocols of CUHK03: the 767/700 protocol and the twenty test sets of the first paper.
 
 A picture is `(pair, person, picture)`: the camera pair (1 to 5), the person in it and the picture (1 to 10, from 6 on
 by the second camera), all from 1. Files are named after it as `p_iii_c_kk`, or as `IIII_KK` with person and picture
@@ -33,7 +33,7 @@ REAL = {
     14_096: {"train": (7_368, 767), "probe": (1_400, 700), "gallery": (5_328, 700)},
 }
 
-_DAMAGED = (scipy.io.matlab.MatReadError, zlib.error)  # what SciPy raises beside the usual
+_DAMAGED = (scipy.io.matlab.MatReadError, zlib.error)  # of SciPy, beside the usual errors
 
 
 class Protocol(NamedTuple):
@@ -50,7 +50,7 @@ def protocol(file: Path | IO[bytes], *, title: str = "") -> Protocol:
 
     Args:
       file: the MATLAB file with `filelist`, `labels`, `camId`, `train_idx`, `query_idx` and `gallery_idx`.
-      title: what messages call it.
+      title: name of the file in messages.
 
     Raises:
       ValueError: the file is something else or contradicts itself, or it is one of the real ones (14,097 pictures for
@@ -80,13 +80,13 @@ def _check(read: Protocol, title: str) -> None:
     people = {split: set(read.labels[positions].tolist()) for split, positions in read.splits.items()}
     if people["train"] & (people["probe"] | people["gallery"]) or people["probe"] - people["gallery"]:
         raise ValueError(f"{title}: training and test people must differ, and every probe have a mate in the gallery")
-    found = {split: (len(np.unique(positions)), len(people[split])) for split, positions in read.splits.items()}
-    if found != REAL.get(count, found):
-        raise ValueError(f"{title} has {found} (images, people) per split; CUHK03 has {REAL[count]}")
+    counts = {split: (len(np.unique(positions)), len(people[split])) for split, positions in read.splits.items()}
+    if counts != REAL.get(count, counts):
+        raise ValueError(f"{title} has {counts} (images, people) per split; CUHK03 has {REAL[count]}")
 
 
 def picture_of(name: str) -> Picture | None:
-    """Which picture a file's name says it is; None if it is of neither form.
+    """The picture that a file's name stands for; None if it has neither form.
 
     Example:
       >>> picture_of("images/2_001_1_03.png"), picture_of("0843_02.jpg"), picture_of("readme.png")

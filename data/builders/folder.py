@@ -1,12 +1,9 @@
-"""One's own pictures: a CSV with the columns `path,identity,camera,role`.
+"""Data set of one's own pictures, listed in a CSV with the columns `path,identity,camera,role`.
 
-A row is one picture: where it lies (relative to the CSV), who it shows, which camera took it (the column may be
-absent: -1, unknown) and what it is for: `train`, `probe` or `gallery`. Identities and cameras that are whole numbers
-stay what they are; names get consecutive numbers in sorted order, and the numbering is stored with the data set (see
-`data.builders.labels`).
-Identity -1 is nobody: junk, which no evaluation counts. A distractor, which stays in the gallery as a wrong answer,
-needs an identity that no probe has. A folder or archive may be given that holds one CSV and, relative to it, the
-pictures.
+A row is one picture: its path relative to the CSV, its identity, its camera (the column may be absent: -1, unknown) and
+its role: `train`, `probe` or `gallery`. How identities and cameras become numbers: `data.builders.labels`. Identity -1
+is nobody: junk, which no evaluation counts. A distractor, which stays in the gallery as a wrong answer, needs an
+identity that no probe has. The source may also be a folder or an archive with one CSV and the pictures.
 """
 
 from __future__ import annotations
@@ -17,10 +14,9 @@ from pathlib import Path
 
 from data.builders import labels, table
 from data.builders.builder import Builder
-from data.builders.listing import Listing, Record
+from data.builders.listing import Listing, Record, by_split, check_shown
 from data.builders.table import Row
-from data.source import NOBODY, SPLITS
-from data.sources import paths
+from data.sources import paths, wording
 from data.sources.archive import is_archive
 from data.sources.layout import layout_error
 from data.sources.tree import Tree, gathered, opened
@@ -45,8 +41,8 @@ class Folder(Builder):
     def listing(cls, source: Path | None) -> Listing:
         """The rows of the CSV at `source`, or in the folder or archive there; every file of them must be there."""
         if source is None or not (source.is_file() or source.is_dir()):
-            raise layout_error("source", source, EXPECTED)
-        tree, csv = _found(source)
+            raise layout_error(source, EXPECTED)
+        tree, csv = _opened(source)
         title = str(source) if source.name == csv else f"{source}/{csv}"
         listed, remarks = table.read(tree.read(csv), title=title)
         names = _names(title, listed, tree, posixpath.dirname(csv))
@@ -56,30 +52,27 @@ class Folder(Builder):
             cameras = labels.cameras([row.camera for row in listed], places)
         except ValueError as error:
             raise ValueError(f"{title}: {error}") from error
-        splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+        records = []
         for row, name, identity, camera in zip(listed, names, people.numbers, cameras.numbers, strict=True):
-            if row.role == "train" and identity == NOBODY:
-                raise ValueError(
-                    f"{title}, line {row.line}: a training image must show somebody, but its identity is {NOBODY}"
-                )
-            splits[row.role].append(Record(row.path, identity, camera, tree.reader(name)))
+            check_shown(row.role, identity, f"{title}, line {row.line}")
+            records.append((row.role, Record(row.path, identity, camera, tree.reader(name))))
         files = {row.path: tree.members[name].file for row, name in zip(listed, names, strict=True)}
         listed_in = tree.members[csv].file
         files = {path: file for path, file in files.items() if file != listed_in} | {"": listed_in}
         return Listing(
-            {split: records for split, records in splits.items() if records},
+            by_split(records),
             files,
             labels=people.names,
             remarks=[*remarks, *people.remarks, *cameras.remarks],
         )
 
 
-def _found(source: Path) -> tuple[Tree, str]:
+def _opened(source: Path) -> tuple[Tree, str]:
     """The tree of what the CSV names, and the CSV's name in it."""
     if not is_archive(source) and not source.is_dir():
         listed = table.read(source.read_bytes(), title=str(source)).rows
-        named = (name for row in listed for name in paths.written("", row.path))
-        there = [found for name in named if (found := paths.on_disk(source.parent, name)) is not None]
+        candidates = (name for row in listed for name in paths.written("", row.path))
+        there = [path for name in candidates if (path := paths.on_disk(source.parent, name)) is not None]
         return gathered(source.parent, [source.name, *there]), source.name
     tree = opened(source, EXPECTED)
     tables = [name for name in tree.members if name.lower().endswith(".csv")]
@@ -89,16 +82,14 @@ def _found(source: Path) -> tuple[Tree, str]:
 
 
 def _names(title: str, listed: Sequence[Row], tree: Tree, folder: str) -> list[str]:
-    """The name in the tree of every row's picture, which must be there, and once per role."""
+    """The name in the tree of every row's picture, which must exist and may stand once per role."""
     known = paths.Names(tree.members)
     names = [known.first(paths.written(folder, row.path)) for row in listed]
     missing = [f"line {row.line}: {row.path}" for row, name in zip(listed, names, strict=True) if name is None]
     if missing:
-        more = f"\n  ... and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise ValueError(
-            f"{title} names {len(missing)} files that are not there (paths are relative to the CSV):\n  "
-            + "\n  ".join(missing[:10])
-            + more
+            f"{title} names {len(missing)} files that are not there (paths are relative to the CSV):\n"
+            + wording.lines(missing, 10)
         )
     there = [name for name in names if name is not None]
     seen: dict[tuple[str, str], int] = {}

@@ -1,9 +1,9 @@
-"""Whole pictures out of which boxes are cut: whether they are those that were annotated, and turned when.
+"""Frames: the whole pictures that boxes are cut from, their sizes and EXIF orientations checked against the document.
 
-The document says width and height of every picture. Where the picture has others, it was scaled or turned since, and
-its boxes are of something else: an error. A file may also say, by its EXIF orientation, that it is to be turned. Some
-programs do that before they show a picture to an annotator and some do not, so that the user must say it where width
-and height do not: see `TURNS`.
+The document states width and height of every picture. A picture of another size was scaled or turned after it was
+annotated, and its boxes are of something else: an error. A file may also have an EXIF orientation. Some programs turn
+a picture by it before they show it to an annotator, some do not: where width and height do not tell, the user must, see
+`TURNS`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TURNS = {
     "after": "boxes are cut out of pictures as they are stored, as Pillow and torchvision read them, and turned then",
     "never": "the EXIF orientation is wrong: nothing is turned",
 }
-OUTSIDE = 0.1  # share of a box's area beyond which its leaving the picture is told
+OUTSIDE = 0.1  # share of a box's area outside the picture beyond which a remark counts it
 _ALIKE = 0.01  # by which the ratios of two scaled sides may differ
 _SHOWN = 3
 
@@ -32,7 +32,7 @@ Size = tuple[int, int]  # width, height
 
 
 class Frame(NamedTuple):
-    """A picture's size when upright, and the EXIF orientation by which it gets so."""
+    """A picture's upright size, and its EXIF orientation."""
 
     upright: Size
     orientation: int
@@ -47,36 +47,36 @@ class Frame(NamedTuple):
         return self.stored if turn in ("after", "never") else self.upright
 
 
-def seen(tree: Tree, names: Iterable[str]) -> dict[str, Frame]:
+def read(tree: Tree, names: Iterable[str]) -> dict[str, Frame]:
     """The frames of these names, from the heads of their files, without those that cannot be read."""
-    found = {}
+    frames = {}
     for name in dict.fromkeys(names):
         try:
             encoded = tree.read(name)
             height, width = upright_size(encoded)
-            found[name] = Frame((width, height), orientation(encoded))
+            frames[name] = Frame((width, height), orientation(encoded))
         except (ValueError, OSError):
-            continue  # told by `checked` and `check`, which decode every box
-    return found
+            continue  # reported by `checked` and `check`, which decode every box
+    return frames
 
 
 def remarks(boxes: Sequence[Box], frames: dict[str, Frame], turn: str) -> list[str]:
-    """What a user should know of how boxes and pictures fit.
+    """Remarks on how boxes and pictures fit.
 
     Args:
       boxes: of all documents.
-      frames: as `seen` gives them.
+      frames: from `read`.
       turn: a key of `TURNS`.
 
     Raises:
       ValueError: a picture is not of the size that its document says, or it cannot be known whether boxes are of the
         picture before or after it is turned.
     """
-    told = {(box.frame, box.size): box for box in boxes if box.frame in frames}
-    _check_sizes(list(told.values()), frames, turn)
+    distinct = list({(box.frame, box.size): box for box in boxes if box.frame in frames}.values())
+    _check_sizes(distinct, frames, turn)
     if turn == "ask":
-        _check_turns(list(told.values()), frames)
-    unsized = {box.frame for box in told.values() if None in box.size}
+        _check_turns(distinct, frames)
+    unsized = {box.frame for box in distinct if None in box.size}
     lines = []
     if unsized:
         lines.append(
@@ -137,20 +137,20 @@ def _check_turns(boxes: Sequence[Box], frames: dict[str, Frame]) -> None:
         )
 
 
-def _fits(said: tuple[int | None, int | None], size: Size) -> bool:
-    return all(side is None or side == actual for side, actual in zip(said, size, strict=True))
+def _fits(stated: tuple[int | None, int | None], size: Size) -> bool:
+    return all(side is None or side == actual for side, actual in zip(stated, size, strict=True))
 
 
 def _drawn(size: tuple[int | None, int | None]) -> str:
     return " x ".join("?" if side is None else str(side) for side in size)
 
 
-def _reason(said: tuple[int | None, int | None], size: Size) -> str:
-    """Why a picture is likely to have another size than was said."""
-    width, height = said
+def _reason(stated: tuple[int | None, int | None], size: Size) -> str:
+    """The likely reason why a picture has another size than stated."""
+    width, height = stated
     if width is None or height is None:
         return "scaled or cut after it was annotated?"
-    if said == size[::-1]:
+    if stated == size[::-1]:
         return "turned, by its EXIF orientation or after it was annotated?"
     for actual in (size, size[::-1]):
         ratios = actual[0] / width, actual[1] / height

@@ -1,12 +1,11 @@
-"""One's own pictures as folders: `train`, `probe` and `gallery`, in each a folder per person.
+"""Data set of one's own pictures in folders: `train`, `probe` and `gallery`, in each a folder per person.
 
     people/probe/ann/a.jpg
     people/gallery/ann/c2_0001.jpg
 
-The folder's name is the person: an integer stays what it is, other names get consecutive numbers in sorted order,
-which are stored with the data set; -1 is nobody, whom no evaluation counts. The camera comes from a `c` or `cam` and a
-number in the picture's name, set off by `_`, `-`, `.` or blanks (`c2_0001`, `0001_c2s1_000451`, `ann-cam3`), if there
-is exactly one such number; otherwise it is unknown, which equals no other. `query` is another word for `probe`.
+The folder's name is the identity (how it becomes a number: `labels`). The camera comes from a `c` or `cam` and a number
+in the picture's name, set off by `_`, `-`, `.` or blanks (`c2_0001`, `0001_c2s1_000451`, `ann-cam3`), if there is
+exactly one such number; otherwise it is unknown, which equals no other. `query` is another word for `probe`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from data.builders import labels
 from data.builders.builder import Builder
-from data.builders.listing import SPLIT_OF, Listing, Record
-from data.source import NOBODY, SPLITS, UNKNOWN_CAMERA
+from data.builders.listing import SPLIT_OF, Listing, Record, by_split, check_shown
+from data.source import UNKNOWN_CAMERA
 from data.sources import left_out
 from data.sources.tree import Tree, opened, stem
 
@@ -36,7 +35,7 @@ _CAMERA = re.compile(r"(?:^|[_\-. ])c(?:am(?:era)?)?(\d{1,9})(?=s\d|[_\-. ]|$)",
 
 
 def camera_of(name: str) -> int:
-    """The camera that a picture's name speaks of; -1 if it speaks of none, or of two.
+    """The camera in a picture's name; -1 where there is none, or more than one.
 
     Example:
       >>> [camera_of(name) for name in ("0001_c2s1_000451_03.jpg", "camera3-a.png", "c1_c2.jpg", "abc12.jpg")]
@@ -58,9 +57,7 @@ class IdentityFolders(Builder):
         """The pictures under `source`, a folder or an archive; one folder around everything does not matter."""
         tree = opened(source, EXPECTED)
         depth = _depth(tree)
-        splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
-        placed = []
-        beside = {}
+        placed, beside = [], {}
         for name in tree.pictures:
             parts = name.split("/")
             split = SPLIT_OF.get(parts[depth].lower()) if len(parts) > depth + 1 else None
@@ -75,15 +72,15 @@ class IdentityFolders(Builder):
         if not placed:
             raise tree.error(EXPECTED, "has no pictures in train, probe or gallery")
         people = labels.identities([person for _, person, _, _ in placed], [name for *_, name in placed])
+        pairs = []
         for (split, _, short, name), identity in zip(placed, people.numbers, strict=True):
-            if split == "train" and identity == NOBODY:
-                raise ValueError(f"--source={source} has {name}: a training picture must show somebody")
-            splits[split].append(Record(short, identity, camera_of(name), tree.reader(name)))
+            check_shown(split, identity, f"--source={source} has {name}")
+            pairs.append((split, Record(short, identity, camera_of(name), tree.reader(name))))
+        splits = by_split(pairs)
         _check_unique(tree, splits)
-        kept = {split: records for split, records in splits.items() if records}
         taken = {name for *_, name in placed}
         return Listing(
-            kept,
+            splits,
             tree.files(taken),
             labels=people.names,
             remarks=people.remarks + left_out.remarks(tree, taken),
@@ -92,7 +89,7 @@ class IdentityFolders(Builder):
 
 
 def _depth(tree: Tree) -> int:
-    """How many folders lie around the three."""
+    """Number of folders around the folders of the splits."""
     folders = (name.lower().split("/")[:-1] for name in tree.pictures)
     depths = [next((i for i, part in enumerate(parts) if part in SPLIT_OF), None) for parts in folders]
     return min((depth for depth in depths if depth is not None), default=0)

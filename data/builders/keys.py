@@ -1,4 +1,4 @@
-"""Columns and keys that nobody reads, and what to rename: `camid` for camera (`near_names`)."""
+"""Hints about columns and keys that are not read, such as `camid` where `camera` is meant (see `near_names`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["hint", "meaning", "unread"]
 
 
 def hint(wanted: Sequence[str], names: Iterable[str]) -> str:
-    """What to rename, where names that are needed are absent: `; rename pid to identity`, or nothing.
+    """End of a message that says what to rename, where needed names are absent; or nothing.
 
     Example:
       >>> hint(["identity", "role"], ["path", "pid", "split", "age"])
@@ -24,7 +24,7 @@ def hint(wanted: Sequence[str], names: Iterable[str]) -> str:
 
 
 def unread(what: str, names: Iterable[str], known: Sequence[str]) -> list[str]:
-    """A remark on names that nobody reads, each with the known one that it is near to.
+    """A remark on names that are not read, each with the known one that it is near to.
 
     Example:
       >>> unread("people.csv: columns", ["age", "cam"], ["path", "camera"])

@@ -1,9 +1,9 @@
-"""Numbers of identities and cameras, however another tool wrote the labels.
+"""Labels to numbers: identities and cameras as other tools write them.
 
-A label is a whole number, which stays what it is, or a name; names get the numbers after it, in sorted order. Whole
-floats are whole numbers, since pandas writes a column with a gap so: `-1.0`. Other signs for minus, blanks, marks that
-cannot be seen, and the two ways to store an umlaut (NFC, NFD) change nothing. A gap (`nan`, `None`, empty) is never a
-person or a camera, and a number that is not whole, or has lost digits, is an error. All readers use this module.
+A label is a whole number, which stays what it is, or a name; names get the numbers after the largest, in sorted order.
+Whole floats are whole numbers, since pandas writes a column with a gap so: `-1.0`. Other signs for minus, blanks, marks
+that cannot be seen, and the two ways to store an umlaut (NFC, NFD) change nothing. A gap (`nan`, `None`, empty) is
+never a person or a camera. A number that is not whole, or has lost digits, is an error. All readers use this module.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from data.builders.listing import CAUTION
 from data.source import NOBODY, UNKNOWN_CAMERA
+from data.sources.wording import few
 
 # What stands for "not known": pandas's list, and what databases and people write.
 _MISSING = {
@@ -23,8 +24,8 @@ _MISSING = {
     *("<none>", "unknown", "undefined", "missing", "?", "-", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan"),
 }
 _NO_NUMBER = {"inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"}
-_UNSEEN = r"[\s\ufeff\u200b-\u200f\u2060\xad]+"  # blanks, byte-order mark, zero width, direction
-_ENDS = re.compile(f"^{_UNSEEN}|{_UNSEEN}$")
+_BLANK = r"[\s\ufeff\u200b-\u200f\u2060\xad]+"  # blanks, byte-order mark, zero width, direction
+_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
 _SIGNS = str.maketrans(
     dict.fromkeys("\N{MINUS SIGN}‐‑‒–—﹣－", "-") | {"＋": "+", "．": ".", "，": ","}  # noqa: RUF001
 )
@@ -35,11 +36,11 @@ _LARGEST = 2**63 - 1  # what the data set stores
 _EXACT = 2**53  # up to which floating point knows every whole number
 _IN_FULL = 10**6  # below which no program leaves digits out in favour of an exponent
 _SHOWN = 5
-_UNSEEN = "then nothing hides a probe's pictures by its own camera, and they count as right answers."
+_CONSEQUENCE = "then nothing hides a probe's pictures by its own camera, and they count as right answers."
 
 
 class Numbers(NamedTuple):
-    """The numbers of some labels, the names that numbers stand for, and what a user should know of them."""
+    """Numbers of labels, the name of each numbered label, and remarks."""
 
     numbers: list[int]
     names: dict[int, str]
@@ -50,8 +51,8 @@ def identities(labels: Sequence[str], places: Sequence[str]) -> Numbers:
     """The number of every identity; -1 is nobody.
 
     Args:
-      labels: of the pictures, as they were written.
-      places: where each stands, for messages.
+      labels: of the pictures, as written in the source.
+      places: place of each in the source, for messages.
 
     Raises:
       ValueError: a label is missing, a number that is not whole, below -1, or of more than 64 bits.
@@ -74,11 +75,11 @@ def identities(labels: Sequence[str], places: Sequence[str]) -> Numbers:
 
 
 def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
-    """The number of every camera; -1 is unknown, and so is a label that is missing.
+    """The number of every camera; -1, or a label that is missing, is unknown.
 
     Args:
-      labels: of the pictures, as they were written.
-      places: where each stands, for messages.
+      labels: of the pictures, as written in the source.
+      places: place of each in the source, for messages.
 
     Raises:
       ValueError: as for `identities`, except that labels may be missing.
@@ -89,19 +90,19 @@ def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
     """
     spelt = [spelling(label) for label in labels]
     gaps = [i for i, label in enumerate(spelt) if is_missing(label)]
-    missing = set(gaps)
-    filled = [i for i in range(len(spelt)) if i not in missing]
-    read = _numbered("camera", "cameras", [spelt[i] for i in filled], [places[i] for i in filled])
-    _check_one_kind(read, [spelt[i] for i in filled], [places[i] for i in filled])
+    filled = [i for i, label in enumerate(spelt) if not is_missing(label)]
+    present = [spelt[i] for i in filled], [places[i] for i in filled]
+    read = _numbered("camera", "cameras", *present)
+    _check_one_kind(read, *present)
     numbers = [UNKNOWN_CAMERA] * len(spelt)
     for i, number in zip(filled, read.numbers, strict=True):
         numbers[i] = number
     remarks = list(read.remarks)
     if gaps and filled:
         where = f"{_count(gaps, spelt)}, {_listed(gaps, labels, places)}"
-        remarks.append(f"{CAUTION}the camera is unknown in {where}: {_UNSEEN}")
+        remarks.append(f"{CAUTION}the camera is unknown in {where}: {_CONSEQUENCE}")
     elif gaps:
-        remarks.append(f"No camera is known: {_UNSEEN}")
+        remarks.append(f"No camera is known: {_CONSEQUENCE}")
     return Numbers(numbers, read.names, remarks)
 
 
@@ -137,17 +138,17 @@ def whole(label: str) -> int | None:
       [7, -1, -1, 1000, None, None]
     """
     text = spelling(label).translate(_SIGNS)
-    found = _NUMBER.fullmatch(text)
+    match = _NUMBER.fullmatch(text)
     if text.lower() in _NO_NUMBER or _COMMAS.fullmatch(text):
         raise ValueError("is a number, but not a whole one without commas")
-    if found is None:
+    if match is None:
         return None
     number = Decimal(text)
     if number.adjusted() > 20:
         raise ValueError(f"is beyond {_LARGEST}, the largest number")
     if number != number.to_integral_value():
         raise ValueError("is a number, but not a whole one")
-    is_float = bool(found["point"] or found["bare"] or found["exponent"])
+    is_float = bool(match["point"] or match["bare"] or match["exponent"])
     exponent = number.as_tuple().exponent
     abbreviated = isinstance(exponent, int) and exponent > 0 and abs(number) >= _IN_FULL
     if abbreviated or (is_float and abs(number) > _EXACT):
@@ -160,7 +161,7 @@ def whole(label: str) -> int | None:
 
 
 def plain(label: str) -> str:
-    """A label in the one spelling of all that mean the same.
+    """The canonical spelling of a label.
 
     Raises:
       ValueError: as for `whole`.
@@ -175,7 +176,7 @@ def plain(label: str) -> str:
 
 
 def is_missing(label: str) -> bool:
-    """Whether a label says that nothing is known.
+    """Whether a label stands for a missing value.
 
     Example:
       >>> [is_missing(label) for label in ("nan", "", "<NA>", "NA", "na", "-1")]
@@ -210,12 +211,12 @@ def _numbered(noun: str, plural: str, spelt: Sequence[str], places: Sequence[str
 
 
 def _written_twice(noun: str, number_of: Mapping[str, int]) -> list[str]:
-    """A remark on numbers that are written in more than one way, such as 0001 and 1."""
+    """A remark on numbers written in more than one way, such as 0001 and 1."""
     ways: dict[int, list[str]] = {}
     for label, number in sorted(number_of.items()):
         ways.setdefault(number, []).append(label)
     twice = [f"{' and '.join(labels)} as {noun} {number}" for number, labels in ways.items() if len(labels) > 1]
-    return [f"{CAUTION}numbers written in several ways are one: {_few(twice)}."] if twice else []
+    return [f"{CAUTION}numbers written in several ways are one: {few(twice, _SHOWN)}."] if twice else []
 
 
 def _alike(plural: str, names: Iterable[str]) -> list[str]:
@@ -224,9 +225,8 @@ def _alike(plural: str, names: Iterable[str]) -> list[str]:
     for name in names:
         groups.setdefault(name.casefold(), []).append(name)
     alike = [" and ".join(group) for group in groups.values() if len(group) > 1]
-    return (
-        [f"{CAUTION}{plural} that differ only in upper and lower case are different: {_few(alike)}."] if alike else []
-    )
+    some = few(alike, _SHOWN)
+    return [f"{CAUTION}{plural} that differ only in upper and lower case are different: {some}."] if alike else []
 
 
 def _count(positions: Sequence[int], everything: Sequence[str]) -> str:
@@ -234,9 +234,4 @@ def _count(positions: Sequence[int], everything: Sequence[str]) -> str:
 
 
 def _listed(positions: Sequence[int], labels: Sequence[str], places: Sequence[str]) -> str:
-    return _few([f"{places[i]} ({spelling(labels[i]) or 'empty'})" for i in positions])
-
-
-def _few(lines: Sequence[str]) -> str:
-    more = f" and {len(lines) - _SHOWN:,} more" if len(lines) > _SHOWN else ""
-    return ", ".join(lines[:_SHOWN]) + more
+    return few([f"{places[i]} ({spelling(labels[i]) or 'empty'})" for i in positions], _SHOWN)

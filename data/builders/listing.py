@@ -1,7 +1,7 @@
-"""What a source holds before anything is stored: who is in which picture of which split, and whether it is readable.
+"""Listing of a source: the records of each split before anything is stored, its fingerprint, and a check of all.
 
 A data-set module turns its source into a `Listing`. Every picture of a listing is decoded once before the first byte of
-a data set is written, and the contents of the source's files make a fingerprint by which a changed source is noticed.
+a data set is written. The contents of the source's files make the fingerprint, by which a changed source is noticed.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
-from data.inspection import levels
-from data.source import SPLITS, decode
+from data.source import NOBODY, SPLITS, decode
+from data.sources import levels, wording
 
-# What the splits are called in other people's folders and files.
-SPLIT_OF = {split: split for split in SPLITS} | {"query": "probe"}
-CAUTION = "Take care: "  # what a remark begins with that says that results may be wrong
+SPLIT_OF = {split: split for split in SPLITS} | {"query": "probe"}  # names of splits in sources
+_SHOWN = 10  # names of damaged pictures
+CAUTION = "Take care: "  # beginning of a remark that says that results may be wrong
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One picture before it is stored: `read()` gives the bytes of its file, whatever it lies in."""
+    """One picture before it is stored; `read()` returns the bytes of its file."""
 
     name: str
     identity: int
@@ -34,14 +34,14 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What a source holds: records per split, and what makes its fingerprint.
+    """Content of a source.
 
     Args:
-      splits: split name to records, in the order in which they will be stored. Empty splits are left out.
-      files: name to path of every file whose contents the data set is made of.
-      settings: anything else that determines it, for data that come from no file.
-      labels: for sources whose identities are not integers, the label that each number stands for.
-      remarks: what a user should know of how the source was read, a sentence each.
+      splits: split name to records, in the order in which they will be stored; empty splits are dropped.
+      files: name to path of every file whose content the data set is made of.
+      settings: anything else that determines the data set, such as a seed.
+      labels: label of each numbered identity, for sources whose identities are names.
+      remarks: sentences for the user about how the source was read.
       left_out: name to reason of files that may be pictures and are not taken, see `data.sources.left_out`.
     """
 
@@ -51,6 +51,11 @@ class Listing:
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
     remarks: Sequence[str] = ()
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.splits) - set(SPLITS):
+            raise ValueError(f"splits {sorted(unknown)} are unknown: use {', '.join(SPLITS)}")
+        object.__setattr__(self, "splits", {split: records for split, records in self.splits.items() if records})
 
     def __len__(self) -> int:
         """Number of pictures in all splits."""
@@ -67,6 +72,20 @@ class Listing:
         return digest.hexdigest()
 
 
+def by_split(records: Iterable[tuple[str, Record]]) -> dict[str, list[Record]]:
+    """Records of each split, in their order, from (split, record) pairs."""
+    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    for split, record in records:
+        splits[split].append(record)
+    return splits
+
+
+def check_shown(split: str, identity: int, place: str) -> None:
+    """Raises ValueError for a training image of nobody, which has nothing to be trained on."""
+    if split == "train" and identity == NOBODY:
+        raise ValueError(f"{place}: a training image must show somebody, but its identity is {NOBODY}")
+
+
 def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False) -> tuple[Listing, list[str]]:
     """Decodes every picture once.
 
@@ -76,7 +95,7 @@ def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False)
       progress: show a progress bar.
 
     Returns:
-      The listing of the good pictures, with a remark about those of (nearly) one colour, and one line "name: reason"
+      The listing of the readable pictures, with a remark about those of (nearly) one colour, and a line "name: reason"
       per picture left out.
 
     Raises:
@@ -97,16 +116,10 @@ def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False)
                 bar.update()
     if bad and not skip_bad:
         raise ValueError(
-            f"{len(bad)} of {len(listing)} images cannot be read, nothing was written:\n{_first(bad)}\n"
+            f"{len(bad)} of {len(listing)} images cannot be read, nothing was written:\n{wording.lines(bad, _SHOWN)}\n"
             "Replace these files, or pass --skip_bad to leave them out."
         )
-    kept = {split: records for split, records in good.items() if records}
-    if not kept:
-        raise ValueError("no image to build a data set from" + (f":\n{_first(bad)}" if bad else ""))
+    if not any(good.values()):
+        raise ValueError("no image to build a data set from" + (f":\n{wording.lines(bad, _SHOWN)}" if bad else ""))
     remarks = [*listing.remarks, *([levels.remark(flat, len(listing) - len(bad))] if flat else [])]
-    return dataclasses.replace(listing, splits=kept, remarks=remarks), bad
-
-
-def _first(lines: Sequence[str], *, count: int = 10) -> str:
-    more = [f"... and {len(lines) - count} more"] if len(lines) > count else []
-    return "\n".join(f"  {line}" for line in [*lines[:count], *more])
+    return dataclasses.replace(listing, splits=good, remarks=remarks), bad

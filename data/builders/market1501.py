@@ -1,14 +1,14 @@
 """Market-1501 (Zheng et al., ICCV 2015): 1,501 people before a supermarket, six cameras, boxes of a detector.
 
-A name such as `0002_c1s1_000451_03.jpg` is person, camera and sequence, frame, box. Two persons are none: `0000` are
-distractors, false alarms of the detector, and stay in the gallery as wrong answers, under identity 0; `-1` is junk,
-boxes that cover somebody too badly to count as right or as wrong, which the benchmark removes before it ranks. So of
-the 19,732 pictures in `bounding_box_test` the gallery keeps 15,913, the number that papers and torchreid give, and a
-remark counts the rest. Both counts include the distractors. Who draws a gallery of N pictures per person draws N of all
-distractors together: the benchmark's own protocol is the whole gallery.
+A name such as `0002_c1s1_000451_03.jpg` is person, camera and sequence, frame, box. Two numbers are not people: `0000`
+are distractors, false alarms of the detector, which stay in the gallery as wrong answers, under identity 0; `-1` is
+junk, boxes that cover a person too badly to count as right or as wrong, which the benchmark removes before it ranks. So
+of the 19,732 pictures in `bounding_box_test` the gallery has 15,913, the number in papers and torchreid, and a remark
+counts the rest. Both counts include the distractors. A gallery of N pictures per person has N of all distractors
+together: the benchmark's protocol is the whole gallery.
 
-`gt_bbox` holds hand-drawn boxes of everybody. In the multi-query variant the probes are those of each query's person
-in that query's camera: whoever evaluates pools, by identity and camera, what a network makes of them.
+`gt_bbox` holds hand-drawn boxes of all people. In the multi-query variant the probes are the boxes of each query's
+person in that query's camera; their features are to be pooled by identity and camera.
 
 Layout and counts: the readme of `Market-1501-v15.09.15.zip`; names as torchreid and fast-reid read them.
 """
@@ -17,9 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from data.builders.builder import Builder
 from data.builders.listing import Listing
@@ -54,7 +52,7 @@ class Market1501(Builder):
     HOMEPAGE = "https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html"
     PROBES = "whole"
     # 751 in the gallery: 750 people, and the distractors' identity 0.
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
+    COUNTS = {
         "v15.09.15, with distractors, without junk": {
             "train": (12_936, 751),
             "probe": (3_368, 750),
@@ -68,37 +66,29 @@ class Market1501(Builder):
         return listing(opened(source, EXPECTED), [[_TRAIN, _QUERY, _GALLERY]], EXPECTED)
 
 
-class Market1501MultiQuery(Builder):
+class Market1501MultiQuery(Market1501):
     """Market-1501, multi-query: the hand-drawn boxes of each query's person and camera are the probes."""
 
-    VERSION = "1.0.0"
     ABOUT = (
         "Market-1501, multi-query: the probes are the hand-drawn boxes of each query's person in the query's camera."
     )
     EXPECTED = EXPECTED + "\n  gt_bbox/\n    0001_c1s1_001051_00.jpg ..."
-    CITATION = Market1501.CITATION
-    LICENCE = Market1501.LICENCE
-    HOMEPAGE = Market1501.HOMEPAGE
-    PROBES = "whole"
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
+    COUNTS = {
         version: {split: counts for split, counts in splits.items() if split != "probe"}
         for version, splits in Market1501.COUNTS.items()
     }
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The pictures under `source`, of `gt_bbox` those that a query asks for."""
+        """The pictures under `source`; of `gt_bbox` those of a query's person and camera."""
         tree = opened(source, cls.EXPECTED)
-        asked = {
-            (record.identity, record.camera)
-            for record in listing(tree, [[_TRAIN, _QUERY, _GALLERY]], cls.EXPECTED).splits["probe"]
-        }
-        queries = set(folder(tree, tree.pictures, _QUERY.folder))  # used: they say who is asked for
-        drawn = tree.only(lambda name: name not in queries)
-        found = listing(drawn, [[_TRAIN, _DRAWN, _GALLERY]], cls.EXPECTED)
-        probes = [record for record in found.splits["probe"] if (record.identity, record.camera) in asked]
+        single = listing(tree, [[_TRAIN, _QUERY, _GALLERY]], cls.EXPECTED)
+        queries = {(record.identity, record.camera) for record in single.splits["probe"]}
+        names = set(folder(tree, tree.pictures, _QUERY.folder))  # used, so that no remark counts them as unused
+        drawn = listing(tree.only(lambda name: name not in names), [[_TRAIN, _DRAWN, _GALLERY]], cls.EXPECTED)
+        probes = [record for record in drawn.splits["probe"] if (record.identity, record.camera) in queries]
         if not probes:
             raise tree.error(cls.EXPECTED, "has no picture in gt_bbox of a query's person and camera")
-        remark = f"{len(probes):,} hand-drawn boxes stand for {len(asked):,} queries (person and camera)."
-        splits = {**found.splits, "probe": probes}
-        return dataclasses.replace(found, splits=splits, remarks=[*found.remarks, remark])
+        remark = f"{len(probes):,} hand-drawn boxes stand for {len(queries):,} queries (person and camera)."
+        splits = {**drawn.splits, "probe": probes}
+        return dataclasses.replace(drawn, splits=splits, remarks=[*drawn.remarks, remark])

@@ -1,7 +1,7 @@
 """Occluded-REID (Zhuo et al., ICME 2018): 200 people on a campus, five occluded and five whole pictures each.
 
-Probes are the occluded pictures, the gallery the whole ones. A name such as `001_01.tif` is person and picture; the
-cameras were mobile and are not published, so that they are unknown here, and any gallery picture may answer.
+Probes are the occluded pictures, the gallery the whole ones. A name such as `001_01.tif` is person and picture. The
+cameras were mobile and are not published, so that they are unknown here, and any gallery picture is a candidate.
 
 Two versions circulate: the authors' `Occluded_REID` (folders per person of .tif of 128 x 64; read by PVPM and BPBreID)
 and the repackaged `OccludedREID` of fast-reid (`query` and `gallery`, flat .jpg). Both are said to hold 1,000
@@ -12,9 +12,7 @@ only; that split is not fixed anywhere, and is not made here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from data.builders.builder import Builder
 from data.builders.listing import Listing
@@ -43,7 +41,7 @@ _AUTHORS = [
 
 
 class OccludedReid(Builder):
-    """Occluded-REID: everybody is tested, nobody is trained on."""
+    """Occluded-REID: all people are tested on, none is trained on."""
 
     VERSION = "1.0.0"
     ABOUT = "Occluded-REID: 200 people, five occluded pictures each as probes, five whole ones as gallery."
@@ -53,7 +51,7 @@ class OccludedReid(Builder):
     HOMEPAGE = "https://github.com/tinajia2012/ICME2018_Occluded-Person-Reidentification_datasets"
     CAMERA_RULE = "any"
     PROBES = "partial"
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
+    COUNTS = {
         "Occluded_REID (authors, .tif) and OccludedREID (repackaged, .jpg)": {
             "probe": (1_000, 200),
             "gallery": (1_000, 200),
@@ -63,8 +61,8 @@ class OccludedReid(Builder):
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
         """The pictures under `source`, a folder or an archive."""
-        found = listing(opened(source, EXPECTED), [_AUTHORS, *REPACKAGED], EXPECTED)
-        first = extension(found.splits["probe"][0].name)
+        pictures = listing(opened(source, EXPECTED), [_AUTHORS, *REPACKAGED], EXPECTED)
+        first = extension(pictures.splits["probe"][0].name)
         version = "the authors' Occluded_REID" if first in (".tif", ".tiff") else "the repackaged OccludedREID"
         remark = f"By its {first or 'nameless'} files, this is {version}."
-        return dataclasses.replace(found, remarks=[remark, *found.remarks])
+        return dataclasses.replace(pictures, remarks=[remark, *pictures.remarks])

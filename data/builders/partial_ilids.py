@@ -4,20 +4,18 @@ It is made from i-LIDS (Zheng et al., BMVC 2009), 476 pictures by several camera
 hide much. As published with the paper (He et al., CVPR 2018) the probe is what can be seen of a person in one picture,
 cut out by hand, and the gallery one whole picture: 119 and 119. It circulates as `Probe` and `Gallery` with names such
 as `1.jpg` (read by EANet and HOReID) and repackaged as `query` and `gallery` with names such as `001_000.jpg`
-(fast-reid). Cameras are not published, so that they are unknown here, and any gallery picture may answer.
+(fast-reid). Cameras are not published, so that they are unknown here, and any gallery picture is a candidate.
 
-Of i-LIDS alone a simulated version is made: the first picture of each person, cut at random as all partial probes are
-here (`partial_crops.partial_box`), against the person's other pictures. Which picture is cut, and where, differs from
-the published ones: figures on it are not comparable with those of papers.
+From i-LIDS itself a simulated version is made: the first picture of each person, cut at random as all partial probes
+are here (`partial_crops.partial_box`), against the person's other pictures. Which picture is cut, and where, differs
+from the published ones: figures on it are not comparable with those of papers.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from data.builders.builder import Builder
 from data.builders.cropping import Cropped
@@ -50,9 +48,7 @@ class PartialIlids(Builder):
     HOMEPAGE = "https://github.com/lingxiao-he/Partial-Person-ReID"
     CAMERA_RULE = "any"
     PROBES = "partial"
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
-        "Partial_iLIDS": {"probe": (119, 119), "gallery": (119, 119)}
-    }
+    COUNTS = {"Partial_iLIDS": {"probe": (119, 119), "gallery": (119, 119)}}
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
@@ -68,35 +64,28 @@ i-LIDS_Pedestrian.tgz     archive or folder
 _WHOLE = [[Part("gallery", "Persons", re.compile(r"(?P<identity>\d{4})\d{3}"), "0001001.jpg")]]
 
 
-class PartialIlidsSimulated(Builder):
+class PartialIlidsSimulated(PartialIlids):
     """Partial probes cut at random from i-LIDS; `--source=PATH#seed=1` cuts others."""
 
-    VERSION = "1.0.0"
     ABOUT = "i-LIDS: the first picture of each of 119 people, cut at random, against their other pictures."
     EXPECTED = EXPECTED_WHOLE
     CITATION = "W.-S. Zheng, S. Gong, T. Xiang: Associating Groups of People, BMVC 2009."
-    LICENCE = PartialIlids.LICENCE
     HOMEPAGE = "Queen Mary University of London, i-LIDS_Pedestrian.tgz"
-    CAMERA_RULE = "any"
-    PROBES = "partial"
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
-        "i-LIDS, 476 pictures": {"probe": (119, 119), "gallery": (357, 119)}
-    }
+    COUNTS = {"i-LIDS, 476 pictures": {"probe": (119, 119), "gallery": (357, 119)}}
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The pictures under `source`: the first of each person is cut and asks, the others answer."""
-        place, asked = options.parted(source, {"seed": "0"})
-        seed = options.integer(asked, "seed", low=0, high=2**31 - 1)
-        found = listing(opened(place, EXPECTED_WHOLE), _WHOLE, EXPECTED_WHOLE)
+        """The pictures under `source`: the first of each person, cut, is a probe, the others are the gallery."""
+        place, chosen = options.parted(source, {"seed": "0"})
+        seed = options.integer(chosen, "seed", low=0, high=2**31 - 1)
+        whole = listing(opened(place, EXPECTED_WHOLE), _WHOLE, EXPECTED_WHOLE)
         probes: dict[int, Record] = {}
         gallery = []
-        for record in found.splits["gallery"]:
+        for record in whole.splits["gallery"]:
             if record.identity in probes:
                 gallery.append(record)
             else:
                 cut = Cropped(record.read, seed_key=(seed, record.identity))
                 probes[record.identity] = Record(record.name, record.identity, record.camera, cut)
         splits = {"probe": list(probes.values()), "gallery": gallery}
-        kept = {split: records for split, records in splits.items() if records}
-        return dataclasses.replace(found, splits=kept, settings=f"partial_ilids_simulated {cls.VERSION} seed={seed}")
+        return dataclasses.replace(whole, splits=splits, settings=f"partial_ilids_simulated {cls.VERSION} seed={seed}")

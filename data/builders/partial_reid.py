@@ -1,9 +1,9 @@
 """Partial-REID (Zheng et al., ICCV 2015): 60 people on a campus, five pictures each whole, partial and occluded.
 
 A partial picture is an occluded one cut down by hand to what can be seen. As in the paper the probes are the partial
-pictures and the gallery the whole ones; others (PVPM) ask with the occluded ones, which is a data set of its own here.
-A name such as `001_002.jpg` is person and picture. Nobody published which camera took what, so cameras are unknown,
-and any gallery picture may answer.
+pictures and the gallery the whole ones; in other work (PVPM) the probes are the occluded ones, here a second data set.
+A name such as `001_002.jpg` is person and picture. Cameras are not published, so that they are unknown here, and any
+gallery picture is a candidate.
 
 It circulates as the authors' `Partial-REID_Dataset` (read by EANet and PVPM), as `Partial_REID` (fast-reid) and
 repackaged as `query` and `gallery`; the counts are the same. The authors' file is a .rar: unpack it.
@@ -12,9 +12,7 @@ repackaged as `query` and `gallery`; the counts are the same. The authors' file 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
 
 from data.builders.builder import Builder
 from data.builders.listing import Listing
@@ -57,9 +55,7 @@ class PartialReid(Builder):
     HOMEPAGE = "The group of Wei-Shi Zheng at Sun Yat-sen University (isee, datasets), Partial-REID_Dataset.rar"
     CAMERA_RULE = "any"
     PROBES = "partial"
-    COUNTS: ClassVar[Mapping[str, Mapping[str, tuple[int, int]]]] = {
-        "Partial-REID": {"probe": (300, 60), "gallery": (300, 60)}
-    }
+    COUNTS = {"Partial-REID": {"probe": (300, 60), "gallery": (300, 60)}}
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:

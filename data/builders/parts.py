@@ -1,8 +1,8 @@
-"""A data set as a table: which folder is which split, and what the names of its pictures say.
+"""Data sets made of folders: which folder is which split, and the pattern of its pictures' names.
 
 Most data sets of the field are folders of pictures whose names begin with the person. A `Part` is one such folder; a
-data set is a list of them, or several lists where it circulates in several layouts. The folders are found at any
-depth and in any case; identity and camera come from a picture's file name and from nothing above it.
+data set is a list of them, or several lists where it circulates in several layouts. The folders lie at any depth, in
+upper or lower case. Identity and camera come from a picture's file name alone.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from data.builders.listing import Listing, Record
-from data.source import SPLITS, UNKNOWN_CAMERA
+from data.builders.listing import Listing, Record, by_split
+from data.source import UNKNOWN_CAMERA
 from data.sources import left_out
 from data.sources.tree import Tree, stem
 
@@ -43,44 +43,42 @@ def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Lis
     Args:
       tree: the source.
       layouts: the parts of each layout in which the data set circulates.
-      expected: a drawing of them, for the message.
+      expected: a drawing of the layouts, for the message.
 
     Raises:
       ValueError: no layout fits, a folder is there twice or in another, or pictures have names that say nothing
         or are repeated.
     """
     pictures = tree.pictures
-    found = [[folder(tree, pictures, part.folder) for part in layout] for layout in layouts]
-    whole = next((i for i, names in enumerate(found) if all(names)), None)
-    if whole is None:
-        nearest = max(range(len(layouts)), key=lambda i: sum(map(bool, found[i])))
-        missing = [part.folder for part, names in zip(layouts[nearest], found[nearest], strict=True) if not names]
+    matches = [[(part, folder(tree, pictures, part.folder)) for part in layout] for layout in layouts]
+    nearest = max(matches, key=lambda layout: sum(bool(names) for _, names in layout) / len(layout))
+    if missing := [part.folder for part, names in nearest if not names]:
         raise tree.error(expected, f"lacks pictures in {' and '.join(dict.fromkeys(missing))}")
-    _check_apart(tree, layouts[whole], found[whole])
-    splits: dict[str, list[Record]] = {split: [] for split in SPLITS}
+    _check_apart(tree, nearest)
+    pairs: list[tuple[str, Record]] = []
     remarks = []
-    for part, names in zip(layouts[whole], found[whole], strict=True):
-        read = [_record(tree, part, name) for name in named(tree, part, names)]
-        kept = [record for record in read if record.identity != part.junk]
-        splits[part.split] += kept
-        if len(kept) < len(read):
+    for part, names in nearest:
+        _check_names(tree, part, names)
+        records = [record for name in names if (record := _record(tree, part, name)).identity != part.junk]
+        pairs += [(part.split, record) for record in records]
+        if len(records) < len(names):
             remarks.append(
-                f"{len(read) - len(kept):,} of {len(read):,} pictures in {part.folder} are junk "
+                f"{len(names) - len(records):,} of {len(names):,} pictures in {part.folder} are junk "
                 f"(identity {part.junk}): evaluation ignores them, so they are left out."
             )
-    taken = {name for names in found[whole] for name in names}
+    taken = {name for _, names in nearest for name in names}
     return Listing(
-        {split: records for split, records in splits.items() if records},
+        by_split(pairs),
         tree.files(taken),
         remarks=[*remarks, *left_out.remarks(tree, taken, unused=left_out.outside(tree, taken))],
         left_out=left_out.reasons(tree, taken),
     )
 
 
-def _check_apart(tree: Tree, layout: Sequence[Part], found: Sequence[Sequence[str]]) -> None:
-    """No picture may belong to two splits, as where a folder called query lies around everything."""
+def _check_apart(tree: Tree, layout: Sequence[tuple[Part, Sequence[str]]]) -> None:
+    """Raises ValueError for a picture in two splits, as where a folder called query lies around everything."""
     part_of: dict[str, str] = {}
-    for part, names in zip(layout, found, strict=True):
+    for part, names in layout:
         for name in names:
             if name in part_of:
                 raise ValueError(
@@ -91,7 +89,7 @@ def _check_apart(tree: Tree, layout: Sequence[Part], found: Sequence[Sequence[st
 
 
 def folder(tree: Tree, pictures: Sequence[str], wanted: str) -> list[str]:
-    """The pictures below the folder of a name, which lies at any depth.
+    """The pictures below the folder of a name, at any depth.
 
     Raises:
       ValueError: two such folders lie at the same depth.
@@ -116,12 +114,8 @@ def folder(tree: Tree, pictures: Sequence[str], wanted: str) -> list[str]:
     return below[roots[0]] if roots else []
 
 
-def named(tree: Tree, part: Part, names: Sequence[str]) -> list[str]:
-    """The names, if every one is of the part's pattern and none is repeated.
-
-    Raises:
-      ValueError: otherwise.
-    """
+def _check_names(tree: Tree, part: Part, names: Sequence[str]) -> None:
+    """Raises ValueError for a name that does not have the part's pattern, or is repeated."""
     odd = [name for name in names if not part.pattern.fullmatch(stem(name))]
     if odd:
         raise ValueError(
@@ -134,11 +128,10 @@ def named(tree: Tree, part: Part, names: Sequence[str]) -> list[str]:
             raise ValueError(
                 f"--source={tree.place} holds the picture {stem(name)} twice, as {before} and {name}: keep one copy"
             )
-    return list(names)
 
 
 def _record(tree: Tree, part: Part, name: str) -> Record:
     match = part.pattern.fullmatch(stem(name))
-    said = match.groupdict() if match else {}
-    camera = int(said["camera"]) if said.get("camera") else part.camera
-    return Record(name.rpartition("/")[2], int(said["identity"]), camera, tree.reader(name))
+    groups = match.groupdict() if match else {}
+    camera = int(groups["camera"]) if groups.get("camera") else part.camera
+    return Record(name.rpartition("/")[2], int(groups["identity"]), camera, tree.reader(name))

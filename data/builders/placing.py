@@ -1,9 +1,10 @@
-"""A folder put into place whole or not at all, whatever kills the process that writes it.
+"""Atomic replacement of a folder: scratch folder, fsync, rename; recovery after a kill.
 
-A data set is written to `.building-NAME-...` beside the place where it will lie, and moved there by one rename. One
-that is replaced is moved aside first; a process killed between the two renames leaves the new one whole, and whoever
-looks next puts it into place. Writers hold a lock that the system frees when they die, so that leftovers which the
-holder of the lock finds belong to nobody.
+A data set is written to `.building-NAME-...` beside its place and moved there by one rename. An older one is moved
+aside first. After a kill between the two renames the new one is whole, and the next process that looks moves it into
+place. Writers hold a lock that the system frees when they die: leftovers found under the lock belong to no process.
+
+In all functions `root` is the folder of the prepared data sets and `name` that of the data set.
 """
 
 from __future__ import annotations
@@ -24,11 +25,7 @@ _ASIDE = "replaced"  # name of the older folder while the newer one takes its pl
 
 @contextlib.contextmanager
 def locked(root: Path, name: str) -> Iterator[None]:
-    """Holds the right to write `root/name`; waits for a process that has it.
-
-    Args:
-      root: the folder for prepared data sets; made if absent.
-      name: of the data set.
+    """Holds the lock on `root/name`, made if absent; waits for a process that has it.
 
     Raises:
       OSError: `root` is not writable, or its file system has no locks.
@@ -51,13 +48,8 @@ def locked(root: Path, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def scratch(root: Path, name: str) -> Iterator[Path]:
-    """A folder to write in, removed in the end; for the holder of the lock.
-
-    Args:
-      root: the folder for prepared data sets.
-      name: of the data set.
-    """
-    with tempfile.TemporaryDirectory(dir=root, prefix=_prefix(name)) as folder:
+    """A folder to write in, removed in the end; for the holder of the lock."""
+    with tempfile.TemporaryDirectory(dir=root, prefix=f".building-{name}-") as folder:
         yield Path(folder)
 
 
@@ -78,24 +70,14 @@ def put(written: Path, place: Path) -> None:
 
 
 def recover(root: Path, name: str) -> None:
-    """Ends a replacement that was killed between its two renames; costs a look into `root` if there is none.
-
-    Args:
-      root: the folder for prepared data sets; may be absent.
-      name: of the data set.
-    """
+    """Completes a replacement that was killed between its two renames; otherwise costs one look into `root`."""
     if any((leftover / _ASIDE).exists() for leftover in _leftovers(root, name)):
         with locked(root, name):
             tidy(root, name)
 
 
 def tidy(root: Path, name: str) -> None:
-    """Removes what killed writers left, after putting into place what they had finished; for the holder of the lock.
-
-    Args:
-      root: the folder for prepared data sets.
-      name: of the data set.
-    """
+    """Removes what killed writers left, after moving finished folders into place; for the holder of the lock."""
     for leftover in _leftovers(root, name):
         if (leftover / _ASIDE).exists():
             for written in sorted((leftover / name).glob("*")):  # none if it was removing the rest that was killed
@@ -104,16 +86,12 @@ def tidy(root: Path, name: str) -> None:
         shutil.rmtree(leftover)
 
 
-def _prefix(name: str) -> str:
-    return f".building-{name}-"
-
-
 def _leftovers(root: Path, name: str) -> list[Path]:
-    return sorted(root.glob(f"{_prefix(name)}*"))
+    return sorted(root.glob(f".building-{name}-*"))
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until the file has left the system's memory: a rename may otherwise outlive a power cut that it did not."""
+    """Flushes a file to disk: after a power cut the rename may be there and the content not."""
     file = os.open(path, os.O_RDONLY)
     try:
         os.fsync(file)

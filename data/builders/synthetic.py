@@ -1,159 +1,34 @@
-"""The embedded data set: people who do not exist, seen by two cameras that disagree about them.
+"""The embedded data set: drawn people, seen by two cameras that disagree about them.
 
 It needs no download and no photographs, and every pixel follows from the seed. As in the data sets of Sec. 4 the test
 identities are new, probes come from one camera and the gallery from the other. The cameras differ in colour cast,
 gamma, saturation, aspect ratio, sharpness, noise and background, and mostly see people from the front and from behind;
-people share a palette of eight colours. So raw colours do not match: what has to be found is what people wear.
+people share a palette of eight colours. So raw colours do not match; what people wear does.
 
-How many people, which, and how far the cameras disagree can be said: `--source=people=700,seed=1,difficulty=hard`.
+Options: `--source=people=700,seed=1,difficulty=hard`, the number of people, which, and how far the cameras disagree.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import io
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from data.builders.builder import Builder
 from data.builders.listing import Listing, Record
 from data.sources import options
-from data.synthetic.camera import CAMERAS, DIFFICULTIES, Camera, cameras
-from data.synthetic.figure import Pose, figure
-from data.synthetic.person import Person, person
-
-HEIGHT, WIDTH = 128, 48  # pixels
-_OVERSAMPLING = 3
-_MARGIN = 0.45  # of the crop's size, by which the camera's background exceeds it
-
-
-def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
-    """People numbered from `first`: the same number and seed is always the same person.
-
-    Args:
-      count: how many.
-      seed: of the whole population.
-      first: identity of the first one.
-
-    Example:
-      >>> [who.identity for who in people(3, first=10)]
-      [10, 11, 12]
-    """
-    return [person(identity, seed=seed) for identity in range(first, first + count)]
-
-
-def draw(
-    who: Person, camera: int, index: int, *, height: int = HEIGHT, width: int = WIDTH, difficulty: str = "normal"
-) -> np.ndarray:
-    """Takes a picture: a pure function of its arguments.
-
-    Args:
-      who: the person, from `people`.
-      camera: 0 or 1.
-      index: which of any number of pictures that the camera takes of this person.
-      height: of the picture, in pixels.
-      width: of the picture, in pixels.
-      difficulty: how far the cameras disagree: "easy", "normal" or "hard".
-
-    Returns:
-      (height, width, 3) uint8 RGB.
-
-    Raises:
-      ValueError: no such camera or difficulty, or a picture too small to show anybody.
-
-    Example:
-      >>> draw(people(1)[0], 0, 0).shape
-      (128, 48, 3)
-    """
-    if not 0 <= camera < len(CAMERAS):
-        raise ValueError(f"camera is {camera}, and must be 0 to {len(CAMERAS) - 1}")
-    if height < 16 or width < 8:
-        raise ValueError(f"height, width are {height}, {width}, and must be at least 16, 8")
-    rng = np.random.default_rng([who.seed, who.identity, camera, index, 1])
-    spec = cameras(difficulty)[camera]
-    body, alpha = _body(who, spec, rng, height=height, width=width)
-    scene = _crop(background(camera, height=height, width=width, seed=who.seed), rng, height=height, width=width)
-    return _exposed(scene * (1 - alpha) + body * alpha, spec, rng)
-
-
-def _body(
-    who: Person, spec: Camera, rng: np.random.Generator, *, height: int, width: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The person alone, shaded: colours (h, w, 3) in 0-255 and coverage (h, w, 1) in 0-1."""
-    turn, stride, swing = rng.uniform(-1, 1, size=3)
-    pose = Pose(front=bool(rng.random() < spec.front), turn=turn, stride=stride, swing=swing)
-    down = height * rng.uniform(0.82, 0.98) * _OVERSAMPLING
-    origin = (width * rng.uniform(0.41, 0.59) * _OVERSAMPLING, height * rng.uniform(0.01, 0.09) * _OVERSAMPLING)
-    size = (width * _OVERSAMPLING, height * _OVERSAMPLING)
-    picture = figure(who, pose, size=size, origin=origin, across=down * spec.stretch, down=down)
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.BOX), dtype=np.float32)
-    alpha = pixels[..., 3:] / 255
-    return pixels[..., :3] * _shading(alpha[..., 0], rng)[..., None], alpha
-
-
-def _shading(alpha: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Light from one side makes the body round; slow noise stands for folds."""
-    soft = np.asarray(
-        Image.fromarray((alpha * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(alpha.shape[1] / 16)),
-        dtype=np.float32,
-    )
-    light = rng.choice([-1, 1]) * (np.roll(soft, 2, axis=1) - np.roll(soft, -2, axis=1)) / 255
-    return np.clip(1 + 0.45 * light + 0.10 * _slow_noise(rng, alpha.shape, cell=8), 0.5, 1.4)
-
-
-def _slow_noise(rng: np.random.Generator, shape: tuple[int, ...], *, cell: int) -> np.ndarray:
-    coarse = rng.standard_normal((shape[0] // cell + 2, shape[1] // cell + 2)).astype(np.float32)
-    return np.asarray(Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
-
-
-@functools.lru_cache(maxsize=8)
-def background(camera: int, *, height: int = HEIGHT, width: int = WIDTH, seed: int = 0) -> np.ndarray:
-    """The place that a camera watches, wider than a crop: (h, w, 3) float32 in 0-255; not to be written to."""
-    rng = np.random.default_rng([seed, camera, 2])
-    high, wide = round(height * (1 + _MARGIN)), round(width * (6 + _MARGIN))
-    scene = np.empty((high, wide, 3), dtype=np.float32)
-    horizon = round(high * 0.62)
-    outdoors = CAMERAS[camera].outdoors
-    scene[:horizon] = (132, 136, 128) if outdoors else (196, 192, 182)
-    scene[horizon:] = (118, 116, 112) if outdoors else (150, 140, 126)
-    for _ in range(26):  # windows, doors, posters, cars, bins
-        left, top = rng.integers(wide), rng.integers(horizon)
-        box = np.s_[top : top + rng.integers(height // 8, height // 2), left : left + rng.integers(4, width)]
-        scene[box] = scene[box] * 0.35 + 0.65 * rng.uniform(40, 215) * rng.uniform(0.85, 1.15, size=3)
-    scene[horizon : horizon + 2] *= 0.7
-    for left in rng.integers(wide, size=6 if outdoors else 3):  # poles and pillars
-        scene[:, left : left + rng.integers(2, 7)] *= rng.uniform(0.5, 1.3)
-    rows = np.arange(horizon, high)
-    scene[rows[(rows - horizon) % (9 if outdoors else 6) == 0]] *= 0.9  # joints of the paving
-    scene *= 1 + 0.06 * _slow_noise(rng, scene.shape[:2], cell=6)[..., None]
-    scene *= 1 + 0.04 * rng.standard_normal(scene.shape[:2], dtype=np.float32)[..., None]
-    return np.clip(scene, 0, 255)
-
-
-def _crop(scene: np.ndarray, rng: np.random.Generator, *, height: int, width: int) -> np.ndarray:
-    top, left = (rng.integers(have - want + 1) for have, want in zip(scene.shape[:2], (height, width), strict=True))
-    return scene[top : top + height, left : left + width]
-
-
-def _exposed(scene: np.ndarray, spec: Camera, rng: np.random.Generator) -> np.ndarray:
-    """What the camera makes of a scene (h, w, 3): blur, colour, noise, 8 bits."""
-    picture = Image.fromarray(np.clip(scene, 0, 255).astype(np.uint8))
-    light = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(*spec.blur))), dtype=np.float32) / 255
-    light = light.mean(axis=-1, keepdims=True) * (1 - spec.saturation) + light * spec.saturation
-    gains = np.array(spec.gains) * rng.uniform(0.9, 1.1, size=3) * rng.uniform(0.75, 1.2)
-    signal = 255 * np.clip(light * gains, 0, 1) ** spec.gamma
-    noise = rng.normal(0, spec.noise, size=signal.shape)
-    return np.clip(np.rint(signal + noise), 0, 255).astype(np.uint8)
+from data.synthetic.camera import DIFFICULTIES
+from data.synthetic.person import Person, people
+from data.synthetic.picture import HEIGHT, WIDTH, draw
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shot:
-    """A picture to be taken: `read` of its record."""
+    """`Record.read` of a drawn picture."""
 
-    who: Person
+    person: Person
     camera: int
     index: int
     height: int
@@ -163,7 +38,7 @@ class _Shot:
     def __call__(self) -> bytes:
         buffer = io.BytesIO()
         size = {"height": self.height, "width": self.width}
-        pixels = draw(self.who, self.camera, self.index, **size, difficulty=self.difficulty)
+        pixels = draw(self.person, self.camera, self.index, **size, difficulty=self.difficulty)
         Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
 
@@ -181,8 +56,8 @@ def listing(
     """The data set before it is drawn.
 
     Args:
-      train: people in the training split, who have `images` pictures by each camera.
-      test: other people: `images` probes each by camera 0, and as many gallery images by camera 1.
+      train: number of training people, with `images` pictures by each camera.
+      test: number of other people, with `images` probes each by camera 0 and as many gallery images by camera 1.
       images: pictures per person and camera; 3 or more allow three-shot evaluation.
       seed: of everything.
       height: of the pictures, in pixels.
@@ -195,10 +70,10 @@ def listing(
     """
     crowd = people(train + test, seed=seed)
 
-    def records(who: list[Person], *cameras: int) -> list[Record]:
+    def records(persons: list[Person], *cameras: int) -> list[Record]:
         return [
             Record(f"{p.identity:04d}_c{c}_{i}.png", p.identity, c, _Shot(p, c, i, height, width, difficulty))
-            for p in who
+            for p in persons
             for c in cameras
             for i in range(images)
         ]
@@ -210,11 +85,11 @@ def listing(
         "probe": records(crowd[train:], 0),
         "gallery": records(crowd[train:], 1),
     }
-    return Listing({split: found for split, found in splits.items() if found}, settings=settings)
+    return Listing(splits, settings=settings)
 
 
 class Synthetic(Builder):
-    """The embedded data set, unless told otherwise 150 people to train on, 60 to test on, four images per camera."""
+    """The embedded data set; by default 150 people to train on, 60 to test on, four images per camera."""
 
     VERSION = "1.0.0"
     ABOUT = "Drawn people, seen by two cameras; 150 for training and 60 for testing unless told otherwise."
@@ -224,7 +99,7 @@ class Synthetic(Builder):
 
     @classmethod
     def listing(cls, source: Path | None) -> Listing:
-        """The people that `source` asks for, `people=210,seed=0,difficulty=normal,images=4` in part; None for these.
+        """The pictures by the options in `source`; the default is `people=210,seed=0,difficulty=normal,images=4`.
 
         Of `people`, five in seven are trained on.
         """
@@ -232,15 +107,15 @@ class Synthetic(Builder):
             return listing()
         defaults = {"people": "210", "seed": "0", "difficulty": "normal", "images": "4"}
         try:
-            asked = options.options(str(source), defaults)
+            chosen = options.options(str(source), defaults)
         except ValueError as error:
             raise ValueError(f"{error}: the synthetic data set is drawn, leave --source out or name options") from error
-        count = options.integer(asked, "people", low=2, high=1_000_000)
+        count = options.integer(chosen, "people", low=2, high=1_000_000)
         train = count * 5 // 7
         return listing(
             train=train,
             test=count - train,
-            images=options.integer(asked, "images", low=1, high=1_000),
-            seed=options.integer(asked, "seed", low=0, high=2**31 - 1),
-            difficulty=options.choice(asked, "difficulty", list(DIFFICULTIES)),
+            images=options.integer(chosen, "images", low=1, high=1_000),
+            seed=options.integer(chosen, "seed", low=0, high=2**31 - 1),
+            difficulty=options.choice(chosen, "difficulty", list(DIFFICULTIES)),
         )

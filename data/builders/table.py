@@ -1,8 +1,8 @@
-"""The rows of a CSV of pictures: its columns by name, its text as spreadsheets and other programs save it.
+"""CSV reader: rows with their line numbers, columns by name, errors that name what a spreadsheet did to the file.
 
 UTF-8 with or without a byte-order mark, commas, any line ends, quotes around commas. Other separators and encodings
-are errors that name them. So is a column that is nearly called `camera` where none is: without its cameras a data set
-is another. Columns that nobody reads are told.
+are errors that name them. So is a column that is nearly called `camera` where no `camera` is: without its cameras a
+data set is another. Columns that are not read make a remark.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NEEDED = ("path", "identity", "role")
 _HEADER = "the header path,identity,camera,role (camera may be absent)"
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", "，": "full-width commas"}  # noqa: RUF001
 _UTF8 = "save it as CSV UTF-8 (comma delimited)"
-# First bytes of what else is called .csv: whoever opens it in a spreadsheet sees no difference.
+# First bytes of other files called .csv, which look the same in a spreadsheet.
 _FOREIGN = {
     b"\xff\xfe": "UTF-16 text, as Excel saves Unicode text",
     b"\xfe\xff": "UTF-16 text",
@@ -46,7 +46,7 @@ class Row(NamedTuple):
 
 
 class Table(NamedTuple):
-    """The rows of a CSV in order, and what a user should know of its columns."""
+    """The rows of a CSV in order, and remarks on its columns."""
 
     rows: list[Row]
     remarks: list[str]
@@ -57,7 +57,7 @@ def read(content: bytes, *, title: str) -> Table:
 
     Args:
       content: of the file.
-      title: what messages call it.
+      title: name of the file in messages.
 
     Returns:
       Its rows in order, blank lines left out, surrounding blanks stripped.
@@ -129,7 +129,7 @@ def _check_header(title: str, header: Sequence[str], written: Sequence[str]) -> 
 
 
 def _unread(header: Sequence[str], written: Sequence[str], lines: Sequence[tuple[int, Sequence[str]]]) -> list[str]:
-    """The columns that are not read, those without a name by their number; of these, only such as hold anything."""
+    """The columns that are not read; those without a name by their number, if they hold anything."""
     names = []
     for at, name in enumerate(header):
         if not name and any(at < len(cells) and cells[at] for _, cells in lines):

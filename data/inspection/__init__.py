@@ -1,1 +1,1 @@
-"""Checks and statistics of a source or data set, and its contact sheet."""
+"""Inspection: the check of a source, statistics of a data set, and its contact sheet."""

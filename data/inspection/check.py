@@ -1,7 +1,7 @@
-"""The check: what is at a source, beside what should be there, and whether it can be used, without building anything.
+"""Check of a source without building anything: expected and actual tree, counts, oddities, and whether it is usable.
 
 A source is not usable if no data set can be made of it, if nothing can be tested on it, or if results would be too
-good because people or pictures are both trained on and tested on. Everything else that is odd is told as a caution.
+good because people or pictures are both trained on and tested on. Everything else that is odd is a caution.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from data.builders.listing import CAUTION
-from data.inspection import counts, duplicates, levels
+from data.inspection import counts, duplicates
 from data.inspection.statistics import statistics, table
 from data.inspection.survey import Inspection, inspect
 from data.source import NOBODY, SPLITS
-from data.sources import layout, left_out, tree
+from data.sources import layout, left_out, levels, tree, wording
 from dsr_jax.evaluation import candidates
 
 if TYPE_CHECKING:
@@ -27,17 +27,23 @@ if TYPE_CHECKING:
 
 TALL, WIDE = 6.0, 1 / 3  # height over width beyond which a crop is odd
 TINY = (32, 16)  # height and width below which it is
-FAR = 4.0  # how many times the median height or width of its split
+FAR = 4.0  # factor to the median height or width of its split
 _SHOWN = 5  # names of a finding
-_TABLES = (".csv", ".json")  # sources that list what lies beside them
+_TABLES = (".csv", ".json")  # sources that list files beside them
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One thing that was looked for: what was found, as lines, and whether it makes the source unusable.
+    """Result of one kind of look at a source.
 
-    `note` is a last line that is always shown, `count` how many were found where that is not the number of lines, and
-    what is `harmless` is no caution; `most` lines are shown.
+    Attributes:
+      title: the kind.
+      lines: a line per hit.
+      fatal: reason why the source is not usable if there is a hit; empty for a caution.
+      note: last line, always shown.
+      count: number of hits, where that is not the number of lines.
+      harmless: whether hits are not even a caution.
+      most: number of lines that are shown.
     """
 
     title: str
@@ -49,18 +55,16 @@ class Finding:
     most: int = _SHOWN
 
     def text(self, width: int) -> str:
-        """The title in so many columns, how many, and the first few."""
-        more = [f"... and {len(self.lines) - self.most:,} more"] if len(self.lines) > self.most else []
-        shown = "".join(
-            f"\n      {line}" for line in [*self.lines[: self.most], *more, *([self.note] if self.note else [])]
-        )
+        """The title in `width` columns, the count, and the first lines."""
+        texts = [wording.lines(self.lines, self.most, indent=6 * " "), 6 * " " + self.note if self.note else ""]
+        shown = "".join(f"\n{text}" for text in texts if text)
         count = f"{len(self.lines) if self.count is None else self.count:,}" if self.lines else "none"
         return f"  {self.title:<{width}}{count:>8}{shown}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a check says: `text` to print, the `reason` why the source is not usable, and the number of cautions."""
+    """Report of a check: `text` to print, the `reason` why the source is not usable, and the number of cautions."""
 
     text: str
     reason: str = ""
@@ -78,16 +82,16 @@ class Report:
 
 
 def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False, progress: bool = False) -> Report:
-    """Looks at everything at a source.
+    """Checks a source; nothing in it raises an error.
 
     Args:
       builder: the data set.
-      source: what `python -m data.prepare` would be given.
+      source: as for `python -m data.prepare`.
       skip_bad: pictures that cannot be read are a caution, since they will be left out.
-      progress: show bars for what takes long.
+      progress: show progress bars for long steps.
 
     Returns:
-      The `Report`. Nothing that a source holds is an error of this function.
+      The `Report`.
 
     Example:
       >>> from data.builders.folder import Folder
@@ -110,14 +114,12 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
         text = "\n".join([*head, *([""] if rest else []), *rest])
         return Report(text, first.split(" Expected")[0].rstrip(".:"))
     seen = inspect(listing, progress=progress)
-    found = {
-        split: statistics(split, seen.identities[at], seen.cameras[at], seen.sizes[at & seen.readable])
+    rows = [
+        statistics(split, seen.identities[at], seen.cameras[at], seen.sizes[at & seen.readable])
         for split in SPLITS
         if (at := seen.splits == split).any()
-    }
-    sides, said, fits = counts.compared(
-        {split: (row.images, row.identities) for split, row in found.items()}, builder.COUNTS
-    )
+    ]
+    sides, version, fits = counts.compared({row.split: (row.images, row.identities) for row in rows}, builder.COUNTS)
     findings = [
         Finding(
             "files that may be pictures and are not taken",
@@ -127,9 +129,9 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
         ),
         *_findings(seen, builder.CAMERA_RULE, skip_bad=skip_bad, progress=progress),
     ]
-    parts = ["\n".join(head), "\n".join([table(list(found.values())), *listing.remarks]), *([sides] if sides else [])]
+    parts = ["\n".join(head), "\n".join([table(rows), *listing.remarks]), *([sides] if sides else [])]
     width = max(len(finding.title) for finding in findings)
-    text = "\n\n".join(parts) + f"\n{said}\n\nlooked for\n" + "\n".join(one.text(width) for one in findings)
+    text = "\n\n".join(parts) + f"\n{version}\n\nlooked for\n" + "\n".join(one.text(width) for one in findings)
     reasons = [finding.fatal for finding in findings if finding.fatal and finding.lines]
     cautions = sum(bool(finding.lines) and not finding.harmless for finding in findings) - len(reasons) + (not fits)
     cautions += sum(remark.startswith(CAUTION) for remark in listing.remarks)
@@ -144,14 +146,14 @@ def _trees(builder: type[Builder], source: Path | None) -> str:
 
 
 def _drawn(place: Path) -> str:
-    """What lies there, in archives too where they can be read."""
+    """Drawing of a source, also inside archives where they can be read."""
     if place.is_file() and place.suffix.lower() in _TABLES:
         place = place.parent
     elif place.exists():
         with contextlib.suppress(ValueError, OSError):
             return tree.opened(place, "").drawn()
     try:
-        return layout.found(place)
+        return layout.drawing(place)
     except OSError as error:  # a device, or a folder that may not be looked into
         return f"({error.strerror})"
 
@@ -167,6 +169,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     again = duplicates.same_pixels(seen)
     leaked = [pair for pair in equal if "train" in seen.splits[list(pair)]]
     tested = [pair for pair in equal if "train" not in seen.splits[list(pair)]]
+    leaks = wording.plural(len(leaked), "file is", "files are")
     repeated = f"each beside the one most like it; there are {alike.total:,} such pairs in all"
     return [
         Finding("images that cannot be read", unreadable, "" if skip_bad else unread),
@@ -177,7 +180,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
         Finding(
             "the same file trained on and tested on",
             _named(seen, leaked),
-            f"{_plural(len(leaked), 'file is', 'files are')} both trained on and tested on: delete from one split",
+            f"{leaks} both trained on and tested on: delete from one split",
         ),
         Finding("the same file in probe and gallery", _named(seen, tested)),
         Finding(
@@ -192,10 +195,6 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     ]
 
 
-def _plural(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
-
-
 def _odd_shapes(seen: Inspection) -> list[str]:
     at = np.flatnonzero(seen.readable)
     ratios = seen.sizes[at, 0] / seen.sizes[at, 1]
@@ -207,7 +206,7 @@ def _tiny(seen: Inspection) -> list[str]:
 
 
 def _far(seen: Inspection) -> list[str]:
-    """Those much larger or smaller than the median of their split."""
+    """Images much larger or smaller than the median of their split."""
     lines = []
     for split in dict.fromkeys(seen.splits.tolist()):
         at = np.flatnonzero(seen.readable & (seen.splits == split))
@@ -231,16 +230,16 @@ def _named(seen: Inspection, pairs: Sequence[tuple[int, int]]) -> list[str]:
 
 
 def _shared(seen: Inspection) -> Finding:
-    """People who are trained on and tested on."""
+    """Identities that are trained on and tested on."""
     trained = set(seen.identities[seen.splits == "train"].tolist()) - {NOBODY}
     both = sorted(trained & set(seen.identities[seen.splits != "train"].tolist()))
-    count = _plural(len(both), "identity is", "identities are")
+    count = wording.plural(len(both), "identity is", "identities are")
     fatal = f"{count} both trained on and tested on: give each to one of them"
-    return Finding("identities trained on and tested on", [f"identity {who}" for who in both], fatal)
+    return Finding("identities trained on and tested on", [f"identity {identity}" for identity in both], fatal)
 
 
 def _mates(seen: Inspection, camera_rule: str) -> list[Finding]:
-    """Probes whose person nobody could find in the gallery."""
+    """Probes without a picture of their person in the gallery."""
     probes, gallery = (np.flatnonzero(seen.readable & (seen.splits == split)) for split in ("probe", "gallery"))
     if not len(probes) and not len(gallery):
         return []

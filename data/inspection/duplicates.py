@@ -1,8 +1,8 @@
-"""Pictures that are there twice: the same bytes or looks in two splits, the same pixels within one.
+"""Duplicate pictures: the same bytes or looks in two splits, the same pixels within one.
 
-What is trained on and tested on as well makes results too good, and a probe that is its own gallery picture finds
-itself. Within a split the same picture under two people is wrong for one of them. Looks are compared by the difference
-hash of `inspection`: on the 14,097 pictures of CUHK03 no two people of different splits are nearer than 16 of its 128
+A picture that is both trained on and tested on makes results too good, and a probe that is in the gallery finds itself.
+Within a split the same picture under two people is wrong for one of them. Looks are compared by the difference hash of
+`survey`: on the 14,097 pictures of CUHK03 no two people of different splits are nearer than 16 of its 128
 bits. Of copies of every tenth of them, saved as JPEG of quality 75, of half or of twice the size, 99.8 to 100 % are
 within 10; of those scaled by 0.7 and saved so, 99.7 %; of those scaled by dropping every other pixel, 44 %.
 """
@@ -21,11 +21,11 @@ from data.inspection.survey import Inspection
 
 NEAR = 10  # bits
 _BLOCK = 1 << 18  # pairs compared at once: their words fit in a core's cache
-_SAME_FILE = 255  # bits that no two hashes differ in, for those that `same_bytes` tells
+_SAME_FILE = 255  # instead of a number of bits, for pairs that `same_bytes` reports
 
 
 def same_bytes(seen: Inspection) -> list[tuple[int, int]]:
-    """Pairs of positions in different splits whose files are equal, one pair per picture that is there again."""
+    """Pairs of positions in different splits with equal files, one pair per repeated picture."""
     pairs = []
     first: dict[tuple[int, int], int] = {}
     for i in np.flatnonzero(seen.readable).tolist():
@@ -37,29 +37,29 @@ def same_bytes(seen: Inspection) -> list[tuple[int, int]]:
 
 
 class Repeated(NamedTuple):
-    """Pictures that are in their split before, as pairs of positions: filed as `strangers`, or as the `same` person."""
+    """Repeated pictures of a split, as pairs of positions: under two people (`strangers`), or the `same` person."""
 
     strangers: list[tuple[int, int]]
     same: list[tuple[int, int]]
 
 
 def same_pixels(seen: Inspection) -> Repeated:
-    """Pictures whose pixels are those of an earlier one of their split, whatever their files are.
+    """Pictures with the pixels of an earlier one of their split, whatever their files are.
 
-    Each is told once: beside the first that is filed as somebody else, otherwise beside the first of all.
+    Each is reported once: with the first of another identity, otherwise with the first of all.
     """
     firsts: dict[tuple[str, int, int], dict[int, int]] = {}  # of a picture, the first position of each identity
-    found = Repeated([], [])
+    repeated = Repeated([], [])
     for i in np.flatnonzero(seen.readable).tolist():
-        who = int(seen.identities[i])
+        identity = int(seen.identities[i])
         first = firsts.setdefault((str(seen.splits[i]), int(seen.pixels[i, 0]), int(seen.pixels[i, 1])), {})
-        other = next((position for identity, position in first.items() if identity != who), None)
+        other = next((position for earlier, position in first.items() if earlier != identity), None)
         if other is not None:
-            found.strangers.append((other, i))
-        elif who in first:
-            found.same.append((first[who], i))
-        first.setdefault(who, i)
-    return found
+            repeated.strangers.append((other, i))
+        elif identity in first:
+            repeated.same.append((first[identity], i))
+        first.setdefault(identity, i)
+    return repeated
 
 
 class Alike(NamedTuple):
@@ -77,7 +77,7 @@ class Alike(NamedTuple):
 def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) -> Alike:
     """Pictures in different splits that look the same, and whose files are not equal.
 
-    Pictures of the same bytes are compared once, and of each only the one most like it is kept, so that memory grows
+    Pictures of the same bytes are compared once, and of each only the one most like it is stored, so that memory grows
     with the number of pictures and not with that of pairs.
 
     Args:
@@ -86,11 +86,12 @@ def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) ->
       progress: show a bar when it takes long.
 
     Returns:
-      What was found. A picture of one colour, whose hash is all zeros, is like no other.
+      The pairs. A picture of one colour, whose hash is all zeros, is like no other.
     """
-    told = seen.readable & seen.looks.any(axis=1)
+    hashed = seen.readable & seen.looks.any(axis=1)
     groups = [
-        _distinct(seen, np.flatnonzero(told & (seen.splits == split))) for split in dict.fromkeys(seen.splits.tolist())
+        _distinct(seen, np.flatnonzero(hashed & (seen.splits == split)))
+        for split in dict.fromkeys(seen.splits.tolist())
     ]
     total = sum(len(ours.first) * len(theirs.first) for ours, theirs in combinations(groups, 2))
     nearest = np.full((len(seen.names), 2), [near + 1, -1])  # bits to the earlier picture, and its position

@@ -1,4 +1,4 @@
-"""What a contact sheet of a data set shows: people of both sides, training pairs and partial probes, drawn by a seed.
+"""Content of a contact sheet: people of both sides, training pairs and partial probes, drawn by a seed.
 
 The pictures are those that training and evaluation see: pairs and their views come from `training_pairs.draw_pairs` and
 `views`, partial probes are cut by `partial_crops.partial_box` as `experiments.evaluate` does under the same seed.
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import views
-from data.inspection.statistics import NOTE, Statistics
+from data.inspection.statistics import COLUMNS, NOTE, Statistics
 from data.source import NOBODY, UNKNOWN_CAMERA, Source
 from dsr_jax.evaluation import partial_crops, training_pairs
 from dsr_jax.report.contact_sheet import Card, Section, Shot, Strip
@@ -25,7 +25,7 @@ _MARKS = 8  # of them with a tick
 
 
 class Amount(NamedTuple):
-    """How much is shown: people per side, their images per camera, pairs, partial probes; and the seed of the draws."""
+    """Amount that is shown: people per side, their images per camera, pairs, partial probes; and the seed of draws."""
 
     identities: int = 8
     images: int = 6
@@ -36,27 +36,19 @@ class Amount(NamedTuple):
 
 def figures(rows: Sequence[Statistics]) -> Table:
     """The statistics of the splits as a table."""
-    columns = ("identities", "images", "cameras", "images each", "height", "width")
-    cells = [
-        Row(
-            row.split,
-            tuple(f"{count:,}" for count in (row.identities, row.images))
-            + (f"{row.cameras or 'unknown'}", str(row.each), str(row.height), str(row.width)),
-        )
-        for row in rows
-    ]
+    cells = tuple(Row(row.split, tuple(row.cells())) for row in rows)
     note = NOTE[0].upper() + NOTE[1:] + "." if any(" / " in str(cell) for row in cells for cell in row.cells) else ""
-    return Table("Splits", "split", columns, tuple(cells), note)
+    return Table("Splits", "split", COLUMNS, cells, note)
 
 
 def spreads(sources: Mapping[str, Source], sizes: Mapping[str, NDArray[np.integer]]) -> list[Plot]:
-    """How heights, and images per identity, spread in each split, where there is anything to tell."""
+    """Distributions of images per identity, heights and widths in each split, where they are not constant."""
     each = {
         split: np.unique(source.identities[source.identities != NOBODY], return_counts=True)[1]
         for split, source in sources.items()
     }
-    heights = {split: found[:, 0] for split, found in sizes.items()}
-    widths = {split: found[:, 1] for split, found in sizes.items()}
+    heights = {split: pixels[:, 0] for split, pixels in sizes.items()}
+    widths = {split: pixels[:, 1] for split, pixels in sizes.items()}
     drawn = [
         _spread("Images per identity", each, "images", "identities with at most so many (%)"),
         _spread("Heights", heights, "pixels", "images that are at most so high (%)"),
@@ -70,12 +62,12 @@ def _spread(caption: str, numbers: Mapping[str, NDArray[np.integer]], x: str, y:
     curves = []
     every = np.unique(np.concatenate(list(numbers.values())))
     marks = every if len(every) <= _MARKS else np.linspace(every[0], every[-1], _MARKS).round()
-    for split, found in numbers.items():
-        places = np.unique(found)
+    for split, values in numbers.items():
+        places = np.unique(values)
         if len(places) > 1:
             if len(places) > _MOST:
-                places = np.unique(np.quantile(found, np.linspace(0, 1, _MOST)).round().astype(int))
-            shares = 100 * np.searchsorted(np.sort(found), places, side="right") / len(found)
+                places = np.unique(np.quantile(values, np.linspace(0, 1, _MOST)).round().astype(int))
+            shares = 100 * np.searchsorted(np.sort(values), places, side="right") / len(values)
             curves.append(Curve(split, tuple(shares.tolist()), places=tuple(map(float, places))))
     axes = Axes(x, y, marks=tuple(map(float, marks)), words=("", f" {x}"))
     return Plot(caption, tuple(curves), axes) if curves else None
@@ -89,19 +81,19 @@ def sections(sources: Mapping[str, Source], *, amount: Amount, size: tuple[int, 
       amount: how much to show.
       size: (height, width) to which training and evaluation bring whole images.
     """
-    found = []
+    shown = []
     if "train" in sources:
         train = {"train": sources["train"]}
-        found.append(Section("Trained on", _LOOK_FOR, _people(train, sources["train"], amount)))
-        found.append(_pairs(sources["train"], amount, size))
+        shown.append(Section("Trained on", _LOOK_FOR, _people(train, sources["train"], amount)))
+        shown.append(_pairs(sources["train"], amount, size))
     tested = {split: sources[split] for split in ("probe", "gallery") if split in sources}
     if tested:
         first = next(iter(tested.values()))
         text = "Probes stand before the gallery images that they should find. " + _LOOK_FOR
-        found.append(Section("Tested on", text, _people(tested, first, amount)))
+        shown.append(Section("Tested on", text, _people(tested, first, amount)))
     if "probe" in sources:
-        found.append(_crops(sources["probe"], amount, size))
-    return [section for section in found if section.cards]
+        shown.append(_crops(sources["probe"], amount, size))
+    return [section for section in shown if section.cards]
 
 
 _LOOK_FOR = "Everybody on a card should be one person, upright, and each camera should have its own light and place."
@@ -112,19 +104,19 @@ def _people(sides: Mapping[str, Source], first: Source, amount: Amount) -> tuple
     known = np.unique(first.identities[first.identities != NOBODY])
     rng = np.random.default_rng([amount.seed, len(sides)])
     chosen = np.sort(rng.choice(known, min(amount.identities, len(known)), replace=False))
-    cards = [_card(f"Identity {who}", sides, int(who), amount.images) for who in chosen.tolist()]
+    cards = [_card(f"Identity {identity}", sides, identity, amount.images) for identity in chosen.tolist()]
     nobody = {split: source for split, source in sides.items() if np.any(source.identities == NOBODY)}
     if nobody and amount.identities:
         cards.append(_card(f"Nobody (identity {NOBODY}): no evaluation counts them", nobody, NOBODY, amount.images))
     return tuple(cards)
 
 
-def _card(title: str, sides: Mapping[str, Source], who: int, most: int) -> Card:
+def _card(title: str, sides: Mapping[str, Source], identity: int, most: int) -> Card:
     strips, total, shown = [], 0, 0
     for split, source in sides.items():
-        cameras = source.cameras[source.identities == who]
+        cameras = source.cameras[source.identities == identity]
         for camera in np.unique(cameras).tolist():
-            at = np.flatnonzero((source.identities == who) & (source.cameras == camera))
+            at = np.flatnonzero((source.identities == identity) & (source.cameras == camera))
             label = f"{split}, {_camera(camera)}" if len(sides) > 1 else _camera(camera)
             strips.append(Strip(label, tuple(_shot(source, i) for i in at[:most].tolist())))
             total, shown = total + len(at), shown + min(most, len(at))
@@ -147,10 +139,10 @@ def _shot(source: Source, position: int) -> Shot:
 def _pairs(train: Source, amount: Amount, size: tuple[int, int]) -> Section:
     text = "A whole view and a patch of another image at its scale, both augmented as training does it by default."
     positives, negatives = amount.pairs - amount.pairs // 2, amount.pairs // 2
-    people = np.unique(train.identities[train.identities != NOBODY], return_counts=True)[1]
-    if not np.any(people > 1):
+    each = np.unique(train.identities[train.identities != NOBODY], return_counts=True)[1]
+    if not np.any(each > 1):
         positives = 0
-    if len(people) < 2:
+    if len(each) < 2:
         negatives = 0
     drawn = training_pairs.draw_pairs(
         train.identities, train.cameras, positives=positives, negatives=negatives, seed=(amount.seed, 0)
@@ -161,7 +153,7 @@ def _pairs(train: Source, amount: Amount, size: tuple[int, int]) -> Section:
         full = views.whole(train[whole].image, rng, size=size, augmentation=views.Augmentation())
         part = views.patch(train[patch].image, rng, size=size, augmentation=views.Augmentation())
         seen = part.pixels[: part.size[0], : part.size[1]]
-        who = sorted({int(train.identities[whole]), int(train.identities[patch])})
+        people = sorted({int(train.identities[whole]), int(train.identities[patch])})
         shots = (
             Shot(full.pixels, f"Whole view of identity {train.identities[whole]}", _camera(train.cameras[whole])),
             Shot(
@@ -171,7 +163,7 @@ def _pairs(train: Source, amount: Amount, size: tuple[int, int]) -> Section:
                 tall=len(seen) / size[0],
             ),
         )
-        title = f"Identit{'y' if len(who) == 1 else 'ies'} {' and '.join(map(str, who))}"
+        title = f"Identit{'y' if len(people) == 1 else 'ies'} {' and '.join(map(str, people))}"
         cards.append(Card(title, (Strip("", shots),), right=sign > 0))
     return Section("Training pairs", text, tuple(cards), narrow=True)
 

@@ -1,6 +1,6 @@
-"""How many images of how many people a split has, by how many cameras, and how large they are: what one looks at first.
+"""Statistics of a split: identities, images, cameras, images per identity, heights and widths.
 
-The same lines are printed when a data set is prepared, checked and browsed.
+The same table is printed when a data set is prepared, checked and browsed.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data.source import NOBODY, UNKNOWN_CAMERA, Source
 
+COLUMNS = ("identities", "images", "cameras", "images each", "height", "width")
 NOTE = "images each, height, width: smallest / median / largest"
 
 
@@ -30,16 +31,20 @@ class Spread(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """Of one split: counts, and the spread of images per identity and of sizes in pixels."""
+    """Counts of a split, and the spread of images per identity and of sizes in pixels."""
 
     split: str
     identities: int
     images: int
     cameras: int
-    nobody: int
     each: Spread
     height: Spread
     width: Spread
+
+    def cells(self) -> list[str]:
+        """The texts of the `COLUMNS`."""
+        counts = [f"{self.identities:,}", f"{self.images:,}", str(self.cameras or "unknown")]
+        return [*counts, str(self.each), str(self.height), str(self.width)]
 
 
 def spread(numbers: NDArray[np.integer]) -> Spread:
@@ -70,7 +75,6 @@ def statistics(
         identities=len(each),
         images=len(identities),
         cameras=len(np.unique(cameras[cameras != UNKNOWN_CAMERA])),
-        nobody=int(np.sum(identities == NOBODY)),
         each=spread(each),
         height=spread(sizes[:, 0]),
         width=spread(sizes[:, 1]),
@@ -98,12 +102,7 @@ def table(rows: Sequence[Statistics]) -> str:
       split    identities  images  cameras  images each  height  width
       probe             1       1  unknown            1     128     64
     """
-    lines = [["split", "identities", "images", "cameras", "images each", "height", "width"]]
-    for row in rows:
-        cameras = str(row.cameras or "unknown")
-        counts = [f"{row.identities:,}", f"{row.images:,}", cameras]
-        lines.append([row.split, *counts, str(row.each), str(row.height), str(row.width)])
-    text = aligned(lines)
+    text = aligned([["split", *COLUMNS], *([row.split, *row.cells()] for row in rows)])
     return f"{text}\n({NOTE})" if " / " in text else text
 
 

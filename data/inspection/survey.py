@@ -1,7 +1,7 @@
-"""One look at every picture of a source: whether it can be read, how large it is, its bytes and its looks as numbers.
+"""Survey of a source: size, digests and difference hash of every picture, decoded once.
 
-Pictures are decoded one after another and forgotten; a few numbers of each stay. The bytes are known by the first 128
-bits of their SHA-256, and so are the pixels. The looks are known by a difference hash: the picture, grey, averaged down
+Pictures are decoded one after another; a few numbers of each stay. Bytes and pixels are compared by the first 128 bits
+of their SHA-256, looks by a difference hash: the picture, grey, averaged down
 to 16 rows of 9, and a bit for every two neighbours of a row that says whether it gets brighter. A copy that was
 compressed, made brighter or scaled anew keeps almost all of its 128 bits, while two people who stand alike in the same
 clothes do not. Each of the 9 x 16 is the mean over its exact area, parts of pixels included: Pillow's filters round to
@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from data.builders.listing import Listing
-from data.inspection import levels
+from data.sources import levels
 from data.sources.decoding import decode
 
 ROWS, COLUMNS = 16, 8  # of the difference hash, in the shape of a person
@@ -28,7 +28,7 @@ ROWS, COLUMNS = 16, 8  # of the difference hash, in the shape of a person
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """What was seen of n pictures.
+    """Survey of n pictures.
 
     Attributes:
       names: n names, as "split/name".
@@ -39,7 +39,7 @@ class Inspection:
       contents: (n, 2) uint64 of the bytes of the file, zero where there are none.
       pixels: (n, 2) uint64 of the decoded picture, zero where it cannot be read.
       looks: (n, 2) uint64, the difference hash, zero where a picture cannot be read.
-      levels: (n,) how many brightness levels are spanned, see `levels`; zero where a picture cannot be read.
+      levels: (n,) number of brightness levels, see `levels`; zero where a picture cannot be read.
       refused: position to reason, of pictures that cannot be read.
     """
 
@@ -64,7 +64,7 @@ def inspect(listing: Listing, *, progress: bool = False) -> Inspection:
     """Reads every picture of a listing once.
 
     Args:
-      listing: what a source holds.
+      listing: the listing of the source.
       progress: show a bar when it takes long.
     """
     everything = [(split, record) for split, records in listing.splits.items() for record in records]
@@ -102,7 +102,7 @@ def digest(content: bytes) -> NDArray[np.uint64]:
 
 
 def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """The 128 bits of a picture's looks, as (2,) uint64.
+    """The 128 bits of a picture's difference hash, as (2,) uint64.
 
     Args:
       image: (H, W, 3) uint8.

@@ -1,1 +1,1 @@
-"""Reading of a source: folders, archives, and pictures of any format."""
+"""Sources: folders and archives as trees of files, and the decoding of pictures."""

@@ -1,12 +1,12 @@
-"""The members of a .zip, .tar or .tar.gz, read where they lie: nothing is ever unpacked to a path.
+"""Archive reader: the members of a .zip, .tar or .tar.gz, read in place and never unpacked to paths.
 
 An archive from the internet is hostile until its index has been read. Refused by name, before a byte is unpacked:
 paths that leave the archive (absolute, `..`, drives, backslashes), links, devices, encrypted or repeated members, more
-members or more unpacked bytes than `Limits` allow. Sizes that lie are found while reading, and memory stays bounded.
-Only in a zip that was made on Windows a backslash is what it is there, another `/`.
+members or more unpacked bytes than `Limits` allow. Wrong sizes are detected while reading, and memory stays bounded.
+Only in a zip that was made on Windows a backslash is a `/`.
 
-A zip and a .tar are read at random. A .tar.gz cannot be, so that it is unpacked once, in one pass, to a file without
-a name in the temporary folder (`TMPDIR`), which vanishes with the program; from then on it is a .tar.
+A zip and a .tar are read at random. A .tar.gz cannot be, so that it is unpacked once, in one pass, to an unnamed file
+in the temporary folder (`TMPDIR`), which vanishes with the program; from then on it is a .tar.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FOREIGN = (".rar", ".7z", ".tar.bz2", ".tar.xz", ".gz", ".xz", ".bz2")
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the name is that of an archive which is read.
+    """Whether the name is that of an archive of a form that is read.
 
     Example:
       >>> is_archive(Path("Market-1501.ZIP")), is_archive(Path("a.jpg"))
@@ -35,7 +35,7 @@ def is_archive(path: Path) -> bool:
 
 
 def is_packed(name: str) -> bool:
-    """Whether the name is that of an archive, read here or not.
+    """Whether the name is that of an archive of any form.
 
     Example:
       >>> is_packed("Partial-REID_Dataset.RAR"), is_packed("a.zip"), is_packed("a.jpg")
@@ -62,7 +62,7 @@ def members(path: Path, *, limits: Limits) -> dict[str, Member]:
 
     Args:
       path: the archive.
-      limits: what it may hold.
+      limits: largest content.
 
     Raises:
       ValueError: it is damaged, or not to be trusted; the message names the member.
@@ -86,7 +86,7 @@ def _zip(path: Path, limits: Limits) -> dict[str, Member]:
         if member.flag_bits & 1:
             kind = "encrypted"
         index.add(name, member.file_size, kind=kind, blocks=_zipped(archive, member))
-    return index.found
+    return index.members
 
 
 def _zipped(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], Iterator[bytes]]:

@@ -1,7 +1,7 @@
-"""A picture file becomes RGB pixels, or is refused by name: whatever its bytes, in bounded memory, without a warning.
+"""Decoding of picture files: RGB pixels or an error that says why, in bounded memory, without warnings.
 
-What a file is follows from its bytes, never from its name. How large it says it is gets looked at before anything is
-unpacked: a crop of a person is not larger than `LARGEST`. Animations and files of many pages give their first picture.
+The format follows from the bytes, never from the name. The announced size is checked before anything is unpacked: a
+crop of a person is not larger than `LARGEST`. Of animations and files of many pages the first picture is taken.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from data.sources import depth, signatures
 
-# What cameras, phones and data sets write. Named, so that a hostile file cannot reach an exotic decoder.
+# Formats of cameras, phones and data sets; the list keeps a hostile file from an exotic decoder.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 LARGEST = 64_000_000  # pixels; a frame of 8K video has 33 million
 
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def decode(encoded: bytes) -> np.ndarray:
-    """Decodes a picture file to RGB, upright.
+    """Pixels of a picture file, RGB and upright.
 
     The EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB (grey of 9 to 16 bits by
     the range that its file states, see `data.sources.depth`), transparency is dropped.
@@ -43,8 +43,8 @@ def decode(encoded: bytes) -> np.ndarray:
       (H, W, 3) uint8.
 
     Raises:
-      ValueError: the bytes are no picture, a damaged one, one of more than `LARGEST` pixels, or one whose numbers are
-        no colours (floating point, 32 bits, CIE Lab).
+      ValueError: no picture, a damaged one, one of more than `LARGEST` pixels, or one of numbers that are no colours
+        (floating point, 32 bits, CIE Lab).
 
     Example:
       >>> buffer = io.BytesIO()
@@ -56,13 +56,13 @@ def decode(encoded: bytes) -> np.ndarray:
 
 
 def upright_size(encoded: bytes) -> tuple[int, int]:
-    """(height, width) of the picture that `decode` would give, from the head of the file.
+    """(height, width) of the picture that `decode` would return, from the head of the file.
 
     Args:
       encoded: as for `decode`.
 
     Raises:
-      ValueError: the bytes do not begin like a picture, or like one that `decode` refuses for its size.
+      ValueError: the bytes do not begin like a picture, or `decode` would refuse it for its size.
 
     Example:
       >>> buffer = io.BytesIO()
@@ -74,7 +74,7 @@ def upright_size(encoded: bytes) -> tuple[int, int]:
 
 
 def orientation(encoded: bytes) -> int:
-    """The EXIF orientation by which `decode` turns a picture, 1 to 8; 1, upright, where the file says none.
+    """The EXIF orientation by which `decode` turns a picture, 1 to 8; 1, upright, where the file has none.
 
     Args:
       encoded: as for `decode`.
@@ -98,7 +98,7 @@ def _upright_size(picture: Image.Image) -> tuple[int, int]:
 
 
 def _read(encoded: bytes, act: Callable[[Image.Image], _T]) -> _T:
-    """What `act` makes of the opened picture."""
+    """`act(picture)` of the opened picture, its errors made ValueErrors."""
     try:
         _check_size(*_webp_size(encoded))
         with _SILENCE, Image.open(io.BytesIO(encoded), formats=_known()) as picture:
@@ -120,13 +120,13 @@ def _read(encoded: bytes, act: Callable[[Image.Image], _T]) -> _T:
 
 @functools.cache
 def _known() -> list[str]:
-    """The formats that this Pillow knows: before 11.3 it has no AVIF."""
+    """The formats that this Pillow reads: before 11.3 it has no AVIF."""
     Image.init()
     return [form for form in FORMATS if form in Image.OPEN]
 
 
 class _Refused(ValueError):
-    """A picture that is whole, and still none for us."""
+    """Refusal of an undamaged picture."""
 
 
 def _check_size(width: int, height: int) -> None:
@@ -138,7 +138,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _webp_size(encoded: bytes) -> tuple[int, int]:
-    """(width, height) that a WebP file claims, since Pillow makes room for it while opening; (0, 0) for others."""
+    """(width, height) in a WebP file's head, since Pillow allocates them while opening; (0, 0) for other files."""
     if encoded[:4] != b"RIFF" or encoded[8:12] != b"WEBP":
         return 0, 0
     if encoded[12:16] == b"VP8X":
@@ -171,10 +171,10 @@ def _rgb(picture: Image.Image) -> Image.Image:
 
 
 class _Silence:
-    """Ignores Pillow's warnings while any thread decodes.
+    """Filter that ignores Pillow's warnings while any thread decodes.
 
-    `warnings.catch_warnings` exchanges the filters of the whole process and would restore them in the wrong order. A
-    filter put in by the first thread and taken out by the last does not, and it concerns Pillow alone.
+    `warnings.catch_warnings` replaces the filters of the whole process, and threads would restore them in the wrong
+    order. Here the first thread adds a filter and the last removes it, and it concerns Pillow alone.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
-"""Grey pictures of more than 8 bits, brought to 8: by the range that the file states, and never by what it holds.
+"""Conversion of grey pictures of more than 8 bits to 8, by the range that the file states, never by its values.
 
-A camera of 10 or 12 bits is often stored in files of 16, whose darkest sixteenth it then fills: read as 16 bits the
-picture is black. Which it is can be told where the file says so: `BitsPerSample`, `MaxSampleValue` and
+Pictures of a camera of 10 or 12 bits are often stored in files of 16, and fill their darkest sixteenth: read as 16 bits
+they are black. The range is known where the file states it: `BitsPerSample`, `MaxSampleValue` and
 `SMaxSampleValue` of TIFF (the last two rounded up to whole bits), `sBIT` of PNG. Pillow applies `maxval` of PGM
-itself. Where the file says nothing, 16 bits are 16 bits; `data.inspection.levels` finds what has become black.
+itself. Where the file says nothing, 16 bits are 16 bits; `data.sources.levels` finds what has become black.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _BITS, _PHOTOMETRIC, _LARGEST = 258, 262, (281, 341)  # tags of TIFF
 
 
 def stated_bits(picture: Image.Image, encoded: bytes) -> int:
-    """How many bits the values of a grey picture have, as its file says; 16 where it does not.
+    """Number of bits of a grey picture's values as its file states it; 16 where it does not.
 
-    PNG wants values of fewer significant bits shifted up to 16, and many programs do not: of a dark picture it is told
-    by the bits below, which are zero in all shifted values.
+    PNG wants values of fewer significant bits shifted up to 16, which many programs do not do. Values are shifted if
+    the bits below are zero in all of them.
     """
     if picture.format == "PNG":
         bits = _significant_bits(encoded)

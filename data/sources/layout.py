@@ -1,4 +1,4 @@
-"""The error for a source that is missing or laid out differently: what was expected beside what is there."""
+"""Error for a source that is missing or laid out differently: the expected tree beside the one that is there."""
 
 from __future__ import annotations
 
@@ -11,44 +11,41 @@ _MOST_LINES = 14
 _MOST_ENTRIES = 8  # of a folder
 
 
-def layout_error(
-    argument: str, source: Path | None, expected: str, problem: str = "", *, drawn: str | None = None
-) -> ValueError:
+def layout_error(source: Path | None, expected: str, problem: str = "", *, drawn: str | None = None) -> ValueError:
     """The error that shows the expected tree beside the found one.
 
     Args:
-      argument: name of the flag.
-      source: what the user gave.
+      source: the path that the user gave.
       expected: a drawing of the tree, a line per entry.
       problem: what is wrong, if it is more than that the source is absent.
-      drawn: what the source holds, if it is no plain folder, see `found`.
+      drawn: a drawing of the source, if it is no plain folder, see `drawing`.
 
     Returns:
       A `ValueError` to raise.
 
     Example:
-      >>> print(layout_error("source", Path("/nowhere"), "people.csv"))
+      >>> print(layout_error(Path("/nowhere"), "people.csv"))
       --source=/nowhere does not exist. Expected beside found:
         people.csv │ (nothing)
     """
     if source is None:
-        return ValueError(f"--{argument} is needed. Expected:\n" + "\n".join(f"  {x}" for x in expected.splitlines()))
+        return ValueError("--source is needed. Expected:\n" + "\n".join(f"  {x}" for x in expected.splitlines()))
     if not problem:
         problem = "is not what this data set reads" if source.exists() else "does not exist"
-    both = beside(expected, found(source) if drawn is None else drawn)
-    return ValueError(f"--{argument}={source} {problem}. Expected beside found:\n{both}")
+    both = beside(expected, drawing(source) if drawn is None else drawn)
+    return ValueError(f"--source={source} {problem}. Expected beside found:\n{both}")
 
 
-def found(source: Path, *, names: Sequence[str] | None = None) -> str:
-    """A drawing of what lies at `source`, two levels deep and a few entries of each; or of the sorted `names` in it.
+def drawing(source: Path, *, names: Sequence[str] | None = None) -> str:
+    """Drawing of a source, two levels deep and a few entries of each; or of the sorted `names` in it.
 
     Example:
-      >>> print(found(Path("a.zip"), names=["b/c.jpg", "d.txt"]))
+      >>> print(drawing(Path("a.zip"), names=["b/c.jpg", "d.txt"]))
       a.zip
         b/
           c.jpg
         d.txt
-      >>> print(found(Path("set"), names=["a.zip/b/c/1.jpg", "a.zip/b/d/2.jpg", "readme.txt"]))
+      >>> print(drawing(Path("set"), names=["a.zip/b/c/1.jpg", "a.zip/b/d/2.jpg", "readme.txt"]))
       set
         a.zip/b/
           c/

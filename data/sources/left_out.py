@@ -1,21 +1,23 @@
-"""What lies at a source beside the pictures that are taken: counted and named, so that none vanishes without a word.
+"""Files of a source that are not taken: counted and named, each that may be a picture with the reason.
 
-A file that may be a picture has a reason why it is not taken: `Listing.left_out`, which `--check` counts as a caution
-and `prepare` prints. What is nobody's picture by its name (lists, texts, tables) makes one quiet remark, and what
-operating systems leave behind (`Thumbs.db`, `._a.jpg`) makes none.
+Files that may be pictures go into `Listing.left_out`, which `--check` counts as a caution and `prepare` prints. Files
+that are no pictures by their names (lists, texts, tables) make one quiet remark, and those that operating systems
+leave behind (`Thumbs.db`, `._a.jpg`) make none.
 """
 
 from __future__ import annotations
 
 import collections
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from data.sources.archive import is_packed
 from data.sources.signatures import UNREAD
 from data.sources.tree import Tree, extension
+from data.sources.wording import few, plural
 
 SAVE = "save them as .jpg or .png"
 _SHOWN = 3  # names per reason
+_PICTURES = "picture is", "pictures are"
 _ENDS = {"JPEG": ".jpg", "TIFF": ".tif", "JPEG2000": ".jp2"}
 _NO_PICTURES = {
     *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".rtf", ".tex", ".bib", ".html", ".htm", ".log"),
@@ -30,16 +32,13 @@ def reasons(tree: Tree, taken: Collection[str]) -> dict[str, str]:
 
     Args:
       tree: the source.
-      taken: names of what is used of it: pictures, and lists of them.
+      taken: names of its files that are used: pictures, and lists of them.
     """
     pictures = set(tree.pictures)
-    found = {}
-    for name in tree.members:
-        if name not in taken and name not in pictures and name not in tree.unreadable:
-            if reason := _reason(name, tree.forms.get(name, "")):
-                found[name] = reason
-    found |= {name: reason for name, reason in tree.unreadable.items() if extension(name) not in _NO_PICTURES}
-    return dict(sorted(found.items()))
+    others = [name for name in tree.members if name not in taken and name not in pictures]
+    named = {name: _reason(name, tree.forms.get(name, "")) for name in others if name not in tree.unreadable}
+    named |= {name: reason for name, reason in tree.unreadable.items() if extension(name) not in _NO_PICTURES}
+    return {name: reason for name, reason in sorted(named.items()) if reason}
 
 
 def _reason(name: str, form: str) -> str:
@@ -61,33 +60,34 @@ def outside(tree: Tree, taken: Collection[str]) -> list[str]:
 
 
 def remarks(tree: Tree, taken: Collection[str], *, unused: Sequence[str] = ()) -> list[str]:
-    """The quiet sentences: pictures that this data set does not use, hidden ones, archives, and what is no picture.
+    """The quiet remarks: pictures that this data set does not use, hidden ones, archives, and files of other kinds.
 
     Args:
       tree: the source.
       taken: as for `reasons`.
-      unused: pictures that no caution is needed for, as in folders that belong to another data set.
+      unused: pictures that need no caution, as in folders of another data set.
     """
-    said = []
+    lines = []
     if unused:
         folders = collections.Counter(name.rpartition("/")[0] or "." for name in unused)
-        said.append(f"{_pictures(len(unused))} in folders that this data set does not use: {_some(folders)}.")
-    if tree.hidden:
-        said.append(f"{_pictures(len(tree.hidden))} hidden by a dot in the name and left out: {_some(tree.hidden)}.")
-    if packed := [name for name in tree.members if is_packed(name)]:
-        are = "archive is" if len(packed) == 1 else "archives are"
-        said.append(
-            f"{len(packed):,} {are} not looked into, since pictures lie beside: {_some(packed)}. Unpack what belongs."
+        lines.append(
+            f"{plural(len(unused), *_PICTURES)} in folders that this data set does not use: {few(folders, _SHOWN)}."
         )
+    if tree.hidden:
+        hidden = plural(len(tree.hidden), *_PICTURES)
+        lines.append(f"{hidden} hidden by a dot in the name and left out: {few(tree.hidden, _SHOWN)}.")
+    if packed := [name for name in tree.members if is_packed(name)]:
+        archives = f"{plural(len(packed), 'archive is', 'archives are')} not looked into"
+        lines.append(f"{archives}, since pictures lie beside: {few(packed, _SHOWN)}. Unpack what belongs.")
     odd = set(packed) | set(taken) | set(tree.pictures) | set(tree.unreadable) | set(reasons(tree, taken))
     if others := [name for name in tree.members if name not in odd]:
-        are = "other file is no picture" if len(others) == 1 else "other files are no pictures"
-        said.append(f"{len(others):,} {are}: {_some(others)}.")
-    return said
+        count = plural(len(others), "other file is no picture", "other files are no pictures")
+        lines.append(f"{count}: {few(others, _SHOWN)}.")
+    return lines
 
 
 def sentences(left_out: Mapping[str, str]) -> list[str]:
-    """One sentence per reason: how many files, and the first of them.
+    """One sentence per reason: the number of files, and the first of them.
 
     Example:
       >>> sentences({"a/1.heic": ".heic is not read", "a/2.heic": ".heic is not read"})
@@ -97,16 +97,6 @@ def sentences(left_out: Mapping[str, str]) -> list[str]:
     for name, reason in left_out.items():
         names.setdefault(reason, []).append(name)
     return [
-        f"Not taken: {len(some):,} file{'s' * (len(some) > 1)} ({reason}): {_some(some)}."
+        f"Not taken: {plural(len(some), 'file', 'files')} ({reason}): {few(some, _SHOWN)}."
         for reason, some in names.items()
     ]
-
-
-def _pictures(count: int) -> str:
-    return "1 picture is" if count == 1 else f"{count:,} pictures are"
-
-
-def _some(names: Iterable[str]) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN:,} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""What an archive may hold, and the index of its members that refuses everything else by name."""
+"""Members of an archive: their index, and the limits beyond which it refuses them by name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 BLOCK = 1 << 20  # bytes read at once
 
-# What zipfile, tarfile and their decoders raise for a damaged archive.
+# Errors of zipfile, tarfile and their decoders for a damaged archive.
 DAMAGED = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
     *(OSError, EOFError, ValueError, RuntimeError, IndexError),
@@ -21,13 +21,13 @@ DAMAGED = (
 
 
 class Limits(NamedTuple):
-    """What an archive may hold.
+    """Largest content of an archive.
 
     Attributes:
-      members: most members; the largest data sets have some 200,000 pictures.
-      picture: most bytes of a file that is read whole.
-      total: most bytes of everything unpacked.
-      ratio: most times by which an archive may grow when unpacked; pictures hardly grow, and a bomb does.
+      members: number of members; the largest data sets have some 200,000 pictures.
+      picture: bytes of a file that is read whole.
+      total: bytes of all members unpacked.
+      ratio: factor by which an archive may grow when unpacked; pictures hardly grow, and a bomb does.
       small: bytes up to which the ratio does not matter.
     """
 
@@ -38,12 +38,12 @@ class Limits(NamedTuple):
     small: int = 64 << 20
 
     def unpacked(self, packed: int) -> int:
-        """Most bytes that an archive of `packed` bytes may hold."""
+        """Largest number of unpacked bytes of an archive of `packed` bytes."""
         return min(self.total, max(self.small, self.ratio * packed))
 
 
 class Member(NamedTuple):
-    """A file of a source: its size as announced, its bytes in blocks, and the file on disk that it lies in."""
+    """A file of a source: its size as announced, its bytes in blocks, and the file on disk that holds it."""
 
     size: int
     blocks: Callable[[], Iterator[bytes]]
@@ -51,16 +51,16 @@ class Member(NamedTuple):
 
 
 class Index:
-    """The members found so far, and what speaks against them."""
+    """Index of an archive, built member by member; a member that breaks a rule is an error."""
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path, self.limits = path, limits
-        self.found: dict[str, Member] = {}
+        self.members: dict[str, Member] = {}
         self._count = self._total = 0
         self._most = limits.unpacked(path.stat().st_size)
 
     def add(self, name: str, size: int, *, kind: str, blocks: Callable[[], Iterator[bytes]]) -> None:
-        """Takes a member: `kind` is "file", "folder" or what it is instead."""
+        """Adds a member; `kind` is "file", "folder", or words for anything else."""
         self._count += 1
         self._total += max(0, size)
         if self._count > self.limits.members:
@@ -76,9 +76,9 @@ class Index:
         if kind not in ("file", "folder") or place is None:
             raise ValueError(f"{_shown(name)} in {self.path} is {kind}: not read; unpack it with care, give the folder")
         if kind == "file":
-            if place in self.found:
+            if place in self.members:
                 raise ValueError(f"{self.path} holds {place} twice: which one is meant? Unpack it, give the folder")
-            self.found[place] = Member(size, blocks, self.path)
+            self.members[place] = Member(size, blocks, self.path)
 
 
 def _inside(name: str) -> str | None:

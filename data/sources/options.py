@@ -1,7 +1,7 @@
-"""What a source says beside where it lies: `--source=PATH#name=value,name=value`.
+"""Options of a source: `--source=PATH#name=value,name=value`.
 
-A data set that can be read in more than one way, such as one of twenty test sets, names its options with their
-defaults. What is drawn rather than read has no path, only options: `--source=people=200,seed=1`.
+A data set that can be read in more than one way, such as one of twenty test sets, lists its options with their
+defaults. A data set that is drawn has no path, only options: `--source=people=200,seed=1`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def parted(source: Path | None, defaults: Mapping[str, str]) -> tuple[Path | Non
     A path that exists as it stands has no options, even with a `#` in it.
 
     Raises:
-      ValueError: an option that is not known, or without a value.
+      ValueError: an unknown option, or one without a value.
 
     Example:
       >>> parted(Path("cuhk03#split=3"), {"split": "0"})
@@ -54,10 +54,10 @@ def options(text: str, defaults: Mapping[str, str]) -> dict[str, str]:
 
 
 def integer(options: Mapping[str, str], name: str, *, low: int, high: int) -> int:
-    """An option that is a whole number.
+    """Value of an option that must be a whole number.
 
     Raises:
-      ValueError: it is none, or out of its range.
+      ValueError: it is no whole number, or out of its range.
 
     Example:
       >>> integer({"split": "20"}, "split", low=0, high=19)
@@ -72,10 +72,10 @@ def integer(options: Mapping[str, str], name: str, *, low: int, high: int) -> in
 
 
 def choice(options: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
-    """An option that is one of some words.
+    """Value of an option that must be one of some words.
 
     Raises:
-      ValueError: it is another.
+      ValueError: it is another word.
     """
     if options[name] not in choices:
         raise ValueError(f"--source: {name}={options[name]} must be one of {', '.join(choices)}")

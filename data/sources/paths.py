@@ -1,7 +1,7 @@
-"""Files of a tree by the paths that tables write: Windows's separators, `./`, `//`, and umlauts of either kind.
+"""Paths written in tables, resolved to files: Windows's separators, `./`, `//`, and umlauts of either kind.
 
 Macs write an umlaut as two characters (NFD), other systems as one (NFC), and a path may have some of each. A name as it
-stands comes first, so that whatever a system allows in a name can be named.
+stands comes first, so that any name that a system allows can be given.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Names:
         for name in candidates:
             if name in self._names:
                 return name
-            if (found := self._composed.get(composed(name))) is not None:
-                return found
+            if (other_form := self._composed.get(composed(name))) is not None:
+                return other_form
         return None
 
 
@@ -46,7 +46,7 @@ def composed(name: str) -> str:
 
 
 def on_disk(folder: Path, name: str) -> str | None:
-    """The name as the disk has it of a file below a folder, umlauts in whichever form; None if there is none."""
+    """The name on disk of a file below a folder, umlauts in either form; None if there is no such file."""
     if name.isascii() or (folder / name).exists():
         return name if (folder / name).is_file() else None
     here, parts = folder, []

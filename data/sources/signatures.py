@@ -1,7 +1,7 @@
-"""The form of a picture file by its first bytes: what a file is when its name does not say it.
+"""Signatures of picture files: the form of a file by its first bytes.
 
-Only signatures that no text has by accident are known. HEIF (.heic, of phones) and JPEG XL are pictures that are not
-decoded here: they are known so that they can be named.
+Only signatures that no text has by accident are listed. HEIF (.heic, of phones) and JPEG XL are not decoded here: they
+are listed so that they can be named.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PATTERNS = [(form, re.compile(pattern, re.DOTALL)) for form, pattern in _FORMS]
 
 
 def form_of(head: bytes) -> str:
-    """The form of picture that a file with these first bytes is; empty if it is none that is known.
+    """The form of picture of a file with these first bytes; empty if it has no known one.
 
     Example:
       >>> form_of(b"GIF89a"), form_of(b"P5 64 128 255 "), form_of(b"Please read me")

@@ -1,4 +1,4 @@
-"""The members of a .tar, and of a .tar.gz unpacked once to a file without a name; see `data.sources.archive`."""
+"""Tar reader: the members of a .tar, and of a .tar.gz unpacked once to an unnamed file; see `data.sources.archive`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def members(path: Path, *, limits: Limits) -> dict[str, Member]:
             kind = "a sparse file" if member.sparse else "of negative size" if member.size < 0 else kind
             blocks = functools.partial(content.blocks, member.offset_data, member.size)
             index.add(member.name, member.size, kind=kind, blocks=blocks)
-    return index.found
+    return index.members
 
 
 def _headers(path: Path, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
@@ -44,7 +44,7 @@ def _headers(path: Path, file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
 
 
 class Unnamed(io.BufferedRandom):
-    """A file without a name in the temporary folder, gone when nobody holds it any more."""
+    """Unnamed file in the temporary folder, removed with its last reference."""
 
     def __init__(self) -> None:
         super().__init__(tempfile.TemporaryFile(buffering=0))
@@ -74,13 +74,13 @@ def _unpacked(path: Path, limits: Limits) -> Unnamed:
 
 
 class _Content:
-    """The bytes of a tar file, on disk under its own name or unpacked in a file without one."""
+    """Bytes of a tar file: on disk, or unpacked in an unnamed file."""
 
     def __init__(self, path: Path, spool: Unnamed | None) -> None:
         self._path, self._spool, self._lock = path, spool, threading.Lock()
 
     def opened(self) -> IO[bytes]:
-        """For one pass over the headers; closing it leaves the unpacked file open."""
+        """A stream over all bytes; closing it leaves the unpacked file open."""
         if self._spool is None:
             return self._path.open("rb")
         file = open(self._spool.fileno(), "rb", closefd=False)
@@ -88,7 +88,7 @@ class _Content:
         return file
 
     def blocks(self, offset: int, size: int) -> Iterator[bytes]:
-        """The bytes of a member; any number of threads may ask."""
+        """The bytes of a member; thread-safe."""
         end = offset + size
         while offset < end:
             with self._lock, self.opened() as file:
@@ -101,7 +101,7 @@ class _Content:
 
 
 class _Headers(io.RawIOBase):
-    """A file for tarfile, which would read a header of any announced length into memory."""
+    """File for tarfile that refuses large headers; tarfile reads one of any announced length into memory."""
 
     _most = 1 << 20
 

@@ -1,12 +1,11 @@
-"""The files of a source by name, whatever they lie in: a folder, an archive, or archives in a folder.
+"""Tree of a source: its files by name, in a folder, an archive, or archives in a folder.
 
-Names are paths below the source, with `/`, sorted; where the source itself lies never matters. What operating systems
-leave behind (`._a.jpg`, `__MACOSX`, `Thumbs.db`, dot files) is not there. A folder without a picture outside its
+Names are paths below the source, with `/`, sorted; the place of the source itself never matters. Files that operating
+systems leave behind (`._a.jpg`, `__MACOSX`, `Thumbs.db`, dot files) are absent. A folder without a picture outside its
 archives is read through them: `Market-1501.zip` in it is a folder of that name.
 
-A picture is a file whose name ends like one of a form that `decoding` reads, in any case; or whose name has no
-extension, or only a number for one, and whose bytes begin like such a form. What else may be a picture is not lost
-without a word, see `left_out`.
+A picture is a file with the extension of a form that `decoding` reads, in upper or lower case; or without an extension,
+or with a number for one, if its bytes begin like such a form. Other files that may be pictures: see `left_out`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from typing import IO
 
 from data.sources import signatures
 from data.sources.archive import check_form, is_archive, is_packed, members
-from data.sources.layout import found, layout_error
+from data.sources.layout import drawing, layout_error
 from data.sources.members import Limits, Member, is_unreadable
 from data.sources.tarred import Unnamed
 
-# What the files of `decoding.FORMATS` are called.
+# Extensions of `decoding.FORMATS`.
 PICTURES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".bmp", ".tif", ".tiff", ".webp", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
@@ -39,12 +38,12 @@ class Tree:
     """The files of a source: `names` in order, `read(name)` a file's bytes.
 
     Args:
-      place: what the user named.
+      place: the path of the source.
       members: every file by its name, sorted.
-      limits: what may be read.
-      forms: of the members that are not named like pictures and begin like one, the form.
-      unreadable: name to reason of what is there and cannot be read, such as a link to nothing.
-      hidden: pictures whose names, or folders, begin with a dot.
+      limits: largest content that is read.
+      forms: form of the members that begin like a picture and are not named like one.
+      unreadable: name to reason of entries that cannot be read, such as a link to nothing.
+      hidden: pictures with a name, or in a folder, that begins with a dot.
     """
 
     place: Path
@@ -56,7 +55,7 @@ class Tree:
 
     @property
     def pictures(self) -> list[str]:
-        """The names of the pictures: by their ends, or by their bytes where they have none."""
+        """The names of the pictures, by extension, or by their bytes where they have none."""
         return [name for name in self.members if is_picture(name) or self._is_nameless_picture(name)]
 
     def _is_nameless_picture(self, name: str) -> bool:
@@ -76,7 +75,7 @@ class Tree:
         return functools.partial(self.read, name)
 
     def handle(self, name: str) -> Path | IO[bytes]:
-        """A file of any size for a library that seeks in it: its path, or a copy of what lies in an archive."""
+        """A file of any size for a library that seeks in it: its path, or a copy of an archive's member."""
         member = self.members[name]
         if not is_archive(member.file):
             return member.file
@@ -98,67 +97,67 @@ class Tree:
             raise ValueError(f"{name} in {self.place} is larger than {most:,} bytes: not read")
 
     def files(self, names: Iterable[str]) -> dict[str, Path]:
-        """The files on disk that hold the names, as `Listing` wants them: for the fingerprint."""
-        held = sorted({self.members[name].file for name in names})
-        return {path.relative_to(self.place).as_posix() if path != self.place else "": path for path in held}
+        """The files on disk that hold the names, for `Listing.files`."""
+        paths = sorted({self.members[name].file for name in names})
+        return {path.relative_to(self.place).as_posix() if path != self.place else "": path for path in paths}
 
     def drawn(self) -> str:
-        """A drawing of its first two levels, of what lies in archives too."""
+        """A drawing of its first two levels, also inside archives."""
         plain = all(not is_archive(member.file) for member in self.members.values())
-        return found(self.place, names=None if plain and self.place.is_dir() else list(self.members))
+        return drawing(self.place, names=None if plain and self.place.is_dir() else list(self.members))
 
     def error(self, expected: str, problem: str) -> ValueError:
         """The error that shows the expected tree beside this one."""
         if packed := next((name for name in self.members if is_packed(name)), None):
             alone = is_archive(Path(packed)) and self.members[packed].file == self.place / packed  # not in an archive
             problem += f"; {packed} in it is not read: unpack it{', or give it alone' if alone else ''}"
-        return layout_error("source", self.place, expected, problem, drawn=self.drawn())
+        return layout_error(self.place, expected, problem, drawn=self.drawn())
 
     def only(self, keep: Callable[[str], bool]) -> Tree:
-        """The part of the tree whose names are kept."""
+        """The part of the tree with the names for which `keep(name)` is true."""
         return dataclasses.replace(self, members={name: m for name, m in self.members.items() if keep(name)})
 
 
 def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> Tree:
-    """What lies at `source`.
+    """The tree of a source.
 
     Args:
       source: a folder or an archive.
-      expected: a drawing of the tree that is wanted, for the message.
-      limits: what an archive may hold and a file may measure.
+      expected: a drawing of the expected tree, for the message.
+      limits: largest content of an archive, and largest file.
 
     Raises:
-      ValueError: nothing is there, or it is neither, or an archive is damaged or not to be trusted.
+      ValueError: it does not exist, is neither, or an archive is damaged or not to be trusted.
     """
     if source is None or not source.exists():
-        raise layout_error("source", source, expected)
+        raise layout_error(source, expected)
     unreadable: dict[str, str] = {}
     if source.is_dir():
-        held = dict(_walk(source, unreadable))
-        if not any(is_picture(name) and not _is_left_behind(name) for name in held):
-            held = _mounted(held, limits)
+        everything = dict(_walk(source, unreadable))
+        if not any(is_picture(name) and not _is_left_behind(name) for name in everything):
+            everything = _mounted(everything, limits)
     else:
         check_form(source)
         if not is_archive(source):
-            raise layout_error("source", source, expected)
-        held = members(source, limits=limits)
-    kept = {name: held[name] for name in sorted(held) if not _is_left_behind(name)}
-    for name in [*kept, *unreadable]:
+            raise layout_error(source, expected)
+        everything = members(source, limits=limits)
+    files = {name: everything[name] for name in sorted(everything) if not _is_left_behind(name)}
+    for name in [*files, *unreadable]:
         if is_unreadable(name):
             raise ValueError(f"--source={source} holds a file with an unreadable name, {ascii(name)}: rename it")
-    forms = _forms(kept, unreadable)
+    forms = _forms(files, unreadable)
     unreadable = {name: unreadable[name] for name in sorted(unreadable) if not _is_left_behind(name)}
-    return Tree(source, kept, limits, forms, unreadable, [name for name in sorted(held) if _is_hidden(name)])
+    hidden = [name for name in sorted(everything) if _is_hidden(name)]
+    return Tree(source, files, limits, forms, unreadable, hidden)
 
 
 def gathered(folder: Path, names: Iterable[str]) -> Tree:
-    """The files of these names below a folder, those that exist: for a list that lies beside its pictures."""
-    found = {name: folder / name for name in sorted(set(names)) if (folder / name).is_file()}
-    return Tree(folder, {name: Member(0, functools.partial(_file_blocks, path), path) for name, path in found.items()})
+    """Tree of the files of these names below a folder that exist; for a list beside its pictures."""
+    return Tree(folder, {name: _member(folder / name) for name in sorted(set(names)) if (folder / name).is_file()})
 
 
 def is_picture(name: str) -> bool:
-    """Whether the name ends like a picture's.
+    """Whether the name has a picture's extension.
 
     Example:
       >>> [is_picture(name) for name in ("a/B.JPG", "c.webp", "d.mat")]
@@ -168,7 +167,7 @@ def is_picture(name: str) -> bool:
 
 
 def extension(name: str) -> str:
-    """What follows the last dot of a file's name, with the dot and in small letters; empty for none, or for a number.
+    """Extension of a file's name, with the dot and in small letters; empty for none, or for a number.
 
     Example:
       >>> extension("a.b/c.HEIC"), extension("a.b/c"), extension("frame.000123")
@@ -197,15 +196,15 @@ def _is_left_behind(name: str) -> bool:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether it is a picture that a user hid; `._a.jpg` is what a Mac keeps beside a.jpg."""
+    """Whether it is a picture that a user hid; `._a.jpg` is a file that a Mac puts beside a.jpg."""
     parts = name.split("/")
     by_system = any(part.lower() in _LEFT_BEHIND for part in parts) or parts[-1].startswith("._")
-    picture = is_picture(name.removesuffix(".icloud"))  # what is still to be loaded from there
+    picture = is_picture(name.removesuffix(".icloud"))  # not loaded yet
     return picture and not by_system and any(part.startswith(".") for part in parts)
 
 
 def _forms(members: Mapping[str, Member], unreadable: dict[str, str]) -> dict[str, str]:
-    """The forms of pictures that are not named like one; what cannot be read is added to `unreadable`."""
+    """The forms of pictures that are not named like one; files that cannot be read are added to `unreadable`."""
     forms = {}
     for name, member in members.items():
         if not is_picture(name) and not is_packed(name):
@@ -220,11 +219,11 @@ def _forms(members: Mapping[str, Member], unreadable: dict[str, str]) -> dict[st
 
 
 def _walk(folder: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, Member]]:
-    """The files below a folder. Links are followed, since a user made them, but none in a circle.
+    """The files below a folder. Links are followed, since a user made them, but not in a circle.
 
-    What is there and is no file is added to `unreadable`.
+    Entries that are neither files nor folders are added to `unreadable`.
     """
-    above: dict[str, frozenset[tuple[int, int]]] = {}  # of each folder, the folders that it lies in
+    above: dict[str, frozenset[tuple[int, int]]] = {}  # of each folder, the folders around it
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         here = os.stat(place)
         outer = above.get(os.path.dirname(place), frozenset())
@@ -235,7 +234,7 @@ def _walk(folder: Path, unreadable: dict[str, str]) -> Iterator[tuple[str, Membe
         for name in names:
             path = Path(place, name)
             if path.is_file():
-                yield path.relative_to(folder).as_posix(), Member(0, functools.partial(_file_blocks, path), path)
+                yield path.relative_to(folder).as_posix(), _member(path)
             else:
                 reason = "a link to nothing" if path.is_symlink() else "a pipe, a socket or a device"
                 unreadable[path.relative_to(folder).as_posix()] = reason
@@ -245,16 +244,21 @@ def _raise(error: OSError) -> None:
     raise error
 
 
+def _member(path: Path) -> Member:
+    """A file on disk."""
+    return Member(0, functools.partial(_file_blocks, path), path)
+
+
 def _file_blocks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
             yield block
 
 
-def _mounted(found: Mapping[str, Member], limits: Limits) -> dict[str, Member]:
-    """A folder's files, with the members of its archives, each below its archive's name, instead of the archives."""
+def _mounted(files: Mapping[str, Member], limits: Limits) -> dict[str, Member]:
+    """The files of a folder, each archive replaced by its members, below the archive's name."""
     mounted: dict[str, Member] = {}
-    for name, member in found.items():
+    for name, member in files.items():
         if is_archive(member.file) and not _is_left_behind(name):
             mounted |= {f"{name}/{inner}": m for inner, m in members(member.file, limits=limits).items()}
         else:

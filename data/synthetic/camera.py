@@ -1,4 +1,4 @@
-"""The two cameras of the drawn people: what each does to a scene, and how far they disagree."""
+"""The two cameras of the drawn people, and how far they disagree."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Camera(NamedTuple):
-    """What a camera does to a scene: colour, shape, sharpness, and whom it sees from the front how often."""
+    """Effect of a camera on a scene: colour, shape, sharpness, and the share of people it sees from the front."""
 
     gains: tuple[float, float, float]  # red, green, blue
     gamma: float
@@ -23,7 +23,7 @@ CAMERAS = (
     Camera((0.86, 0.97, 1.10), 1.15, 0.65, 1.12, 0.25, (0.3, 0.8), 7.0, outdoors=True),
 )
 
-# How far each camera is from one that changes nothing: 1 is as written above.
+# Distance of each camera from one that changes nothing: 1 is as written above.
 DIFFICULTIES = {"easy": 0.4, "normal": 1.0, "hard": 1.6}
 
 
@@ -46,7 +46,7 @@ def cameras(difficulty: str = "normal") -> tuple[Camera, ...]:
 
 
 def _moved(camera: Camera, by: float) -> Camera:
-    """The camera at `by` times its distance from a neutral one, which sees everybody from either side as often."""
+    """The camera at `by` times its distance from a neutral one, which sees people from either side equally often."""
     red, green, blue = (1 + by * (gain - 1) for gain in camera.gains)
     return Camera(
         gains=(red, green, blue),

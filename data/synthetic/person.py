@@ -1,8 +1,7 @@
-"""Who is drawn in the embedded data set: what of a person stays the same from one image to the next.
+"""Description of a drawn person: the attributes that stay the same from one image to the next.
 
-The data set stands in for the photographs of Sec. 4, so a `Person` has what tells people apart in a surveillance crop,
-and only a few colours to share with everybody else: who it is lies in the combination, the patterns and the
-proportions.
+The data set stands in for the photographs of Sec. 4. A `Person` has the attributes by which people differ in a
+surveillance crop, and few colours, shared with all others: the combination, the patterns and the proportions tell.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ CLOTH: tuple[Colour, ...] = (
     (34, 34, 38), (108, 110, 114), (226, 224, 218), (38, 52, 96), (158, 42, 44), (58, 100, 66), (178, 152, 112),
     (112, 156, 198),
 )  # fmt: skip
-_WORN = (0.22, 0.16, 0.14, 0.16, 0.08, 0.08, 0.08, 0.08)  # how often: streets are mostly dark
+_WORN = (0.22, 0.16, 0.14, 0.16, 0.08, 0.08, 0.08, 0.08)  # shares: streets are mostly dark
 SKIN: tuple[Colour, ...] = ((238, 200, 172), (214, 168, 132), (160, 112, 80), (98, 66, 48))
 HAIR: tuple[Colour, ...] = ((28, 24, 24), (74, 50, 34), (150, 112, 66), (150, 146, 142))
 PATTERNS = ("plain", "plain", "plain", "hoops", "stripes", "checks", "dots", "block", "logo")
@@ -30,7 +29,7 @@ HEADS = ("short", "short", "long", "bun", "cap", "beanie")
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """Who is drawn: everything that stays the same from one image to the next."""
+    """Description of a drawn person."""
 
     identity: int
     seed: int
@@ -87,3 +86,18 @@ def person(identity: int, *, seed: int = 0) -> Person:
         bag_colour=bag,
         bag_side=int(rng.choice([-1, 1])),
     )
+
+
+def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
+    """People numbered from `first`: the same number and seed is always the same person.
+
+    Args:
+      count: number of people.
+      seed: of the whole population.
+      first: identity of the first one.
+
+    Example:
+      >>> [one.identity for one in people(3, first=10)]
+      [10, 11, 12]
+    """
+    return [person(identity, seed=seed) for identity in range(first, first + count)]

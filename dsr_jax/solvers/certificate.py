@@ -99,7 +99,7 @@ def certify(
     Returns:
       error, lower, upper, gap: each (N,), gap >= 0.
 
-    Source: `docs/mathematics.md`; Ndiaye, Fercoq, Gramfort, Salmon: Gap Safe screening rules (JMLR 2017).
+    Source: proof in docs/mathematics.md; Ndiaye, Fercoq, Gramfort, Salmon: Gap Safe screening rules (JMLR 2017).
     """
     eps = jnp.finfo(codes.dtype).eps
     norm1 = jnp.sum(jnp.abs(codes), axis=0)

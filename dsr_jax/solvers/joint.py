@@ -3,10 +3,10 @@
     minimise over w:  1/2 |x - Y w|^2 + l1 |w|_1 - boost (Y'x)'w,   Y = (Y_1 ... Y_E), the atoms of E entries
     error of entry k:  |x - Y_k w_k|^2, with that entry's coefficients alone
 
-The boosted linear term makes w equal to 1 + boost times the codes of the plain lasso at l1 / (1 + boost), which is what
-is solved. With tens of thousands of atoms Y'Y is never formed: each column is solved
-exactly in float64 on a working set of its most correlated atoms, then one matrix product for many columns
-finds the atoms that break the optimality |Y'r| <= l1; these join the set, until there are none. What a
+(docs/mathematics.md.) The boosted linear term makes w equal to 1 + boost times the codes of the plain lasso at
+l1 / (1 + boost), which is what is solved. With tens of thousands of atoms Y'Y is never formed: each column is solved
+exactly in float64 on a working set of its most correlated atoms, then one matrix product for many columns finds the
+atoms that break the optimality |Y'r| <= l1; these join the set, until there are none. What a
 column needs beyond its own few atoms is thus that product, two or three times at the paper's l1.
 
 Without a certificate of its own: the residual of a lasso is unique, the share of one entry in it need not be where

@@ -36,7 +36,7 @@ def crops(count: int, *, seed: int) -> Source:
 
 def frames(count: int, *, seed: int) -> Frames:
     """Frames as JPEGs, a person in each."""
-    from data.builders import synthetic
+    from data import synthetic
 
     rng = np.random.default_rng((seed, 1))
     scene = synthetic.background(0, height=750, width=300, seed=seed)[: FRAME[0], : FRAME[1]]
@@ -60,7 +60,7 @@ def jpeg(picture: np.ndarray) -> bytes:
 
 
 def _person(i: int, seed: int) -> np.ndarray:
-    from data.builders import synthetic
+    from data import synthetic
 
     height = int(np.random.default_rng((seed, 0, i)).integers(*HEIGHTS, endpoint=True))
     return synthetic.draw(synthetic.people(1, seed=seed, first=i)[0], i % 2, 0, height=height, width=2 * height // 5)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from data import Source, views
-from data.inspection import levels
+from data.sources import levels
 from dsr_jax.evaluation import candidates, partial_crops
 
 

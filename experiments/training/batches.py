@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import grain
 import numpy as np
 
-from data import Source, sampling, views
-from data.sources import decoded
+from data import Source, decoded, sampling, views
 from dsr_jax.evaluation import training_pairs
 
 

@@ -7,8 +7,7 @@ of different padded shapes never share a batch, so training compiles once per sh
 import numpy as np
 from tqdm import tqdm
 
-from data import views
-from data.sources import decoded
+from data import decoded, views
 from dsr_jax import extract
 from experiments.training.batches import People, zeros_beyond
 

@@ -11,8 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from data import views
-from data.sources import decoded
+from data import decoded, views
 from dsr_jax import fcn, losses, networks, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments.evaluation import selection

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data.sources import decoded
+from data import decoded
 from dsr_jax import extract, fcn, report
 from experiments.evaluation import comparison, features, methods, selection
 from experiments.settings.training import Training

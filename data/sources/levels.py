@@ -1,6 +1,6 @@
-"""How many brightness levels a picture spans: few in one that is (nearly) of one colour, and shows nobody.
+"""Brightness levels of a picture: a picture of (nearly) one colour spans few, and shows nobody.
 
-So does a picture become whose 8, 10 or 12 bits lie in a file of 16 that does not say so: black, of at most 16 levels.
+A picture of 8, 10 or 12 bits in a file of 16 that does not state it is such a picture: black, of at most 16 levels.
 Nothing is stretched; such pictures are counted and named when a data set is checked, prepared and evaluated.
 """
 
@@ -21,7 +21,7 @@ REMEDY = (
 
 
 def spanned(image: np.ndarray) -> int:
-    """The levels between the darkest and the brightest hundredth of the pixels, in the colour where they are most.
+    """Number of levels between the darkest and the brightest hundredth of the pixels, the largest of three channels.
 
     Args:
       image: (H, W, 3) uint8.
@@ -43,7 +43,7 @@ def spanned(image: np.ndarray) -> int:
 
 
 def remark(names: Sequence[str], count: int) -> str:
-    """The sentence about those of `count` pictures that span few levels."""
+    """Remark on the pictures, of `count`, that span few levels."""
     more = f", ... ({len(names):,} in all)" if len(names) > _SHOWN else ""
     return (
         f"{len(names):,} of {count:,} pictures are of (nearly) one colour, {', '.join(names[:_SHOWN])}{more}: {REMEDY}."

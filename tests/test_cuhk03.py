@@ -1,4 +1,4 @@
-"""CUHK03 with both boxes, both protocols, in every layout; the 767/700 protocol's own checks are in test_data."""
+"""CUHK03 with both boxes, both protocols, in every layout; checks of the protocol file: test_cuhk03_protocols."""
 
 import json
 
@@ -8,7 +8,6 @@ import pytest
 import scipy.io
 
 import data
-from data.builders import cuhk03
 from data.builders import cuhk03_protocols as protocols
 from data.sources import tree
 from tests.trees import FORMS, picture, source
@@ -34,7 +33,7 @@ def folders(name, *, boxes=("detected", "labeled")):
 
 
 def compact(of):
-    return cuhk03.compact_name(official(of)) + ".jpg"
+    return protocols.compact_name(official(of)) + ".jpg"
 
 
 def mat(tmp_path):

@@ -1,8 +1,8 @@
-"""The pictures of a source as arrays, decoded when they are asked for and held in memory up to a limit.
+"""Decoded pictures of a source, made at their first use and held in memory up to a limit.
 
-Training comes back to every image once an epoch. What fits into the limit is decoded and resized once; the rest, and
-everything with a limit of 0, again each time, which threads do while the network works. Which images are held changes
-no value. What is held stays: with images in random order no choice of which to give up would be better.
+Training comes back to every image once an epoch. Images that fit into the limit are decoded and resized once; the
+others, and all with a limit of 0, each time, which threads do while the network works. Which images are held changes no
+value. Held images stay: with images in random order no choice of which to give up would be better.
 """
 
 import functools
@@ -19,14 +19,12 @@ MEGABYTE = 1_000_000
 
 
 class Decoded(Sequence[np.ndarray]):
-    """The images at some positions of a source; any number of threads may read.
-
-    A pickled one holds nothing and fills again where it is unpickled.
+    """The images at some positions of a source; thread-safe; without its images when pickled.
 
     Args:
-      source: where they are.
-      positions: (n,) which images, in order.
-      size: (height, width) to which they are brought; None: each keeps its own.
+      source: the images.
+      positions: (n,) positions in the source, in order.
+      size: (height, width) to which they are resized; None: they are not.
       limit: largest number of bytes that is held.
 
     Raises:
@@ -35,7 +33,7 @@ class Decoded(Sequence[np.ndarray]):
     Example:
       >>> import io
       >>> from PIL import Image
-      >>> from data.sources.decoded import Decoded
+      >>> from data.decoded import Decoded
       >>> from data.source import Source
       >>> buffer = io.BytesIO()
       >>> Image.new("RGB", (4, 8)).save(buffer, "PNG")
@@ -60,7 +58,7 @@ class Decoded(Sequence[np.ndarray]):
         return len(self._positions)
 
     def __getitem__(self, i: SupportsIndex) -> np.ndarray:  # type: ignore[override]  # no slices
-        """Image i, (H, W, 3) uint8, not to be written to."""
+        """Image i, (H, W, 3) uint8, read-only."""
         at = range(len(self))[i.__index__()]
         image = self._images.get(at)
         if image is None:
@@ -72,7 +70,7 @@ class Decoded(Sequence[np.ndarray]):
         return image
 
     def __reduce__(self) -> tuple[Callable[..., "Decoded"], tuple[Any, ...]]:
-        """Locks cannot be pickled, and what is held need not be."""
+        """Locks cannot be pickled, and held images need not be."""
         return functools.partial(Decoded, size=self._size, limit=self._limit), (self._source, self._positions)
 
     def _read(self, at: int) -> np.ndarray:

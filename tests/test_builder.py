@@ -38,14 +38,14 @@ def builder_in(place: Path) -> Builder:
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_leaves_nothing_or_all_of_it(tmp_path):
+def test_build_killed_anywhere_leaves_nothing_or_everything(tmp_path):
     command = [sys.executable, "-m", "tests.killed", str(tmp_path), "6"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["first", "replacing"]
 
 
-def test_two_builds_of_one_source_are_the_same_bytes(tmp_path):
+def test_build_of_one_source_makes_the_same_bytes(tmp_path):
     people_csv(tmp_path / "mine", ROWS)
     command = [sys.executable, "-m", "data.prepare", "--dataset=folder", f"--source={tmp_path / 'mine' / 'people.csv'}"]
     # Another process hashes otherwise, which is what the order of a record's features hung on.
@@ -54,7 +54,7 @@ def test_two_builds_of_one_source_are_the_same_bytes(tmp_path):
     assert sums(tmp_path / "a") == sums(tmp_path / "b") and len(sums(tmp_path / "a")) == 6
 
 
-def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):
+def test_build_on_a_full_disk_leaves_nothing_and_names_it(tmp_path):
     """A file may not grow beyond 4 KiB here, which ArrayRecord hears of when it closes it, as on a full disk."""
     builder = builder_in(tmp_path)
     noise = os.urandom(8192)
@@ -66,7 +66,7 @@ def test_a_full_disk_leaves_nothing_and_is_said(tmp_path):
     assert not builder.is_built and list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_written_to_is_said_before_a_picture_is_read(tmp_path, monkeypatch):
+def test_prepare_names_a_data_dir_without_permission_before_it_reads(tmp_path, monkeypatch):
     people_csv(tmp_path / "mine", ROWS)
     monkeypatch.setattr("data.prepare.checked", lambda *_, **__: pytest.fail("pictures were read"))
     source = tmp_path / "mine" / "people.csv"
@@ -80,7 +80,7 @@ def test_what_cannot_be_written_to_is_said_before_a_picture_is_read(tmp_path, mo
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "mine"]
 
 
-def test_no_space_left_has_its_number(tmp_path, monkeypatch):
+def test_build_raises_no_space_left_with_its_number(tmp_path, monkeypatch):
     def full(path: object, examples: object) -> None:
         raise RuntimeError(f"write() failed: {os.strerror(errno.ENOSPC)}; writing {path}")
 
@@ -91,7 +91,7 @@ def test_no_space_left_has_its_number(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_at_once_end_well(tmp_path):
+def test_build_in_two_processes_at_once(tmp_path):
     source = people_csv(tmp_path / "mine", ROWS)
     command = [sys.executable, "-m", "data.prepare", "--dataset=folder", f"--source={source}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -102,7 +102,7 @@ def test_two_processes_at_once_end_well(tmp_path):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["folder"]
 
 
-def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
+def test_build_waits_for_another_process_and_uses_its_result(tmp_path):
     first, second = builder_in(tmp_path), builder_in(tmp_path)
     reads, inside, go_on = [], threading.Event(), threading.Event()
 
@@ -125,7 +125,7 @@ def test_the_second_waits_for_the_first_and_finds_it_ready(tmp_path):
     assert len(reads) == 1 and first.source("probe").names == second.source("probe").names == ["a"]
 
 
-def test_a_removal_that_was_killed_half_way_is_ended(tmp_path):
+def test_placing_completes_a_killed_removal(tmp_path):
     build(builder_in(tmp_path), listing(), fingerprint="")
     (tmp_path / ".building-folder-x" / "replaced").mkdir(parents=True)  # the folder beside it is gone already
     (tmp_path / ".building-folder-y" / "folder" / "1.1.0").mkdir(parents=True)  # never finished
@@ -133,7 +133,7 @@ def test_a_removal_that_was_killed_half_way_is_ended(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_another_error_of_a_picture_is_not_taken_for_a_full_disk(tmp_path):
+def test_build_passes_on_another_error_of_a_picture(tmp_path):
     def fail() -> bytes:
         raise RuntimeError("ours")
 
@@ -142,7 +142,7 @@ def test_another_error_of_a_picture_is_not_taken_for_a_full_disk(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_source_built_in_the_meantime_is_said(tmp_path):
+def test_build_refuses_another_source_built_in_the_meantime(tmp_path):
     build(builder_in(tmp_path), listing(1), fingerprint="one")
     with pytest.raises(ValueError, match="folder in .* is there, built from another source: pass --overwrite"):
         build(builder_in(tmp_path), listing(2), fingerprint="two")
@@ -151,7 +151,7 @@ def test_another_source_built_in_the_meantime_is_said(tmp_path):
     assert len(replaced.source("probe")) == 3 and replaced.info.metadata["fingerprint"] == "two"
 
 
-def test_a_lock_that_its_holder_deleted_is_taken_anew(tmp_path):
+def test_placing_locked_takes_a_deleted_lock_anew(tmp_path):
     order = []
     with placing.locked(tmp_path, "x"):
         waiting = threading.Thread(target=lambda: order.append(_locked_once(tmp_path)))
@@ -165,7 +165,7 @@ def _locked_once(place: Path) -> bool:
         return (place / ".x.lock").exists()
 
 
-def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch):
+def test_placing_locked_names_a_file_system_without_locks(tmp_path, monkeypatch):
     def fail(file: int, how: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
@@ -203,7 +203,7 @@ def versions(monkeypatch):
     return lambda builder: monkeypatch.setitem(data.DATASETS, "changing", builder)
 
 
-def test_an_older_versions_data_are_noticed_and_built_anew(tmp_path, versions):
+def test_builder_notices_data_of_an_older_version(tmp_path, versions):
     prepare("changing", tmp_path, data_dir=tmp_path)
     assert data.load("changing", "probe", data_dir=tmp_path).names == ["0.png", "1.png"]
     versions(New)
@@ -217,7 +217,7 @@ def test_an_older_versions_data_are_noticed_and_built_anew(tmp_path, versions):
     assert any("1.0.0 was written by another version of the builder: delete it" in line for line in remarks(ready))
 
 
-def test_a_newer_versions_data_are_noticed(tmp_path, versions):
+def test_builder_notices_data_of_a_newer_version(tmp_path, versions):
     versions(New)
     prepare("changing", tmp_path, data_dir=tmp_path)
     versions(Old)
@@ -225,7 +225,7 @@ def test_a_newer_versions_data_are_noticed(tmp_path, versions):
         data.load("changing", "probe", data_dir=tmp_path)
 
 
-def test_a_folder_that_is_no_data_set_is_replaced(tmp_path):
+def test_build_replaces_a_folder_that_is_no_data_set(tmp_path):
     place = tmp_path / "folder" / data.DATASETS["folder"].VERSION
     place.mkdir(parents=True)
     (place / "half a copy").touch()
@@ -235,7 +235,7 @@ def test_a_folder_that_is_no_data_set_is_replaced(tmp_path):
     assert len(prepared.source("probe")) == 2 and not (place / "half a copy").exists()
 
 
-def test_a_missing_shard_is_named(tmp_path):
+def test_builder_source_names_a_missing_shard(tmp_path):
     prepared = builder_in(tmp_path)
     build(prepared, listing(), fingerprint="")
     next(Path(prepared.data_dir).glob("*probe*")).unlink()
