@@ -8,7 +8,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from dsr_jax.cpu.compiled import flat, kernel
+from dsr_jax.cpu.kernel_cache import flat, kernel
 from dsr_jax.evaluation import partial_crops
 
 

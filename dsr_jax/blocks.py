@@ -13,6 +13,8 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import NDArray
 
+__all__ = ["POOLINGS", "count", "cut", "cut_exactly", "directed", "members", "unit", "windows"]
+
 POOLINGS = ("average", "max")
 
 
@@ -36,12 +38,12 @@ def members(height: int, width: int, *, scales: tuple[int, ...] = (1,)) -> np.nd
       [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [1, 1, 1, 1]]
     """
     rows, columns = np.divmod(np.arange(height * width), width)
-    found = [np.zeros((0, height * width), int)]
+    parts = [np.zeros((0, height * width), int)]
     for s in scales:
         corners = [(y, x) for y in range(height - s + 1) for x in range(width - s + 1)]
         inside = [(rows >= y) & (rows < y + s) & (columns >= x) & (columns < x + s) for y, x in corners]
-        found += [np.array(inside, int)] if inside else []
-    return np.concatenate(found)
+        parts += [np.array(inside, int)] if inside else []
+    return np.concatenate(parts)
 
 
 def cut(
@@ -97,8 +99,8 @@ def cut_exactly(
 
     Args:
       feature_map: (h, w, d), no padding.
-      scales: as for `cut`.
-      pooling: as for `cut`.
+      scales: sides s of the square windows, each >= 1.
+      pooling: "average" or "max".
 
     Returns:
       (n, d) unit-length or zero rows.
@@ -109,12 +111,12 @@ def cut_exactly(
       >>> blocks.cut_exactly(np.ones((2, 2, 4)), scales=(1, 2, 3)).shape
       (5, 4)
     """
-    pool, found = np.max if pooling == "max" else np.sum, []
+    pool, parts = np.max if pooling == "max" else np.sum, []
     for s in scales:
         pooled = pool(windows(np.asarray(feature_map, np.float64), s), axis=(-1, -2)).reshape(-1, feature_map.shape[2])
         lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
-        found.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
-    return np.concatenate(found)
+        parts.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
+    return np.concatenate(parts)
 
 
 def directed(feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling: str = "average") -> NDArray[np.bool_]:
@@ -122,8 +124,8 @@ def directed(feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling
 
     Args:
       feature_map: (h, w, d), no padding.
-      scales: as for `cut`.
-      pooling: as for `cut`.
+      scales: sides s of the square windows, each >= 1.
+      pooling: "average" or "max".
 
     Returns:
       (n,) in `cut`'s order; exact, where float32 sums might not cancel or tiny numbers vanish.

@@ -1,4 +1,4 @@
-"""What the network learns from: identification (Fig. 5a) and verification by reconstruction (Eq. 5).
+"""Training losses: identification (Fig. 5a) and verification by reconstruction (Eq. 5).
 
 Identification is a softmax over the training identities on the last pooling layer. The layer is averaged over its true
 area first, so that whole images and patches of any size share one classifier.
@@ -7,7 +7,7 @@ Verification, for a pair with sign alpha = +1 (same person) or -1 (different per
 
     L = alpha 1/N min_W |X - Y W|^2 (+ l1 |W|_1, which has no gradient once W is fixed)
 
-Of all pairs of probes and gallery images in a batch, `hardest` keeps, for each probe, the farthest of its own person
+Of all pairs of probes and gallery images in a batch, `hardest` keeps, for each probe, the farthest of the same person
 and the nearest of the others (batch-hard mining; Hermans, Beyer, Leibe: In Defense of the Triplet Loss, 2017). They go
 into either form of the verification loss:
 
@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
+
+__all__ = ["Head", "Mean", "hardest", "identification", "init_head", "logits", "pooled", "ranking", "verification"]
 
 Head = dict[str, Any]
 Mean = Callable[[Any], Any]  # of a loss's values: `jnp.mean`, or a device's addend to that of a shared batch
@@ -122,7 +124,7 @@ def ranking(
 ) -> Float[Array, ""]:
     """Ranking form of the verification signal: each probe against every gallery image of the batch.
 
-    Beyond the paper, whose Eq. 5 moves the distance of each pair alone: what counts in retrieval is that the right
+    Beyond the paper's Eq. 5, which moves the distance of each pair alone: what counts in retrieval is that the right
     image is nearer than the others. Mean over probes of -log sum_same softmax(-distance / temperature).
 
     Args:
@@ -149,7 +151,7 @@ def ranking(
 def hardest(
     distances: Float[Array, "probes gallery"], same: Bool[Array, "probes gallery"]
 ) -> Bool[Array, "probes gallery"]:
-    """The pairs that batch-hard mining keeps: of each probe one of its own person, and one of another.
+    """The pairs that batch-hard mining keeps: for each probe one of the same person, and one of another.
 
         + : argmax_g {d_pg : same},     - : argmin_g {d_pg : not same}
 

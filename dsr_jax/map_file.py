@@ -26,7 +26,7 @@ from numpy.lib import format as npy
 
 from dsr_jax.formats import atomic, map_labels
 from dsr_jax.formats.map_labels import LABELS, ROLES
-from dsr_jax.matching.entries import array_of, check_shape, finite
+from dsr_jax.matching.checks import array_of, check_shape, finite
 
 __all__ = ["COARSE", "DTYPES", "LABELS", "ROLES", "MapFile", "Maps", "read", "write"]
 

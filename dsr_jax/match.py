@@ -1,4 +1,4 @@
-"""Matching as an API: Algorithm 1 of the paper for any number of probe and gallery maps of any sizes.
+"""Matching: Algorithm 1 of the paper for any number of probe and gallery maps of any sizes.
 
     result = match.distances(probe_maps, gallery_maps)      # (P, G) distances, each with a certified interval
     hits = match.search(probe_map, gallery, k=10)           # the nearest, the same as of all distances, proven
@@ -8,35 +8,31 @@ The blocks of every map are cut (Eq. 1, 2, Sec. 3.4), each pair is coded (Eq. 6)
 probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: memory is bounded by ``max_bytes``, not
 by the size of the gallery.
 
-Coders: "active_set" (exact, compiled, for the CPU, where `pooled` gives it the correlations of all scales for the
-price of one), "proximal" (batched matrix products, the natural one on GPU and TPU) and "feature_sign" (exact, XLA)
-compute the same distance. Several devices, or processes, code a part of the gallery each. Two others are kept for
-comparison: "ridge" is the closed form of the later PyTorch ports, and ``dictionary="joint"`` (see `joint`) the authors'
-released code:
+Coders: "active_set" (exact, compiled, for the CPU, with all scales for little more than the price of one), "proximal"
+(batched matrix products, for GPU and TPU) and "feature_sign" (exact, XLA) compute the same distance. Several devices,
+or processes, code a part of the gallery each. Two others are kept for comparison: "ridge" is the closed form of the
+later PyTorch ports, and ``dictionary="joint"`` the authors' released code:
 
     distances(P, G, dictionary="joint", pooling="max", scales=(1, 2, 3, 4), probe_scales=(1,), boost=1.2)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from dsr_jax.matching import arguments, explanation, pooled, tiles
-from dsr_jax.matching import search as searching
-from dsr_jax.matching.arguments import CODERS, Figures, choose_coder
-from dsr_jax.matching.entries import Entries
+from dsr_jax.matching import explanation, joint
+from dsr_jax.matching.comparison import compared
 from dsr_jax.matching.explanation import Explanation
 from dsr_jax.matching.gallery import Gallery
-from dsr_jax.matching.positions import Positions
-from dsr_jax.parallel import hosts
-from dsr_jax.solvers import joint
+from dsr_jax.solvers import table
 
 __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "choose_coder", "distances", "explain", "search"]
 
+CODERS = table.names("matching")
 DICTIONARIES = ("image", "joint")
-LOUDEST = 1e3  # a boost beyond it says nothing but the boost
+LARGEST_BOOST = 1e3  # a larger one leaves nothing of the maps in the distance
 
 
 @dataclass(frozen=True)
@@ -125,8 +121,8 @@ def distances(
       probe_scales: the same for the probes; default: as ``scales``.
       pooling: "average" (the paper, the default) or "max" (the authors' released code).
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
-        columns of the result are then the identities, in the order in which they first appear. -1, which is nobody
-        in data sets and evaluation, is refused: leave out these maps first.
+        columns of the result are then the identities, in the order in which they first appear. -1, which is junk in
+        data sets and evaluation, is refused: leave out these maps first.
       dictionary: "image" (each entry codes the probe by itself: the paper's text) or "joint" (each probe block is
         coded once over the blocks of all entries, and an entry is as near as its own coefficients rebuild the probe:
         the authors' released code). Then the distance of an entry depends on the others, entries without a part in
@@ -135,7 +131,7 @@ def distances(
       coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
       tol: largest duality gap of a column (of no effect on "joint", which is always exact); float32 certifies about
         1e-6. A large one (1e-2) saves time, and the
-        intervals, which hold the exact distance in any case, say what it cost.
+        intervals, which hold the exact distance in any case, show the loss.
       max_bytes: memory ceiling of the tiles of this call, on each device, beside the maps and the result.
       progress: whether to show a progress bar.
 
@@ -155,26 +151,25 @@ def distances(
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
     """
-    options = arguments.options(l1, tol, max_bytes)
-    probes, gallery, chosen = arguments.compared(
-        probe_maps, gallery_maps, scales, probe_scales, pooling, identities, coder=coder
+    comparison = compared(
+        probe_maps,
+        gallery_maps,
+        scales=scales,
+        probe_scales=probe_scales,
+        pooling=pooling,
+        identities=identities,
+        coder=coder,
+        l1=l1,
+        tol=tol,
+        max_bytes=max_bytes,
     )
     _check_dictionary(dictionary, boost, coder)
     if dictionary == "joint":
-        chosen = "active_set"
-        weight = arguments.weight(l1, most=arguments.MUTE * (1 + float(boost)))
-        joined: dict[str, Any] = {"l1": weight, "boost": float(boost), "max_bytes": int(max_bytes)}
-        figures = _of_probes(
-            probes, gallery, lambda own: joint.solve(own, gallery.as_entries, progress=progress, **joined)
-        )
-    elif chosen == "active_set":
-        figures = _of_entries(
-            probes, gallery, lambda own: pooled.solve(Positions.of(probes), own.positions, progress=progress, **options)
-        )
+        figures, chosen = joint.distances(comparison, boost=float(boost), progress=progress), "active_set"
     else:
-        how = {"coder": chosen, "progress": progress, **options}
-        figures = _of_entries(probes, gallery, lambda own: tiles.solve(probes, own.as_entries, **how))
-    return Distances(*figures, identities=gallery.labels, coder=chosen, counted=probes.solid / probes.counts)
+        figures, chosen = comparison.distances(progress=progress), comparison.coder
+    distance, lower, upper, gap = figures
+    return Distances(distance, lower, upper, gap, comparison.gallery.labels, chosen, comparison.counted)
 
 
 def search(
@@ -193,20 +188,20 @@ def search(
 ) -> Hits:
     """The k entries nearest to one probe: the first k of `distances`, proven without coding everything.
 
-    On the CPU, what correlations alone say orders the entries and bounds their distances from below; an entry is coded
-    only until its lower bound exceeds the k-th smallest upper bound. Elsewhere all distances are computed. A `Gallery`
-    keeps what the next search can use again (the Gram matrices of its maps, where they fit into ``max_bytes``). One
-    process searches by itself, whatever others do.
+    On the CPU the correlations order the entries and bound their distances from below; an entry is coded only until its
+    lower bound exceeds the k-th smallest upper bound. Elsewhere all distances are computed. A `Gallery` keeps what the
+    next search can use again (the Gram matrices of its maps, where they fit into ``max_bytes``). Each process searches
+    by itself.
 
     Args:
       probe_map: one (h, w, d) array.
       gallery_maps: a `Gallery`, or maps as for `distances`.
       k: how many entries; all, if there are fewer.
-      l1: as for `distances`, like all that follow.
-      scales: sides of the windows.
-      probe_scales: the same for the probe.
-      pooling: "average" or "max".
-      identities: a label per gallery map.
+      l1: weight of the L1 penalty, the paper's beta.
+      scales: sides of the windows whose averages are blocks; default: (1, 2, 3). A `Gallery` brings its own.
+      probe_scales: the same for the probe; default: as ``scales``.
+      pooling: "average" (the default) or "max". A `Gallery` brings its own.
+      identities: a label per gallery map: maps of one identity are one entry. A `Gallery` brings its own.
       coder: "auto", "active_set", "proximal" or "feature_sign".
       tol: largest duality gap of a column. Beyond about 1e-5 the intervals are still honest, but near ties may be
         ordered otherwise than by `distances`.
@@ -229,33 +224,38 @@ def search(
     """
     if not (isinstance(k, int | np.integer) and k >= 1):
         raise ValueError(f"k must be a whole number >= 1, got {k!r}")
-    if coder == "ridge":
-        raise ValueError("coder must not be 'ridge' here: it has no certificate; sort match.distances(coder='ridge')")
-    options = arguments.options(l1, tol, max_bytes)
-    probes, gallery, chosen = arguments.compared(
-        probe_map, gallery_maps, scales, probe_scales, pooling, identities, coder=coder
+    comparison = compared(
+        probe_map,
+        gallery_maps,
+        scales=scales,
+        probe_scales=probe_scales,
+        pooling=pooling,
+        identities=identities,
+        coder=coder,
+        certified=True,
+        l1=l1,
+        tol=tol,
+        max_bytes=max_bytes,
     )
+    probes, gallery = comparison.probes, comparison.gallery
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
-    if chosen == "active_set":
-        found = searching.nearest(Positions.of(probes), gallery.positions, min(k, gallery.entries), **options)
-    else:
-        found = searching.first(tiles.solve(probes, gallery.as_entries, coder=chosen, progress=False, **options), k)
-    distance, lower, upper, _ = found.figures
+    nearest = comparison.engine().nearest(min(k, gallery.entries))
+    distance, lower, upper, _ = nearest.figures
     before = np.maximum.accumulate(np.append(-np.inf, upper[:-1]))
-    after = np.minimum.accumulate(np.append(lower[1:], found.beyond)[::-1])[::-1]
+    after = np.minimum.accumulate(np.append(lower[1:], nearest.beyond)[::-1])[::-1]
     labels, groups = gallery.labels, gallery.as_entries.groups
     return Hits(
-        found.entries,
-        None if labels is None else tuple(labels[i] for i in found.entries),
-        None if gallery.names is None else tuple(gallery.names[groups[i][0]] for i in found.entries),
+        nearest.entries,
+        None if labels is None else tuple(labels[i] for i in nearest.entries),
+        None if gallery.names is None else tuple(gallery.names[groups[i][0]] for i in nearest.entries),
         distance,
         lower,
         upper,
         (before <= lower) & (upper <= after),
-        found.coded,
-        chosen,
-        float(probes.solid[0] / probes.counts[0]),
+        nearest.coded,
+        comparison.coder,
+        float(comparison.counted[0]),
     )
 
 
@@ -273,10 +273,10 @@ def explain(
     Args:
       probe_map: one (h, w, d) array.
       gallery_map: one (H, W, d) array.
-      l1: as for `distances`, like all that follow.
-      scales: sides of the windows.
-      probe_scales: the same for the probe.
-      pooling: "average" or "max".
+      l1: weight of the L1 penalty, the paper's beta.
+      scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
+      probe_scales: the same for the probe; default: as ``scales``.
+      pooling: "average" (the default) or "max".
 
     Returns:
       An `Explanation`.
@@ -292,44 +292,30 @@ def explain(
       >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
       [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
     """
-    probes, gallery, _ = arguments.compared(
-        probe_map, gallery_map, scales, probe_scales, pooling, None, coder="active_set"
+    comparison = compared(
+        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder="active_set", l1=l1
     )
-    for argument, count in (("probe_map", len(probes)), ("gallery_map", len(gallery.maps))):
+    for argument, count in (("probe_map", len(comparison.probes)), ("gallery_map", len(comparison.gallery.maps))):
         if count != 1:
             raise ValueError(f"{argument} must be one (h, w, d) array, got {count} maps: explain one pair at a time")
-    return explanation.of(probes, gallery, l1=arguments.weight(l1))
+    return explanation.of(comparison)
 
 
-def _of_entries(probes: Entries, gallery: Gallery, solve: Callable[[Gallery], Figures]) -> Figures:
-    """The figures of all gallery entries, of which each process solves its own."""
-    if hosts.count() == 1:
-        return solve(gallery)
-    own = solve(gallery.own) if gallery.own.maps else (np.empty((len(probes), 0), np.float32),) * 4
-    return _figures(hosts.together(np.stack(own), gallery.entries))
+def choose_coder(coder: str) -> str:
+    """The coder that "auto" stands for on this machine; any other known name is returned as it is.
 
-
-def _of_probes(probes: Entries, gallery: Gallery, solve: Callable[[Entries], Figures]) -> Figures:
-    """The figures of all probes, of which each process solves its own: where an entry's depend on all others."""
-    if hosts.count() == 1:
-        return solve(probes)
-    maps = probes.maps[hosts.part(len(probes))]
-    part = Entries.single(maps, scales=probes.scales, pooling=probes.pooling)
-    own = solve(part) if len(maps) else (np.empty((0, gallery.entries), np.float32),) * 4
-    return _figures(hosts.together(np.stack(own).swapaxes(1, 2), len(probes)).swapaxes(1, 2))
-
-
-def _figures(stacked: np.ndarray) -> Figures:
-    distance, lower, upper, gap = map(np.ascontiguousarray, stacked)
-    return distance, lower, upper, gap
+    Raises:
+      ValueError: for an unknown name, naming the known ones.
+    """
+    return table.choose(coder, use="matching")
 
 
 def _check_dictionary(dictionary: str, boost: float, coder: str) -> None:
-    """Raises ValueError for options that say nothing, or contradict each other."""
+    """Raises ValueError for options without effect, or that contradict each other."""
     if dictionary not in DICTIONARIES:
         raise ValueError(f"dictionary must be one of {DICTIONARIES}, got {dictionary!r}")
-    if np.ndim(boost) or not hasattr(boost, "__float__") or not 0 <= float(boost) <= LOUDEST:
-        raise ValueError(f"boost must be a number from 0 to {LOUDEST:g}, got {boost!r}; the authors use 1.2")
+    if np.ndim(boost) or not hasattr(boost, "__float__") or not 0 <= float(boost) <= LARGEST_BOOST:
+        raise ValueError(f"boost must be a number from 0 to {LARGEST_BOOST:g}, got {boost!r}; the authors use 1.2")
     if boost and dictionary != "joint":
         raise ValueError(f"boost belongs to dictionary='joint', got boost={boost} with dictionary={dictionary!r}")
     if dictionary == "joint" and coder not in ("auto", "active_set"):

@@ -1,4 +1,4 @@
-"""The differentiable distance: Eq. 4, with the gradient of Eq. 7.
+"""Differentiable distance: Eq. 4, with the gradient of Eq. 7.
 
     distance = 1/N sum_n |x_n - Y w_n|^2,   w_n = argmin_w 1/2 |x_n - Y w|^2 + l1 |w|_1
 
@@ -12,20 +12,16 @@ The codes are solved once, exactly, in the forward pass. The backward pass never
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from dsr_jax.solvers import active_set, certificate, feature_sign, proximal
+from dsr_jax.solvers import certificate, table
 
-CODERS: dict[str, Callable[..., certificate.Solution]] = {
-    "active_set": active_set.coder,
-    "feature_sign": feature_sign.feature_sign,
-    "proximal": proximal.proximal,
-}
+__all__ = ["GRADIENTS", "Coding", "check_blocks", "distance", "measured", "solve"]
+
 GRADIENTS = ("envelope", "implicit")
 
 
@@ -34,7 +30,7 @@ class Coding(NamedTuple):
 
     Attributes:
       nonzero: non-zero codes per probe block.
-      gap: duality gap of Eq. 6, see `sparse`.
+      gap: duality gap of Eq. 6, see `certificate`.
     """
 
     nonzero: Float[Array, ""]
@@ -67,7 +63,7 @@ def distance(
       gallery_blocks: (M, d) unit-length blocks of the gallery image; zero rows are inert.
       l1: weight of the L1 penalty, the paper's beta.
       valid: (N,) which probe blocks are real; default: all. The mean is over those of them that are not zero: a block
-        of zeros has no direction, and nothing to say.
+        of zeros has no direction.
       tol: accuracy of the coder.
       coder: "auto" (active_set on CPU, feature_sign elsewhere), "active_set" (exact, compiled, on the host),
         "feature_sign" (exact, XLA) or "proximal" (batched matrix products).
@@ -105,7 +101,14 @@ def measured(
 ) -> tuple[Float[Array, ""], Coding]:
     """The distance, and what its codes are like: from one solve.
 
-    Args, Raises: as `distance`.
+    Args:
+      probe_blocks: (N, d) unit-length blocks of the probe.
+      gallery_blocks: (M, d) unit-length blocks of the gallery image; zero rows are inert.
+      l1: weight of the L1 penalty, the paper's beta.
+      valid: (N,) which probe blocks are real; default: all.
+      tol: accuracy of the coder.
+      coder: "auto" or the name of a solver, see `distance`.
+      gradient: "envelope" (Eq. 7, the paper) or "implicit" (the exact gradient of the distance).
 
     Returns:
       The distance, which is differentiable, and its `Coding`, which is not.
@@ -131,10 +134,15 @@ def solve(
 ) -> certificate.Solution:
     """Codes of every probe block on the gallery image's blocks, with their certificate (Eq. 6).
 
-    Args, Raises: as `distance`.
+    Args:
+      probe_blocks: (N, d) unit-length blocks of the probe.
+      gallery_blocks: (M, d) unit-length blocks of the gallery image; zero rows are inert.
+      l1: weight of the L1 penalty, the paper's beta.
+      tol: accuracy of the coder.
+      coder: "auto" or the name of a solver, see `distance`.
 
     Returns:
-      A `sparse.Solution`; its codes are (M, N).
+      A `certificate.Solution`; its codes are (M, N).
 
     Example:
       >>> import jax.numpy as jnp
@@ -144,14 +152,11 @@ def solve(
     """
     probe_blocks, gallery_blocks = jnp.asarray(probe_blocks), jnp.asarray(gallery_blocks)
     check_blocks(probe_blocks, gallery_blocks, l1)
-    if coder == "auto":
-        coder = "active_set" if jax.default_backend() == "cpu" else "feature_sign"
-    if coder not in CODERS:
-        raise ValueError(f"coder must be 'auto' or one of {sorted(CODERS)}, got {coder!r}")
+    solver = table.SOLVERS[table.choose(coder, use="training")].solve
     with jax.default_matmul_precision("highest"):  # on accelerators the default is too coarse for the certificate
         gram, correlation = gallery_blocks @ gallery_blocks.T, gallery_blocks @ probe_blocks.T
         energy = jnp.sum(probe_blocks * probe_blocks, axis=1)
-        return CODERS[coder](gram, correlation, energy, l1=l1, tol=tol)
+        return solver(gram, correlation, energy, l1=l1, tol=tol)
 
 
 def check_blocks(probe_blocks: jax.Array, gallery_blocks: jax.Array, l1: float) -> None:
@@ -172,8 +177,7 @@ def check_blocks(probe_blocks: jax.Array, gallery_blocks: jax.Array, l1: float) 
         )
     if not probe_shape[0] or not gallery_shape[0]:
         raise ValueError(f"blocks must not be empty, got shapes {probe_shape} and {gallery_shape}")
-    if not l1 > 0:
-        raise ValueError(f"l1 must be positive, got {l1}; the paper uses 0.4")
+    certificate.check_l1(l1)
 
 
 def _measured(
@@ -195,8 +199,8 @@ def _measured(
     shares = counted.astype(probe_blocks.dtype)
     shares = shares / jnp.maximum(jnp.sum(shares), 1)
     options = options._replace(l1=float(options.l1), tol=float(options.tol))
-    found, coding = _distance(options, probe_blocks, gallery_blocks, shares)
-    return jnp.where(seen, found, jnp.nan), coding
+    mean, coding = _distance(options, probe_blocks, gallery_blocks, shares)
+    return jnp.where(seen, mean, jnp.nan), coding
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))

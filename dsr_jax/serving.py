@@ -31,13 +31,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import export
 
-from dsr_jax import blocks, extract, networks, reconstruction
-from dsr_jax.cpu import convolution
+from dsr_jax import blocks, cpu, extract, networks, reconstruction
 from dsr_jax.formats import atomic
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import certificate
 from dsr_jax.weights import Card
 
 __all__ = ["CODER", "PLATFORMS", "save"]
@@ -148,14 +146,14 @@ def _extraction(params: Any, convention: str, size: tuple[int, int], stride: int
 
     (count,) = export.symbolic_shape("n")
     arguments = _array((count, *size, 3), jnp.uint8), _array((count, 2), jnp.int32)
-    with convolution.standing_alone():
+    with cpu.plain_xla():
         return bytes(export.export(jax.jit(program), platforms=platforms)(*arguments).serialize())
 
 
 def _matching(
     shape: tuple[int, int, int], scales: tuple[int, ...], l1: float, shots: int, platforms: Sequence[str]
 ) -> bytes:
-    slack = 4 * active_set.rounding(shape[2]) * float(np.finfo(np.float32).eps)
+    slack = certificate.slack(shape[2])
 
     def cut(feature_map: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
         return blocks.cut(feature_map, size, scales=scales)

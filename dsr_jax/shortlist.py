@@ -1,15 +1,15 @@
 """DSR on a shortlist: the pooled descriptor chooses K gallery entries for each probe, Algorithm 1 codes these only.
 
-    found = shortlist.distances(probe_maps, gallery_maps, 100)
-    found.entries, found.distance       # (P, 100): which entries, nearest first, and their certified distances
+    result = shortlist.distances(probe_maps, gallery_maps, 100)
+    result.entries, result.distance       # (P, 100): which entries, nearest first, and their certified distances
 
-Every pair of Market-1501 is 3,368 x 19,732 codings, a list of 100 is half a per cent of them. What that costs: who is
-not on the list is not coded, however near DSR would find him. So the result has distances of the listed pairs alone,
-and whoever ranks the others must say by what: `Shortlist.extended` puts them after the list, by the pooled descriptor.
+Every pair of Market-1501 is 3,368 x 19,732 codings, a list of 100 is half a per cent of them. What that costs: an entry
+that is not on the list is not coded, however near DSR would find it. So the result has distances of the listed pairs
+alone; `Shortlist.extended` ranks the others after the list, by the pooled descriptor.
 
 The descriptor is that of `baselines.global_average`: the average over a map's positions, of unit length, Euclidean;
-several maps of one identity: the mean of their distances. Maps that are read when asked for stay where they are: all
-are read once for their descriptors, then the listed ones part by part, as in `streamed`.
+several maps of one identity: the mean of their distances. Maps that are read lazily stay where they are: all are read
+once for their descriptors, then the listed ones part by part, as in `streaming`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,10 +21,14 @@ from tqdm import tqdm
 
 from dsr_jax import blocks
 from dsr_jax.baselines import global_average
-from dsr_jax.matching import arguments, listed, streaming, tiles
-from dsr_jax.matching.entries import as_labels, as_scales, each_map, gather
-from dsr_jax.matching.positions import Positions
+from dsr_jax.matching import checks, streaming
+from dsr_jax.matching.checks import as_labels, as_scales, each_map
+from dsr_jax.matching.comparison import check_numbers, compared
+from dsr_jax.matching.gallery import gather
 from dsr_jax.parallel import hosts
+from dsr_jax.solvers import table
+
+__all__ = ["BEYOND", "NOBODY", "Shortlist", "distances", "nearest"]
 
 NOBODY = -1  # in `Shortlist.entries`: a place that no entry has
 BEYOND = 2.0  # what `extended` adds to pooled distances: more than any distance of DSR
@@ -60,18 +64,18 @@ class Shortlist:
     @property
     def listed(self) -> np.ndarray:
         """(P, G) whether the entry is on the probe's list: where there is a distance of DSR."""
-        found = np.zeros(self.pooled.shape, bool)
+        listed = np.zeros(self.pooled.shape, bool)
         rows, columns = np.nonzero(self.entries != NOBODY)
-        found[rows, self.entries[rows, columns]] = True
-        return found
+        listed[rows, self.entries[rows, columns]] = True
+        return listed
 
     @property
     def extended(self) -> np.ndarray:
-        """(P, G) float32 to rank everybody by: DSR's distance on the list, 2 + the pooled distance beyond it."""
-        found = self.pooled + np.float32(BEYOND)
+        """(P, G) float32 to rank all entries by: DSR's distance on the list, 2 + the pooled distance beyond it."""
+        extended = self.pooled + np.float32(BEYOND)
         rows, columns = np.nonzero(self.entries != NOBODY)
-        found[rows, self.entries[rows, columns]] = self.distance[rows, columns]
-        return found
+        extended[rows, self.entries[rows, columns]] = self.distance[rows, columns]
+        return extended
 
 
 def nearest(pooled: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
@@ -99,12 +103,12 @@ def nearest(pooled: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np
     _check_length(k)
     if allowed is not None and np.shape(allowed) != pooled.shape:
         raise ValueError(f"allowed must be {pooled.shape}, probes x gallery entries, got shape {np.shape(allowed)}")
-    found = np.full((len(pooled), min(int(k), pooled.shape[1])), NOBODY, np.int64)
+    entries = np.full((len(pooled), min(int(k), pooled.shape[1])), NOBODY, np.int64)
     for p, row in enumerate(pooled):
-        who = np.arange(len(row)) if allowed is None else np.flatnonzero(allowed[p])
-        first = who[np.argsort(row[who], kind="stable")[: found.shape[1]]]
-        found[p, : len(first)] = first
-    return found
+        candidates = np.arange(len(row)) if allowed is None else np.flatnonzero(allowed[p])
+        first = candidates[np.argsort(row[candidates], kind="stable")[: entries.shape[1]]]
+        entries[p, : len(first)] = first
+    return entries
 
 
 def distances(
@@ -129,15 +133,15 @@ def distances(
     Several processes must each make the same call; each codes the lists of its part of the probes.
 
     Args:
-      probe_maps: a sequence of P maps (h, w, d) or an array of them; read when asked for, if it is `map_file.Maps`.
+      probe_maps: a sequence of P maps (h, w, d) or an array of them; read lazily, if it is `map_file.Maps`.
       gallery_maps: the same of the gallery.
       k: length of the lists; that of the gallery or more: every pair is coded.
       identities: a label per gallery map: maps of one identity form one dictionary and are one entry.
       allowed: (P, G) whether the entry may answer the probe (`candidates.allowed`); others take no place.
-      l1: as of `match.distances`, like all that follow but ``part_bytes``.
-      scales: sides of the windows.
-      probe_scales: the same for the probes.
-      pooling: "average" or "max", of blocks; the descriptor is an average in any case.
+      l1: weight of the L1 penalty, the paper's beta.
+      scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
+      probe_scales: the same for the probes; default: as ``scales``.
+      pooling: "average" (the default) or "max", of blocks; the descriptor is an average in any case.
       coder: "auto", "active_set", "proximal" or "feature_sign".
       tol: largest duality gap of a column.
       max_bytes: memory ceiling of the tiles, beside the maps.
@@ -154,16 +158,14 @@ def distances(
       >>> import numpy as np
       >>> from dsr_jax import match, shortlist
       >>> maps = np.random.default_rng(0).random((8, 4, 2, 16)) ** 4
-      >>> found = shortlist.distances(maps[:3], maps, 2)
-      >>> found.distance.shape, found.entries[:, 0].tolist()
+      >>> result = shortlist.distances(maps[:3], maps, 2)
+      >>> result.distance.shape, result.entries[:, 0].tolist()
       ((3, 2), [0, 1, 2])
-      >>> bool(np.allclose(found.distance[0], match.distances(maps[0], maps[found.entries[0]]).distance))
+      >>> bool(np.allclose(result.distance[0], match.distances(maps[0], maps[result.entries[0]]).distance))
       True
     """
     _check_length(k)
-    chosen = arguments.choose_coder(coder)
-    if chosen == "ridge":
-        raise ValueError("coder must not be 'ridge' here: it has no certificate; use match.distances(coder='ridge')")
+    chosen = table.choose(coder, use="matching", certified=True)
     if not (isinstance(part_bytes, int | np.integer) and part_bytes >= 1):
         raise ValueError(f"part_bytes must be at least 1, got {part_bytes!r}; {streaming.PART} is the default")
     probe_maps, gallery_maps = _sequence("probe_maps", probe_maps), _sequence("gallery_maps", gallery_maps)
@@ -171,7 +173,7 @@ def distances(
         raise ValueError(
             f"there must be maps on both sides, got {len(probe_maps)} probes, {len(gallery_maps)} of gallery"
         )
-    arguments.check_channels(probe_maps[0], gallery_maps[0])
+    checks.check_channels(probe_maps[0], gallery_maps[0])
     groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
     cut_at = as_scales("scales", (1, 2, 3) if scales is None else scales)
     probes_at = cut_at if probe_scales is None else as_scales("probe_scales", probe_scales)
@@ -182,25 +184,26 @@ def distances(
         groups,
     )
     entries = nearest(pooled, k, allowed)
-    how = arguments.options(l1, tol, max_bytes)
-    cut = {"scales": cut_at, "probe_scales": probes_at, "pooling": pooling}
+    check_numbers(l1, tol, max_bytes)
+    how: dict[str, Any] = {"coder": chosen, "l1": l1, "tol": tol, "max_bytes": max_bytes, "pooling": pooling}
+    how |= {"scales": cut_at, "probe_scales": probes_at}
     figures = np.full((4, *entries.shape), np.nan, np.float32)
-    own = range(len(entries))[hosts.part(len(entries))]
+    local = range(len(entries))[hosts.part(len(entries))]
     total = int((entries != NOBODY).sum())
     with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
-        for rows, probes, _ in streaming.parts(probe_maps, [[p] for p in own], PROBES * part_bytes):
-            at = own[rows]
-            asked = entries[at.start : at.stop]
-            who = np.unique(asked[asked != NOBODY])
-            if not who.size:
+        for rows, probes, _ in streaming.parts(probe_maps, [[p] for p in local], PROBES * part_bytes):
+            at = local[rows]
+            wanted = entries[at.start : at.stop]
+            numbers = np.unique(wanted[wanted != NOBODY])
+            if not numbers.size:
                 continue
-            for columns, gallery, members in streaming.parts(gallery_maps, [groups[g] for g in who], part_bytes):
-                part = who[columns]
-                p, place = np.nonzero((asked >= part[0]) & (asked <= part[-1]))
-                pairs = np.stack([p, np.searchsorted(part, asked[p, place])], axis=1)
-                found = _coded(probes, gallery, members, pairs, cut, coder=chosen, progress=bar, **how)
-                figures[:, at.start + p, place] = found
-    figures = hosts.together(figures[:, own.start : own.stop].swapaxes(1, 2), len(entries)).swapaxes(1, 2)
+            for columns, gallery, members in streaming.parts(gallery_maps, [groups[g] for g in numbers], part_bytes):
+                part = numbers[columns]
+                p, place = np.nonzero((wanted >= part[0]) & (wanted <= part[-1]))
+                pairs = np.stack([p, np.searchsorted(part, wanted[p, place])], axis=1)
+                comparison = compared(probes, gallery, identities=members, **how)
+                figures[:, at.start + p, place] = comparison.engine().listed(pairs, progress=bar)
+    figures = hosts.together(figures[:, local.start : local.stop].swapaxes(1, 2), len(entries)).swapaxes(1, 2)
     order = np.argsort(figures[0], axis=1, kind="stable")  # NaN is last
     distance, lower, upper, gap = (np.take_along_axis(figure, order, axis=1) for figure in figures)
     ranked = np.take_along_axis(entries, order, axis=1)
@@ -208,7 +211,7 @@ def distances(
 
 
 def _sequence(argument: str, maps: Any) -> Any:
-    """Maps that can be counted and asked for one by one."""
+    """Maps that have a length and can be indexed."""
     if hasattr(maps, "__array__") and np.ndim(maps) == 3:
         return [maps]
     if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
@@ -217,10 +220,10 @@ def _sequence(argument: str, maps: Any) -> Any:
 
 
 def _counted(maps: Any, counted: list[float], **cut: Any) -> Iterator[np.ndarray]:
-    """The probe maps, checked; what share of each one's blocks has a direction is added to ``counted``."""
+    """The probe maps, checked; what share of each probe's blocks has a direction is added to ``counted``."""
     for i, values in enumerate(each_map("probe_maps", maps, scales=cut["scales"])):
         solid = blocks.directed(values, **cut)
-        arguments.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
+        checks.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
         counted.append(float(solid.mean()))
         yield values
 
@@ -233,24 +236,6 @@ def _pooled(
     if all(len(group) == 1 for group in groups):
         return each
     return np.stack([each[:, group].mean(axis=1) for group in groups], axis=1)
-
-
-def _coded(
-    probes: Any,
-    gallery: Any,
-    members: Sequence[int],
-    pairs: np.ndarray,
-    cut: dict[str, Any],
-    *,
-    coder: str,
-    progress: tqdm,
-    **how: Any,
-) -> np.ndarray:
-    """Figures (4, n) of pairs of a part of the probes and a part of the gallery."""
-    own, others, _ = arguments.compared(probes, gallery, identities=members, coder=coder, **cut)
-    if coder == "active_set":
-        return listed.solve(Positions.of(own), others.positions, pairs, progress=progress, **how)
-    return tiles.listed(own, others.as_entries, pairs, coder=coder, progress=progress, **how)
 
 
 def _check_length(k: Any) -> None:

@@ -75,12 +75,6 @@ def attempt(job: Callable[[S], None], kind: type[S], arguments: Sequence[str]) -
     return 0
 
 
-def alone(runner: str) -> None:
-    """Raises ValueError where a runner that measures one process was started as several."""
-    if hosts.count() > 1:
-        raise ValueError(f"num_processes is {hosts.count()}: {runner} measures one process, on all its devices")
-
-
 def _together(job: Callable[[S], None], settings: S) -> None:
     """Does a job together with the other processes, if there are any; only the first of them speaks."""
     own: Any = settings

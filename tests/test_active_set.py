@@ -205,8 +205,8 @@ def test_numbers_that_are_not_finite_end_in_numbers() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"l1": 0.0}, "l1 must be > 0"),
-        ({"l1": float("nan")}, "l1 must be > 0"),
+        ({"l1": 0.0}, "l1 must be a positive number"),
+        ({"l1": float("nan")}, "l1 must be a positive number"),
         ({"gram": np.eye(3)}, "gram must be"),
         ({"gram": np.zeros((1, 3, 4))}, "gram must be"),
         ({"gram": np.zeros((2, 3, 3))}, "agree in G and C"),

@@ -17,7 +17,7 @@ import pytest
 
 from dsr_jax import extract
 from dsr_jax.parallel import hosts, sharding
-from experiments import finetune, run
+from experiments import finetune
 from experiments.training import checkpoint, termination
 from tests import joined, kills
 from tests.runners import ROOT, SMALL, call, metrics_of
@@ -329,10 +329,3 @@ def test_columns_come_together_in_blocks_of_rows(monkeypatch, total, block):
     monkeypatch.setattr(hosts.multihost_utils, "process_allgather", gather)
     np.testing.assert_array_equal(hosts.together(whole[..., parts[1]], total), whole)
     assert {piece.shape[1] for piece in said} == {widest} and len(said) == (6 if block == 1 else 1)
-
-
-def test_a_measurement_is_of_one_process(monkeypatch):
-    run.alone("benchmark_speed")
-    monkeypatch.setattr(hosts, "count", lambda: 2)
-    with pytest.raises(ValueError, match="num_processes is 2: benchmark_speed measures one process"):
-        run.alone("benchmark_speed")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from dsr_jax import blocks, match
-from dsr_jax.matching import arguments, entries, pooled, positions, tiles
+from dsr_jax.matching import checks, compiled, padded, xla
+from dsr_jax.matching.gallery import Entries
 
 from . import oracles
 
@@ -154,17 +155,15 @@ def test_integer_maps():
 @pytest.mark.slow
 @pytest.mark.parametrize("coder", [*CODERS, "ridge"])
 def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
-    shape = tuple(
-        entries.Entries.single(maps(side), scales=(1, 2), pooling="average") for side in ("probes", "gallery")
-    )
+    sides = [Entries.single(maps(side), scales=(1, 2), pooling="average") for side in ("probes", "gallery")]
     with pytest.raises(ValueError, match="max_bytes must be at least") as least:
         distances(coder=coder, max_bytes=1)
     smallest = int(str(least.value).split("at least ")[1].split()[0])
     if coder == "active_set":
-        rows = [positions.Positions.of(side) for side in shape]
-        assert pooled.limits(*rows, max_bytes=smallest, threads=2) == (1, 1, 1)
+        sizes = compiled.sizes(*(side.positions for side in sides), max_bytes=smallest, threads=2)
+        assert sizes[:3] == (1, 1, 1)
     else:
-        assert tiles.limits(*shape, coder=coder, max_bytes=smallest) == (1, 1)
+        assert xla.sizes(*sides, coder=coder, max_bytes=smallest) == (1, 1)
     small, large = distances(coder=coder, max_bytes=smallest), distances(coder=coder)
     np.testing.assert_allclose(small.distance, large.distance, atol=2e-6)
     if coder != "ridge":
@@ -179,27 +178,27 @@ def test_few_compilations_for_many_sizes():
     rng = np.random.default_rng(0)
     probes = [rng.random((h, w, D), np.float32) for h in range(5, 9) for w in range(4, 8)]
     gallery = [rng.random((4, 3, D), np.float32) for _ in range(5)]
-    sizes = {entries.grid(len(p) * p.shape[1]) for p in probes}
+    sizes = {padded.grid(len(p) * p.shape[1]) for p in probes}
     assert len(sizes) <= 12 < len(probes)
-    tiles._compiled.clear_cache()
+    xla._shared.clear_cache()
     match.distances(probes, gallery, scales=(1,), coder="proximal", tol=1e-2)
-    compiled = tiles._compiled._cache_size()
+    compiled = xla._shared._cache_size()
     assert compiled <= 2 * len(sizes)
     match.distances([p + 1 for p in probes], gallery, scales=(1,), coder="proximal", tol=1e-2)
-    assert tiles._compiled._cache_size() == compiled
+    assert xla._shared._cache_size() == compiled
 
 
 def test_grid_wastes_little_and_has_few_sizes():
     numbers = np.arange(1, 5000)
-    rounded = np.array([entries.grid(int(n)) for n in numbers])
+    rounded = np.array([padded.grid(int(n)) for n in numbers])
     assert np.all(rounded >= numbers) and np.all(rounded <= numbers * 1.125)
     assert len(np.unique(rounded)) <= 16 + 8 * 9
 
 
 def test_tiles_hold_every_entry_once_with_its_blocks():
-    given = entries.Entries(list(maps("gallery")), [[0, 2], [1], [3], [4]], (1, 2), "average")
+    given = Entries(list(maps("gallery")), [[0, 2], [1], [3], [4]], (1, 2), "average")
     seen = {}
-    for tile in given.tiles(2):
+    for tile in padded.tiles(given, 2):
         assert len(tile.members) <= 2
         for member, values, count in zip(tile.members, tile.values, tile.counts, strict=False):
             assert not values[count:].any()
@@ -266,19 +265,19 @@ def test_files_that_are_no_gallery(tmp_path):
 
 @pytest.mark.parametrize("scales", [[1.0, 2.0], np.array([1, 2]), range(1, 3)])
 def test_scales_of_every_kind(scales):
-    assert entries.as_scales("scales", scales) == (1, 2)
+    assert checks.as_scales("scales", scales) == (1, 2)
 
 
 @pytest.mark.parametrize("scales", [2, "12", (1, 1.5), (1, np.inf), (np.nan,), (None,), ("a",), np.ones((1, 1))])
 def test_scales_that_are_none(scales):
     with pytest.raises(ValueError, match="probe_scales must be whole numbers >= 1"):
-        entries.as_scales("probe_scales", scales)
+        checks.as_scales("probe_scales", scales)
 
 
 @pytest.mark.parametrize("labels", [5, "ab", [1, "1"], [None, 1], [1.0, 2.5], np.zeros((2, 1), int)])
 def test_labels_that_are_none(labels):
     with pytest.raises(ValueError, match="identities must be"):
-        entries.as_labels("identities", labels, 2)
+        checks.as_labels("identities", labels, 2)
 
 
 @pytest.mark.parametrize(
@@ -455,12 +454,12 @@ def test_errors_name_the_argument(probes, options, words):
 @pytest.mark.parametrize("value", ["0.4", None, [0.4], np.ones(2), 0, -1, np.nan, np.inf, 1j, {}])
 def test_numbers_that_are_none(value):
     with pytest.raises(ValueError, match="l1 must be a positive number, got .*; the paper uses 0.4"):
-        arguments.check_positive("l1", value, "the paper uses 0.4")
+        checks.check_positive("l1", value, "the paper uses 0.4")
 
 
 @pytest.mark.parametrize("value", [0.4, 1, np.float32(0.4), jnp.float32(0.4), np.array(0.4)])
 def test_numbers_of_every_kind(value):
-    arguments.check_positive("l1", value, "")
+    checks.check_positive("l1", value, "")
 
 
 def test_errors_of_the_gallery():

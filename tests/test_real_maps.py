@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from dsr_jax import blocks, extract, fcn, match, reconstruction, weights
+from dsr_jax.solvers import table
 
 from . import oracles
 
@@ -57,7 +58,7 @@ def exact(maps) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("scales", SCALES)
-@pytest.mark.parametrize("coder", sorted(reconstruction.CODERS))
+@pytest.mark.parametrize("coder", sorted(table.names("training")))
 def test_distances(maps, exact, coder, scales, capsys):
     found = match.distances(maps["probes"], maps["gallery"], scales=SCALES[scales], coder=coder, tol=1e-6)
     off, gap = np.abs(found.distance - exact[scales]).max(), found.gap.max()

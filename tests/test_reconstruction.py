@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from dsr_jax import reconstruction
+from dsr_jax.solvers import table
 
 from . import dictionaries, oracles
 
 L1 = 0.4
-CODERS = sorted(reconstruction.CODERS)
+CODERS = sorted(table.names("training"))
 parametrize_coder = pytest.mark.parametrize("coder", CODERS)
 parametrize_gradient = pytest.mark.parametrize("gradient", reconstruction.GRADIENTS)
 
@@ -250,8 +251,8 @@ def test_gradient_scales_with_its_cotangent():
     [
         ((2, 3), (2, 4), {}, "same length d, got 3 and 4"),
         ((0, 3), (2, 3), {}, "must not be empty"),
-        ((2, 3), (2, 3), {"l1": 0.0}, "l1 must be positive, got 0.0"),
-        ((2, 3), (2, 3), {"l1": float("nan")}, "l1 must be positive, got nan"),
+        ((2, 3), (2, 3), {"l1": 0.0}, "l1 must be a positive number, got 0.0"),
+        ((2, 3), (2, 3), {"l1": float("nan")}, "l1 must be a positive number, got nan"),
         ((2, 3), (2, 3), {"coder": "lars"}, "coder must be .*one of"),
         ((2, 3), (2, 3), {"gradient": "unrolled"}, "gradient must be one of"),
         ((2, 3), (2, 3), {"valid": jnp.ones(3, bool)}, "valid must"),

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsr_jax import match
-from dsr_jax.matching import search as searching
-from dsr_jax.matching.entries import Entries
-from dsr_jax.matching.positions import Positions
+from dsr_jax.matching import compiled
+from dsr_jax.matching.gallery import Entries
 
 from . import oracles
 
@@ -69,14 +68,14 @@ def test_little_is_coded(max_bytes):
     distance = exhaustive(probe, gallery)
     np.testing.assert_array_equal(hits.entries, np.argsort(distance, kind="stable")[:5])
     assert hits.coded < 0.5
-    assert ("grams" in vars(gallery.positions)) == (max_bytes > 1 << 18)
+    assert ("grams" in vars(gallery.as_entries.positions)) == (max_bytes > 1 << 18)
     assert hits.certified.all() and (hits.upper - hits.lower).max() < 1e-4
 
 
 def test_what_is_left_out_is_farther():
     probe, images = many(300, seed=1)
-    sides = [Positions.of(Entries.single(maps, scales=(1, 2), pooling="average")) for maps in ([probe], images)]
-    found = searching.nearest(*sides, 4, l1=0.4, tol=1e-6, max_bytes=1 << 26)
+    sides = [Entries.single(maps, scales=(1, 2), pooling="average") for maps in ([probe], images)]
+    found = compiled.Engine(*sides, l1=0.4, tol=1e-6, max_bytes=1 << 26).nearest(4)
     exact = np.array([oracles.distance(probe, [image], scales=(1, 2)) for image in images[:60]])
     rest = np.setdiff1d(np.arange(60), found.entries)
     assert (exact[rest] >= found.beyond).all()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dsr_jax import extract
-from dsr_jax.matching import tiles
-from dsr_jax.matching.entries import Entries
+from dsr_jax.matching import xla
+from dsr_jax.matching.gallery import Entries
 from dsr_jax.parallel import sharding
 from experiments.training import checkpoint
 from tests import joined, test_steps
@@ -20,7 +20,7 @@ COUNTS = (2, 4, 8)
 COLLECTIVE = re.compile(
     r"all[-_]reduce|all[-_]gather|all[-_]to[-_]all|collective[-_]|reduce[-_]scatter|partition[-_]id"
 )
-OPTIONS = {"l1": 0.4, "tol": 1e-6, "max_bytes": 1 << 28, "progress": False}
+OPTIONS = {"l1": 0.4, "tol": 1e-6, "max_bytes": 1 << 28}
 
 
 def over(count):
@@ -35,7 +35,7 @@ def sides():
 
 @functools.cache
 def solved(coder, count):
-    return tiles.solve(*sides(), coder=coder, mesh=over(count), **OPTIONS)
+    return xla.Engine(*sides(), coder=coder, mesh=over(count), **OPTIONS).distances()
 
 
 @pytest.mark.parametrize("count", COUNTS)
@@ -51,7 +51,7 @@ def test_no_device_holds_the_whole_gallery(monkeypatch):
     real = sharding.entries
     monkeypatch.setattr(sharding, "entries", lambda *given: placed.append(real(*given)) or placed[-1])
     probes, gallery = (Entries.single(joined.drawn(n, n, (3,)), scales=(1,), pooling="average") for n in (2, 11))
-    tiles.solve(probes, gallery, coder="ridge", mesh=over(4), **OPTIONS)
+    xla.Engine(probes, gallery, coder="ridge", mesh=over(4), **OPTIONS).distances()
     held = {}
     for array in placed:
         for shard in array.addressable_shards:
@@ -69,11 +69,11 @@ def matching(count):
     probes = jax.ShapeDtypeStruct((3, atoms, depth), jnp.float32)
     how = {"l1": 0.4, "tol": 1e-6, "mesh": mesh}
     lowered = [
-        tiles._compiled.lower(gram, dictionary, probes, coder="feature_sign", **how),
-        tiles._ridge_errors.lower(gram, dictionary, probes, mesh=mesh),
-        tiles._gram.lower(dictionary, mesh=mesh),
+        xla._shared.lower(gram, dictionary, probes, coder="feature_sign", **how),
+        xla._shared.lower(gram, dictionary, probes, coder="ridge", **how),
+        xla._grams.lower(dictionary, mesh=mesh),
     ]
-    longest = tiles._compiled.lower(gram, dictionary, probes, coder="proximal", **how)
+    longest = xla._shared.lower(gram, dictionary, probes, coder="proximal", **how)
     found = [program.as_text() for program in (longest, *lowered)]
     return found + [program.compile().as_text() for program in lowered if count > 1]
 

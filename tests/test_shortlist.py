@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from dsr_jax import map_file, match, metrics, shortlist
 from dsr_jax.baselines import global_average
 from dsr_jax.evaluation import candidates
-from dsr_jax.matching import arguments, listed
-from dsr_jax.matching.positions import Positions
+from dsr_jax.matching import compiled
+from dsr_jax.matching.comparison import compared
 from experiments import evaluate
 from experiments.evaluation import comparison, methods, reliance
 from tests.people import maps
@@ -38,21 +38,19 @@ PROBES, GALLERY = (
 @given(st.integers(0, 10**6), st.integers(1, 40), st.sampled_from([(1,), (1, 2, 3)]), st.booleans())
 def test_chosen_pairs_have_the_distances_of_the_whole(seed, count, scales, shots):
     labels = [i // 2 for i in range(9)] if shots else None
-    probes, gallery, _ = arguments.compared(PROBES, GALLERY, scales, None, None, labels, coder="active_set")
-    rng = np.random.default_rng(seed)
-    pairs = np.stack([rng.integers(0, len(PROBES), count), rng.integers(0, gallery.entries, count)], axis=1)
+    how = {"scales": scales, "identities": labels, "coder": "active_set"}
+    rng, entries = np.random.default_rng(seed), 5 if shots else 9
+    pairs = np.stack([rng.integers(0, len(PROBES), count), rng.integers(0, entries, count)], axis=1)
     whole = match.distances(PROBES, GALLERY, scales=scales, identities=labels)
     for max_bytes in (1 << 17, 1 << 29):
-        how = {"l1": 0.4, "tol": 1e-6, "max_bytes": max_bytes}
-        found = listed.solve(Positions.of(probes), gallery.positions, pairs, **how)
+        found = compared(PROBES, GALLERY, max_bytes=max_bytes, **how).engine().listed(pairs)
         for figure, name in zip(found, ("distance", "lower", "upper", "gap"), strict=True):
             np.testing.assert_allclose(figure, getattr(whole, name)[pairs[:, 0], pairs[:, 1]], atol=1e-6)
 
 
 def test_pairs_that_float32_does_not_settle_are_coded_again():
-    probes, gallery, _ = arguments.compared(PROBES, GALLERY, (1, 2), None, None, None, coder="active_set")
     pairs = np.argwhere(np.ones((4, 9), bool))
-    found = listed.solve(Positions.of(probes), gallery.positions, pairs, l1=0.4, tol=1e-12, max_bytes=1 << 29)
+    found = compared(PROBES, GALLERY, scales=(1, 2), coder="active_set", tol=1e-12).engine().listed(pairs)
     whole = match.distances(PROBES, GALLERY, scales=(1, 2), tol=1e-12)
     np.testing.assert_allclose(found[0].reshape(4, 9), whole.distance, atol=1e-6)
     np.testing.assert_allclose(found[3].reshape(4, 9), whole.gap, atol=1e-6)
@@ -141,8 +139,8 @@ def test_several_maps_of_a_person_are_one_entry_at_their_mean_pooled_distance():
 
 def test_maps_of_a_file_are_read_part_by_part(tmp_path, monkeypatch):
     map_file.write(tmp_path / "maps.npz", iter(GALLERY), identities=range(9))
-    lazy, held, solve = map_file.read(tmp_path / "maps.npz").maps, [], listed.solve
-    monkeypatch.setattr(listed, "solve", lambda p, g, *a, **k: held.append(len(g)) or solve(p, g, *a, **k))
+    lazy, held, code = map_file.read(tmp_path / "maps.npz").maps, [], compiled.Engine.listed
+    monkeypatch.setattr(compiled.Engine, "listed", lambda e, *a, **k: held.append(len(e.gallery)) or code(e, *a, **k))
     found = shortlist.distances(PROBES[:1], lazy, 3, part_bytes=1000)
     assert sum(held) == 3 and max(held) < 3, "the listed ones, and not all at a time"
     np.testing.assert_array_equal(found.extended, shortlist.distances(PROBES[:1], GALLERY, 3).extended)

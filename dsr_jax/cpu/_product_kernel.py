@@ -9,7 +9,7 @@ from typing import no_type_check
 import numpy as np
 
 from dsr_jax.cpu import cores
-from dsr_jax.cpu.compiled import flat, kernel
+from dsr_jax.cpu.kernel_cache import flat, kernel
 
 SIDE = 4  # rows of each side that are multiplied together: their sums fill half of the registers
 FEW = 32  # up to which this is faster than BLAS
@@ -30,7 +30,9 @@ def product(few: np.ndarray, many: np.ndarray, *, threads: int | None = None) ->
     if few.shape[1] != many.shape[1]:
         raise ValueError(f"few and many must have rows of one length d, got {few.shape[1]} and {many.shape[1]}")
     if len(few) > FEW or few.dtype != np.float32 or many.dtype != np.float32:
-        with np.errstate(invalid="ignore"):  # BLAS may raise it for lanes beyond the rows, whose products nobody sees
+        with np.errstate(
+            invalid="ignore"
+        ):  # BLAS may raise it for lanes beyond the rows, whose products are never read
             return few @ many.T
     out = np.empty((len(few), len(many)), np.float32)
     sides = flat(few), flat(many)

@@ -19,7 +19,7 @@ from typing import no_type_check
 
 import numpy as np
 
-from dsr_jax.cpu.compiled import kernel
+from dsr_jax.cpu.kernel_cache import kernel
 
 TILE, WINDOW, TAPS = 4, 6, 3
 A, B = 2 / 3, 3 / 2

@@ -1,15 +1,13 @@
 """The 3 x 3 convolution of the network (SAME, stride 1, channels last), and its gradients.
 
-On a GPU or TPU, and for few channels or other types than float32, it is XLA's own. On the CPU XLA's gradient in the
-kernel runs at a sixth of what the processor can do, its forward pass at two thirds; there `winograd` (many pixels) and
-`columns` (few) write straight into XLA's buffers.
+On a GPU or TPU, for few channels or other types than float32, and where plain XLA is asked for (see `dsr_jax.cpu`), it
+is XLA's own. On the CPU XLA's gradient in the kernel runs at a sixth of what the processor can do, its forward pass at
+two thirds; there `winograd` (many pixels) and `im2col` (few) write straight into XLA's buffers.
 """
 
-import contextlib
-import contextvars
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -19,33 +17,13 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Float
 
+from dsr_jax import cpu
 from dsr_jax.cpu import im2col, winograd
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 # From so many channels (in and out) and products per window on another way than XLA's is faster, and from so many 4 x 4
 # tiles in a batch on it is winograd.
 CHANNELS, WORK, TILES = 64, 1 << 24, 64
-
-_alone = contextvars.ContextVar("alone", default=False)
-
-
-@contextlib.contextmanager
-def standing_alone() -> Iterator[None]:
-    """What is traced within it runs anywhere: XLA's own convolution, which calls nothing of this process.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from dsr_jax.cpu import convolution
-      >>> images, kernel = jnp.ones((8, 16, 16, 64)), jnp.ones((3, 3, 64, 64))
-      >>> with convolution.standing_alone():
-      ...     convolution.pays(images, kernel)
-      False
-    """
-    before = _alone.set(True)
-    try:
-        yield
-    finally:
-        _alone.reset(before)
 
 
 def convolve(
@@ -76,8 +54,7 @@ def convolve(
 def pays(images: Any, kernel: Any) -> bool:
     """Whether another way than XLA's is the faster one, for arrays of these shapes and types on this machine."""
     return (
-        not _alone.get()
-        and jax.default_backend() == "cpu"
+        cpu.fast()
         and images.dtype == kernel.dtype == jnp.float32
         and kernel.shape[:3] == (3, 3, images.shape[3])
         and min(kernel.shape[2:]) >= CHANNELS
@@ -138,6 +115,6 @@ def _varying(*arrays: jax.Array) -> frozenset[str]:
 
 
 def _vary(array: jax.Array, over: frozenset[str]) -> jax.Array:
-    """The same array, said to differ over these axes."""
+    """The same array, marked as varying over these axes."""
     missing = tuple(sorted(over - _varying(array)))
     return jax.lax.pcast(array, missing, to="varying") if missing else array

@@ -1,4 +1,4 @@
-"""The cores that this process may use, and the threads that compiled loops and matrix products run on.
+"""Threads for compiled loops and matrix products, on the cores that this process may use.
 
 Threads are started once and kept. Matrix products are shared out among them, each on one thread of BLAS: BLAS's own
 threads wait for each other at every product, which is nothing alone and most of the time where cores are shared.
@@ -106,7 +106,7 @@ def _pool(threads: int) -> concurrent.futures.ThreadPoolExecutor:
 
 
 class _Blas:
-    """Holds BLAS, whose threads are the whole process's, at one of them for as long as anybody asks for it."""
+    """Holds the BLAS of the whole process at one thread while at least one caller needs that."""
 
     def __init__(self) -> None:
         self._controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
@@ -134,7 +134,7 @@ def _blas() -> _Blas:
 
 
 def _forget() -> None:
-    """A child has the pool but not its threads, and locks as they were."""
+    """After `fork` the child inherits the pool without its threads, and locks in an unknown state: start afresh."""
     _pool.cache_clear()
     _blas.cache_clear()
 

@@ -14,9 +14,9 @@ def convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax.cpu import im2col as columns
+      >>> from dsr_jax.cpu import im2col
       >>> out = np.empty((1, 3, 3, 1), np.float32)
-      >>> columns.convolve(np.ones((1, 3, 3, 2), np.float32), np.ones((3, 3, 2, 1), np.float32), out)
+      >>> im2col.convolve(np.ones((1, 3, 3, 2), np.float32), np.ones((3, 3, 2, 1), np.float32), out)
       >>> out[0, :, :, 0].tolist()
       [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
     """

@@ -1,6 +1,6 @@
 """3 x 3 convolutions on the CPU, of float32 images with many channels: Winograd's transforms, BLAS in between.
 
-`winograd_kernel` has the mathematics. Lines of tiles are worked off in chunks whose transforms (36 numbers per 16
+`_winograd_kernel` has the mathematics. Lines of tiles are worked off in chunks whose transforms (36 numbers per 16
 pixels) stay in cache; a chunk costs one batch of 36 matrix products. The results are those of the direct sum to a few
 units of float32's precision, relative to the largest of the 4 x 4 tile: where the direct sum is exactly zero beside
 others that are not, a rest of that size remains.
@@ -13,7 +13,7 @@ import numpy as np
 
 from dsr_jax.cpu import _winograd_kernel, cores
 from dsr_jax.cpu._winograd_kernel import TILE
-from dsr_jax.cpu.compiled import flat
+from dsr_jax.cpu.kernel_cache import flat
 
 PRODUCTS = (TILE + 2) ** 2
 # Bytes of a chunk's transforms: larger ones leave the cache, smaller ones are small matrix products.
@@ -88,9 +88,9 @@ def _chunks(shape: tuple[int, ...], channels: int) -> list[tuple[int, int]]:
 
 def _spread(images: np.ndarray, start: int, stop: int, *, margin: int) -> np.ndarray:
     """The transform (36, tiles, C) of some lines."""
-    found = _matrices((stop - start) * -(-images.shape[2] // TILE), images.shape[3])
-    _lines(_winograd_kernel.tiles, flat(images), found.whole, images.shape, start, stop, found.stride, margin)
-    return found.each
+    matrices = _matrices((stop - start) * -(-images.shape[2] // TILE), images.shape[3])
+    _lines(_winograd_kernel.tiles, flat(images), matrices.whole, images.shape, start, stop, matrices.stride, margin)
+    return matrices.each
 
 
 def _lines(

@@ -1,14 +1,12 @@
-"""Which part of a probe was rebuilt from which part of a gallery image: the codes, laid out over both maps."""
+"""Explanation of one distance: the codes, laid out over the positions of both maps."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from dsr_jax import blocks
-from dsr_jax.matching import pooled
-from dsr_jax.matching.entries import Entries
-from dsr_jax.matching.gallery import Gallery
-from dsr_jax.matching.positions import Positions
+from dsr_jax.matching import compiled
+from dsr_jax.matching.comparison import MUTE, Comparison
 from dsr_jax.solvers import active_set
 
 
@@ -30,18 +28,19 @@ class Explanation:
     distance: float
 
 
-def of(probes: Entries, gallery: Gallery, *, l1: float) -> Explanation:
+def of(comparison: Comparison) -> Explanation:
     """Codes of the one pair of a probe map and a gallery map, spread over their positions."""
-    gram, correlation, energy = pooled.problem(Positions.of(probes), gallery.positions, 0, 0)
-    codes, columns = active_set.codes(gram, correlation, energy, l1=l1)
+    probes, gallery = comparison.probes, comparison.gallery.as_entries
+    gram, correlation, energy = compiled.problem(probes.positions, gallery.positions, 0, 0)
+    codes, columns = active_set.codes(gram, correlation, energy, l1=min(comparison.l1, MUTE))
     size, other = probes.maps[0].shape[:2], gallery.maps[0].shape[:2]
-    held = blocks.members(*size, scales=tuple(sorted(probes.scales)))
+    inside = blocks.members(*size, scales=tuple(sorted(probes.scales)))
     atoms = blocks.members(*other, scales=tuple(sorted(gallery.scales)))
     atoms = atoms / atoms.sum(axis=1, keepdims=True)
-    share = held / np.maximum(held.sum(axis=0), 1)
-    solid = held * (energy > 0)[:, None]
+    share = inside / np.maximum(inside.sum(axis=0), 1)
+    directed = inside * (energy > 0)[:, None]
     with np.errstate(invalid="ignore"):
-        rebuilt = (1 - columns.error) @ solid / solid.sum(axis=0)
+        rebuilt = (1 - columns.error) @ directed / directed.sum(axis=0)
     distance = float(columns.error[energy > 0].mean())
     spread = (share.T @ (codes.T @ atoms)).reshape(*size, *other)
     return Explanation(spread.astype(np.float32), rebuilt.reshape(size).astype(np.float32), distance)

@@ -1,4 +1,7 @@
-"""Gallery maps, checked and put in order once, saved and loaded: what `match` compares probes with."""
+"""Maps grouped into entries, and the `Gallery`: checked and put in order once, saved and loaded.
+
+An entry is one dictionary (or one probe): one map, or all maps of one identity.
+"""
 
 import functools
 import os
@@ -9,10 +12,71 @@ from typing import Any
 
 import numpy as np
 
+from dsr_jax import blocks
 from dsr_jax.formats import atomic
-from dsr_jax.matching.entries import Entries, as_labels, as_maps, as_scales, gather
+from dsr_jax.matching.checks import as_labels, as_maps, as_scales
 from dsr_jax.matching.positions import Positions
 from dsr_jax.parallel import hosts
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """Maps grouped into E entries, and how their blocks are cut: one side of a comparison.
+
+    Attributes:
+      maps: the (h, w, d) float32 maps.
+      groups: for each entry, the numbers of its maps.
+      scales: sides of the windows.
+      pooling: "average" or "max".
+    """
+
+    maps: Sequence[np.ndarray]
+    groups: Sequence[Sequence[int]]
+    scales: tuple[int, ...]
+    pooling: str
+
+    @classmethod
+    def single(cls, maps: Sequence[np.ndarray], *, scales: tuple[int, ...], pooling: str) -> "Entries":
+        """Every map an entry of its own."""
+        return cls(maps, [[i] for i in range(len(maps))], scales, pooling)
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self.groups)
+
+    @property
+    def channels(self) -> int:
+        """Length d of a position."""
+        return self.maps[0].shape[2]
+
+    def part(self, which: slice) -> "Entries":
+        """Consecutive entries."""
+        return Entries(self.maps, self.groups[which], self.scales, self.pooling)
+
+    @functools.cached_property
+    def counts(self) -> np.ndarray:
+        """(E,) number of blocks of each entry."""
+        return self._total([blocks.count(*m.shape[:2], scales=self.scales) for m in self.maps])
+
+    @functools.cached_property
+    def directed(self) -> np.ndarray:
+        """(E,) number of blocks of each that have a direction: what a probe's distance is the mean over."""
+        each = (blocks.directed(m, scales=self.scales, pooling=self.pooling) for m in self.maps)
+        return self._total([int(np.count_nonzero(directed)) for directed in each])
+
+    @functools.cached_property
+    def positions(self) -> Positions:
+        """The maps as the compiled engine multiplies them."""
+        return Positions.of(self.maps, self.groups, scales=self.scales, pooling=self.pooling)
+
+    def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
+        """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
+        numbers = [i for group in self.groups[first:last] for i in group]
+        cut = (blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers)
+        return np.concatenate([part.astype(np.float32) for part in cut])
+
+    def _total(self, each: Sequence[int]) -> np.ndarray:
+        return np.array([sum(each[i] for i in group) for group in self.groups])
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +84,7 @@ class Gallery:
     """Gallery maps, checked and put in order once; saved and loaded.
 
     An entry is what a probe is compared with: one map, or all maps of one identity stacked into one dictionary. Only
-    the maps are kept, copied, whatever the scales (and the blocks of maps that cannot be pooled: see `positions`).
+    the maps are kept, copied, whatever the scales (and the blocks of maps that cannot be pooled, see `Positions`).
 
     Attributes:
       maps: the (h, w, d) float32 maps.
@@ -52,11 +116,11 @@ class Gallery:
         Args:
           gallery_maps: one (h, w, d) array or a sequence of such arrays, of any sizes with one d.
           identities: which maps belong together, a label per map; default: every map is an entry of its own.
-          names: a name per map, for people.
+          names: a name per map, shown to people.
           scales: sides of the windows whose averages are blocks.
           pooling: "average" or "max".
-          copy: whether to copy the maps, so that what becomes of the arrays is nothing to the gallery. Without, the
-            memory is that of the arrays, which must stay as they are.
+          copy: copy the maps, so that later changes to the caller's arrays do not affect the gallery. Without, the
+            memory is that of the arrays, which must not change.
 
         Returns:
           The gallery.
@@ -91,19 +155,9 @@ class Gallery:
         return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling)
 
     @functools.cached_property
-    def own(self) -> "Gallery":
-        """The entries that this process answers for, in their order: all of them, unless there are several."""
-        groups = self.as_entries.groups[hosts.part(self.entries)]
-        if len(groups) == self.entries:
-            return self
-        kept = sorted(i for group in groups for i in group)
-        labels, names = (None if of is None else tuple(of[i] for i in kept) for of in (self.identities, self.names))
-        return Gallery(tuple(self.maps[i] for i in kept), labels, names, self.scales, self.pooling)
-
-    @functools.cached_property
-    def positions(self) -> Positions:
-        """The entries as `pooled` and `search` multiply them."""
-        return Positions.of(self.as_entries)
+    def local(self) -> Entries:
+        """The entries that this process answers for: all of them, unless there are several processes."""
+        return self.as_entries if hosts.count() == 1 else self.as_entries.part(hosts.part(self.entries))
 
     @property
     def labels(self) -> tuple[Any, ...] | None:
@@ -155,6 +209,22 @@ class Gallery:
             scales=scales,
             pooling=pooling,
         )
+
+
+def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[int]], tuple[Any, ...] | None]:
+    """Map numbers per entry, and the entries' labels in the order of first appearance.
+
+    Example:
+      >>> from dsr_jax.matching.gallery import gather
+      >>> gather(("b", "a", "b"), 3)
+      ([[0, 2], [1]], ('b', 'a'))
+    """
+    if identities is None:
+        return [[i] for i in range(count)], None
+    groups: dict[Any, list[int]] = {}
+    for i, label in enumerate(identities):
+        groups.setdefault(label, []).append(i)
+    return list(groups.values()), tuple(groups)
 
 
 def _together(maps: Sequence[np.ndarray], order: Sequence[int]) -> list[np.ndarray]:

@@ -1,8 +1,8 @@
-"""Maps as matrices of positions, entry by entry: what the matcher of the CPU multiplies.
+"""Maps as matrices of positions, entry by entry: what the compiled engine multiplies.
 
 Blocks are never cut where window sums of products give the same to rounding. Maps for which they would not (pooled by
-maximum, signed ones whose averages cancel, positions near the ends of float32's range) are cut into unit blocks here
-and taken as they are: the table says which.
+maximum, signed ones whose averages cancel, positions near the ends of float32's range) are cut into unit blocks here,
+and each block is taken for a position.
 """
 
 import functools
@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dsr_jax import blocks
-from dsr_jax.matching import _pooled_kernel
-from dsr_jax.matching._pooled_kernel import BLOCK, CUT, HEIGHT, ROW, WIDTH
-from dsr_jax.matching.entries import Entries
+from dsr_jax.matching import _window_kernel
+from dsr_jax.matching._window_kernel import BLOCK, CUT, HEIGHT, ROW, WIDTH, Grams, Maps
 
 # The largest number of a position must lie between these, or be 0, for products of positions to be safe.
 SMALLEST, LARGEST = 1e-12, 1e12
@@ -27,89 +26,73 @@ class Tile(NamedTuple):
 
     Attributes:
       rows: (R, d) positions.
-      table: per map: first row, height, width, first block of its entry, whether it is cut.
-      firsts: (E + 1,) first map of each entry.
-      counts: (E,) blocks of each entry.
+      maps: where each entry's are.
       offsets: (E + 1,) first row of each entry.
-      scales: sides of the windows, ascending.
       members: which of all entries these are.
       blocks: which of all entries' blocks these have.
     """
 
     rows: np.ndarray
-    table: np.ndarray
-    firsts: np.ndarray
-    counts: np.ndarray
+    maps: Maps
     offsets: np.ndarray
-    scales: np.ndarray
     members: slice
     blocks: slice
 
-    def grams(self, who: np.ndarray | None = None) -> "Grams":
-        """Of all entries, or of those named."""
-        chosen = np.arange(len(self.counts)) if who is None else who
-        sizes = np.diff(self.offsets)[chosen]
-        places = np.cumsum([0, *(sizes * sizes)])
-        flat = np.empty(places[-1], np.float32)
-        for size, start, place in zip(sizes.tolist(), self.offsets[chosen].tolist(), places.tolist(), strict=False):
-            part = self.rows[start : start + size]
-            np.matmul(part, part.T, out=flat[place : place + size * size].reshape(size, size))
-        return Grams(flat, places[:-1])
+    def grams(self, chosen: np.ndarray | None = None) -> Grams:
+        """Gram matrices of the positions of all entries, or of the chosen ones alone."""
+        entries = np.arange(len(self.maps.counts)) if chosen is None else chosen
+        sizes = np.diff(self.offsets)[entries]
+        ends = np.cumsum([0, *(sizes * sizes)])
+        flat, places = np.empty(ends[-1], np.float32), np.zeros(len(self.maps.counts), np.int64)
+        places[entries] = ends[:-1]
+        for g, size in zip(entries.tolist(), sizes.tolist(), strict=True):
+            part = self.rows[self.offsets[g] : self.offsets[g] + size]
+            np.matmul(part, part.T, out=flat[places[g] : places[g] + size * size].reshape(size, size))
+        return Grams(flat, places)
 
 
-class Grams(NamedTuple):
-    """The Gram matrices of entries' positions, one after another, and where each begins."""
-
-    flat: np.ndarray
-    places: np.ndarray
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Positions:
     """All entries of one side.
 
     Attributes:
       rows: (R, d) positions of all maps in the entries' order, or unit blocks of maps that had to be cut; copied tile
         by tile where the maps lie apart.
-      table: as in `Tile`, rows counted within the entry.
-      firsts: (E + 1,) first map of each entry.
-      counts: (E,) blocks of each entry.
+      maps: where each entry's are, rows counted within the entry.
       heights: (E,) positions of each entry.
-      scales: sides of the windows, ascending.
     """
 
     rows: "Rows"
-    table: np.ndarray
-    firsts: np.ndarray
-    counts: np.ndarray
+    maps: Maps
     heights: np.ndarray
-    scales: np.ndarray
 
     @classmethod
-    def of(cls, entries: Entries) -> "Positions":
-        """Puts the maps in the entries' order, and cuts those that must be."""
-        scales = tuple(sorted(entries.scales))
-        maps = [entries.maps[i] for group in entries.groups for i in group]
-        rows = [m.reshape(-1, m.shape[2]) for m in maps]
-        table = np.zeros((len(maps), 5), np.int64)
-        table[:, [HEIGHT, WIDTH]] = [m.shape[:2] for m in maps]
-        amounts = np.array([blocks.count(*m.shape[:2], scales=scales) for m in maps])
-        table[:, CUT] = [not _poolable(m, scales, entries.pooling) for m in maps]
+    def of(
+        cls, maps: Sequence[np.ndarray], groups: Sequence[Sequence[int]], *, scales: Sequence[int], pooling: str
+    ) -> "Positions":
+        """Puts maps (h, w, d) in the order of their groups, one per entry, and cuts those that must be."""
+        sides = tuple(sorted(scales))
+        ordered = [maps[i] for group in groups for i in group]
+        rows = [m.reshape(-1, m.shape[2]) for m in ordered]
+        table = np.zeros((len(ordered), 5), np.int64)
+        table[:, [HEIGHT, WIDTH]] = [m.shape[:2] for m in ordered]
+        amounts = np.array([blocks.count(*m.shape[:2], scales=sides) for m in ordered])
+        table[:, CUT] = [not _poolable(m, sides, pooling) for m in ordered]
         for i in np.flatnonzero(table[:, CUT]):
-            rows[i] = blocks.cut_exactly(maps[i], scales=scales, pooling=entries.pooling).astype(np.float32)
+            rows[i] = blocks.cut_exactly(ordered[i], scales=sides, pooling=pooling).astype(np.float32)
             table[i, HEIGHT], table[i, WIDTH] = len(rows[i]), 1
-        firsts = np.cumsum([0, *map(len, entries.groups)])
+        firsts = np.cumsum([0, *map(len, groups)])
         totals = []
         for column, each in ((ROW, table[:, HEIGHT] * table[:, WIDTH]), (BLOCK, amounts)):
             before = np.cumsum([0, *each])
             table[:, column] = before[:-1] - np.repeat(before[firsts[:-1]], np.diff(firsts))
             totals.append(np.diff(before[firsts]))
         together = Rows.of([np.concatenate(rows)] if table[:, CUT].any() else rows)
-        return cls(together, table, firsts, totals[1], totals[0], np.array(scales))
+        return cls(together, Maps(table, firsts, totals[1], np.array(sides)), totals[0])
 
     def __len__(self) -> int:
         """Number of entries."""
-        return len(self.counts)
+        return len(self.heights)
 
     @property
     def channels(self) -> int:
@@ -119,39 +102,28 @@ class Positions:
     @functools.cached_property
     def inverse(self) -> np.ndarray:
         """One over the length of every block, 0 where it is zero, all entries one after another."""
-        found = np.empty(int(self.counts.sum()), np.float32)
-        if self.scales.tolist() == [1]:  # a block is a position
+        inverse = np.empty(int(self.maps.counts.sum()), np.float32)
+        if self.maps.scales.tolist() == [1]:  # a block is a position
             for tile in self.tiles(max(1, SMALL // (4 * int(self.heights.max()) * self.channels))):
                 squares = np.einsum("rd,rd->r", tile.rows, tile.rows)
-                found[tile.blocks] = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1)), 0)
-            return found
-        kept = "grams" in vars(self)
-        each = self if kept else self.maps()  # products across the maps of an entry are not needed
-        space = _pooled_kernel.space(int(each.heights.max()), 1, int(each.counts.max()), 1)
+                inverse[tile.blocks] = np.where(squares > 0, 1 / np.sqrt(np.where(squares > 0, squares, 1)), 0)
+            return inverse
+        at_hand = "grams" in vars(self)
+        each = self if at_hand else self._apart()  # products across the maps of an entry are not needed
         tallest = int(each.heights.max())
-        for tile in each.tiles(len(each) if kept else max(1, SMALL // (4 * tallest * (tallest + self.channels)))):
-            grams = self.grams if kept else tile.grams()
-            _pooled_kernel.lengths(space, *grams, tile.table, tile.firsts, tile.counts, tile.scales, found[tile.blocks])
-        return found
+        space = _window_kernel.space(tallest, 1, int(each.maps.counts.max()), 1)
+        for tile in each.tiles(len(each) if at_hand else max(1, SMALL // (4 * tallest * (tallest + self.channels)))):
+            _window_kernel.lengths(space, self.grams if at_hand else tile.grams(), tile.maps, inverse[tile.blocks])
+        return inverse
 
     @functools.cached_property
-    def solid(self) -> np.ndarray:
+    def directed(self) -> np.ndarray:
         """(E,) number of blocks of each entry that have a direction."""
-        return np.add.reduceat(self.inverse > 0, np.cumsum([0, *self.counts[:-1]]), dtype=np.int64)
-
-    def maps(self) -> "Positions":
-        """The same with every map an entry of its own."""
-        table = self.table.copy()
-        heights = table[:, HEIGHT] * table[:, WIDTH]
-        total = np.repeat(self.counts, np.diff(self.firsts))
-        ends = np.append(table[1:, BLOCK], 0)
-        counts = np.where(ends > 0, ends, total) - table[:, BLOCK]
-        table[:, [ROW, BLOCK]] = 0
-        return Positions(self.rows, table, np.arange(len(table) + 1), counts, heights, self.scales)
+        return np.add.reduceat(self.inverse > 0, np.cumsum([0, *self.maps.counts[:-1]]), dtype=np.int64)
 
     @functools.cached_property
     def grams(self) -> Grams:
-        """The Gram matrices of all entries' positions, kept once asked for: 4 bytes x the sum of heights squared."""
+        """The Gram matrices of all entries' positions, kept from then on: 4 bytes x the sum of heights squared."""
         return self.tile(0, len(self)).grams()
 
     def tiles(self, limit: int) -> Iterator[Tile]:
@@ -161,17 +133,25 @@ class Positions:
 
     def tile(self, start: int, stop: int) -> Tile:
         """The entries start ... stop side by side."""
-        firsts = self.firsts[start : stop + 1]
+        firsts = self.maps.firsts[start : stop + 1]
         offsets = np.cumsum([0, *self.heights[start:stop]])
-        table = self.table[firsts[0] : firsts[-1]].copy()
+        table = self.maps.table[firsts[0] : firsts[-1]].copy()
         table[:, ROW] += np.repeat(offsets[:-1], np.diff(firsts))
-        above = int(self.heights[:start].sum())
+        counts, above = self.maps.counts[start:stop], int(self.heights[:start].sum())
         rows = self.rows.between(above, above + int(offsets[-1]))
-        before = int(self.counts[:start].sum())
-        own = slice(before, before + int(self.counts[start:stop].sum()))
-        return Tile(
-            rows, table, firsts - firsts[0], self.counts[start:stop], offsets, self.scales, slice(start, stop), own
-        )
+        before = int(self.maps.counts[:start].sum())
+        maps = Maps(table, firsts - firsts[0], counts, self.maps.scales)
+        return Tile(rows, maps, offsets, slice(start, stop), slice(before, before + int(counts.sum())))
+
+    def _apart(self) -> "Positions":
+        """The same with every map an entry of its own."""
+        table, firsts = self.maps.table.copy(), self.maps.firsts
+        heights = table[:, HEIGHT] * table[:, WIDTH]
+        total = np.repeat(self.maps.counts, np.diff(firsts))
+        ends = np.append(table[1:, BLOCK], 0)
+        counts = np.where(ends > 0, ends, total) - table[:, BLOCK]
+        table[:, [ROW, BLOCK]] = 0
+        return Positions(self.rows, Maps(table, np.arange(len(table) + 1), counts, self.maps.scales), heights)
 
 
 class Rows(NamedTuple):

@@ -1,7 +1,7 @@
-"""`match.distances` for more maps than memory holds: probes and gallery are read part by part (Algorithm 1, Sec. 4.7).
+"""Streamed matching, for more maps than memory holds: probes and gallery are read part by part (Sec. 4.7).
 
 Each gallery entry codes the probes by itself, so the pair matrix may be worked off in any order. Parts of a sequence
-that reads its maps when asked for (`map_file.Maps`, or your own) are matched and dropped: 3,368 x 19,732 pairs of
+that reads its maps lazily (such as `map_file.Maps`) are matched and dropped: 3,368 x 19,732 pairs of
 Market-1501 need a few parts of maps, one matching's tiles and the result.
 """
 
@@ -13,7 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from dsr_jax import match
-from dsr_jax.matching.entries import as_labels, gather
+from dsr_jax.matching.checks import as_labels
+from dsr_jax.matching.gallery import gather
 
 PART = 1 << 28  # bytes of float32 maps; of each side one part is matched while the next is read
 
@@ -27,10 +28,10 @@ def distances(
     progress: bool = False,
     **options: Any,
 ) -> match.Distances:
-    """The same as `match.distances`, part by part.
+    """Distances of all pairs as of `match.distances`, part by part.
 
     Args:
-      probe_maps: a sequence of P maps (h, w, d), read when asked for, such as `map_file.Maps`.
+      probe_maps: a sequence of P maps (h, w, d), read lazily, such as `map_file.Maps`.
       gallery_maps: the same of G maps.
       identities: a label per gallery map: maps of one identity form one dictionary.
       part_bytes: bytes of maps, as float32, that are held of each side; one entry at least.
@@ -47,9 +48,9 @@ def distances(
     Example:
       >>> import numpy as np
       >>> from dsr_jax import match
-      >>> from dsr_jax.matching import streaming as streamed
+      >>> from dsr_jax.matching import streaming
       >>> maps = np.random.default_rng(0).random((6, 4, 2, 8)).astype(np.float32)
-      >>> parts = streamed.distances(maps[:2], maps, part_bytes=600)  # two maps at a time
+      >>> parts = streaming.distances(maps[:2], maps, part_bytes=600)  # two maps at a time
       >>> bool(np.allclose(parts.distance, match.distances(maps[:2], maps).distance, atol=1e-5))
       True
     """
@@ -71,17 +72,17 @@ def distances(
         for rows, probes, _ in parts(probe_maps, singles, part_bytes):
             for columns, gallery, members in parts(gallery_maps, groups, part_bytes):
                 with _numbered(rows, columns):
-                    found = match.distances(probes, gallery, identities=members, **options)
-                figures[:, rows, columns] = found.distance, found.lower, found.upper, found.gap
-                counted[rows], coder = found.counted, found.coder
-                bar.update(found.distance.size)
+                    part = match.distances(probes, gallery, identities=members, **options)
+                figures[:, rows, columns] = part.distance, part.lower, part.upper, part.gap
+                counted[rows], coder = part.counted, part.coder
+                bar.update(part.distance.size)
     distance, lower, upper, gap = figures
     return match.Distances(distance, lower, upper, gap, known, coder, counted)
 
 
 @contextlib.contextmanager
 def _numbered(rows: slice, columns: slice) -> Iterator[None]:
-    """Errors say which part of the maps their numbers count in."""
+    """Adds to errors which part of the maps their numbers count in."""
     try:
         yield
     except ValueError as error:
@@ -97,12 +98,12 @@ def parts(
     read: list[np.ndarray] = []
     members: list[int] = []
     for number, group in enumerate(groups):
-        own = [np.asarray(maps[i]) for i in group]
-        size = sum(4 * values.size for values in own)
+        group_maps = [np.asarray(maps[i]) for i in group]
+        size = sum(4 * values.size for values in group_maps)
         if read and held + size > part_bytes:
             yield slice(start, number), read, members
             start, held, read, members = number, 0, [], []
-        read += own
-        members += [number] * len(own)
+        read += group_maps
+        members += [number] * len(group_maps)
         held += size
     yield slice(start, len(groups)), read, members

@@ -1,15 +1,14 @@
-"""The exact coder of the CPU: Eq. 6 of the paper, every column certified, at compiled speed on all cores.
+"""The exact solver of the CPU: Eq. 6 of the paper, every column certified, at compiled speed on all cores.
 
     minimise over w:  1/2 |x - Y w|^2 + l1 |w|_1
 
-for all columns of a tile of probes against the dictionaries of a tile of gallery images, given the Gram matrices Y'Y,
-the correlations Y'x and the energies x'x, as in `sparse`, whose certificate (squared error, interval of the exact one,
-duality gap) it returns. The search itself is in `active_set_kernel`; here the columns are shared out among threads, and
-the few whose gap is above ``tol`` are coded again in float64 with room for every atom. Every column is coded by itself,
-so results do not depend on the number of threads.
+for all columns against each of some dictionaries, given the Gram matrices Y'Y, the correlations Y'x and the energies
+x'x, with the figures of `certificate`. The search is in `_active_set_kernel`; here the columns are shared out among
+threads, and the few whose gap is above ``tol`` are coded again in float64 with room for every atom. Every column is
+coded by itself, so results do not depend on the number of threads.
 
 `errors` and `codes` take and give NumPy arrays, on the host. `coder` is the same search inside jit, vmap and grad (by a
-callback to the host), for training on CPU; on a GPU or TPU use `proximal` or `feature_sign`.
+callback to the host), for training on the CPU; on a GPU or TPU use `proximal` or `feature_sign`.
 """
 
 import functools
@@ -20,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsr_jax.cpu import cores
-from dsr_jax.cpu.compiled import flat
-from dsr_jax.solvers import _active_set_kernel
+from dsr_jax.cpu.kernel_cache import flat
+from dsr_jax.solvers import _active_set_kernel, certificate
+from dsr_jax.solvers._system_kernel import Limits
 from dsr_jax.solvers.certificate import Solution
 
 # Active atoms of a column at the first attempt; real maps need at most 20. And columns that are worth a thread.
@@ -29,7 +29,7 @@ PLACES, PART = 64, 128
 
 
 class Columns(NamedTuple):
-    """What the coder says of C columns, for each of G dictionaries.
+    """Figures of C columns on each of G dictionaries.
 
     Attributes:
       error: (G, C) squared reconstruction error |x - Y w|^2.
@@ -71,7 +71,7 @@ def errors(
       l1: weight of the L1 penalty, > 0.
       tol: columns whose gap is larger at the end are coded once more in float64; float32 certifies about 5e-7. Up to
         1e-5 codes are exact but for rounding; beyond (1e-2), a column is finished at a gap of ``tol``, which saves the
-        steps of small coefficients, and the interval says what it cost.
+        steps of small coefficients, and the interval shows the loss.
       max_active: places for active atoms of a column; default: as many as it needs.
       max_steps: largest number of steps; default: as many as it needs. 0 or a few give wide, honest intervals soon.
         A column that needs more than either limit says so by its gap and interval, and is not coded again.
@@ -85,7 +85,7 @@ def errors(
     Raises:
       ValueError: for shapes or types that do not fit, or l1, max_active, max_steps or threads out of range.
 
-    Source: Lee, Battle, Raina, Ng: Efficient sparse coding algorithms (NIPS 2006); for the certificate see `sparse`.
+    Source: Lee, Battle, Raina, Ng: Efficient sparse coding algorithms (NIPS 2006); see `certificate`.
 
     Example:
       >>> import numpy as np
@@ -164,7 +164,7 @@ def coder(gram: jax.Array, correlation: jax.Array, energy: jax.Array, *, l1: flo
       tol: see `errors`.
 
     Returns:
-      A `sparse.Solution`.
+      A `certificate.Solution`.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -186,8 +186,8 @@ def _on_host(l1: float, tol: float, gram: Any, correlation: Any, energy: Any) ->
     gram, correlation, energy = np.asarray(gram), np.asarray(correlation), np.asarray(energy)
     parts = []
     for place in np.ndindex(energy.shape[:-1]):
-        found, columns = codes(gram[place], np.ascontiguousarray(correlation[place].T), energy[place], l1=l1, tol=tol)
-        parts.append((found, *columns))
+        weights, columns = codes(gram[place], np.ascontiguousarray(correlation[place].T), energy[place], l1=l1, tol=tol)
+        parts.append((weights, *columns))
     shapes = [correlation.shape] + [energy.shape] * 5
     arrays = [np.stack(column).reshape(shape) for column, shape in zip(zip(*parts, strict=True), shapes, strict=True)]
     return Solution(*arrays)  # type: ignore[arg-type]  # NumPy arrays, which the callback turns into JAX's
@@ -197,7 +197,7 @@ def _code(
     gram: np.ndarray,
     correlation: np.ndarray,
     energy: np.ndarray,
-    dense: np.ndarray | None,
+    codes: np.ndarray | None,
     l1: float,
     tol: float,
     max_active: int | None,
@@ -205,37 +205,32 @@ def _code(
     threads: int | None,
     length: int,
 ) -> Columns:
-    """Both attempts; codes go into ``dense`` (C, M) unless it is None."""
+    """Both attempts; codes go into ``codes`` (C, M) unless it is None."""
     gram, correlation, energy = np.asarray(gram), np.asarray(correlation), np.asarray(energy)
     _check(gram, correlation, energy, l1, max_active, max_steps, threads)
-    atoms, eps = gram.shape[-1], float(np.finfo(gram.dtype).eps)
+    atoms = gram.shape[-1]
+    limits = Limits(
+        float(l1),
+        float(tol),
+        float(np.finfo(gram.dtype).eps),
+        certificate.rounding(length),
+        20 * atoms + 100 if max_steps is None else max_steps,
+    )
     places = max(1, min(atoms, PLACES if max_active is None else max_active))
-    units = rounding(length)
-    limit = 20 * atoms + 100 if max_steps is None else max_steps
-    columns, short = _attempt(gram, correlation, energy, dense, l1, eps, units, float(tol), places, limit, threads)
+    columns, short = _attempt(gram, correlation, energy, codes, limits, places, threads)
     if max_active is not None or max_steps is not None:
         return columns
     for g in np.flatnonzero((short > tol).any(axis=1)):
         bad = np.flatnonzero(short[g] > tol)
-        second = np.zeros((bad.size, atoms)) if dense is not None else None
-        again, _ = _attempt(
-            gram[g : g + 1].astype(np.float64),
-            correlation[g : g + 1, bad].astype(np.float64),
-            energy[bad].astype(np.float64),
-            second,
-            l1,
-            eps,
-            units,
-            float(tol),
-            atoms,
-            limit,
-            threads,
-        )
-        better = again.gap[0] < columns.gap[g, bad]
-        for figure, new in zip(columns, again, strict=True):
+        second = np.zeros((bad.size, atoms)) if codes is not None else None
+        part = gram[g : g + 1], correlation[g : g + 1, bad], energy[bad]
+        wide_gram, wide_correlation, wide_energy = (values.astype(np.float64) for values in part)
+        exact, _ = _attempt(wide_gram, wide_correlation, wide_energy, second, limits, atoms, threads)
+        better = exact.gap[0] < columns.gap[g, bad]
+        for figure, new in zip(columns, exact, strict=True):
             figure[g, bad[better]] = new[0, better]
-        if dense is not None and second is not None:
-            dense[bad[better]] = second[better]
+        if codes is not None and second is not None:
+            codes[bad[better]] = second[better]
     return columns
 
 
@@ -243,43 +238,29 @@ def _attempt(
     gram: np.ndarray,
     correlation: np.ndarray,
     energy: np.ndarray,
-    dense: np.ndarray | None,
-    l1: float,
-    eps: float,
-    units: float,
-    tol: float,
+    codes: np.ndarray | None,
+    limits: Limits,
     places: int,
-    limit: int,
     threads: int | None,
 ) -> tuple[Columns, np.ndarray]:
-    """One search per column, on all threads, in the arrays' type.
+    """One search per column, on all threads, in the arrays' type; ``limits.eps`` is the precision that the data had.
 
-    ``eps`` is the precision that the data had. Also returns the gaps without their allowance for rounding, which no
-    second attempt makes smaller.
+    Also returns the gaps without their allowance for rounding, which no second attempt makes smaller.
     """
     dtype, shape = gram.dtype, correlation.shape
+    size = shape[0] * shape[1]
     rows, strides = _rows(correlation)
-    figures, steps = np.empty((5, shape[0] * shape[1]), dtype), np.zeros(shape[0] * shape[1], np.int32)
-    codes_out = np.empty((0, 0), dtype) if dense is None else dense
-    arguments: tuple[Any, ...] = (flat(gram), rows, shape, strides, energy.astype(dtype))
+    problem = _active_set_kernel.Problem(flat(gram), rows, strides, shape, energy.astype(dtype))
+    coded = _active_set_kernel.Coded(
+        np.empty((5, size), dtype), np.zeros(size, np.int32), np.empty((0, 0), dtype) if codes is None else codes
+    )
 
     def part(start: int, stop: int) -> None:
-        space = _active_set_kernel.space(shape[2], places, dtype)
-        options = float(l1), eps, units, tol, limit
-        _active_set_kernel.solve(space, *arguments, *options, start, stop, figures, steps, codes_out)
+        _active_set_kernel.solve(_active_set_kernel.space(shape[2], places, dtype), problem, limits, start, stop, coded)
 
-    cores.each(part, steps.size, threads=threads, least=PART)
-    error, lower, upper, gap, short = figures.reshape(5, *shape[:2])
-    return Columns(error, lower, upper, gap, steps.reshape(shape[:2])), short
-
-
-def rounding(length: int) -> float:
-    """Error of a product of blocks of a length d in units of eps: measured up to 36 at 2,048 and 66 at 5,000.
-
-    Where many terms are equal, roundings add up instead of cancelling; the root of d covers what BLAS libraries, which
-    sum in blocks, were seen to do.
-    """
-    return max(float(_active_set_kernel.UNITS), float(np.sqrt(length)))
+    cores.each(part, size, threads=threads, least=PART)
+    error, lower, upper, gap, short = coded.figures.reshape(5, *shape[:2])
+    return Columns(error, lower, upper, gap, coded.steps.reshape(shape[:2])), short
 
 
 def _rows(correlation: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
@@ -311,8 +292,7 @@ def _check(
             f"gram and correlation must both be float32 or both float64, got {gram.dtype} and {correlation.dtype}; "
             "convert them with astype"
         )
-    if not l1 > 0:
-        raise ValueError(f"l1 must be > 0, got {l1}; the paper uses 0.4")
+    certificate.check_l1(l1)
     if max_active is not None and max_active < 1:
         raise ValueError(f"max_active must be >= 1, or None for as many as a column needs, got {max_active}")
     if max_steps is not None and max_steps < 0:

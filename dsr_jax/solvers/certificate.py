@@ -1,4 +1,4 @@
-"""What sparse codes are, and their certificate: Eq. 3 / 6 of the paper.
+"""Sparse codes and their certificate: Eq. 3 / 6 of the paper.
 
 For one probe block x and the dictionary Y (atoms as columns here), `active_set`, `feature_sign` and `proximal` solve
 
@@ -7,35 +7,30 @@ For one probe block x and the dictionary Y (atoms as columns here), `active_set`
 (Eq. 3 differs by a factor 2 in its beta; scikit-learn's Lasso divides the first term by the length of x, so its alpha
 is l1 / d.) They never see x and Y themselves, only the Gram matrix Y'Y, the correlations Y'x and the energy x'x.
 
-Certificate. With the residual r = x - Y w and the dual point theta = s r, s = clip(x'r / r'r, 0, l1/|Y'r|_inf), the
-duality gap is
-
-    gap = 1/2 r'r + l1 |w|_1 - (1/2 x'x - 1/2 |x - theta|^2)
-        = 1/2 (1 - s)^2 r'r + sum_j |w_j| (l1 - s sign(w_j) Y_j'r)  >=  0
-
-(the second line, used here, is a sum of small non-negative terms: nothing cancels in float32)
-and since primal and dual are 1-strongly convex / concave in the residual, the exact residual r* lies in a ball,
-|c - r*|^2 <= gap - 1/4 |r - theta|^2 with c = (r + theta) / 2. So every squared error comes with an interval that holds
-the exact one, whether the coder finished or not. Where |Y'x|_inf <= l1, w = 0 is exact and the interval is a point.
-
-`active_set` has a second one, 20 to 30 times narrower on real maps: where the exact active set is proven (no sign and
-no inactive atom is near enough to its bound for rounding to matter), the exact codes are those of its linear system.
+The certificate of codes w is their duality gap, which is at least 0 and 0 for exact codes, and an interval that holds
+the exact squared error, whether the solver finished or not (definition and proof: `docs/mathematics.md`). The gap is
+computed as a sum of small non-negative terms, so that nothing cancels in float32. Where |Y'x|_inf <= l1, w = 0 is exact
+and the interval is a point. `active_set` has a second one, 20 to 30 times narrower on real maps: where the exact active
+set is proven (no sign and no inactive atom is near enough to its bound for rounding to matter), the exact codes are
+those of its linear system.
 
 Rounding is part of the certificate: gap and interval are widened by what a few units of the arithmetic's precision in
 each Y_j'r can do, which grows with |w|_1; at l1 = 0.4 a gap below about 5e-7 cannot be certified in float32.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
-# Rounding allowance in units of eps: of each Y_j'r per unit of |x| + |w|_1, and of the squared error per unit of x'x.
-UNITS, ERROR_UNITS = 2, 16
+from dsr_jax.solvers._certificate_kernel import ERROR_UNITS, UNITS
+
+EPS = float(np.finfo(np.float32).eps)
 
 
 class Solution(NamedTuple):
-    """What a coder returns for a dictionary of M atoms and N columns.
+    """What a solver returns for a dictionary of M atoms and N columns.
 
     Attributes:
       codes: (M, N) sparse coefficients W.
@@ -52,6 +47,36 @@ class Solution(NamedTuple):
     upper: Float[Array, " n"]
     gap: Float[Array, " n"]
     steps: Int[Array, " n"]
+
+
+def check_l1(l1: Any, argument: str = "l1") -> None:
+    """Checks the weight of the L1 penalty.
+
+    Raises:
+      ValueError: naming ``argument``, for anything but a finite number above zero.
+
+    Example:
+      >>> from dsr_jax.solvers import certificate
+      >>> certificate.check_l1(0.0)
+      Traceback (most recent call last):
+      ValueError: l1 must be a positive number, got 0.0; the paper uses 0.4
+    """
+    if np.ndim(l1) or not hasattr(l1, "__float__") or not 0 < float(l1) < np.inf:
+        raise ValueError(f"{argument} must be a positive number, got {l1!r}; the paper uses 0.4")
+
+
+def rounding(length: int) -> float:
+    """Error of a product of unit blocks of ``length`` channels, in units of the precision of their type.
+
+    Measured: up to 36 at 2,048 channels and 66 at 5,000. Where many terms are equal, roundings add up instead of
+    cancelling; the root of d covers what BLAS libraries, which sum in blocks, were seen to do.
+    """
+    return max(float(UNITS), float(np.sqrt(length)))
+
+
+def slack(length: int) -> float:
+    """What rounding of float32 products over ``length`` channels adds to the doubt about a squared error."""
+    return 4 * rounding(length) * EPS
 
 
 def certify(
@@ -74,7 +99,7 @@ def certify(
     Returns:
       error, lower, upper, gap: each (N,), gap >= 0.
 
-    Source: DESIGN section 3, "Certificate"; Ndiaye, Fercoq, Gramfort, Salmon: Gap Safe screening rules (JMLR 2017).
+    Source: `docs/mathematics.md`; Ndiaye, Fercoq, Gramfort, Salmon: Gap Safe screening rules (JMLR 2017).
     """
     eps = jnp.finfo(codes.dtype).eps
     norm1 = jnp.sum(jnp.abs(codes), axis=0)

@@ -1,4 +1,4 @@
-"""Feature-sign search: the exact active-set coder that the paper names for Eq. 6 (its reference [10]).
+"""Feature-sign search: the exact active-set solver that the paper names for Eq. 6 (its reference [10]).
 
 The codes of one column live on a short list of active atoms A with signs s. Each step moves the active coefficients
 towards the solution of the linear system Y_A'Y_A w_A = Y_A'x - l1 s, stops at the best point of the line where a
@@ -55,7 +55,7 @@ def feature_sign(
       start: (M, N) codes to begin with, of which each column's largest ``max_active`` are used; default: zero.
 
     Returns:
-      A `sparse.Solution`.
+      A `certificate.Solution`.
 
     Source: Lee, Battle, Raina, Ng: Efficient sparse coding algorithms (NIPS 2006), Algorithm 1.
 

@@ -1,12 +1,12 @@
-"""The joint dictionary of the authors' released code: every probe block coded once over the blocks of all entries.
+"""Joint coding, that of the authors' released code: every probe block coded once over the blocks of all entries.
 
     minimise over w:  1/2 |x - Y w|^2 + l1 |w|_1 - boost (Y'x)'w,   Y = (Y_1 ... Y_E), the atoms of E entries
     error of entry k:  |x - Y_k w_k|^2, with that entry's coefficients alone
 
-(DESIGN, section 3.) The boosted linear term makes w equal to 1 + boost times the codes of the plain lasso at
-l1 / (1 + boost), which is what is solved. With tens of thousands of atoms Y'Y is never formed: each column is solved
-exactly in float64 on a working set of its most correlated atoms, then all atoms are asked, by one matrix product for
-many columns, whether one of them breaks the optimality |Y'r| <= l1; those that do join the set, until none does. What a
+The boosted linear term makes w equal to 1 + boost times the codes of the plain lasso at l1 / (1 + boost), which is what
+is solved. With tens of thousands of atoms Y'Y is never formed: each column is solved
+exactly in float64 on a working set of its most correlated atoms, then one matrix product for many columns
+finds the atoms that break the optimality |Y'r| <= l1; these join the set, until there are none. What a
 column needs beyond its own few atoms is thus that product, two or three times at the paper's l1.
 
 Without a certificate of its own: the residual of a lasso is unique, the share of one entry in it need not be where
@@ -15,24 +15,20 @@ further than a gap would ask for, and the duality gap of every column, over all 
 an entry bounded by that of zero codes: its coefficients count on those of others, and alone they may overshoot.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from dsr_jax import blocks
 from dsr_jax.cpu import cores
-from dsr_jax.matching.entries import Entries
-from dsr_jax.solvers import active_set
+from dsr_jax.solvers import active_set, certificate
 
 FIRST, MORE = 32, 16  # atoms of a working set at first, and how many may always join it
-COLUMNS = 512  # coded at a time
 SLACK = 1e-7  # of l1: how far |Y'r| <= l1 may be missed at the end; the blocks' own rounding moves it as much
 
 
 class Columns(NamedTuple):
-    """What joint coding says of C columns and E entries.
+    """Figures of C columns and E entries.
 
     Attributes:
       error: (C, E) squared error of the column rebuilt by one entry's coefficients alone.
@@ -73,13 +69,15 @@ def code(
       >>> import numpy as np
       >>> from dsr_jax.solvers import joint
       >>> x, y = np.float32([[0.8, 0.6]]), np.eye(2, dtype=np.float32)
-      >>> found = joint.code(x, y, np.array([0, 1]), l1=0.4)
-      >>> found.error.round(3).tolist(), found.weight.round(3).tolist()
+      >>> columns = joint.code(x, y, np.array([0, 1]), l1=0.4)
+      >>> columns.error.round(3).tolist(), columns.weight.round(3).tolist()
       ([[0.52, 0.8]], [[0.4, 0.2]])
     """
     count = int(owners.max()) + 1 if entries is None else entries
     energy = np.einsum("ij,ij->i", columns, columns, dtype=np.float64)
-    found = Columns(np.repeat(energy[:, None], count, axis=1), np.zeros((len(columns), count)), np.zeros(len(columns)))
+    figures = Columns(
+        np.repeat(energy[:, None], count, axis=1), np.zeros((len(columns), count)), np.zeros(len(columns))
+    )
     weight, scale = l1 / (1 + boost), 1 + boost
     product = _correlations(columns, atoms)
     coded = np.flatnonzero(np.maximum(product.max(axis=1), -product.min(axis=1)) > weight)
@@ -88,55 +86,10 @@ def code(
         residuals = _solved(list(waiting.values()), atoms, weight)
         for row, (c, column) in zip(_correlations(residuals, atoms), list(waiting.items()), strict=True):
             if not column.takes(row, atoms, weight):
-                found.gap[c] = column.gap(float(np.abs(row).max()), weight) * scale**2
-                _share_out(column, atoms, owners, scale, found.error[c], found.weight[c])
+                figures.gap[c] = column.gap(float(np.abs(row).max()), weight) * scale**2
+                _share_out(column, atoms, owners, scale, figures.error[c], figures.weight[c])
                 del waiting[c]
-    return found
-
-
-def held(shapes: Iterable[tuple[int, ...]], *, scales: tuple[int, ...]) -> int:
-    """Bytes that a gallery of maps (h, w, d) takes here: the maps and the one dictionary of their blocks, float32.
-
-    Example:
-      >>> from dsr_jax.solvers import joint
-      >>> joint.held([(7, 4, 2048)] * 1000, scales=(1,))
-      458752000
-    """
-    return sum(4 * d * (h * w + blocks.count(h, w, scales=scales)) for h, w, d in shapes)
-
-
-def solve(
-    probes: Entries, gallery: Entries, *, l1: float, boost: float, max_bytes: int, progress: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(P, G) distance, lower, upper (both NaN: nothing is certified) and gap, of probes to gallery entries.
-
-    Raises:
-      ValueError: if the dictionary does not fit into ``max_bytes``.
-    """
-    counts, d, solid = gallery.counts, gallery.maps[0].shape[2], probes.solid[:, None]
-    size = int(counts.sum())
-    room = max_bytes - 4 * size * d
-    column = 8 * (size + 4 * len(gallery) + 3 * d)
-    if room < (most := column * int(probes.counts.max())):
-        raise ValueError(
-            f"max_bytes must be at least {4 * size * d + most} for a joint dictionary of {size} x {d} blocks, "
-            f"got {max_bytes}"
-        )
-    owners, edges = np.repeat(np.arange(len(gallery)), counts), np.cumsum([0, *counts])
-    atoms = np.empty((size, d), np.float32)
-    for entry in range(len(gallery)):
-        atoms[edges[entry] : edges[entry + 1]] = gallery.blocks(entry, entry + 1)
-    distance, gap = (np.empty((len(probes), len(gallery)), np.float32) for _ in range(2))
-    with tqdm(total=len(probes), desc="joint coding", unit="probe", leave=None, disable=not progress) as bar:
-        for first, last in parts(probes.counts, min(COLUMNS, room // column)):
-            counts = probes.counts[first:last]
-            found = code(probes.blocks(first, last), atoms, owners, l1=l1, boost=boost, entries=len(gallery))
-            starts = np.cumsum([0, *counts[:-1]])
-            distance[first:last] = np.add.reduceat(found.error, starts, axis=0) / solid[first:last]
-            gap[first:last] = np.maximum.reduceat(found.gap, starts)[:, None]
-            bar.update(last - first)
-    nothing = np.full_like(distance, np.nan)
-    return distance, nothing, nothing, gap
+    return figures
 
 
 class _Column:
@@ -151,13 +104,13 @@ class _Column:
 
     def solve(self, atoms: np.ndarray, l1: float) -> None:
         """Exact codes on the working set, from those of the last round."""
-        own = atoms[self.members].astype(np.float64)
-        gram, correlation, energy = np.empty((len(own), len(own))), _product(own, self.x), self.x @ self.x
-        cores.matmul(own, own.T, gram)
-        options = {"l1": l1, "tol": 1e-12, "max_active": len(own), "threads": 1, "start": self.codes[:, None]}
+        active = atoms[self.members].astype(np.float64)
+        gram, correlation, energy = np.empty((len(active), len(active))), _product(active, self.x), self.x @ self.x
+        cores.matmul(active, active.T, gram)
+        options = {"l1": l1, "tol": 1e-12, "max_active": len(active), "threads": 1, "start": self.codes[:, None]}
         codes, _ = active_set.codes(gram, correlation[None], energy[None], **options)  # type: ignore[arg-type]
         self.codes = codes[:, 0]
-        self.residual = self.x - _mixture(self.codes, own)
+        self.residual = self.x - _mixture(self.codes, active)
 
     def takes(self, correlation: np.ndarray, atoms: np.ndarray, l1: float) -> bool:
         """Whether atoms beyond the working set break |Y'r| <= l1; the worst of them join it, which at most doubles it.
@@ -166,7 +119,7 @@ class _Column:
         """
         size = np.abs(correlation)
         size[self.members] = 0
-        doubt = active_set.rounding(len(self.x)) * np.finfo(np.float32).eps * np.linalg.norm(self.residual)
+        doubt = certificate.rounding(len(self.x)) * np.finfo(np.float32).eps * np.linalg.norm(self.residual)
         near = np.flatnonzero(size > l1 - doubt)
         exactly = np.abs(_product(atoms[near].astype(np.float64), self.residual))
         broken = exactly > l1 * (1 + SLACK)
@@ -189,9 +142,9 @@ def _share_out(
     used = np.flatnonzero(column.codes)
     codes, members = scale * column.codes[used], column.members[used]
     for entry in np.unique(owners[members]):
-        own = owners[members] == entry
-        rest = column.x - _mixture(codes[own], atoms[members[own]].astype(np.float64))
-        error[entry], weight[entry] = rest @ rest, np.abs(codes[own]).sum()
+        share = owners[members] == entry
+        rest = column.x - _mixture(codes[share], atoms[members[share]].astype(np.float64))
+        error[entry], weight[entry] = rest @ rest, np.abs(codes[share]).sum()
 
 
 def _solved(columns: list[_Column], atoms: np.ndarray, l1: float) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Proximal gradient with an active-set finish: the coder of GPU and TPU, batched matrix products all the way.
+"""Proximal gradient with an active-set finish: the solver of GPU and TPU, batched matrix products all the way.
 
 First-order steps (FISTA) find out which atoms matter; on ill-conditioned dictionaries, where a multi-scale block is
 nearly an average of others, they need thousands more for the coefficients, and a gap of 1e-6 still leaves 1e-4 of the
 distance open. So they stop early, `feature_sign` solves the small system of the atoms found, and only columns that it
-leaves unfinished go on to ``tol``. The result is exact but for rounding, like that of the active-set coders.
+leaves unfinished go on to ``tol``. The result is exact but for rounding, like that of the active-set solvers.
 """
 
 from typing import NamedTuple
@@ -78,7 +78,18 @@ def fista(
     One step is z = soft(v + (Y'x - Y'Y v) / L, l1 / L), with L the exact largest eigenvalue of Y'Y and v the
     extrapolated point; momentum restarts for a column when it points uphill.
 
-    Args, Returns: as `proximal`; ``start`` are codes to begin with (default: zero), which ``finished`` columns keep.
+    Args:
+      gram: (M, M) Y'Y.
+      correlation: (M, N) Y'X.
+      energy: (N,) x'x.
+      l1: weight of the L1 penalty, > 0.
+      tol: gap at which a column is finished.
+      max_steps: largest number of steps.
+      start: (M, N) codes to begin with; default: zero.
+      finished: (N,) columns that keep these codes; default: none.
+
+    Returns:
+      A `certificate.Solution`.
 
     Source: Beck, Teboulle: FISTA (2009); O'Donoghue, Candes: adaptive restart (2015).
     """

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dsr_jax.cpu import cores
-from dsr_jax.matching import tiles
+from dsr_jax.solvers import ridge
 from experiments.benchmarks.problem import Problem
 
 Job = Callable[[], list[Any]]
@@ -118,7 +118,7 @@ def ridge_numpy(problem: Problem) -> Job:
     x, atoms = problem.columns.astype(np.float32), [y.astype(np.float32) for y in problem.gallery]
 
     def image(y: np.ndarray) -> np.ndarray:
-        gram = y @ y.T + np.float32(tiles.RIDGE) * np.eye(len(y), dtype=np.float32)
+        gram = y @ y.T + np.float32(ridge.KAPPA) * np.eye(len(y), dtype=np.float32)
         return np.linalg.norm(x - np.linalg.solve(gram, y @ x.T).T @ y, axis=1)
 
     return lambda: [image(y) for y in atoms]
@@ -132,7 +132,7 @@ def ridge_torch(problem: Problem) -> Job:
     atoms = [torch.from_numpy(y.astype(np.float32)) for y in problem.gallery]
 
     def image(y: Any) -> np.ndarray:
-        gram = y @ y.T + tiles.RIDGE * torch.eye(len(y))
+        gram = y @ y.T + ridge.KAPPA * torch.eye(len(y))
         codes = torch.cholesky_solve(y @ x.T, torch.linalg.cholesky(gram))
         return torch.linalg.norm(x - codes.T @ y, dim=1).numpy()
 

@@ -253,7 +253,7 @@ class Settings:
             )
         for group in (self.matching, self.onnx, self.part_coder):
             group.check()
-        _ = self.part_steps.case
+        _ = self.part_steps.case, self.data.split("probe")
         if not self.network.weights:
             self.network.refuse_without_weights()
 

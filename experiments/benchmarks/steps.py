@@ -19,7 +19,7 @@ import numpy as np
 
 from dsr_jax import fcn, losses, networks
 from dsr_jax.cpu import cores
-from dsr_jax.matching.tiles import RIDGE
+from dsr_jax.solvers.ridge import KAPPA
 from experiments.benchmarks import outcome
 from experiments.benchmarks.alternating import Contender, Turns, alternate, ratio
 from experiments.benchmarks.network import layers, tensor
@@ -165,7 +165,7 @@ def _caffe(torch: Any, images: Any) -> Any:
 def _ranking(torch: Any, patch: Any, whole: Any) -> Any:
     """Softmax over the negative distances of every patch to every whole image, coded by ridge regression."""
     x, y = (torch.nn.functional.normalize(maps.flatten(2).transpose(1, 2), dim=2) for maps in (patch, whole))
-    gram = y @ y.transpose(1, 2) + RIDGE * torch.eye(y.shape[1])
+    gram = y @ y.transpose(1, 2) + KAPPA * torch.eye(y.shape[1])
     columns = x.flatten(0, 1)
     codes = torch.linalg.solve(gram, y @ columns.T)  # (whole images, positions, all patches' positions)
     residuals = torch.linalg.norm(columns[None] - codes.transpose(1, 2) @ y, dim=2)

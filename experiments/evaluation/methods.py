@@ -24,8 +24,8 @@ import numpy as np
 from dsr_jax import map_file, match, shortlist
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from dsr_jax.evaluation import reranking
+from dsr_jax.matching import joint as joint_coding
 from dsr_jax.matching import streaming
-from dsr_jax.solvers import joint as joint_coding
 from experiments.evaluation.features import Given, Sides
 
 DSR = ("dsr_single", "dsr_double", "dsr_multi")

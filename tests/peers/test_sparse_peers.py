@@ -16,6 +16,7 @@ import sklearn.linear_model
 import spams
 
 from dsr_jax import reconstruction
+from dsr_jax.solvers import table
 
 from .. import dictionaries, oracles
 
@@ -66,7 +67,7 @@ def test_same_errors_and_codes(peer, kind):
     residuals = x - theirs.T @ y
     np.testing.assert_allclose(np.sum(residuals**2, axis=1), truth, atol=1e-6, err_msg=f"{peer} and the oracle differ")
     assert np.any(theirs != 0)
-    for coder in reconstruction.CODERS:
+    for coder in table.names("training"):
         ours = reconstruction.solve(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32), l1=L1, coder=coder)
         exact = coder != "proximal"
         np.testing.assert_allclose(ours.error, truth, atol=2e-6 if exact else 1e-3)

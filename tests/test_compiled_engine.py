@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsr_jax import match
-from dsr_jax.matching import pooled, positions
-from dsr_jax.matching.entries import Entries
-from dsr_jax.matching.positions import Positions
+from dsr_jax.matching import _window_kernel, compiled
+from dsr_jax.matching.gallery import Entries
 from dsr_jax.solvers import active_set
 
 from . import oracles
@@ -40,10 +39,10 @@ def test_products_of_blocks(given_maps, scales, probe_scales, maximum):
     pooling = "max" if maximum else "average"
     maps = [feature_map(kind, *size, seed) for seed, (size, kind) in enumerate(given_maps)]
     groups = [[len(maps) - 1, 1], [0]]
-    probes = Positions.of(Entries.single(maps, scales=probe_scales, pooling=pooling))
-    gallery = Positions.of(Entries(maps, groups, scales, pooling))
+    probes = Entries.single(maps, scales=probe_scales, pooling=pooling).positions
+    gallery = Entries(maps, groups, scales, pooling).positions
     for p, g in np.ndindex(len(maps), 2):
-        gram, correlation, energy = pooled.problem(probes, gallery, p, g)
+        gram, correlation, energy = compiled.problem(probes, gallery, p, g)
         x = oracles.blocks(maps[p], scales=sorted(probe_scales), pooling=pooling)
         y = np.concatenate([oracles.blocks(maps[i], scales=sorted(scales), pooling=pooling) for i in groups[g]])
         np.testing.assert_allclose(gram, y @ y.T, atol=2e-6)
@@ -55,11 +54,11 @@ def test_what_is_cut():
     """Only what window sums could not give: the rest would cost several times as much for nothing."""
     for kind in KINDS:
         entries = Entries.single([feature_map(kind, 4, 4, 0)], scales=(1, 2, 3), pooling="average")
-        cut = bool(Positions.of(entries).table[0, positions.CUT])
+        cut = bool(entries.positions.maps.table[0, _window_kernel.CUT])
         assert cut == (kind in ("cancelling", "tiny", "huge")) or kind == "signed", kind
     for scales, pooling, cut in [((1,), "max", False), ((1, 2), "max", True)]:
         entries = Entries.single([feature_map("non-negative", 4, 4, 0)], scales=scales, pooling=pooling)
-        assert bool(Positions.of(entries).table[0, positions.CUT]) == cut
+        assert bool(entries.positions.maps.table[0, _window_kernel.CUT]) == cut
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -69,9 +68,9 @@ def test_neither_threads_nor_tiles_change_the_answer(threads, max_bytes):
     shapes = [(h, w) for h in (2, 4, 7) for w in (2, 3)]
     maps = [np.abs(rng.standard_normal((*shapes[i % 6], D))).astype(np.float32) for i in range(40)]
     entries = Entries.single(maps, scales=(1, 2, 3), pooling="average")
-    both = Positions.of(entries), Positions.of(entries)
-    expected = pooled.solve(*both, l1=0.2, tol=1e-6, max_bytes=1 << 26, threads=2)
-    found = pooled.solve(*both, l1=0.2, tol=1e-6, max_bytes=max_bytes, threads=threads)
+    how = {"l1": 0.2, "tol": 1e-6}
+    expected = compiled.Engine(entries, entries, max_bytes=1 << 26, threads=2, **how).distances()
+    found = compiled.Engine(entries, entries, max_bytes=max_bytes, threads=threads, **how).distances()
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
@@ -81,7 +80,7 @@ def test_difficult_columns_are_coded_again():
     rng = np.random.default_rng(1)
     probe, image = (np.abs(rng.standard_normal((6, 20, 150))).astype(np.float32) for _ in range(2))
     gram, correlation, energy = (
-        a[None] if i < 2 else a for i, a in enumerate(pooled.problem(*one_pair(probe, image, scales=(1, 2)), 0, 0))
+        a[None] if i < 2 else a for i, a in enumerate(compiled.problem(*one_pair(probe, image, scales=(1, 2)), 0, 0))
     )
     few = active_set.errors(gram, correlation, energy, l1=1e-3, max_active=active_set.PLACES)
     assert few.gap.max() > 1e-3, "the first attempt is not enough"
@@ -92,8 +91,7 @@ def test_difficult_columns_are_coded_again():
 
 
 def one_pair(probe: np.ndarray, image: np.ndarray, *, scales: tuple[int, ...]):
-    sides = [Positions.of(Entries.single([m], scales=scales, pooling="average")) for m in (probe, image)]
-    return sides
+    return [Entries.single([m], scales=scales, pooling="average").positions for m in (probe, image)]
 
 
 @pytest.mark.parametrize("length", [64, 512, 2048])
@@ -115,12 +113,12 @@ def test_intervals_allow_for_the_rounding_of_long_products(length):
 def test_memory_decides_the_number_of_threads():
     maps = [np.random.default_rng(i).random((8, 6, D)).astype(np.float32) for i in range(12)]
     entries = Entries(maps, [list(range(12))], (1, 2, 3), "average")
-    both = Positions.of(Entries.single(maps[:2], scales=(1,), pooling="average")), Positions.of(entries)
+    both = Entries.single(maps[:2], scales=(1,), pooling="average").positions, entries.positions
     with pytest.raises(ValueError, match="all maps of an identity are one dictionary") as least:
-        pooled.limits(*both, max_bytes=1, threads=64)
+        compiled.sizes(*both, max_bytes=1, threads=64)
     smallest = int(str(least.value).split("at least ")[1].split()[0])
-    assert pooled.limits(*both, max_bytes=smallest, threads=64) == (1, 1, 1)
-    assert pooled.limits(*both, max_bytes=1 << 40, threads=64)[2] == 64
+    assert compiled.sizes(*both, max_bytes=smallest, threads=64)[:3] == (1, 1, 1)
+    assert compiled.sizes(*both, max_bytes=1 << 40, threads=64).threads == 64
 
 
 @pytest.mark.parametrize("pooling", ["average", "max"])  # the latter cuts
@@ -130,9 +128,9 @@ def test_a_gallery_that_is_not_copied_gives_the_same(pooling, identities):
     options = {"pooling": pooling, "identities": identities}
     own, borrowed = (match.Gallery.build(maps, copy=copy, **options) for copy in (True, False))
     assert borrowed.maps[4] is maps[4] and not np.shares_memory(own.maps[4], maps[4])
-    assert len(own.positions.rows.parts) == 1
-    assert len(borrowed.positions.rows.parts) == (7 if pooling == "average" else 1)
-    for one, other in zip(own.positions.tiles(2), borrowed.positions.tiles(2), strict=True):
+    assert len(own.as_entries.positions.rows.parts) == 1
+    assert len(borrowed.as_entries.positions.rows.parts) == (7 if pooling == "average" else 1)
+    for one, other in zip(own.as_entries.positions.tiles(2), borrowed.as_entries.positions.tiles(2), strict=True):
         np.testing.assert_array_equal(one.rows, other.rows)
     right, found = (match.distances(maps[:3], gallery) for gallery in (own, borrowed))
     np.testing.assert_array_equal(found.distance, right.distance)
@@ -142,7 +140,6 @@ def test_a_gallery_that_is_not_copied_gives_the_same(pooling, identities):
 
 def test_lengths_are_those_of_kept_gram_matrices_too():
     maps = [feature_map("non-negative", 3, 4, i) for i in range(4)]
-    entries = Entries(maps, [[0, 3], [1], [2]], (1, 2), "average")
-    alone, kept = Positions.of(entries), Positions.of(entries)
+    alone, kept = (Entries(maps, [[0, 3], [1], [2]], (1, 2), "average").positions for _ in range(2))
     assert kept.grams.flat.size == 24**2 + 2 * 12**2
     np.testing.assert_allclose(kept.inverse, alone.inverse, rtol=1e-6)

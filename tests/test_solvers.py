@@ -1,6 +1,6 @@
 """The contract of every coder: optimal, certified, exact where it says so, and indifferent to how it is called.
 
-A coder that is added to `CODERS` passes all of it or is not a coder.
+A solver of the table passes all of it or is not a solver.
 """
 
 import functools
@@ -13,11 +13,11 @@ import pytest
 from sklearn.linear_model import Lasso
 
 from dsr_jax import reconstruction
-from dsr_jax.solvers import certificate
+from dsr_jax.solvers import certificate, table
 
 from . import dictionaries, oracles
 
-CODERS = sorted(reconstruction.CODERS)
+CODERS = sorted(table.names("training"))
 L1 = 0.4
 # (problems, atoms, columns, length): usual; N >> M; M >> N; one atom and one column.
 SHAPES = [(150, 12, 10, 8), (40, 3, 40, 16), (40, 40, 3, 6), (30, 1, 1, 4)]
@@ -47,7 +47,7 @@ def inputs(columns: np.ndarray, atoms: np.ndarray) -> tuple[jax.Array, jax.Array
 
 @functools.cache
 def batched(coder: str, l1: float = L1, **options: float) -> Callable[..., certificate.Solution]:
-    return jax.jit(jax.vmap(functools.partial(reconstruction.CODERS[coder], l1=l1, **options)))
+    return jax.jit(jax.vmap(functools.partial(table.SOLVERS[coder].solve, l1=l1, **options)))
 
 
 def solve(coder: str, drawn: dictionaries.Problems, l1: float = L1, **options: float) -> certificate.Solution:
@@ -120,7 +120,7 @@ def test_any_codes_at_all_are_certified(scale):
 
 
 def test_certificate_by_definition(x64):
-    """Gap and ball of DESIGN's formulas, computed from the blocks themselves in float64."""
+    """Gap and ball by their definition, computed from the blocks themselves in float64."""
     drawn, rng = problems((10, 12, 10, 8)), np.random.default_rng(0)
     certify = jax.jit(functools.partial(certificate.certify, l1=L1))
     for x, y in zip(drawn.columns.astype(np.float64), drawn.atoms.astype(np.float64), strict=True):
@@ -203,7 +203,7 @@ def test_zero_padding_is_inert(coder):
 def test_jit_vmap_and_loop_agree(coder):
     drawn = problems()
     together = solve(coder, drawn)
-    single = functools.partial(reconstruction.CODERS[coder], l1=L1)
+    single = functools.partial(table.SOLVERS[coder].solve, l1=L1)
     compiled = jax.jit(single)
     for t in range(10):
         alone = compiled(*inputs(drawn.columns[t], drawn.atoms[t]))

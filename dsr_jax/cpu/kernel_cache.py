@@ -1,10 +1,10 @@
-"""How the kernels are compiled, and where their machine code is kept between runs.
+"""Compilation of the kernels, and the cache of their machine code.
 
 Numba keeps the code of a function until the file of that function changes, and does not look at the files of what it
 calls: with kernels in several files, an edit or an update of one would leave old code in the others. So the code lies
 in a folder named after the contents of all of them.
 
-Compiling takes a while, the first time that an installation matches anything: a line on standard error says so before.
+Compiling takes a while, the first time that an installation matches anything: a line on standard error announces it.
 """
 
 import functools
@@ -55,18 +55,18 @@ def kernel(*, threads: bool = False, exact: bool = False) -> Callable[[Callable[
 
 
 def flat(array: np.ndarray) -> np.ndarray:
-    """All numbers in a row, not to be written to: arrays of JAX are not, and one type is compiled once."""
+    """Read-only 1-D view, or copy: JAX's arrays are read-only, and kernels are compiled for one type."""
     row = np.ascontiguousarray(array).reshape(-1).view()
     row.flags.writeable = False
     return row
 
 
 class Cache(NamedTuple):
-    """Where machine code is kept.
+    """The cache folder.
 
     Attributes:
       folder: of this version's code.
-      refused: why it is nowhere that the next process looks; empty if it is.
+      refused: why other folders could not be used, where the next process will not find this one; else empty.
     """
 
     folder: Path
@@ -80,9 +80,9 @@ def _cache(given: str) -> Cache:
     for path in [Path(__file__), *sorted(FOLDER.parent.glob(KERNELS))]:
         digest.update(path.read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
-    own = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    user = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     refused = []
-    for parent in [Path(given)] if given else [FOLDER / "__pycache__", Path(own) / "dsr_jax"]:
+    for parent in [Path(given)] if given else [FOLDER / "__pycache__", Path(user) / "dsr_jax"]:
         try:
             (parent / name).mkdir(parents=True, exist_ok=True)
             atomic.check_folder(parent / name)
@@ -94,22 +94,22 @@ def _cache(given: str) -> Cache:
 
 
 class _Notice(event.Listener):
-    """Says that kernels are about to be compiled, when the first of them is that was not kept."""
+    """Announces that kernels are about to be compiled, at the first that is not in the cache."""
 
     def __init__(self, cache: Cache) -> None:
         self.kernels: set[Callable[..., Any]] = set()
-        self._cache, self._said = cache, False
+        self._cache, self._announced = cache, False
 
     def on_start(self, event: event.Event) -> None:
-        """Of Numba's compiler, which loads what is kept without a word."""
-        own = getattr(event.data["dispatcher"], "py_func", None) in self.kernels
+        """At each compilation; Numba loads cached code without this event."""
+        is_kernel = getattr(event.data["dispatcher"], "py_func", None) in self.kernels
         speaks = not jax.distributed.is_initialized() or hosts.first()
-        if own and speaks and not self._said and sys.stderr is not None:
+        if is_kernel and speaks and not self._announced and sys.stderr is not None:
             tqdm.write(_announcement(self._cache), file=sys.stderr)
-        self._said = self._said or own
+        self._announced = self._announced or is_kernel
 
     def on_end(self, event: event.Event) -> None:
-        """Nothing is to be said."""
+        """Nothing to do."""
 
 
 @functools.cache

@@ -1,113 +1,14 @@
-"""From maps to padded tiles of blocks: what `match` compares, put in order.
+"""Checks of maps, scales, labels and numbers: errors name the argument, its value and the remedy."""
 
-An entry is one dictionary (or one probe): the blocks of one map, or of all maps of one identity stacked. Entries are
-sorted by their number of blocks, so that a tile of consecutive ones wastes little padding, and block counts are rounded
-up to a coarse grid, so that the number of compiled shapes stays small whatever the sizes of the maps.
-"""
-
-import functools
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import numpy as np
 
 from dsr_jax import blocks
 
 FEWEST = 16  # channels of a network, below which an array's order is not doubted
-
-
-class Tile(NamedTuple):
-    """Some entries as one padded array: `members` (T,) entry numbers, `values` (T, n, d), `counts` (T,) true blocks."""
-
-    members: np.ndarray
-    values: np.ndarray
-    counts: np.ndarray
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Maps grouped into entries, with the scales at which their blocks are cut.
-
-    Attributes:
-      maps: the (h, w, d) maps.
-      groups: for each entry, the numbers of its maps.
-      scales: sides of the windows.
-      pooling: "average" or "max".
-    """
-
-    maps: Sequence[np.ndarray]
-    groups: Sequence[Sequence[int]]
-    scales: tuple[int, ...]
-    pooling: str
-
-    @classmethod
-    def single(cls, maps: Sequence[np.ndarray], *, scales: tuple[int, ...], pooling: str) -> "Entries":
-        """Every map an entry of its own."""
-        return cls(maps, [[i] for i in range(len(maps))], scales, pooling)
-
-    def __len__(self) -> int:
-        """Number of entries."""
-        return len(self.groups)
-
-    @property
-    def counts(self) -> np.ndarray:
-        """(entries,) number of blocks of each."""
-        each = [blocks.count(*m.shape[:2], scales=self.scales) for m in self.maps]
-        return np.array([sum(each[i] for i in group) for group in self.groups])
-
-    @functools.cached_property
-    def solid(self) -> np.ndarray:
-        """(entries,) number of blocks of each that have a direction: what a probe's distance is the mean over."""
-        each = [blocks.directed(m, scales=self.scales, pooling=self.pooling) for m in self.maps]
-        return np.array([sum(np.count_nonzero(each[i]) for i in group) for group in self.groups])
-
-    def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
-        """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
-        numbers = [i for group in self.groups[first:last] for i in group]
-        cut = (blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers)
-        return np.concatenate([part.astype(np.float32) for part in cut])
-
-    def tiles(self, limit: int, *, multiple: int = 1, least: int = 1) -> Iterator[Tile]:
-        """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile.
-
-        The places of a tile, the last of which may hold nothing, are at least ``least`` and a ``multiple`` of a number.
-        """
-        sizes = np.array([grid(n) for n in self.counts.tolist()])
-        order = np.argsort(sizes, kind="stable")
-        for size in np.unique(sizes):
-            members = order[sizes[order] == size]
-            for start in range(0, len(members), limit):
-                chosen = members[start : start + limit]
-                places = max(least, -(-min(limit, grid(len(chosen))) // multiple) * multiple)
-                yield self.some(chosen, size=int(size), places=places)
-
-    def some(self, members: np.ndarray, *, size: int, places: int) -> Tile:
-        """Some entries, which may occur again, in ``places`` of ``size`` blocks."""
-        values = np.zeros((places, size, self.maps[0].shape[2]), np.float32)
-        numbers = [i for member in members for i in self.groups[member]]
-        parts = iter(_cut([self.maps[i] for i in numbers], self.scales, self.pooling))
-        counts = np.zeros(len(members), np.int64)
-        for row, member in enumerate(members):
-            for _ in self.groups[member]:
-                part = next(parts)
-                values[row, counts[row] : counts[row] + len(part)] = part
-                counts[row] += len(part)
-        return Tile(members, values, counts)
-
-
-def grid(n: int) -> int:
-    """``n`` rounded up to 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: eight sizes per doubling, at most 1/8 waste.
-
-    Example:
-      >>> from dsr_jax.matching.entries import grid
-      >>> [grid(n) for n in (1, 5, 17, 33, 57, 300)]
-      [1, 5, 18, 36, 60, 320]
-    """
-    step = 1 << max(0, n.bit_length() - 4)
-    return -(-n // step) * step
 
 
 def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str) -> list[np.ndarray]:
@@ -130,7 +31,7 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
 
 
 def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[np.ndarray]:
-    """The maps of a sequence one after the other, checked, as float32; it may read them when asked for.
+    """The maps of a sequence one after the other, checked, as float32; a sequence may read them lazily.
 
     Raises:
       ValueError: as `as_maps`.
@@ -173,7 +74,7 @@ def check_shape(name: str, shape: tuple[int, ...], before: tuple[int, ...] | Non
     does not ask: at least `FEWEST` rows, more than channels; channels no more than columns, or rows twice either.
 
     Example:
-      >>> from dsr_jax.matching.entries import check_shape
+      >>> from dsr_jax.matching.checks import check_shape
       >>> check_shape("probe_maps", (10, 3, 512))
       >>> check_shape("probe_maps", (512, 10, 3))
       Traceback (most recent call last):
@@ -215,7 +116,7 @@ def as_scales(argument: str, value: Any) -> tuple[int, ...]:
       ValueError: naming ``argument``, for anything but whole numbers of at least 1.
 
     Example:
-      >>> from dsr_jax.matching.entries import as_scales
+      >>> from dsr_jax.matching.checks import as_scales
       >>> as_scales("scales", [1, 2.0])
       (1, 2)
     """
@@ -230,11 +131,11 @@ def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] 
 
     Raises:
       ValueError: naming ``argument``, unless there are ``count`` labels, all of one of the ``kinds``; for an identity
-        of -1, which is nobody in data sets and evaluation, missing, beyond int64, or written in two ways.
+        of -1, which is junk in data sets and evaluation, missing, beyond int64, or written in two ways.
 
     Example:
       >>> import numpy as np
-      >>> from dsr_jax.matching.entries import as_labels
+      >>> from dsr_jax.matching.checks import as_labels
       >>> as_labels("identities", np.array([3, 3, 7]), 3)
       (3, 3, 7)
     """
@@ -255,8 +156,32 @@ def as_labels(argument: str, value: Any, count: int, *, kinds: tuple[type, ...] 
     return tuple(labels)
 
 
+def check_direction(argument: str, i: int, count: int, shape: tuple[int, ...], solid: int) -> None:
+    """Raises ValueError for map i of ``count`` if none of its blocks has a direction."""
+    if not solid:
+        raise ValueError(
+            f"{argument}{f'[{i}]' if count > 1 else ''} of shape {shape} has no block with a direction, all are zero: "
+            "there is nothing to compare, leave it out, or look at its mask, its picture or its network"
+        )
+
+
+def check_channels(probe: Any, other: Any) -> None:
+    """Raises ValueError for maps (h, w, d) of two sides that do not have one d."""
+    channels, others = np.shape(probe)[2:], np.shape(other)[2:]
+    if channels and others and channels != others:
+        raise ValueError(
+            f"probe_maps and gallery_maps must have the same number of channels d, got {channels[0]} and {others[0]}"
+        )
+
+
+def check_positive(argument: str, value: Any, advice: str) -> None:
+    """Raises ValueError for anything but a finite number above zero."""
+    if np.ndim(value) or not hasattr(value, "__float__") or not 0 < float(value) < np.inf:
+        raise ValueError(f"{argument} must be a positive number, got {value!r}; {advice}")
+
+
 def _check_identities(argument: str, labels: Sequence[Any]) -> None:
-    """Raises ValueError for nobody, for numbers out of range, and for one identity that is written in two ways."""
+    """Raises ValueError for junk, for numbers out of range, and for one identity that is written in two ways."""
     first: dict[Any, Any] = {}
     for i, label in enumerate(labels):
         plain = label if isinstance(label, int) else _plain(label)
@@ -283,22 +208,6 @@ def _plain(label: str) -> Any:
     return int(number) if number.is_integer() else text.lower()
 
 
-def gather(identities: tuple[Any, ...] | None, count: int) -> tuple[list[list[int]], tuple[Any, ...] | None]:
-    """Map numbers per entry, and the entries' labels in the order of first appearance.
-
-    Example:
-      >>> from dsr_jax.matching.entries import gather
-      >>> gather(("b", "a", "b"), 3)
-      ([[0, 2], [1]], ('b', 'a'))
-    """
-    if identities is None:
-        return [[i] for i in range(count)], None
-    groups: dict[Any, list[int]] = {}
-    for i, label in enumerate(identities):
-        groups.setdefault(label, []).append(i)
-    return list(groups.values()), tuple(groups)
-
-
 def _whole(sides: np.ndarray) -> bool:
     return bool(np.all((sides >= 1) & (sides < np.inf) & (sides == np.floor(sides))))
 
@@ -312,27 +221,3 @@ def _float32(values: np.ndarray) -> np.ndarray:
         elif 0 < largest < 1e-30:
             values = values / largest
     return np.ascontiguousarray(values, np.float32)
-
-
-def _cut(maps: Sequence[np.ndarray], scales: tuple[int, ...], pooling: str) -> Iterator[np.ndarray]:
-    """Blocks of every map, in order, without padding: (n_i, d) each.
-
-    XLA may round sums that cancel, and flushes subnormal numbers: where it gives or takes a direction, NumPy cuts.
-    """
-    shapes = sorted({m.shape for m in maps})
-    cut: dict[int, np.ndarray] = {}
-    for shape in shapes:
-        members = [i for i, m in enumerate(maps) if m.shape == shape]
-        padded = np.zeros((grid(len(members)), *shape), np.float32)
-        padded[: len(members)] = [maps[i] for i in members]
-        values = np.asarray(_cut_batch(padded, scales=scales, pooling=pooling))
-        for i, part in zip(members, values, strict=False):
-            solid = blocks.directed(maps[i], scales=scales, pooling=pooling)
-            exact = np.array_equal(part.any(axis=1), solid)
-            cut[i] = part if exact else blocks.cut_exactly(maps[i], scales=scales, pooling=pooling).astype(np.float32)
-    return (cut[i] for i in range(len(maps)))
-
-
-@functools.partial(jax.jit, static_argnames=("scales", "pooling"))
-def _cut_batch(maps: jax.Array, *, scales: tuple[int, ...], pooling: str) -> jax.Array:
-    return jax.vmap(lambda m: blocks.cut(m, scales=scales, pooling=pooling)[0])(maps)

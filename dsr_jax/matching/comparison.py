@@ -1,0 +1,156 @@
+"""Comparison of probes with a gallery: the arguments of `match` and `shortlist`, checked once and put in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from tqdm import tqdm
+
+from dsr_jax.matching import checks, compiled, xla
+from dsr_jax.matching.gallery import Entries, Gallery
+from dsr_jax.matching.search import Nearest
+from dsr_jax.parallel import hosts
+from dsr_jax.solvers import table
+from dsr_jax.solvers.certificate import check_l1
+
+MUTE = 4.0  # an l1 beyond 1 leaves no codes of unit blocks; a larger one than this would only overflow
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """What every engine can: all pairs, listed pairs, and the nearest entries of one probe."""
+
+    def distances(self, *, progress: bool = False) -> np.ndarray:
+        """Distance, lower, upper, gap of all pairs: (4, P, G) float32."""
+
+    def listed(self, pairs: np.ndarray, *, progress: tqdm | None = None) -> np.ndarray:
+        """The same of chosen pairs (n, 2), numbers of probe and entry: (4, n) float32."""
+
+    def nearest(self, k: int) -> Nearest:
+        """The k nearest entries of the only probe."""
+
+
+ENGINES = {"compiled": compiled.Engine, "xla": xla.Engine}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Probes and gallery, and how they are compared.
+
+    Attributes:
+      probes: entries of one map each.
+      gallery: the gallery.
+      coder: name of the solver.
+      l1: weight of the L1 penalty.
+      tol: largest duality gap of a column.
+      max_bytes: memory ceiling, beside the maps and the result.
+    """
+
+    probes: Entries
+    gallery: Gallery
+    coder: str
+    l1: float
+    tol: float
+    max_bytes: int
+
+    def engine(self, entries: Entries | None = None) -> Engine:
+        """The engine of the solver, for all gallery entries or for some.
+
+        Raises:
+          ValueError: if not even one pair fits into ``max_bytes``.
+        """
+        make = ENGINES[table.SOLVERS[self.coder].engine]
+        over = self.gallery.as_entries if entries is None else entries
+        l1 = min(self.l1, MUTE)
+        return make(self.probes, over, coder=self.coder, l1=l1, tol=self.tol, max_bytes=self.max_bytes)
+
+    def distances(self, *, progress: bool) -> np.ndarray:
+        """Distance, lower, upper, gap, (4, P, G) float32: each process codes a part, all have the result."""
+        part = self.gallery.local
+        figures = np.empty((4, len(self.probes), 0), np.float32)
+        if len(part):
+            figures = self.engine(part).distances(progress=progress)
+        return hosts.together(figures, self.gallery.entries)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """(P,) share of each probe's blocks that have a direction."""
+        return self.probes.directed / self.probes.counts
+
+
+def compared(
+    probe_maps: Any,
+    gallery_maps: Any,
+    *,
+    scales: Sequence[int] | None = None,
+    probe_scales: Sequence[int] | None = None,
+    pooling: str | None = None,
+    identities: Sequence[Any] | np.ndarray | None = None,
+    coder: str = "auto",
+    certified: bool = False,
+    l1: float = 0.4,
+    tol: float = 1e-6,
+    max_bytes: int = 1 << 29,
+) -> Comparison:
+    """Checks what a call compares.
+
+    Args:
+      probe_maps: see `match.distances`, like all others but one.
+      gallery_maps: maps, or a `Gallery`.
+      scales: sides of the windows.
+      probe_scales: the same for the probes.
+      pooling: "average" or "max".
+      identities: a label per gallery map.
+      coder: "auto" or the name of a solver.
+      certified: whether the solver must have a certificate.
+      l1: weight of the L1 penalty.
+      tol: largest duality gap of a column.
+      max_bytes: memory ceiling.
+
+    Returns:
+      The `Comparison`.
+
+    Raises:
+      ValueError: see `match.distances`.
+    """
+    check_numbers(l1, tol, max_bytes)
+    chosen = table.choose(coder, use="matching", certified=certified)
+    if isinstance(gallery_maps, Gallery):
+        gallery = gallery_maps
+        _check_built(gallery, identities=identities, scales=scales, pooling=pooling)
+    else:
+        gallery = Gallery.build(
+            gallery_maps,
+            identities=identities,
+            scales=(1, 2, 3) if scales is None else scales,
+            pooling="average" if pooling is None else pooling,
+            copy=False,
+        )
+    probes_at = gallery.scales if probe_scales is None else checks.as_scales("probe_scales", probe_scales)
+    given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
+    probes = checks.as_maps("probe_maps", given, scales=probes_at, pooling=gallery.pooling)
+    checks.check_channels(probes[0], gallery.maps[0])
+    entries = Entries.single(probes, scales=probes_at, pooling=gallery.pooling)
+    for i, directed in enumerate(entries.directed.tolist()):
+        checks.check_direction("probe_maps", i, len(probes), probes[i].shape, directed)
+    return Comparison(entries, gallery, chosen, float(l1), float(tol), int(max_bytes))
+
+
+def check_numbers(l1: float, tol: float, max_bytes: int) -> None:
+    """Raises ValueError for anything but finite numbers above zero."""
+    check_l1(l1)
+    checks.check_positive("tol", tol, "float32 certifies about 1e-6")
+    checks.check_positive("max_bytes", max_bytes, "half a gigabyte, 1 << 29, is the default")
+
+
+def _check_built(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:
+    """Raises ValueError where a call contradicts what the gallery was built with."""
+    if identities is not None:
+        raise ValueError("identities belong to the Gallery here: pass them to Gallery.build")
+    for argument, given, built in (
+        ("scales", None if scales is None else checks.as_scales("scales", scales), gallery.scales),
+        ("pooling", pooling, gallery.pooling),
+    ):
+        if given is not None and given != built:
+            raise ValueError(f"{argument} belong to the Gallery, which has {built!r}, got {given!r}: build another one")

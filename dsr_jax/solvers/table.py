@@ -1,0 +1,83 @@
+"""The table of solvers, what each needs and can, and the one choice that ``coder="auto"`` stands for.
+
+A solver is a function `(gram (M, M), correlation (M, N), energy (N,), *, l1, tol) -> certificate.Solution` that works
+inside jit and vmap, in float32 and float64. `matching` runs it in one of its engines; `reconstruction` calls it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dsr_jax import cpu
+from dsr_jax.solvers import active_set, feature_sign, proximal, ridge
+
+
+@dataclass(frozen=True)
+class Solver:
+    """What a solver needs and can.
+
+    Attributes:
+      solve: the function; of a solver that is not certified `(gram, atoms (M, d), columns (N, d)) -> errors (N,)`.
+      engine: which engine of `matching` runs it: "compiled" needs a CPU (inside jit it is a call of the host), "xla"
+        runs on every backend.
+      copies: arrays as large as the correlations that it keeps at once in XLA, measured by peak memory.
+      certified: distances come with their interval and gap.
+      training: it gives codes, inside jit, vmap and grad.
+    """
+
+    solve: Callable[..., Any]
+    engine: str
+    copies: int = 0
+    certified: bool = True
+    training: bool = True
+
+
+SOLVERS = {
+    "active_set": Solver(active_set.coder, "compiled"),
+    "proximal": Solver(proximal.proximal, "xla", copies=10),
+    "feature_sign": Solver(feature_sign.feature_sign, "xla", copies=6),
+    "ridge": Solver(ridge.errors, "xla", copies=4, certified=False, training=False),
+}
+# What "auto" is on a CPU, and elsewhere. In training a column's codes are needed exactly, and batches are small.
+AUTO = {"matching": ("active_set", "proximal"), "training": ("active_set", "feature_sign")}
+
+
+def names(use: str) -> tuple[str, ...]:
+    """The solvers for a use, "matching" or "training".
+
+    Example:
+      >>> from dsr_jax.solvers import table
+      >>> table.names("training")
+      ('active_set', 'proximal', 'feature_sign')
+    """
+    return tuple(name for name, solver in SOLVERS.items() if use == "matching" or solver.training)
+
+
+def choose(coder: str, *, use: str, certified: bool = False) -> str:
+    """The solver that a call asks for; of "auto" the one for this backend and use.
+
+    Args:
+      coder: "auto" or a name of `SOLVERS`.
+      use: "matching" or "training".
+      certified: whether the result has to be certified.
+
+    Returns:
+      A name of `SOLVERS`.
+
+    Raises:
+      ValueError: naming the solvers that there are, or for one without the certificate that is needed.
+
+    Example:
+      >>> from dsr_jax.solvers import table
+      >>> table.choose("proximal", use="training")
+      'proximal'
+    """
+    if coder == "auto":
+        return AUTO[use][0 if cpu.fast() else 1]
+    if coder not in names(use):
+        raise ValueError(f"coder must be 'auto' or one of {sorted(names(use))}, got {coder!r}")
+    if certified and not SOLVERS[coder].certified:
+        raise ValueError(
+            f"coder must not be {coder!r} here: it has no certificate; use match.distances(coder={coder!r})"
+        )
+    return coder
