@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments import run
-from experiments import workdir as workdirs
 from experiments.evaluation import paired
 from experiments.settings import former
 from experiments.settings.binding import setting
+from experiments.workdir import read_json
 
 # What decides the probes and the gallery draws.
 SAME = (
@@ -57,7 +57,7 @@ def main(settings: Settings) -> None:
 
 def _check_same_probes(first: str, second: str) -> None:
     """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
-    one, other = (workdirs.read_json(Path(path) / "config.json")["flags"] for path in (first, second))
+    one, other = (read_json(Path(path) / "config.json")["flags"] for path in (first, second))
     as_other, as_one = former.translated(one, other, {}), former.translated(other, one, {})  # either may be older
     changed = [
         f"{name} ({one.get(name)!r}, {other.get(name)!r})"

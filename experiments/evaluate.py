@@ -21,13 +21,13 @@ from typing import Any
 
 from dsr_jax import fcn, weights
 from experiments import run
-from experiments import workdir as workdirs
 from experiments.evaluation import choosing, comparison, features, given_maps, page, publishing, scoring, selection
 from experiments.evaluation.methods import Method, Options
 from experiments.settings.matching import Comparison, Matching, Page, Variants
 from experiments.settings.networks import Network
 from experiments.settings.pictures import Chosen, DataSet, HeldOut, Maps, Probes, Searched
 from experiments.settings.run import Hosts, Place, Seed
+from experiments.workdir import Workdir, opened
 
 # Settings that may differ in a later start in the same workdir: the distances of what was compared before are stored.
 ADDED = frozenset({"methods", "shots", "shortlist", "ranked_lists", "reconstructions", "paper"})
@@ -91,7 +91,7 @@ def check(settings: Compared) -> None:
 
 
 def compare(
-    workdir: workdirs.Workdir,
+    workdir: Workdir,
     settings: Settings,
     networks: dict[str, features.Network],
     selected: selection.Selection | None = None,
@@ -149,11 +149,11 @@ def main(settings: Settings) -> None:
         check(settings)
         selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
-        workdir = workdirs.opened(settings, "evaluate", free=free, data=selected.digest)
+        workdir = opened(settings, "evaluate", free=free, data=selected.digest)
     else:
         network = described(settings.network)  # without --weights no data set is drawn
         check(settings)
-        workdir = workdirs.opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
+        workdir = opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
     workdir.claim()
     print(f"metrics: {workdir.write_metrics(compare(workdir, settings, {'': network}, selected))}")
 

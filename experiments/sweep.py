@@ -17,10 +17,10 @@ import numpy as np
 
 from dsr_jax.report import curves
 from experiments import evaluate, run
-from experiments import workdir as workdirs
 from experiments.evaluation import comparison, features, page, publishing, scoring, selection
 from experiments.settings import binding
 from experiments.settings.pictures import CROPPING
+from experiments.workdir import Workdir, opened
 
 # Settings that change what is done with maps; they need no other maps. "match_l1" is an earlier name of l1.
 MATCHING = ("l1", "match_l1", "coder", "multi_shot")
@@ -109,7 +109,7 @@ def main(settings: Settings) -> None:
         raise ValueError(f"vary={vary} changes nothing where probes are not cropped: give --partial=crop with it")
     for point in at:  # all are checked before the first is computed
         evaluate.check(point.settings)
-    workdir = workdirs.opened(settings, "sweep", free=evaluate.ADDED, partial=first.searched.partial)
+    workdir = opened(settings, "sweep", free=evaluate.ADDED, partial=first.searched.partial)
     workdir.claim()
     swept = sweep(workdir, network, at, vary)
     conditions, trials = settings.comparison.conditions, at[-1].settings.comparison.trials
@@ -142,7 +142,7 @@ class Swept(NamedTuple):
     selected: selection.Selection
 
 
-def sweep(workdir: workdirs.Workdir, network: features.Network, at: Sequence[Point], vary: str) -> Swept:
+def sweep(workdir: Workdir, network: features.Network, at: Sequence[Point], vary: str) -> Swept:
     """Evaluates every point; pictures and maps that are the same for all are prepared once."""
     results: list[comparison.Result] = []
     sides: features.Features | None = None

@@ -136,7 +136,7 @@ def test_an_entry_alone_may_overshoot():
 # Optimal over all atoms
 
 
-def codes_of(columns: np.ndarray, atoms: np.ndarray, found: joint.Columns) -> np.ndarray:
+def codes_of(columns: np.ndarray, atoms: np.ndarray, found: joint.Shares) -> np.ndarray:
     """(C, M) codes, where every atom is an entry: from their sizes, with the sign that explains the errors."""
     x, y = columns.astype(np.float64), atoms.astype(np.float64)
     across, energy = x @ y.T, np.sum(x * x, axis=1)[:, None] + found.weight**2 * np.sum(y * y, axis=1)

@@ -1,1 +1,1 @@
-"""Machinery of `match` and `shortlist`: from maps to certified distances."""
+"""Machinery of `match` and `shortlist`: from maps to certified distances, by one engine per backend."""

@@ -15,7 +15,7 @@ from dsr_jax.solvers._residual_kernel import Dictionary, mask
 
 
 class Products(NamedTuple):
-    """Correlations of the positions of n pairs, sorted by entry.
+    """Correlations of the positions of n pairs, those of one entry side by side.
 
     Attributes:
       pairs: (n, 2) entry and probe of each.

@@ -130,11 +130,11 @@ class Engine:
                 _pair_kernel.code(space, work, self.limits, start, stop, sums)
 
         cores.each(part, len(pairs), threads=self.sizes.threads)
-        columns = self.probes.directed[pairs[:, 1] + probes.start]
-        for i in np.flatnonzero((sums.coded == columns) & ~(sums.figures[4] <= self.limits.tol)).tolist():
+        counted = self.probes.directed[pairs[:, 1] + probes.start]
+        for i in np.flatnonzero((sums.coded == counted) & ~(sums.figures[4] <= self.limits.tol)).tolist():
             g, p = pairs[i].tolist()
             sums.figures[:4, i] = self._again(probes.start + p, entries.members.start + g)
-        sums.figures[:3] /= columns
+        sums.figures[:3] /= counted
         return sums
 
     @contextlib.contextmanager

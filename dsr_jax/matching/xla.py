@@ -28,8 +28,8 @@ PAIR = 2
 COMFORT = 1 << 25  # bytes of correlations beyond which a larger tile no longer helps (it leaves the cache)
 
 
-class Columns(NamedTuple):
-    """Per-column figures, of a tile (T, C) or of pairs (n, C)."""
+class Certificates(NamedTuple):
+    """Certified squared errors of columns: of a tile, each (T, C), or of pairs, each (n, N)."""
 
     error: Any
     lower: Any
@@ -88,7 +88,7 @@ class Engine:
                 grams = _grams(dictionaries, mesh=self.mesh)
                 for images in whole or padded.tiles(probes, probe_limit):
                     columns = _shared(grams, dictionaries, images.values, **self.how)
-                    per_pair = Columns(*(_split(figure, images, entries) for figure in columns))
+                    per_pair = Certificates(*(_split(figure, images, entries) for figure in columns))
                     each = self._figures(per_pair, probes.directed[images.members][None, :])
                     figures[:, images.members[:, None], entries.members] = each.swapaxes(1, 2)
                     bar.update(each[0].size)
@@ -115,7 +115,7 @@ class Engine:
                         (probes, pairs[chosen, 0], counts[0]),
                     )
                 )
-                columns = Columns(
+                columns = Certificates(
                     *(np.asarray(part)[: len(chosen)] for part in _each(dictionaries, values, **self.how))
                 )
                 figures[:, chosen] = self._figures(columns, probes.directed[pairs[chosen, 0]])
@@ -127,7 +127,7 @@ class Engine:
         """The k nearest entries of the only probe, all of which are coded."""
         return search.of_figures(self.distances()[:, 0], k)
 
-    def _figures(self, columns: Columns, directed: np.ndarray) -> np.ndarray:
+    def _figures(self, columns: Certificates, directed: np.ndarray) -> np.ndarray:
         """Figures (4, ...) of pairs from those of their columns (..., N), of which so many have a direction."""
         # What rounding of the products themselves, which grows with d, can do beside the solver's own allowance.
         slack = certificate.slack(self.gallery.channels)
@@ -170,18 +170,18 @@ def _split(figures: Any, images: Padded, entries: Padded) -> np.ndarray:
 @functools.partial(jax.jit, static_argnames=("coder", "l1", "tol", "mesh"))
 def _shared(
     grams: jax.Array, dictionaries: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float, mesh: Mesh
-) -> Columns:
+) -> Certificates:
     """Figures (T, C) of the columns of all probes on each of T dictionaries."""
 
-    def columns(grams: jax.Array, dictionaries: jax.Array, values: jax.Array) -> Columns:
+    def columns(grams: jax.Array, dictionaries: jax.Array, values: jax.Array) -> Certificates:
         x = values.reshape(-1, values.shape[-1])
         solver = SOLVERS[coder]
         if not solver.certified:
             error = jax.vmap(lambda g, y: solver.solve(g, y, x))(grams, dictionaries)
-            return Columns(error, *[jnp.full_like(error, jnp.nan)] * 3)
+            return Certificates(error, *[jnp.full_like(error, jnp.nan)] * 3)
         energy = jnp.sum(x * x, axis=1)
         solved = jax.vmap(lambda g, y: solver.solve(g, y @ x.T, energy, l1=l1, tol=tol))(grams, dictionaries)
-        return Columns(solved.error, solved.lower, solved.upper, solved.gap)
+        return Certificates(solved.error, solved.lower, solved.upper, solved.gap)
 
     return sharding.by_rows(columns, mesh, shared=2)(grams, dictionaries, values)
 

@@ -28,7 +28,7 @@ from dsr_jax.solvers.certificate import Solution
 PLACES, PART = 64, 128
 
 
-class Columns(NamedTuple):
+class Figures(NamedTuple):
     """Figures of C columns on each of G dictionaries.
 
     Attributes:
@@ -57,7 +57,7 @@ def errors(
     max_steps: int | None = None,
     threads: int | None = None,
     length: int = 1,
-) -> Columns:
+) -> Figures:
     """Certified squared errors of every column on every dictionary, without the codes.
 
     Numbers must be finite; callers check that. Atoms that are all zero (padding) never enter. Fast for C-contiguous
@@ -80,7 +80,7 @@ def errors(
         products that are right to the last digit.
 
     Returns:
-      `Columns` of the arrays' type.
+      `Figures` of the arrays' type.
 
     Raises:
       ValueError: for shapes or types that do not fit, or l1, max_active, max_steps or threads out of range.
@@ -109,7 +109,7 @@ def codes(
     threads: int | None = None,
     length: int = 1,
     start: np.ndarray | None = None,
-) -> tuple[np.ndarray, Columns]:
+) -> tuple[np.ndarray, Figures]:
     """Exact codes of every column on one dictionary, with the figures of `errors`.
 
     Args:
@@ -127,7 +127,7 @@ def codes(
 
     Returns:
       codes: (M, C) W.
-      columns: `Columns` with figures of shape (C,).
+      columns: `Figures` with figures of shape (C,).
 
     Raises:
       ValueError: as `errors`.
@@ -150,7 +150,7 @@ def codes(
             raise ValueError(f"start must be finite codes of shape {dense.shape[::-1]}, got shape {np.shape(start)}")
         dense[:] = np.transpose(start)
     columns = _code(gram[None], correlation[None], energy, dense, l1, tol, max_active, max_steps, threads, length)
-    return dense.T, Columns(*(figure[0] for figure in columns))
+    return dense.T, Figures(*(figure[0] for figure in columns))
 
 
 def coder(gram: jax.Array, correlation: jax.Array, energy: jax.Array, *, l1: float, tol: float = 1e-6) -> Solution:
@@ -204,7 +204,7 @@ def _code(
     max_steps: int | None,
     threads: int | None,
     length: int,
-) -> Columns:
+) -> Figures:
     """Both attempts; codes go into ``codes`` (C, M) unless it is None."""
     gram, correlation, energy = np.asarray(gram), np.asarray(correlation), np.asarray(energy)
     _check(gram, correlation, energy, l1, max_active, max_steps, threads)
@@ -242,7 +242,7 @@ def _attempt(
     limits: Limits,
     places: int,
     threads: int | None,
-) -> tuple[Columns, np.ndarray]:
+) -> tuple[Figures, np.ndarray]:
     """One search per column, on all threads, in the arrays' type; ``limits.eps`` is the precision that the data had.
 
     Also returns the gaps without their allowance for rounding, which no second attempt makes smaller.
@@ -260,7 +260,7 @@ def _attempt(
 
     cores.each(part, size, threads=threads, least=PART)
     error, lower, upper, gap, short = coded.figures.reshape(5, *shape[:2])
-    return Columns(error, lower, upper, gap, coded.steps.reshape(shape[:2])), short
+    return Figures(error, lower, upper, gap, coded.steps.reshape(shape[:2])), short
 
 
 def _rows(correlation: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:

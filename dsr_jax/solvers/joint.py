@@ -27,7 +27,7 @@ FIRST, MORE = 32, 16  # atoms of a working set at first, and how many may always
 SLACK = 1e-7  # of l1: how far |Y'r| <= l1 may be missed at the end; the blocks' own rounding moves it as much
 
 
-class Columns(NamedTuple):
+class Shares(NamedTuple):
     """Figures of C columns and E entries.
 
     Attributes:
@@ -49,7 +49,7 @@ def code(
     l1: float,
     boost: float = 0.0,
     entries: int | None = None,
-) -> Columns:
+) -> Shares:
     """Codes columns over one dictionary and shares the result out among the entries that own its atoms.
 
     Args:
@@ -61,7 +61,7 @@ def code(
       entries: number of entries; default: the largest owner + 1.
 
     Returns:
-      The `Columns`. Memory is that of two times (C, M) correlations: give some columns at a time.
+      The `Shares`. Memory is that of two times (C, M) correlations: give some columns at a time.
 
     Source: the authors' MATLAB code, without the last atom that it adds twice.
 
@@ -75,9 +75,7 @@ def code(
     """
     count = int(owners.max()) + 1 if entries is None else entries
     energy = np.einsum("ij,ij->i", columns, columns, dtype=np.float64)
-    figures = Columns(
-        np.repeat(energy[:, None], count, axis=1), np.zeros((len(columns), count)), np.zeros(len(columns))
-    )
+    shares = Shares(np.repeat(energy[:, None], count, axis=1), np.zeros((len(columns), count)), np.zeros(len(columns)))
     weight, scale = l1 / (1 + boost), 1 + boost
     product = _correlations(columns, atoms)
     coded = np.flatnonzero(np.maximum(product.max(axis=1), -product.min(axis=1)) > weight)
@@ -86,10 +84,10 @@ def code(
         residuals = _solved(list(waiting.values()), atoms, weight)
         for row, (c, column) in zip(_correlations(residuals, atoms), list(waiting.items()), strict=True):
             if not column.takes(row, atoms, weight):
-                figures.gap[c] = column.gap(float(np.abs(row).max()), weight) * scale**2
-                _share_out(column, atoms, owners, scale, figures.error[c], figures.weight[c])
+                shares.gap[c] = column.gap(float(np.abs(row).max()), weight) * scale**2
+                _share_out(column, atoms, owners, scale, shares.error[c], shares.weight[c])
                 del waiting[c]
-    return figures
+    return shares
 
 
 class _Column:
