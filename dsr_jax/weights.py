@@ -66,6 +66,10 @@ class Network:
     checksum: str
     _head: head_arrays.Head
 
+    def __iter__(self) -> Iterator[Any]:
+        """Parameters, card, remarks: ``params, card, remarks = weights.read(...)``."""
+        return iter((self.params, self.card, self.remarks))
+
     def head(self, *, classes: int | None = None) -> dict[str, jax.Array]:
         """The arrays saved beside the network; see `load_head`."""
         with _errors_of(self.file):

@@ -295,6 +295,8 @@ def test_read_returns_at_once_what_the_other_functions_read(tmp_path, monkeypatc
     monkeypatch.setattr("dsr_jax.formats.weights_file.read", None)  # from here on nothing is read again
     assert_same(read.params, expected[0])
     assert (read.card, read.checksum) == expected[1:]
+    params, card, remarks = read
+    assert params is read.params and card is read.card and remarks is read.remarks
     if "fc.weight" in arrays:
         np.testing.assert_array_equal(read.head(classes=5)["kernel"], arrays["fc.weight"].T)
     else:
