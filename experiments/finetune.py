@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from experiments import evaluate, pretrain, run
 from experiments.evaluation import publishing
 from experiments.settings import binding, matching, training
-from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training import batches, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
 from experiments.workdir import Workdir, opened
 
@@ -82,7 +82,6 @@ def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.Stat
         smoothing=settings.identification.smoothing,
         verification=verification(how),
     )
-    state = steps.init(start.params, start.head, update.transform, frozen_blocks=settings.frozen.frozen_blocks)
     dataset = batches.pairs(
         start.views,
         start.people.classes,
@@ -94,19 +93,7 @@ def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.Stat
         per_identity=start.per_identity,
         share=share(how.batch_size),
     )
-    return loop.fit(
-        step,
-        state,
-        start.frozen(),
-        dataset,
-        settings,
-        phase="reconstruction",
-        count=how.steps,
-        workdir=workdir,
-        rate=update.rate,
-        rows=how.batch_size,
-        validate=start.validation(),
-    )
+    return start.fit(step, dataset, update, workdir, phase="reconstruction", count=how.steps, rows=how.batch_size)
 
 
 def main(settings: Settings) -> None:

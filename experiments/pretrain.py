@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from experiments import run
 from experiments.settings import binding, training
-from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training import batches, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
 from experiments.workdir import Workdir, opened
 
@@ -41,7 +41,6 @@ def train(workdir: Workdir, start: Start, *, patch_share: float = 0.0) -> tuple[
     step = functools.partial(
         steps.identification_step, optimiser=update.transform, trunk=start.trunk, smoothing=how.smoothing
     )
-    state = steps.init(start.params, start.head, update.transform, frozen_blocks=settings.frozen.frozen_blocks)
     dataset = batches.identification(
         start.views,
         start.people.classes,
@@ -51,18 +50,8 @@ def train(workdir: Workdir, start: Start, *, patch_share: float = 0.0) -> tuple[
         per_identity=start.per_identity,
         share=share(how.pretrain_batch_size),
     )
-    return loop.fit(
-        step,
-        state,
-        start.frozen(),
-        dataset,
-        settings,
-        phase="identification",
-        count=how.pretrain_steps,
-        workdir=workdir,
-        rate=update.rate,
-        rows=how.pretrain_batch_size,
-        validate=start.validation(),
+    return start.fit(
+        step, dataset, update, workdir, phase="identification", count=how.pretrain_steps, rows=how.pretrain_batch_size
     )
 
 

@@ -4,10 +4,11 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 
@@ -16,8 +17,9 @@ from dsr_jax import fcn, losses, networks, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments.evaluation import selection
 from experiments.settings.training import Training
-from experiments.training import batches, frozen, own_size, steps
-from experiments.training.validation import Validation
+from experiments.training import batches, frozen, loop, own_size, steps
+from experiments.training.optimiser import Optimiser
+from experiments.training.validation import History, Validation
 from experiments.workdir import Workdir
 
 
@@ -71,6 +73,33 @@ class Start:
         later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.network)}
         later.head = jax.tree.map(np.asarray, state.params["head"])
         return later
+
+    def fit(
+        self,
+        step: Callable[..., tuple[steps.State, steps.Figures]],
+        dataset: grain.MapDataset,
+        update: Optimiser,
+        workdir: Workdir,
+        *,
+        phase: str,
+        count: int,
+        rows: int,
+    ) -> tuple[steps.State, History]:
+        """Trains from here on; see `loop.fit`."""
+        blocks = self.trunk.frozen_blocks
+        return loop.fit(
+            step,
+            steps.init(self.params, self.head, update.transform, frozen_blocks=blocks),
+            self.frozen(),
+            dataset,
+            self.settings,
+            phase=phase,
+            count=count,
+            workdir=workdir,
+            rate=update.rate,
+            rows=rows,
+            validate=self.validation(),
+        )
 
     def validation(self) -> Validation | None:
         """How the networks of this run are validated, if they are."""
