@@ -15,10 +15,10 @@ import pytest
 from dsr_jax import fcn, map_file, match, weights
 from dsr_jax.formats import atomic
 from dsr_jax.report import assets
-from experiments import difference
 from experiments import workdir as workdirs
 from experiments.benchmarks import drawing
 from experiments.benchmarks.maps import Store
+from experiments.evaluation import paired
 from experiments.training import divergence
 from tests import disks
 
@@ -46,7 +46,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "gallery": ("gallery.npz", lambda path: match.Gallery.build([LARGE], scales=(1,)).save(path)),
     "maps": ("maps.npz", lambda path: map_file.write(path, [LARGE], identities=[1])),
     "weights": ("vgg.safetensors", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16))),
-    "figures": ("figures.npz", lambda path: difference.write(path, {"a": {"rank1": LARGE}}, np.arange(1))),
+    "figures": ("figures.npz", lambda path: paired.write(path, {"a": {"rank1": LARGE}}, np.arange(1))),
     "kept maps": ("kept.npz", lambda path: Store(path).get("vgg", {}, lambda: [LARGE])),
     "plot": ("speed.png", lambda path: drawing.write(path, {}, title="nothing")),
     "page": ("index.html", lambda path: assets.replace(path.parent, {"picture-1.jpg": LARGE.tobytes()}, "page")),
@@ -108,9 +108,9 @@ def test_a_place_that_refuses_is_named_with_the_reason():
 
 
 def test_files_are_written_here_alone():
-    """The log is appended to, and /proc takes no files beside it."""
+    """The log is appended to; the null device and /proc take no files beside them."""
     writing = re.compile(
-        r'(?<!archive\.)open\([^()\n]*"[wxa]b?\+?"|(?<!run)\.write_(text|bytes)\(|os\.(replace|rename)\(|open_memmap'
+        r'(?<!archive\.)open\([^()\n]*"[wxa]b?\+?"|(?<!workdir)\.write_(text|bytes)\(|os\.(replace|rename)\(|open_memmap'
     )
     found = {
         path.relative_to(ROOT).as_posix()
@@ -118,7 +118,7 @@ def test_files_are_written_here_alone():
         for path in (ROOT / folder).rglob("*.py")
         if writing.search(path.read_text(encoding="utf-8"))
     }
-    assert found == {"experiments/workdir.py", "experiments/benchmarks/one_matching.py"}
+    assert found == {"experiments/run.py", "experiments/workdir.py", "experiments/benchmarks/one_matching.py"}
 
 
 def test_text_is_read_and_written_as_utf_8():
