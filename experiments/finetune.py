@@ -108,8 +108,8 @@ def one_seed(settings: Settings) -> None:
         print(publishing.tables_of(workdir.path))
         return
     settings.tuning.check()
-    rule(settings), pretrain.rule(settings)  # their errors come before anything is written, as those of check
     check(settings)
+    rule(settings), pretrain.rule(settings)  # their errors come before anything is written, as those of check
     if settings.tuning.evaluate:
         evaluate.check(settings.evaluation)
     workdir.claim()

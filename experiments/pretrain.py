@@ -68,8 +68,8 @@ def one_seed(settings: Settings) -> None:
     workdir = opened(settings, "pretrain", partial=settings.searched.partial)
     if finished(workdir):
         return
-    rule(settings)  # its errors come before anything is written, as those of check
     check(settings)
+    rule(settings)  # its errors come before anything is written, as those of check
     workdir.claim()
     sizes = {"pretrain_batch_size": settings.identification.pretrain_batch_size}
     start = Start(settings, workdir, batch_sizes=sizes, buckets=settings.views.buckets)

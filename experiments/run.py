@@ -1,6 +1,7 @@
 """Start of a runner: its settings from the command line, its processes, and errors that a person can read."""
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
@@ -17,7 +18,8 @@ from experiments.settings import binding
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 
-HELP = frozenset({"--help", "--helpfull", "-help", "-h", "-?"})
+HELP = frozenset({"--help", "--helpfull", "--helpshort", "-help", "-helpfull", "-h", "-?"})
+RUNNERS = ("pretrain", "finetune", "evaluate", "sweep", "difference", "export", "benchmark_speed", "benchmark_pipeline")
 S = TypeVar("S")
 
 
@@ -70,9 +72,21 @@ def attempt(job: Callable[[S], None], kind: type[S], arguments: Sequence[str]) -
                 return code
         if os.environ.get("DSR_TRACEBACK"):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        elsewhere = _runners_with(error.name) if isinstance(error, binding.UnknownFlag) else ""
+        print(f"error: {error}{elsewhere}", file=sys.stderr)
         return 1
     return 0
+
+
+def _runners_with(flag: str) -> str:
+    """Which runners have a flag that this one has not, in words; empty if none has."""
+    found = []
+    for runner in RUNNERS:
+        kind = importlib.import_module(f"experiments.{runner}").Settings
+        name = binding.aliases(kind).get(flag, flag)
+        if name in binding.names(kind):
+            found.append(runner if name == flag else f"{runner} (as --{name})")
+    return f". It is a flag of {', '.join(found)}" if found else ""
 
 
 def _together(job: Callable[[S], None], settings: S) -> None:

@@ -9,7 +9,7 @@ import pytest
 from experiments import benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, sweep
 from experiments.settings import binding, former, run
 from experiments.settings.matching import Comparison, Matching
-from tests.runners import ROOT
+from tests.runners import ROOT, call
 
 RUNNERS = (benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, sweep)
 
@@ -112,3 +112,37 @@ def test_translated_takes_defaults_for_what_there_was_not():
 
 def test_gone_is_json():
     assert json.loads(json.dumps(former.GONE)) == former.GONE
+
+
+def test_translated_compares_two_penalties_that_are_one_today():
+    now = {"l1": 0.3}
+    assert former.translated({"l1": 0.3, "match_l1": 0.3}, now, {}) == now
+    assert former.translated({"l1": 0.3, "match_l1": 0.4, "evaluate": False}, now, {})["l1"] == 0.3
+    assert former.translated({"l1": 0.3, "match_l1": 0.4}, now, {}) == {"l1": 0.3, "match_l1": 0.4}
+
+
+def test_translated_ignores_what_only_a_page_shows():
+    assert former.translated({"ranked_lists": 1, "paper": "market1501"}, {}, {}) == {}
+
+
+def test_width_of_one_is_the_default():
+    for before, now in ((1.0, None), (None, 1.0)):
+        assert former.translated({"width": before}, {"width": now}, {"width": None}) == {"width": now}
+
+
+@pytest.mark.parametrize(
+    "runner, argument, message",
+    [
+        (finetune, "--match_l1=0.4", "It is a flag of evaluate (as --l1)"),
+        (finetune, "--patch_share=0.5", "It is a flag of pretrain"),
+        (pretrain, "--dataset=none", "dataset 'none' is unknown: use one of "),
+        (finetune, "--warm_up=nan", "warm_up is a share of the updates"),
+    ],
+)
+def test_errors_say_what_to_do(tmp_path, capsys, runner, argument, message):
+    assert call(runner, f"--workdir={tmp_path / 'out'}", f"--data_dir={tmp_path}", argument) == 1
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_an_empty_list_is_none_where_none_is_the_default():
+    assert binding.parsed(evaluate.Settings, "rerank", "") is None

@@ -14,7 +14,7 @@ import time
 import pytest
 
 from dsr_jax import weights
-from experiments import finetune, pretrain, run
+from experiments import pretrain, run
 from experiments import workdir as workdirs
 from experiments.training import checkpoint, termination
 
@@ -176,6 +176,6 @@ def test_training_goes_on_from_before_a_damaged_checkpoint_and_ends_the_same(peo
 
 
 def test_a_signal_before_training_ends_the_run_as_well(people, tmp_path, monkeypatch):
-    monkeypatch.setattr(finetune, "Start", lambda *_, **__: terminate())
+    monkeypatch.setattr(pretrain, "Start", lambda *_, **__: terminate())
     assert pretrained(people, tmp_path / "run") == 75
     assert contents(tmp_path) == {}

@@ -161,8 +161,24 @@ def readable() -> Iterator[None]:
     try:
         yield
     except flags.Error as error:
-        ours = error.__context__ if isinstance(error.__context__, Unwanted) else error
-        raise ValueError(str(ours)) from error
+        if isinstance(error, flags.UnrecognizedFlagError):
+            raise UnknownFlag(f"{error}; see --help", error.flagname) from error
+        if isinstance(error.__context__, Unwanted):
+            raise ValueError(str(error.__context__)) from error
+        raise ValueError(f"{error}; see --help") from error
+
+
+class UnknownFlag(ValueError):
+    """A flag that the runner does not have.
+
+    Attributes:
+      name: of the flag.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        """Takes the message and the flag's name."""
+        super().__init__(message)
+        self.name = name
 
 
 class Unwanted(ValueError):
@@ -172,17 +188,19 @@ class Unwanted(ValueError):
 class _Tuples(flags.ArgumentParser[tuple[Any, ...]]):
     """Items with commas between."""
 
-    def __init__(self, name: str, item: Callable[[str], Any], rule: Mapping[str, Any]) -> None:
-        self._name, self._item, self._rule = name, item, rule
+    def __init__(self, name: str, item: Callable[[str], Any], rule: Mapping[str, Any], *, optional: bool) -> None:
+        self._name, self._item, self._rule, self._optional = name, item, rule, optional
 
-    def parse(self, argument: Any) -> tuple[Any, ...]:
-        """The items.
+    def parse(self, argument: Any) -> Any:
+        """The items; None where there are none and that is allowed.
 
         Raises:
           Unwanted: if they are not what is wanted.
         """
         given = argument.split(",") if isinstance(argument, str) else list(argument)
         texts = [str(text).strip() for text in given if str(text).strip()]
+        if not texts and self._optional:
+            return None
         try:
             found = tuple(self._item(text) for text in texts)
             sound = self._rule["check"] is None or self._rule["check"](found)
@@ -201,7 +219,7 @@ def _flag(group: type, name: str, default: Any) -> flags.Flag:
     rule, kind = _field(group, name).metadata, _kind(group, name)
     about = rule["help"]
     if typing.get_origin(kind) is tuple:
-        parser: Any = _Tuples(name, typing.get_args(kind)[0], rule)
+        parser: Any = _Tuples(name, typing.get_args(kind)[0], rule, optional=_field(group, name).default is None)
         return flags.Flag(parser, flags.CsvListSerializer(","), name, default, about)
     if kind is bool:
         return flags.BooleanFlag(name, default, about)

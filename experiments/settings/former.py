@@ -17,8 +17,9 @@ GROUPS = (
     *(matching.Variants, matching.Page, matching.Matching, training.Identification, training.Views),
     *(training.Update, training.Watch),
 )
+SHOWN = frozenset({"ranked_lists", "reconstructions", "paper"})  # they change pages, and no number
 # Settings that a runner may have had and has no longer, at the values that had no effect.
-GONE: dict[str, Any] = {"maps": None, "match_l1": 0.4, "vector_tensor": None} | json.loads(
+GONE: dict[str, Any] = {"maps": None, "vector_tensor": None} | json.loads(
     json.dumps({item.name: item.default for group in GROUPS for item in dataclasses.fields(group)})
 )
 
@@ -36,19 +37,21 @@ def translated(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, 
       {'size': [64, 32], 'l1': 0.4}
     """
     found: dict[str, Any] = {}
+    if before.get("match_l1") == before.get("l1") or before.get("evaluate") is False:  # one penalty, or none to match
+        before = {name: value for name, value in before.items() if name != "match_l1" or "l1" not in before}
     for name, value in before.items():
         today = RENAMED[name] if name not in now and RENAMED.get(name) in now.keys() - before.keys() else name
         if today in now:
             found[today] = _like(value, now[today], default=defaults.get(today))
-        elif name not in GONE or _like(value, GONE[name]) != GONE[name]:
+        elif name not in SHOWN and (name not in GONE or _like(value, GONE[name]) != GONE[name]):
             found[name] = value
     return found | {name: value for name, value in defaults.items() if name in now and name not in found}
 
 
 def _like(before: Any, now: Any, *, default: Any = ...) -> Any:
     """A value of before in the type of today's, where it says the same; 1, the width by default, was written."""
-    if now is None and default is None and before == 1.0:
-        return None
+    if default is None and (before, now) in ((1.0, None), (None, 1.0)):
+        return now
     if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         return [_like(old, new) for old, new in zip(before, now, strict=True)]
     if isinstance(before, str) and isinstance(now, int | float):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import data
 from experiments.settings.binding import setting
@@ -20,6 +21,17 @@ class DataSet:
 
     dataset: str = setting("synthetic", f"Prepared data set: {', '.join(data.DATASETS)}.")
     data_dir: str = setting("datasets", "Where `python -m data.prepare` put it.", path=True, free=True)
+
+    @property
+    def builder(self) -> Any:
+        """The class that builds the data set, which says how it is evaluated.
+
+        Raises:
+          ValueError: if there is no such data set.
+        """
+        if self.dataset not in data.DATASETS:
+            raise ValueError(f"dataset {self.dataset!r} is unknown: use one of {', '.join(sorted(data.DATASETS))}")
+        return data.DATASETS[self.dataset]
 
     def split(self, name: str) -> data.Source:
         """A split of the data set: "train", "probe" or "gallery"."""
@@ -128,12 +140,12 @@ class Searched:
     @property
     def camera_rule(self) -> str:
         """The flag, or else the data set's own rule."""
-        return self.probes.camera_rule or data.DATASETS[self.data.dataset].CAMERA_RULE
+        return self.probes.camera_rule or str(self.data.builder.CAMERA_RULE)
 
     @property
     def partial(self) -> str:
         """The flag, or else "crop" where the data set's probes are known to be whole, and "none"."""
-        return self.probes.partial or ("crop" if data.DATASETS[self.data.dataset].PROBES == "whole" else "none")
+        return self.probes.partial or ("crop" if self.data.builder.PROBES == "whole" else "none")
 
     def held_out(self) -> "Searched":
         """The same among the held-out people."""
