@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from dsr_jax import fcn, resnet
@@ -57,7 +58,9 @@ def apply(
     sizes: Int[Array, "batch 2"] | None = None,
     *,
     output_stride: int = 32,
-    **options: Any,
+    blocks: tuple[int, int] = (1, 5),
+    frozen_blocks: int = 0,
+    dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
     """`fcn.apply` or `resnet.apply`; both networks have five blocks.
 
@@ -67,7 +70,9 @@ def apply(
       sizes: (B, 2) true heights and widths; default: no padding.
       output_stride: pixels per cell of the maps: 32, or 16 (VGG-16 without its last pool, ResNet-50 with a last stride
         of 1).
-      **options: blocks, frozen_blocks and dtype of `fcn.apply`.
+      blocks: first and last block that are run.
+      frozen_blocks: blocks without gradient.
+      dtype: type of the computation.
 
     Returns:
       maps: (B, h, w, d).
@@ -76,6 +81,7 @@ def apply(
     Raises:
       ValueError: as `fcn.apply` and `resnet.apply`.
     """
+    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return fcn.apply(params, images, sizes, output_stride=output_stride, **options)
     return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
@@ -110,7 +116,9 @@ def train(
     *,
     total: Callable[[jax.Array], jax.Array] = lambda x: x,
     output_stride: int = 32,
-    **options: Any,
+    blocks: tuple[int, int] = (1, 5),
+    frozen_blocks: int = 0,
+    dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
     """`fcn.apply` or `resnet.train`: normalised by the batch where the network has batch normalisation.
 
@@ -120,7 +128,9 @@ def train(
       sizes: (B, 2) true heights and widths; default: no padding.
       total: the sum over all devices that share the batch, see `resnet.train`.
       output_stride: pixels per cell of the maps, 32 or 16.
-      **options: blocks, frozen_blocks and dtype of `resnet.train`.
+      blocks: first and last block that are run.
+      frozen_blocks: blocks without gradient.
+      dtype: type of the computation.
 
     Returns:
       Maps (B, h, w, d), their sizes (B, 2), and the running statistics after this batch (`resnet.join` puts them in
@@ -129,6 +139,7 @@ def train(
     Raises:
       ValueError: as `fcn.apply` and `resnet.train`.
     """
+    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     if architecture(params) == "vgg16":
         return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
     return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
