@@ -20,8 +20,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint $(CONSTRAINTS)
 CONSTRAINTS ?= constraints.txt
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --use-pep517 --constraint $(CONSTRAINTS)
 PIP_ARGS ?=
 TORCH_INDEX ?=
 PYTEST_ARGS ?=

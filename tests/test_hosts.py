@@ -140,7 +140,7 @@ def test_processes_that_differ_are_told_in_what(results):
 ASKED = (
     *("--dataset=folder", *SMALL, "--frozen_blocks=4", "--frozen_views=1", "--id_loss_weight=0.5", "--trials=1"),
     *("--steps=2", "--positives=4", "--negatives=2", "--batch_size=3", "--checkpoint_every=1", "--partial=none"),
-    *("--methods=resizing,dsr_single", "--ranked_lists=1", "--reconstructions=1"),
+    "--methods=resizing,dsr_single",
 )
 
 

@@ -60,14 +60,15 @@ sys.modules["tensorflow_datasets"] = None  # importing it fails
 import importlib, pkgutil
 import data, experiments
 from data import browse, prepare
-from absl import flags
+from experiments import evaluate
+from experiments.settings import binding
 
 for found in pkgutil.walk_packages(experiments.__path__, "experiments."):
     importlib.import_module(found.name)
 assert "cuhk03" in data.DATASETS and len(list(data.DATASETS)) == len(data.DATASETS) > 10
-assert "--dataset" in flags.FLAGS.get_help()
-flags.FLAGS(["experiments.evaluate", "--flagfile=experiments/flags/cuhk03_evaluate.flags", "--workdir=x"])
-assert flags.FLAGS.dataset == "cuhk03"
+assert "--dataset" in binding.help_text(evaluate.Settings, "")
+given = ["--flagfile=experiments/flags/cuhk03_evaluate.flags", "--workdir=x"]
+assert binding.read(evaluate.Settings, given).data.dataset == "cuhk03"
 try:
     data.DATASETS["cuhk03"]
 except ModuleNotFoundError:
