@@ -16,8 +16,8 @@ def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -
       >>> zero_outside(jnp.ones((1, 2, 2, 1)), jnp.array([[1, 2]]))[0, :, :, 0].tolist()
       [[1.0, 1.0], [0.0, 0.0]]
     """
-    rows = jnp.arange(x.shape[1])[None, :] < sizes[:, :1]
-    columns = jnp.arange(x.shape[2])[None, :] < sizes[:, 1:]
+    rows = jnp.arange(x.shape[1], dtype=sizes.dtype)[None, :] < sizes[:, :1]
+    columns = jnp.arange(x.shape[2], dtype=sizes.dtype)[None, :] < sizes[:, 1:]
     return jnp.where((rows[:, :, None] & columns[:, None, :])[..., None], x, jnp.zeros((), x.dtype))
 
 
