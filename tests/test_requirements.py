@@ -150,3 +150,8 @@ def test_a_config_is_read_without_tensorflow_datasets():
 
 def test_datasets_are_builders():
     assert all(issubclass(found, builder.Builder) for found in data.DATASETS.values())
+
+
+def test_the_class_of_a_data_set_is_called_like_its_key():
+    """Its name is that of the prepared folder, and messages tell users to give it as --dataset."""
+    assert {key: found.name for key, found in data.DATASETS.items()} == {key: key for key in data.DATASETS}

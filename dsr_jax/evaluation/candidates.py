@@ -1,11 +1,11 @@
-"""The camera rule: which gallery entries may answer a probe. Everything that needs it asks here.
+"""The camera rule: which gallery entries may answer a probe.
 
 Ranking (Sec. 4.1) and verification take the rule of the Market-1501 evaluation as torchreid and fast-reid write it:
 gallery entries of the probe's own identity *and* camera are removed, since they show the same moment. Two things
 differ, on purpose: identity -1 (junk, nobody known) is removed here, where those libraries drop it when they load the
 data and would count a -1 that is left as somebody; and camera -1 (unknown) equals no camera, where they would call two
 unknown cameras the same. Draws of a gallery leave out the probe's camera altogether, of all identities. `hidden` says
-which cameras a probe does not meet; every other function here and every draw rests on it. Work goes row by row, so that
+which cameras a probe does not meet; every other function here, and draws, rest on it. Work goes row by row, so that
 memory grows with the gallery and not with probes x gallery.
 """
 
@@ -25,12 +25,12 @@ def check_camera_rule(camera_rule: str) -> None:
         raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {CAMERA_RULES}.")
 
 
-def hidden(cameras: NDArray, camera: int, *, camera_rule: str = "cross") -> NDArray[np.bool_]:
+def hidden(cameras: NDArray, camera: int, *, camera_rule: str) -> NDArray[np.bool_]:
     """Which gallery cameras a probe does not meet: under "cross" its own, if it is known; under "any" none.
 
     Example:
-      >>> hidden(np.array([0, 1, -1]), 1).tolist(), hidden(np.array([0, 1, -1]), -1).tolist()
-      ([False, True, False], [False, False, False])
+      >>> [hidden(np.array([0, 1, -1]), camera, camera_rule="cross").tolist() for camera in (1, -1)]
+      [[False, True, False], [False, False, False]]
     """
     check_camera_rule(camera_rule)
     return (cameras == camera) & (cameras != UNKNOWN) & (camera_rule == "cross")
@@ -80,7 +80,7 @@ def candidates(
             "probe_identities and a column for each of gallery_identities."
         )
     each = zip(rows, probes.tolist(), probe_cams.tolist(), strict=True)
-    return (_row(i, *probe, gallery, gallery_cams) for i, probe in enumerate(each))
+    return (_row(i, *probe, gallery, gallery_cams, camera_rule) for i, probe in enumerate(each))
 
 
 def allowed(
@@ -100,7 +100,7 @@ def allowed(
     labels = probe_identities, gallery_identities, probe_cameras, gallery_cameras
     probes, probe_cams, gallery, gallery_cams = _labels(*labels, camera_rule=camera_rule)
     each = zip(probes.tolist(), probe_cams.tolist(), strict=True)
-    left = [_left(*probe, gallery, gallery_cams) for probe in each]
+    left = [_left(*probe, gallery, gallery_cams, camera_rule) for probe in each]
     return np.array(left, bool).reshape(len(probes), len(gallery))
 
 
@@ -139,7 +139,7 @@ def _labels(
     *,
     camera_rule: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Identities and cameras of the probes, then of the gallery; cameras that the rule ignores are unknown."""
+    """Identities and cameras of the probes, then of the gallery; cameras that no rule looks at are unknown."""
     check_camera_rule(camera_rule)
     if (probe_cameras is None) != (gallery_cameras is None):
         raise ValueError("probe_cameras and gallery_cameras: give both or neither.")
@@ -149,16 +149,17 @@ def _labels(
     return *probes, *paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
 
 
-def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray) -> NDArray[np.bool_]:
+def _left(identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray, camera_rule: str) -> NDArray[np.bool_]:
     """(G,) whether the rule leaves each entry to a probe."""
-    return (gallery != UNKNOWN) & ~((gallery == identity) & hidden(gallery_cams, camera)) & (identity != UNKNOWN)
+    unseen = (gallery == identity) & hidden(gallery_cams, camera, camera_rule=camera_rule)
+    return (gallery != UNKNOWN) & ~unseen & (identity != UNKNOWN)
 
 
 def _row(
-    i: int, row: NDArray, identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray
+    i: int, row: NDArray, identity: int, camera: int, gallery: NDArray, gallery_cams: NDArray, camera_rule: str
 ) -> tuple[NDArray, NDArray[np.bool_]]:
     """Distances and answers of probe `i` after the rule."""
     if not (row > -np.inf).all():
         raise ValueError(f"distances: row {i} has NaN or -inf; every distance must be a number or +inf.")
-    left = _left(identity, camera, gallery, gallery_cams)
+    left = _left(identity, camera, gallery, gallery_cams, camera_rule)
     return row[left], (gallery == identity)[left]

@@ -111,7 +111,7 @@ def draw_gallery(
     if shots < 1:
         raise ValueError(f"shots is {shots}; it must be at least 1.")
     random_keys.check(seed=seed, trial=trial)
-    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera)
+    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera, camera_rule="cross")
     drawn = {}
     for identity, images in images_by_identity(ids).items():
         order = np.random.default_rng((seed, trial, identity)).permutation(images)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import data
+from dsr_jax.evaluation import candidates
 from experiments.settings.binding import setting
 
 CROPPING = ("crop_height", "crop_width", "crop_seed")
@@ -66,7 +67,7 @@ class CameraRule:
         None,
         "Gallery images from other cameras than the probe's, or any; default: as the data set is evaluated, mostly "
         "cross.",
-        choices=("cross", "any"),
+        choices=candidates.CAMERA_RULES,
     )
 
 
