@@ -72,6 +72,11 @@ def outputs(command, address, each, meanwhile):
     return found
 
 
+def arrays_of(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
 def succeeded(found):
     assert all(code == 0 for code, *_ in found), found
     return found
@@ -86,7 +91,7 @@ def results(tmp_path_factory):
         return str(folder / f"{number}.npz"), address, "2", str(number), str(folder / "checkpoints")
 
     succeeded(together("-m", "tests.joined", each=arguments))
-    return [dict(np.load(folder / f"{number}.npz")) for number in (0, 1)], folder / "checkpoints"
+    return [arrays_of(folder / f"{number}.npz") for number in (0, 1)], folder / "checkpoints"
 
 
 @pytest.mark.slow
@@ -172,7 +177,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     assert "report: " in said and "rank1" in said and "report" not in silent and "rank1" not in silent
     log = [json.loads(line) for line in kills.lines(workdir / "log.jsonl")]
     assert [entry["step"] for entry in log] == [1, 2]
-    figures, kept = metrics_of(workdir), {p.name: dict(np.load(p)) for p in (workdir / "distances").iterdir()}
+    figures, kept = metrics_of(workdir), {p.name: arrays_of(p) for p in (workdir / "distances").iterdir()}
     assert len(json.loads((workdir / "config.json").read_text())["device"]) == 4
     assert not list(workdir.rglob("*.partial")) and len(kept) == 4
     for name in ("metrics.json", "network.safetensors"):
@@ -186,7 +191,7 @@ def test_a_runner_as_two_processes_and_then_as_one(tmp_path, people, network):
     assert again[1] == pytest.approx(log[1], rel=1e-5, abs=1e-5)
     assert metrics_of(workdir) == pytest.approx(figures)
     for name, content in kept.items():
-        found = np.load(workdir / "distances" / name)
+        found = arrays_of(workdir / "distances" / name)
         for key in content:
             if key.startswith("distances"):
                 tolerance = 1e-6 if "dsr" in name else 1e-5 * np.abs(content[key]).max()

@@ -22,7 +22,8 @@ from jax import export
 with zipfile.ZipFile(sys.argv[1]) as archive:
     card = json.loads(archive.read("card.json"))
     extract, match = (export.deserialize(bytearray(archive.read(name))) for name in ("extract", "match"))
-given = np.load(sys.argv[2])
+with np.load(sys.argv[2]) as file:
+    given = dict(file)
 maps, sizes = map(np.asarray, extract.call(given["images"], given["sizes"]))
 people, each = given["people"].shape
 gallery = np.where(given["people"][..., None, None, None] >= 0, maps[given["people"]], 0)
