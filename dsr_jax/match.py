@@ -8,10 +8,10 @@ The blocks of every map are cut (Eq. 1, 2, Sec. 3.4), each pair is coded (Eq. 6)
 probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: memory is bounded by ``max_bytes``, not
 by the size of the gallery.
 
-Coders: "active_set" (exact, compiled, for the CPU, with all scales for little more than the price of one), "proximal"
-(batched matrix products, for GPU and TPU) and "feature_sign" (exact, XLA) compute the same distance. Several devices,
-or processes, code a part of the gallery each. Two others are kept for comparison: "ridge" is the closed form of the
-later PyTorch ports, and ``dictionary="joint"`` the authors' released code:
+Coders: "active_set" (exact, compiled, for the CPU, with all scales for little more than the price of one), "homotopy"
+(exact, XLA, for GPU and TPU), "proximal" (first-order) and "feature_sign" (the paper's) compute the same distance.
+Several devices, or processes, code a part of the gallery each. Two others are kept for comparison: "ridge" is the
+closed form of the later PyTorch ports, and ``dictionary="joint"`` the authors' released code:
 
     distances(P, G, dictionary="joint", pooling="max", scales=(1, 2, 3, 4), probe_scales=(1,), boost=1.2)
 """
@@ -128,7 +128,8 @@ def distances(
         the authors' released code). Then the distance of an entry depends on the others, entries without a part in
         the codes are all equally far, and no interval is certified.
       boost: the authors' alpha, 1.2 in their code, by which "joint" adds to the correlations; >= 0.
-      coder: "auto" (active_set on CPU, proximal elsewhere), "active_set", "proximal", "feature_sign", or "ridge".
+      coder: "auto" (active_set on CPU, homotopy elsewhere), "active_set", "homotopy", "proximal", "feature_sign", or
+        "ridge".
       tol: largest duality gap of a column (of no effect on "joint", which is always exact); float32 certifies about
         1e-6. A large one (1e-2) saves time, and the
         intervals, which hold the exact distance in any case, show the loss.
@@ -202,7 +203,7 @@ def search(
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max". A `Gallery` brings its own.
       identities: a label per gallery map: maps of one identity are one entry. A `Gallery` brings its own.
-      coder: "auto", "active_set", "proximal" or "feature_sign".
+      coder: "auto", "active_set", "homotopy", "proximal" or "feature_sign".
       tol: largest duality gap of a column. Beyond about 1e-5 the intervals are still honest, but near ties may be
         ordered otherwise than by `distances`.
       max_bytes: memory ceiling, beside the maps.

@@ -65,8 +65,8 @@ def distance(
       valid: (N,) which probe blocks are real; default: all. The mean is over those of them that are not zero: a block
         of zeros has no direction.
       tol: accuracy of the coder.
-      coder: "auto" (active_set on CPU, feature_sign elsewhere), "active_set" (exact, compiled, on the host),
-        "feature_sign" (exact, XLA) or "proximal" (batched matrix products).
+      coder: "auto" (active_set on CPU, homotopy elsewhere), "active_set" (exact, compiled, on the host), "homotopy"
+        (exact, XLA), "feature_sign" (the paper's) or "proximal" (first-order).
       gradient: "envelope" (Eq. 7, the paper) or "implicit" (the exact gradient of this function).
 
     Returns:

@@ -14,7 +14,7 @@ from experiments.settings import binding
 from .runners import call, listing, prepared
 
 SETS = ("vgg_single", "vgg_multi", "osnet_single", "osnet_multi")
-OURS = ("active_set", "active_set_raw", "feature_sign", "proximal")
+OURS = ("active_set", "active_set_raw", "homotopy", "feature_sign", "proximal")
 ABSENT = ("celer", "skglm", "spams", "torch")  # here they are never installed; tests/peers has them
 
 

@@ -49,6 +49,7 @@ def exact(scales: tuple[int, ...], signed: bool) -> np.ndarray:
     ("coder", "scales", "signed"),
     [
         *[("active_set", scales, signed) for scales in [(1,), (1, 2), (2, 3)] for signed in (False, True)],
+        ("homotopy", (1, 2), True),
         ("feature_sign", (1, 2), True),
         ("proximal", (1, 2), True),
     ],

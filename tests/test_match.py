@@ -480,7 +480,7 @@ def test_errors_of_the_gallery():
 
 
 def test_auto_is_the_coder_of_this_machine():
-    expected = "active_set" if jax.default_backend() == "cpu" else "proximal"
+    expected = "active_set" if jax.default_backend() == "cpu" else "homotopy"
     assert match.choose_coder("auto") == expected
     assert distances(coder="auto").coder == expected
 

@@ -102,7 +102,7 @@ def test_identities_and_names():
     assert hits.names[0] == "3.png", "the first map of the entry"
 
 
-@pytest.mark.parametrize("coder", ["proximal", "feature_sign"])
+@pytest.mark.parametrize("coder", ["homotopy", "feature_sign"])
 def test_other_coders_code_everything(coder):
     probe, images = many(6)
     hits = match.search(probe, images, 3, scales=(1,), coder=coder)

@@ -39,7 +39,7 @@ def solved(coder, count):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("coder", ["feature_sign", "ridge"])
+@pytest.mark.parametrize("coder", ["homotopy", "feature_sign", "ridge"])
 def test_devices_share_a_gallery(coder, count):
     """Six entries: none of the numbers of devices but 2 divides them, and 8 are more than there are."""
     for found, alone in zip(solved(coder, count), solved(coder, 1), strict=True):
@@ -73,7 +73,7 @@ def matching(count):
         xla._shared.lower(gram, dictionary, probes, coder="ridge", **how),
         xla._grams.lower(dictionary, mesh=mesh),
     ]
-    longest = xla._shared.lower(gram, dictionary, probes, coder="proximal", **how)
+    longest = xla._shared.lower(gram, dictionary, probes, coder="homotopy", **how)
     found = [program.as_text() for program in (longest, *lowered)]
     return found + [program.compile().as_text() for program in lowered if count > 1]
 

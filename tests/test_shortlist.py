@@ -97,7 +97,7 @@ def test_listed_entries_have_the_distances_of_the_whole(part_bytes):
     np.testing.assert_array_equal(np.sort(found.entries, axis=1), np.sort(shortlist.nearest(found.pooled, 4), axis=1))
 
 
-@pytest.mark.parametrize("coder", ["proximal", "feature_sign"])
+@pytest.mark.parametrize("coder", ["homotopy", "feature_sign"])
 def test_coders_of_accelerators_certify_the_same(coder):
     exact = match.distances(PROBES, GALLERY, scales=(1,))
     found = shortlist.distances(PROBES, GALLERY, 4, coder=coder, scales=(1,))

@@ -12,9 +12,9 @@ from dsr_jax.solvers import table
 def test_auto_on_a_cpu_and_in_plain_xla(monkeypatch):
     assert [table.choose("auto", use=use) for use in ("matching", "training")] == ["active_set"] * 2
     with cpu.plain_xla():
-        assert [table.choose("auto", use=use) for use in ("matching", "training")] == ["proximal", "feature_sign"]
+        assert [table.choose("auto", use=use) for use in ("matching", "training")] == ["homotopy", "homotopy"]
     monkeypatch.setenv(cpu.SWITCH, "1")
-    assert table.choose("auto", use="matching") == match.choose_coder("auto") == "proximal"
+    assert table.choose("auto", use="matching") == match.choose_coder("auto") == "homotopy"
     assert not convolution.pays(jnp.ones((32, 16, 16, 64)), jnp.ones((3, 3, 64, 64)))
     monkeypatch.setenv(cpu.SWITCH, "0")
     assert convolution.pays(jnp.ones((32, 16, 16, 64)), jnp.ones((3, 3, 64, 64)))

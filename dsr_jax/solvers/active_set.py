@@ -8,7 +8,7 @@ threads, and the few whose gap is above ``tol`` are coded again in float64 with 
 coded by itself, so results do not depend on the number of threads.
 
 `errors` and `codes` take and give NumPy arrays, on the host. `coder` is the same search inside jit, vmap and grad (by a
-callback to the host), for training on the CPU; on a GPU or TPU use `proximal` or `feature_sign`.
+callback to the host), for training on the CPU; on a GPU or TPU use `homotopy`.
 """
 
 import functools

@@ -1,6 +1,7 @@
 """Sparse codes and their certificate: Eq. 3 / 6 of the paper.
 
-For one probe block x and the dictionary Y (atoms as columns here), `active_set`, `feature_sign` and `proximal` solve
+For one probe block x and the dictionary Y (atoms as columns here), the solvers `active_set`, `homotopy`, `proximal` and
+`feature_sign` solve
 
     minimise over w:  1/2 |x - Y w|^2 + l1 |w|_1                                                   (Eq. 6)
 

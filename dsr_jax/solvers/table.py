@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsr_jax import cpu
-from dsr_jax.solvers import active_set, feature_sign, proximal, ridge
+from dsr_jax.solvers import active_set, feature_sign, homotopy, proximal, ridge
 
 
 @dataclass(frozen=True)
@@ -34,12 +34,13 @@ class Solver:
 
 SOLVERS = {
     "active_set": Solver(active_set.coder, "compiled"),
+    "homotopy": Solver(homotopy.homotopy, "xla", copies=8),
     "proximal": Solver(proximal.proximal, "xla", copies=10),
     "feature_sign": Solver(feature_sign.feature_sign, "xla", copies=6),
     "ridge": Solver(ridge.errors, "xla", copies=4, certified=False, training=False),
 }
-# What "auto" is on a CPU, and elsewhere. In training a column's codes are needed exactly, and batches are small.
-AUTO = {"matching": ("active_set", "proximal"), "training": ("active_set", "feature_sign")}
+# What "auto" is on a CPU, and elsewhere.
+AUTO = {"matching": ("active_set", "homotopy"), "training": ("active_set", "homotopy")}
 
 
 def names(use: str) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ def names(use: str) -> tuple[str, ...]:
     Example:
       >>> from dsr_jax.solvers import table
       >>> table.names("training")
-      ('active_set', 'proximal', 'feature_sign')
+      ('active_set', 'homotopy', 'proximal', 'feature_sign')
     """
     return tuple(name for name, solver in SOLVERS.items() if use == "matching" or solver.training)
 

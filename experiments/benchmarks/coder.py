@@ -23,6 +23,7 @@ OURS = "active_set"
 TITLES = {
     OURS: "active_set, Gallery built",
     "active_set_raw": "active_set, lists of maps",
+    "homotopy": "homotopy (XLA)",
     "feature_sign": "feature_sign (XLA)",
     "proximal": "proximal (XLA)",
     "floor": "floor: product of all blocks",
@@ -135,6 +136,7 @@ def _ours(maps: MapSet, *, l1: float, checked: int) -> list[Contender]:
     return [
         Contender(OURS, matched("active_set", maps.probes, gallery), pairs),
         Contender("active_set_raw", matched("active_set", maps.probes, maps.gallery, scales=maps.scales), pairs),
+        Contender("homotopy", matched("homotopy", maps.probes, gallery), pairs),
         Contender("feature_sign", matched("feature_sign", probes, few), less),
         Contender("proximal", matched("proximal", probes, few), less),
     ]
@@ -192,8 +194,8 @@ def _table(maps: MapSet, problem: Problem, measured: dict[str, Measured], best: 
         f"blocks of {maps.gallery[0].shape[2]} numbers; l1 = {problem.l1}, ours at gap <= {TOL:g}",
         "* the best setting of SPAMS: the ratio that counts. Ours: from maps to certified distances. Peers: from",
         "  blocks that are cut already to codes only, without the residual (ridge, another distance: with it).",
-        f"  XLA's coders match the first {checked} x {checked} pairs only, scikit-learn, celer and skglm (float64) the",
-        f"  first {few} x {few}; their rates are scaled. feature_sign and proximal are made for accelerators.",
+        f"  feature_sign and proximal match the first {checked} x {checked} pairs only, scikit-learn, celer and skglm",
+        f"  (float64) the first {few} x {few}; their rates are scaled. homotopy is made for accelerators.",
         f"  Errors: |distance - float64 oracle| on the first {checked} x {checked} pairs. Gap: ours as certified for",
         "  all pairs timed, peers' recomputed from their codes in float64 (celer's own dual point certifies less).",
     ]
