@@ -249,7 +249,7 @@ def _mates(seen: Inspection, camera_rule: str) -> list[Finding]:
     labels = [values[side] for values in (seen.identities, seen.cameras) for side in (probes, gallery)]
     alone = probes[~candidates.answered(*labels, camera_rule=camera_rule)].tolist()
     lines = [f"{seen.names[i]}: identity {seen.identities[i]}, camera {seen.cameras[i]}" for i in alone]
-    rule = " by another camera" if camera_rule == "cross" else ""
+    rule = candidates.rule(camera_rule).condition
     fatal = f"no probe has its person in the gallery{rule}: check how both number people and cameras"
     title = f"probes whose person is not in the gallery{rule}"
     return [Finding(title, lines, fatal if len(alone) == len(probes) else "")]

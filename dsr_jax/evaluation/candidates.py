@@ -4,36 +4,61 @@ Ranking (Sec. 4.1) and verification take the rule of the Market-1501 evaluation 
 gallery entries of the probe's own identity *and* camera are removed, since they show the same moment. Two things
 differ, on purpose: identity -1 (junk, nobody known) is removed here, where those libraries drop it when they load the
 data and would count a -1 that is left as somebody; and camera -1 (unknown) equals no camera, where they would call two
-unknown cameras the same. Draws of a gallery leave out the probe's camera altogether, of all identities. `hidden` says
-which cameras a probe does not meet; every other function here, and draws, rest on it. Work goes row by row, so that
-memory grows with the gallery and not with probes x gallery.
+unknown cameras the same. Draws of a gallery leave out the hidden cameras altogether, of all identities. A rule is an
+entry of `RULES`; everything else asks `hidden`, or the entry for its texts. Work goes row by row, so that memory grows
+with the gallery and not with probes x gallery.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, paired
 
-CAMERA_RULES = ("cross", "any")
+
+class CameraRule(NamedTuple):
+    """A camera rule.
+
+    Attributes:
+      hides: gallery cameras and the probe's, all known, to which of them the probe does not meet; None: it meets all,
+        and cameras need not be integers.
+      caption: which gallery images may be a right answer, for the head of a table.
+      condition: the same after "a picture of the person in the gallery"; begins with a space, or is empty.
+    """
+
+    hides: Callable[[NDArray, int], NDArray[np.bool_]] | None
+    caption: str
+    condition: str
 
 
-def check_camera_rule(camera_rule: str) -> None:
-    """Raises ValueError unless `camera_rule` is "cross" or "any"."""
-    if camera_rule not in CAMERA_RULES:
-        raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {CAMERA_RULES}.")
+RULES = {
+    "cross": CameraRule(
+        lambda cameras, camera: cameras == camera, "gallery images of other cameras", " by another camera"
+    ),
+    "any": CameraRule(None, "gallery images of any camera", ""),
+}
+
+
+def rule(camera_rule: str) -> CameraRule:
+    """The rule of a name; raises ValueError if there is none."""
+    if camera_rule not in RULES:
+        raise ValueError(f"camera_rule is {camera_rule!r}; it must be one of {tuple(RULES)}.")
+    return RULES[camera_rule]
 
 
 def hidden(cameras: NDArray, camera: int, *, camera_rule: str) -> NDArray[np.bool_]:
-    """Which gallery cameras a probe does not meet: under "cross" its own, if it is known; under "any" none.
+    """Which gallery cameras a probe does not meet: under "cross" its own; under "any" none; never unknown ones.
 
     Example:
       >>> [hidden(np.array([0, 1, -1]), camera, camera_rule="cross").tolist() for camera in (1, -1)]
       [[False, True, False], [False, False, False]]
     """
-    check_camera_rule(camera_rule)
-    return (cameras == camera) & (cameras != UNKNOWN) & (camera_rule == "cross")
+    hides = rule(camera_rule).hides
+    if hides is None or camera == UNKNOWN:
+        return np.zeros(len(cameras), bool)
+    return hides(cameras, camera) & (cameras != UNKNOWN)
 
 
 def candidates(
@@ -53,7 +78,7 @@ def candidates(
       gallery_identities: (G,) integers; -1 is junk and removed.
       probe_cameras: (P,) integers, -1 unknown; None where the gallery was already drawn by camera.
       gallery_cameras: (G,) integers, -1 unknown.
-      camera_rule: "cross" removes gallery entries of the probe's identity and camera; "any" removes none.
+      camera_rule: a name of `RULES`: "cross" removes entries of the probe's identity and camera; "any" removes none.
 
     Returns:
       An iterator over the probes, in their order: (K,) distances of the kept entries in the order and the dtype
@@ -114,13 +139,13 @@ def answered(
 ) -> NDArray[np.bool_]:
     """Which probes have a right answer in the gallery: (P,); a probe of nobody has none.
 
-    Under "cross" a right answer is of another camera; where cameras are None they are unknown. See `candidates`.
+    Where cameras are None they are unknown. See `candidates`.
 
     Example:
       >>> answered([1, 1, 3], [1, 2], [0, 1, 0], [0, 0]).tolist()
       [False, True, False]
     """
-    check_camera_rule(camera_rule)
+    rule(camera_rule)
     probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
     gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
     cameras_of = {identity: np.unique(gallery_cams[at]) for identity, at in images_by_identity(gallery).items()}
@@ -140,10 +165,9 @@ def _labels(
     camera_rule: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Identities and cameras of the probes, then of the gallery; cameras that no rule looks at are unknown."""
-    check_camera_rule(camera_rule)
     if (probe_cameras is None) != (gallery_cameras is None):
         raise ValueError("probe_cameras and gallery_cameras: give both or neither.")
-    if camera_rule == "any":
+    if rule(camera_rule).hides is None:
         probe_cameras = gallery_cameras = None
     probes = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
     return *probes, *paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")

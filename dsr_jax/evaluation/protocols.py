@@ -1,20 +1,21 @@
 """Gallery draws of an evaluation: single-shot and multi-shot trials, and the whole gallery (Sec. 4.1).
 
-A single-shot or multi-shot trial gives every person `shots` gallery images, drawn at random from cameras other than
-the probe's; the published figure is the mean over such trials. Every draw is a pure function of integer keys through
-`np.random.default_rng`: it depends neither on the order of a set nor on earlier draws, and a person's draw does
-not depend on the others in the gallery. An identity or a camera of -1 is unknown: nobody's images are never drawn, an
-unknown camera never equals another.
+A single-shot or multi-shot trial gives every person `shots` gallery images, drawn at random from cameras that the
+camera rule does not hide from the probe; the published figure is the mean over such trials. Every draw is a pure
+function of integer keys through `np.random.default_rng`: it depends neither on the order of a set nor on earlier draws,
+and a person's draw does not depend on the others in the gallery. An identity or a camera of -1 is unknown: nobody's
+images are never drawn, an unknown camera never equals another.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dsr_jax.evaluation import random_keys
-from dsr_jax.evaluation.candidates import answered, check_camera_rule, hidden
+from dsr_jax.evaluation.candidates import answered, hidden, rule
 from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, paired
 
 
@@ -41,9 +42,10 @@ class Trial:
 
     Attributes:
       number: of the trial.
-      camera: of all its probes, which the draw left out; -1: it left none out.
+      camera: of all its probes, by which the draw was made; -1: by none.
       probes: (P,) numbers of the probes.
       draw: the gallery that they search.
+      camera_rule: by which entries may answer.
       cameras: (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
     """
 
@@ -51,7 +53,24 @@ class Trial:
     camera: int
     probes: NDArray[np.int64]
     draw: Draw
+    camera_rule: str
     cameras: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def labels(self, identities: NDArray, rows: NDArray | slice = slice(None)) -> dict[str, Any]:
+        """Arguments of `metrics.ranks`, `verification.pairs` and `candidates`, but for the distances.
+
+        Args:
+          identities: of all probes of the evaluation, of which the trial has some.
+          rows: those of the trial's probes that are meant, as an index.
+        """
+        probe_cameras, gallery_cameras = self.cameras or (None, None)
+        return {
+            "probe_identities": identities[self.probes[rows]],
+            "gallery_identities": self.draw.identities,
+            "probe_cameras": None if probe_cameras is None else probe_cameras[rows],
+            "gallery_cameras": gallery_cameras,
+            "camera_rule": self.camera_rule,
+        }
 
 
 @dataclass(frozen=True)
@@ -82,10 +101,11 @@ def draw_gallery(
     trial: int,
     seed: int,
     exclude_camera: int | None = None,
+    camera_rule: str = "cross",
 ) -> Draw:
     """Draws `shots` gallery images for every identity (Sec. 4.1, N = `shots`).
 
-    The images of a person are put into an order keyed by (seed, trial, identity), those of the excluded camera are
+    The images of a person are put into an order keyed by (seed, trial, identity), those of excluded cameras are
     skipped and the first `shots` taken: the single-shot image is the first of the multi-shot images.
 
     Args:
@@ -94,7 +114,8 @@ def draw_gallery(
       shots: images per identity.
       trial: number of the trial.
       seed: seed of the experiment.
-      exclude_camera: the probe's camera; None or -1 excludes nothing.
+      exclude_camera: the probe's camera, whose hidden cameras are excluded; None or -1 excludes nothing.
+      camera_rule: which they are, see `candidates.RULES`.
 
     Returns:
       The `Draw`.
@@ -111,7 +132,7 @@ def draw_gallery(
     if shots < 1:
         raise ValueError(f"shots is {shots}; it must be at least 1.")
     random_keys.check(seed=seed, trial=trial)
-    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera, camera_rule="cross")
+    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera, camera_rule=camera_rule)
     drawn = {}
     for identity, images in images_by_identity(ids).items():
         order = np.random.default_rng((seed, trial, identity)).permutation(images)
@@ -149,11 +170,11 @@ def trials(
       shots: gallery images per identity.
       count: number of trials, each an independent draw.
       seed: seed of the experiment.
-      camera_rule: "cross" (gallery images from cameras other than the probe's) or "any" (from all).
+      camera_rule: which cameras a probe does not meet, see `candidates.RULES`.
 
     Yields:
-      `Trial`s; within one trial number every probe occurs exactly once. Under "any" all probes are one group,
-      with camera -1.
+      `Trial`s; within one trial number every probe occurs exactly once. Where the rule hides no camera all probes are
+      one group, with camera -1.
 
     Raises:
       ValueError: as `draw_gallery`, or for an unknown `camera_rule`, `count` < 1 or no probes; raised when the
@@ -165,17 +186,22 @@ def trials(
       0 0 [0, 2] [1]
       0 1 [1] [0]
     """
-    check_camera_rule(camera_rule)
     probes = np.asarray(probe_cameras, np.int64)
+    groups = np.full_like(probes, UNKNOWN) if rule(camera_rule).hides is None else probes
     if count < 1 or probes.size == 0:
         raise ValueError(f"count is {count} and probe_cameras has {probes.size} entries; both must be at least 1.")
-    groups = np.full_like(probes, UNKNOWN) if camera_rule == "any" else probes
     for number in range(count):
         for camera in np.unique(groups).tolist():
             draw = draw_gallery(
-                gallery_identities, gallery_cameras, shots=shots, trial=number, seed=seed, exclude_camera=camera
+                gallery_identities,
+                gallery_cameras,
+                shots=shots,
+                trial=number,
+                seed=seed,
+                exclude_camera=camera,
+                camera_rule=camera_rule,
             )
-            yield Trial(number, camera, np.flatnonzero(groups == camera), draw)
+            yield Trial(number, camera, np.flatnonzero(groups == camera), draw, camera_rule)
 
 
 def whole_gallery(
@@ -194,7 +220,7 @@ def whole_gallery(
       probe_cameras: (P,) camera of each probe.
       gallery_identities: (n,) identity of each gallery image; -1 is nobody, and left out when entries are ranked.
       gallery_cameras: (n,) camera of each gallery image.
-      camera_rule: "cross" as said, or "any": nothing is removed.
+      camera_rule: a name of `candidates.RULES`; "cross" as said.
 
     Returns:
       One `Trial` of all probes.
@@ -210,13 +236,12 @@ def whole_gallery(
       >>> trial.draw.identities.tolist(), [cameras.tolist() for cameras in trial.cameras]
       ([5, 5, 6], [[0, 1], [0, 1, 1]])
     """
-    check_camera_rule(camera_rule)
+    rule(camera_rule)
     probes, (ids, cameras) = integers(probe_cameras, "probe_cameras"), paired(gallery_identities, gallery_cameras)
     if not probes.size or not ids.size:
         raise ValueError(f"{probes.size} probes and {ids.size} gallery images: both must be at least 1.")
     draw = Draw(ids, tuple(np.arange(len(ids))[:, None]))
-    left = None if camera_rule == "any" else (probes, cameras)
-    return Trial(0, UNKNOWN, np.arange(len(probes)), draw, left)
+    return Trial(0, UNKNOWN, np.arange(len(probes)), draw, camera_rule, (probes, cameras))
 
 
 def check_identities(
@@ -234,7 +259,7 @@ def check_identities(
       gallery_identities: (G,) identities of the gallery images.
       probe_cameras: (P,) cameras, or None where unknown.
       gallery_cameras: (G,) cameras, or None where unknown.
-      camera_rule: "cross" (a right answer comes from another camera) or "any".
+      camera_rule: a name of `candidates.RULES`.
 
     Returns:
       The `IdentityCheck`, to be printed.
@@ -247,7 +272,6 @@ def check_identities(
       2 probes of 2 identities, 3 gallery images of 2 identities, 1 shared identities, \
 1 probes with a right answer left after the camera rule
     """
-    check_camera_rule(camera_rule)
     probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
     gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
     known, sought = set(images_by_identity(gallery)), set(images_by_identity(probes))

@@ -155,7 +155,7 @@ class Result:
         """Scores of all probes for every trial number."""
         groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
         for trial, matrix in self._groups:
-            scores = metrics.ranks(matrix, self.identities[trial.probes], *_entries(trial))
+            scores = metrics.ranks(matrix, **trial.labels(self.identities))
             groups.setdefault(trial.number, []).append((trial.probes, scores))
         return [metrics.regroup(groups[number]) for number in sorted(groups)]
 
@@ -164,7 +164,7 @@ class Result:
         """All pairs of probe and entry, of all trials; not cached, as they take more memory than the distances."""
         return verification.concatenate(
             [
-                (trial.probes, verification.pairs(matrix, self.identities[trial.probes], *_entries(trial)))
+                (trial.probes, verification.pairs(matrix, **trial.labels(self.identities)))
                 for trial, matrix in self._groups
             ]
         )
@@ -223,7 +223,7 @@ class Result:
         if not self.method.shortlist:
             return None
         left = [
-            (trial.probes, candidates.candidates(matrix, self.identities[trial.probes], *_entries(trial)))
+            (trial.probes, candidates.candidates(matrix, **trial.labels(self.identities)))
             for trial, matrix in self._groups
         ]
         threshold = {}
@@ -250,11 +250,6 @@ class Result:
         return list(zip(self.trials, self.distances, strict=True))
 
 
-def _entries(trial: protocols.Trial) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Identities of the entries, then the cameras of probes and entries where the rule is not in the draw already."""
-    return trial.draw.identities, *(trial.cameras or (None, None))
-
-
 def _lookup(
     method: Method, sides: Sides, trials: Sequence[protocols.Trial], identities: np.ndarray | None
 ) -> Callable[[protocols.Trial], np.ndarray]:
@@ -266,7 +261,7 @@ def _lookup(
             trial.probes,
             [images.tolist() for images in trial.draw.images],
             method.shortlist,
-            candidates.allowed(identities[trial.probes], *_entries(trial)),
+            candidates.allowed(**trial.labels(identities)),
         )
     several = any(len(images) > 1 for trial in trials for images in trial.draw.images)
     if several or method.together:

@@ -33,7 +33,7 @@ class Selected(selection.Selection):
 
     Args:
       path: the file of maps.
-      camera_rule: "cross" or "any"; default: cross.
+      camera_rule: a name of `candidates.RULES`; default: cross.
 
     Attributes:
       digest: SHA-256 of the file's contents.
@@ -117,7 +117,7 @@ def check(
     Args:
       path: the file.
       chosen: the methods.
-      camera_rule: "cross" or "any"; None: cross.
+      camera_rule: a name of `candidates.RULES`; None: cross.
       whole: whether every gallery image is an entry.
       given: the flags that were on the command line.
 

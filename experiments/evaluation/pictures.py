@@ -117,7 +117,7 @@ def whole_shapes(
 
 
 def answered(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
-    """(P,) whether a probe has a right answer: its identity in the gallery, under "cross" by another camera."""
+    """(P,) whether a probe has a right answer: see `candidates.answered`."""
     labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
     return candidates.answered(*labels, camera_rule=camera_rule)
 

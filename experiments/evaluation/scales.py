@@ -66,7 +66,7 @@ def compared(probes: Sides, gallery: Sides, *, camera_rule: str, cells: bool = F
     Args:
       probes: as they are matched.
       gallery: whole people, scaled as the probes are.
-      camera_rule: "cross" or "any".
+      camera_rule: a name of `candidates.RULES`.
       cells: whether sizes are counted in cells of a map, of which one more or less is rounding.
 
     Example:

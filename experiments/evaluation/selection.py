@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import data
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates, protocols
 from experiments.evaluation import features, pictures, scales
 from experiments.settings.pictures import Searched
 
@@ -24,7 +24,7 @@ class Selection:
     Attributes:
       probes: the probes as they are matched.
       gallery: the gallery images, brought to the size.
-      camera_rule: "cross" or "any".
+      camera_rule: a name of `candidates.RULES`.
       without_answer: how many probes were left out because nobody in the gallery is their right answer.
       scale: how large the probes are beside whole people.
       remarks: what averages over the probes would hide.
@@ -91,14 +91,15 @@ class Selection:
     @property
     def answering(self) -> str:
         """Which gallery images may be a right answer, for the head of a table."""
-        if self.camera_rule == "any":
-            return "gallery images of any camera"
+        rule = candidates.rule(self.camera_rule)
+        if rule.hides is None:
+            return rule.caption
         (unknown, probes), (others, gallery) = (_unknown(side) for side in (self.probes, self.gallery))
         may = "pictures of the probe's own camera may count as right"
         if unknown == probes or others == gallery:
             return f"cameras unknown: {may}"
         some = f" where known (unknown of {unknown} of {probes} probes, {others} of {gallery} gallery images: {may})"
-        return "gallery images of other cameras" + some * bool(unknown or others)
+        return rule.caption + some * bool(unknown or others)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def checked(
     Args:
       probes: the probes.
       gallery: the gallery images.
-      camera_rule: "cross" or "any".
+      camera_rule: a name of `candidates.RULES`.
       identities: how many --identities were chosen; 0: all.
 
     Raises:
@@ -241,7 +242,8 @@ def _held_out(searched: Searched, source: data.Source) -> list[int]:
     if not 0 < count < len(labels):
         raise ValueError(f"holdout must be between 1 and {len(labels) - 1} to search among them, got {count}")
     held = np.flatnonzero(np.isin(source.identities, labels[-count:]))
-    if searched.camera_rule == "any" or (source.cameras[held] == data.UNKNOWN_CAMERA).any():
+    rule = searched.camera_rule
+    if not all(candidates.hidden(np.array([own]), own, camera_rule=rule) for own in set(source.cameras[held].tolist())):
         raise ValueError(
             "subset=heldout would find each probe's own image in the gallery: it needs training images of known "
             "cameras and --camera_rule=cross"

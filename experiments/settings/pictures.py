@@ -67,7 +67,7 @@ class CameraRule:
         None,
         "Gallery images from other cameras than the probe's, or any; default: as the data set is evaluated, mostly "
         "cross.",
-        choices=candidates.CAMERA_RULES,
+        choices=tuple(candidates.RULES),
     )
 
 
