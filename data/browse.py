@@ -9,8 +9,6 @@ nowhere else, so choose a FOLDER that the data set's licence allows.
 --identities, --images, --pairs and --crops bound the number of each, --seed changes the draw.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -19,8 +19,6 @@ people.csv has the columns path,identity,camera,role: role is train, probe or ga
 camera may be absent (unknown), identity is a whole number or a name; -1 is nobody (junk), which no evaluation counts.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +46,7 @@ def prepare(
     skip_bad: bool = False,
     overwrite: bool = False,
     progress: bool = False,
-) -> Builder:
+) -> "Builder":
     """Builds the data set unless it is there already.
 
     Args:
@@ -91,14 +89,14 @@ def prepare(
     return data.dataset_builder(dataset, data_dir=data_dir)
 
 
-def _add_remarks(builder: Builder, listing: Listing) -> None:
+def _add_remarks(builder: "Builder", listing: Listing) -> None:
     """Adds remarks, in memory and not on disk, on files that have come to the source since and are not taken."""
     before = builder.info.metadata.get("remarks", [])
     fresh = [sentence for sentence in left_out.sentences(listing.left_out) if sentence not in before]
     builder.info.metadata["remarks"] = [*fresh, *before]
 
 
-def _listing(builder: Builder, source: Path | None) -> Listing:
+def _listing(builder: "Builder", source: Path | None) -> Listing:
     """The listing of the source; without a source, a data set of another version is the likelier error."""
     try:
         return builder.listing(source)
@@ -108,7 +106,7 @@ def _listing(builder: Builder, source: Path | None) -> Listing:
         raise
 
 
-def remarks(builder: Builder) -> list[str]:
+def remarks(builder: "Builder") -> list[str]:
     """Remarks below the table: probes without mates, images of nobody, left-out pictures, numbered labels."""
     index, metadata = builder.info.metadata["index"], builder.info.metadata
     people = {split: set(columns["identities"]) - {NOBODY} for split, columns in index.items()}

@@ -6,8 +6,6 @@ read at random by position, without TensorFlow, and decoded by `data/sources/dec
 of a split are there without decoding, so that protocols can be drawn first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsIndex
 

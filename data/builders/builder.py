@@ -6,8 +6,6 @@ rest is here and the same for all: records are written in the listing's order, i
 makes the same bytes. Nothing uses the network or TensorFlow.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -4,8 +4,6 @@ The rules are those of `coco_boxes`, which cuts the boxes out. Nothing here read
 and the annotation.
 """
 
-from __future__ import annotations
-
 import collections
 import posixpath
 from collections.abc import Mapping, Sequence

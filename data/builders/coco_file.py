@@ -4,8 +4,6 @@ Converters write numbers as strings, ids as floats and booleans as 0 and 1: what
 other value, and a repeated key, is an error that names the entry.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Identities of tracks: a track is one person in one video of one file; for more the user decides, see `people`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from data.builders.coco import Box

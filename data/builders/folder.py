@@ -6,8 +6,6 @@ is nobody: junk, which no evaluation counts. A distractor, which stays in the ga
 identity that no probe has. The source may also be a folder or an archive with one CSV and the pictures.
 """
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path

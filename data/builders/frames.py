@@ -6,8 +6,6 @@ a picture by it before they show it to an annotator, some do not: where width an
 `TURNS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 

@@ -6,8 +6,6 @@ that cannot be seen, and the two ways to store an umlaut (NFC, NFD) change nothi
 never a person or a camera. A number that is not whole, or has lost digits, is an error. All readers use this module.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence

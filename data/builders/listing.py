@@ -4,8 +4,6 @@ A data-set module turns its source into a `Listing`. Every picture of a listing 
 a data set is written. The contents of the source's files make the fingerprint, by which a changed source is noticed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -5,8 +5,6 @@ data set is a list of them, or several lists where it circulates in several layo
 upper or lower case. Identity and camera come from a picture's file name alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import NamedTuple

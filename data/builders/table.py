@@ -5,8 +5,6 @@ are errors that name them. So is a column that is nearly called `camera` where n
 data set is another. Columns that are not read make a remark.
 """
 
-from __future__ import annotations
-
 import collections
 import csv
 import io

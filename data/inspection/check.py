@@ -4,8 +4,6 @@ A source is not usable if no data set can be made of it, if nothing can be teste
 good because people or pictures are both trained on and tested on. Everything else that is odd is a caution.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Sequence
@@ -81,7 +79,7 @@ class Report:
         return f"{self.text}\n\n{f'not usable: {self.reason}' if self.reason else f'usable{careful}'}"
 
 
-def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False, progress: bool = False) -> Report:
+def check(builder: "type[Builder]", source: Path | None, *, skip_bad: bool = False, progress: bool = False) -> Report:
     """Checks a source; nothing in it raises an error.
 
     Args:
@@ -138,7 +136,7 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
     return Report(text, "; ".join(reasons), cautions)
 
 
-def _trees(builder: type[Builder], source: Path | None) -> str:
+def _trees(builder: "type[Builder]", source: Path | None) -> str:
     if source is None:
         return layout.beside(builder.EXPECTED, "(no --source)")
     place = source if source.exists() else Path(str(source).rpartition("#")[0] or source)  # PATH#name=value

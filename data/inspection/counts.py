@@ -1,7 +1,5 @@
 """Comparison of a source's counts with the published ones: the nearest version, and the differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from data.inspection.statistics import aligned

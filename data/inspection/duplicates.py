@@ -7,8 +7,6 @@ bits. Of copies of every tenth of them, saved as JPEG of quality 75, of half or 
 within 10; of those scaled by 0.7 and saved so, 99.7 %; of those scaled by dropping every other pixel, 44 %.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple

@@ -4,8 +4,6 @@ The pictures are those that training and evaluation see: pairs and their views c
 `views`, partial probes are cut by `partial_crops.partial_box` as `experiments.evaluate` does under the same seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 The same table is printed when a data set is prepared, checked and browsed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -8,8 +8,6 @@ clothes do not. Each of the 9 x 16 is the mean over its exact area, parts of pix
 whole pixels somewhere, and of copies of half the size they would miss one in eight.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

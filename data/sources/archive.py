@@ -9,8 +9,6 @@ A zip and a .tar are read at random. A .tar.gz cannot be, so that it is unpacked
 in the temporary folder (`TMPDIR`), which vanishes with the program; from then on it is a .tar.
 """
 
-from __future__ import annotations
-
 import stat
 import zipfile
 from collections.abc import Callable, Iterator

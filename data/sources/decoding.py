@@ -4,8 +4,6 @@ The format follows from the bytes, never from the name. The announced size is ch
 crop of a person is not larger than `LARGEST`. Of animations and files of many pages the first picture is taken.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import threading

@@ -1,7 +1,5 @@
 """Error for a source that is missing or laid out differently: the expected tree beside the one that is there."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Sequence

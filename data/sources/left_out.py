@@ -5,8 +5,6 @@ that are no pictures by their names (lists, texts, tables) make one quiet remark
 leave behind (`Thumbs.db`, `._a.jpg`) make none.
 """
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Collection, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Members of an archive: their index, and the limits beyond which it refuses them by name."""
 
-from __future__ import annotations
-
 import lzma
 import re
 import struct

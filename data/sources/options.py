@@ -4,8 +4,6 @@ A data set that can be read in more than one way, such as one of twenty test set
 defaults. A data set that is drawn has no path, only options: `--source=people=200,seed=1`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

@@ -8,8 +8,6 @@ A picture is a file with the extension of a form that `decoding` reads, in upper
 or with a number for one, if its bytes begin like such a form. Other files that may be pictures: see `left_out`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -113,7 +111,7 @@ class Tree:
             problem += f"; {packed} in it is not read: unpack it{', or give it alone' if alone else ''}"
         return layout_error(self.place, expected, problem, drawn=self.drawn())
 
-    def only(self, keep: Callable[[str], bool]) -> Tree:
+    def only(self, keep: Callable[[str], bool]) -> "Tree":
         """The part of the tree with the names for which `keep(name)` is true."""
         return dataclasses.replace(self, members={name: m for name, m in self.members.items() if keep(name)})
 

@@ -1,7 +1,5 @@
 """The two cameras of the drawn people, and how far they disagree."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 

@@ -5,8 +5,6 @@ final size; lengths are fractions of the body's height, x to the right of the bo
 head.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -4,8 +4,6 @@ The data set stands in for the photographs of Sec. 4. A `Person` has the attribu
 surveillance crop, and few colours, shared with all others: the combination, the patterns and the proportions tell.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

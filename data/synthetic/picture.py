@@ -1,7 +1,5 @@
 """Pictures of the drawn people: a person before a camera's background, shaded, blurred, coloured and noisy."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np
