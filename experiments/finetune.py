@@ -53,23 +53,7 @@ class Settings(training.Training):
 def rule(settings: Settings) -> optimiser.Optimiser:
     """The update of the parameters."""
     how = settings.tuning
-    return optimiser.of(how.optimizer, how.learning_rate, settings.update, count=how.steps)
-
-
-def verification(how: training.Tuning) -> steps.Verification:
-    """How pairs are compared and what their losses weigh."""
-    return steps.Verification(
-        form=how.verification,
-        weight=how.verification_weight,
-        id_weight=how.id_loss_weight,
-        id_patches=how.id_patches,
-        l1=how.l1,
-        scales=how.train_scales,
-        gradient=how.gradient,
-        ceiling=how.ceiling,
-        temperature=how.temperature,
-        mining=how.mining,
-    )
+    return optimiser.build(how.optimizer, how.learning_rate, settings.update, count=how.steps)
 
 
 def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.State, validation.History]:
@@ -80,7 +64,7 @@ def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.Stat
         optimiser=update.transform,
         trunk=start.trunk,
         smoothing=settings.identification.smoothing,
-        verification=verification(how),
+        how=how,
     )
     dataset = batches.pairs(
         start.views,

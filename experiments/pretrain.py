@@ -26,7 +26,7 @@ class Settings(training.Training):
 def rule(settings: training.Training) -> optimiser.Optimiser:
     """The update of the parameters."""
     how = settings.identification
-    return optimiser.of(
+    return optimiser.build(
         how.pretrain_optimizer,
         how.pretrain_rate,
         settings.update,

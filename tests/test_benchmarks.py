@@ -8,7 +8,6 @@ import pytest
 from dsr_jax.baselines import resizing
 from experiments.benchmarks import (
     alternating,
-    drawing,
     growth,
     identification,
     maps,
@@ -189,14 +188,6 @@ def test_figures_of_a_ratio_are_four_numbers():
         "a/b/ratio_of_medians": 2.5,
         "a/c": 4,
     }
-
-
-def test_drawing_needs_only_what_was_measured(tmp_path):
-    ratio = alternating.Ratio(alternating.Spread(2.0, 1.0, 3.0), 2.0)
-    size = outcome.Size(10, 0.1, 200.0, 100.0)
-    plots = ({}, {"network": outcome.Part([], {"network/a/step": ratio, "network/a/difference": 0.1})})
-    for parts in (*plots, plots[1] | {"growth": outcome.Part([], {}, sizes=[size])}):
-        assert drawing.write(tmp_path / "plot.png", parts, title="").stat().st_size > 1000
 
 
 def test_settings_of_image_sizes_are_parsed():

@@ -29,29 +29,18 @@ class Table(NamedTuple):
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)]) + "\n"
 
 
-class Size(NamedTuple):
-    """A point of the curves of growth: gallery images, seconds per probe, megabytes at the peak and before it."""
-
-    images: int
-    seconds: float
-    peak: float
-    before: float
-
-
 class Part(NamedTuple):
     """What a part measured.
 
     Attributes:
       tables: for people.
       figures: keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>".
-      unplotted: keys of ratios that have no bar in the plot.
-      sizes: the curves of growth.
+      unplotted: of no use any longer.
     """
 
     tables: list[Table]
     figures: Figures
     unplotted: Collection[str] = ()
-    sizes: Sequence[Size] = ()
 
     def flat(self) -> dict[str, float | int | str]:
         """The figures for `speed.json`: a ratio becomes four numbers."""
