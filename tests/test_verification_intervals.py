@@ -121,8 +121,6 @@ def test_bad_input_is_named():
         bootstrap.bootstrap_intervals(pairs, identities, fprs=[2.0])
     with pytest.raises(ValueError, match="samples is 0"):
         bootstrap.bootstrap_intervals(pairs, identities, samples=0)
-    with pytest.raises(ValueError, match="level is 95"):
-        bootstrap.bootstrap_intervals(pairs, identities, level=95)
     with pytest.raises(ValueError, match="grid is 0"):
         bootstrap.bootstrap_intervals(pairs, identities, grid=0)
     with pytest.raises(ValueError, match="none of 0 is of one person"):

@@ -21,11 +21,6 @@ class Histogram(NamedTuple):
     same: NDArray[np.int64]
     different: NDArray[np.int64]
 
-    def densities(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Both as densities, (B,) each: they integrate to 1, and to 0 where there is no finite distance."""
-        widths = np.diff(self.edges)
-        return self.same / (widths * max(1, self.same.sum())), self.different / (widths * max(1, self.different.sum()))
-
 
 def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:
     """Counts same and different pairs in bins of equal width from the smallest to the largest finite distance.

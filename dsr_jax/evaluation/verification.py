@@ -38,11 +38,6 @@ class Pairs(NamedTuple):
     same_probe: NDArray[np.int32]
     different_probe: NDArray[np.int32]
 
-    @property
-    def without_same(self) -> int:
-        """Number of probes in `different` without a pair in `same`: no gallery entry should be accepted."""
-        return int(np.setdiff1d(self.different_probe, self.same_probe).size)
-
 
 @dataclass(frozen=True)
 class Roc:

@@ -7,7 +7,6 @@ trials with 95 % intervals by bootstrap over identities.
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -23,31 +22,14 @@ WHOLE = 0  # shots, where every gallery image is an entry of its own
 FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is given
 
 
-class Protocol(NamedTuple):
-    """Gallery draws: shots per identity (`WHOLE`: nothing is drawn), number of trials, camera rule, seed."""
-
-    shots: int
-    trials: int
-    camera_rule: str
-    seed: int
-
-
-def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols.Trial]:
-    """The gallery draws of all trials, or the whole gallery."""
-    if protocol.shots == WHOLE:
-        rule = protocol.camera_rule
-        return [protocols.whole_gallery(probes.cameras, gallery.identities, gallery.cameras, camera_rule=rule)]
-    return list(
-        protocols.trials(
-            probes.cameras,
-            gallery.identities,
-            gallery.cameras,
-            shots=protocol.shots,
-            count=protocol.trials,
-            seed=protocol.seed,
-            camera_rule=protocol.camera_rule,
-        )
-    )
+def draws(
+    probes: Images, gallery: Images, *, shots: int, trials: int, camera_rule: str, seed: int
+) -> list[protocols.Trial]:
+    """The gallery draws of all trials, of so many shots per identity; the whole gallery for `WHOLE`."""
+    labels = probes.cameras, gallery.identities, gallery.cameras
+    if shots == WHOLE:
+        return [protocols.whole_gallery(*labels, camera_rule=camera_rule)]
+    return list(protocols.trials(*labels, shots=shots, count=trials, seed=seed, camera_rule=camera_rule))
 
 
 def condition(shots: int) -> str:

@@ -194,7 +194,11 @@ class Features:
         return maps
 
     def _spread(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return spread(values, self._drawn, self._count)
+        """The values of the drawn gallery images at their places; empty arrays elsewhere."""
+        places = [np.empty(0, np.float32)] * self._count
+        for i, value in zip(self._drawn, values, strict=True):
+            places[i] = value
+        return places
 
 
 def hidden(maps: Iterable[np.ndarray], names: Sequence[str]) -> list[str]:
@@ -222,14 +226,6 @@ def larger(probes: Images, size: tuple[int, int]) -> list[int]:
     return [
         p for p, (h, w) in enumerate(picture.shape[:2] for picture in probes.pictures) if h > size[0] or w > size[1]
     ]
-
-
-def spread(values: Sequence[np.ndarray], positions: Sequence[int], count: int) -> list[np.ndarray]:
-    """``values`` at their ``positions`` in a list of ``count``; empty arrays elsewhere."""
-    places = [np.empty(0, np.float32)] * count
-    for i, value in zip(positions, values, strict=True):
-        places[i] = value
-    return places
 
 
 def _check_large_enough(what: str, images: Images, stride: int) -> None:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +17,8 @@ Trials = Mapping[int, Sequence[protocols.Trial]]  # by number of shots
 
 def draws(selected: Selection, conditions: Sequence[int], count: int, seed: int) -> Trials:
     """The gallery draws of all trials, for every number of shots."""
-    return {
-        shots: comparison.draws(
-            selected.probes, selected.gallery, comparison.Protocol(shots, count, selected.camera_rule, seed)
-        )
-        for shots in conditions
-    }
+    how: dict[str, Any] = {"trials": count, "camera_rule": selected.camera_rule, "seed": seed}
+    return {shots: comparison.draws(selected.probes, selected.gallery, shots=shots, **how) for shots in conditions}
 
 
 def drawn(trials: Trials) -> list[int]:

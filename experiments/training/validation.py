@@ -94,8 +94,8 @@ class Validation:
         searched = settings.searched.held_out()
         self._found = selection.Selection(searched, size)
         print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)
-        protocol = comparison.Protocol(1, TRIALS, searched.camera_rule, settings.seeds.seed)
-        self._trials = comparison.draws(self._found.probes, self._found.gallery, protocol)
+        how: dict[str, Any] = {"trials": TRIALS, "camera_rule": searched.camera_rule, "seed": settings.seeds.seed}
+        self._trials = comparison.draws(self._found.probes, self._found.gallery, shots=1, **how)
 
     def __call__(self, params: fcn.Params, step: int) -> Validated:
         """What the network comes to."""
