@@ -58,7 +58,6 @@ class Source(Sequence[Example]):
         names: Sequence[str],
         title: str,
     ) -> None:
-        """See the class."""
         lengths = {"records": len(records), "identities": len(identities), "cameras": len(cameras), "names": len(names)}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"one entry per image is needed, but {title} has {lengths}: prepare it again")

@@ -24,12 +24,7 @@ S = TypeVar("S")
 
 
 def main(job: Callable[[S], None], kind: type[S]) -> None:
-    """Runs a runner: its settings from the command line, bad input as one clear message and exit code 1.
-
-    Args:
-      job: the runner's `main`.
-      kind: its settings; see `settings.binding`.
-    """
+    """Runs a runner: its settings from the command line, bad input as one clear message and exit code 1."""
     command.show_anything()
     if HELP & set(sys.argv[1:]):
         print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))

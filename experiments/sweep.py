@@ -86,8 +86,7 @@ def places(values: Sequence[str]) -> list[float]:
       ValueError: for values that are no numbers, or that do not rise.
 
     Example:
-      >>> from experiments import sweep
-      >>> sweep.places(["0.25,0.75", "1"])
+      >>> places(["0.25,0.75", "1"])
       [0.5, 1.0]
     """
     try:

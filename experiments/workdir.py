@@ -34,7 +34,6 @@ class Workdir:
     Nothing is written before `begin`, so that a run which stops at bad input leaves nothing behind.
 
     Args:
-      path: the folder.
       configuration: name to value of everything that defines the run; see `configuration`.
       free: names of it that a later start may change.
       defaults: name to value of settings that an earlier configuration may not know yet: results were as with these.
@@ -52,7 +51,6 @@ class Workdir:
         free: frozenset[str] = frozenset(),
         defaults: dict[str, Any] | None = None,
     ):
-        """Checks the folder; see the class."""
         self.path, self.configuration, self._free, self._claimed = Path(path), configuration, free, False
         self._defaults = defaults or {}
         if self.path.exists() and not self.path.is_dir():
@@ -145,7 +143,6 @@ def opened(settings: Any, runner: str, *, free: frozenset[str] = frozenset(), **
 
     Args:
       settings: the runner's, with `run.Place` as ``place``.
-      runner: its name.
       free: settings that a later start may change, beside those that are declared so.
       more: further parts of the configuration; "data", the contents of what is in the place of a data set.
     """

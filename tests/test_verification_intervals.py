@@ -56,14 +56,14 @@ def test_a_sample_is_the_roc_of_the_repeated_pairs(monkeypatch, chunk):
 
 def test_figures_are_those_of_the_roc_and_ends_quantiles_of_the_samples():
     pairs, identities = scene(1)
-    options = {"fprs": RATES, "samples": 60, "seed": 3, "level": 0.9}
+    options = {"fprs": RATES, "samples": 60, "seed": 3}
     found = bootstrap.bootstrap_intervals(pairs, identities, **options)
     counts = intervals.resample(identities, samples=60, seed=3).counts
     curves = [verification.roc(repeated(pairs, identities, drawn)) for drawn in counts]
     assert {name: interval.value for name, interval in found.items()} == verification.roc(pairs).figures(RATES)
     for fpr in RATES:
         samples = [curve.true_positive_rate_at(fpr) for curve in curves]
-        assert found[f"TPR@{fpr:g}"][1:] == pytest.approx(np.quantile(samples, [0.05, 0.95]), abs=1e-12)
+        assert found[f"TPR@{fpr:g}"][1:] == pytest.approx(np.quantile(samples, [0.025, 0.975]), abs=1e-12)
 
 
 def test_a_coarse_grid_is_low_by_at_most_a_cell():

@@ -61,12 +61,6 @@ def upright_size(encoded: bytes) -> tuple[int, int]:
 
     Raises:
       ValueError: the bytes do not begin like a picture, or `decode` would refuse it for its size.
-
-    Example:
-      >>> buffer = io.BytesIO()
-      >>> Image.new("L", (4, 8), 255).save(buffer, "PNG")
-      >>> upright_size(buffer.getvalue())
-      (8, 4)
     """
     return _read(encoded, _upright_size)
 

@@ -49,12 +49,6 @@ def bootstrap_intervals(
 
     References:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, Sec. 3.8.
-
-    Example:
-      >>> from dsr_jax.evaluation import verification
-      >>> found = verification.pairs([[0.1, 0.3], [0.4, 0.2]], [1, 2], [1, 2])
-      >>> bootstrap_intervals(found, [1, 2], fprs=[0.1])["EER"]
-      Interval(value=0.0, low=0.0, high=0.0)
     """
     figures = roc(pairs).figures(fprs)
     values = _resampled(pairs, identities, fprs=fprs, samples=samples, seed=seed, grid=grid)

@@ -89,14 +89,6 @@ def write_evaluation(
     Raises:
       ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
         histogram or reconstruction is not as its class describes. An older page then stays as it is.
-
-    Example:
-      >>> import tempfile
-      >>> table = Table("Rank-k in per cent", "method", ("rank-1",), (Row("DSR", (Interval(24.2, 17.0, 32.0),)),))
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     page = write_evaluation(folder, title="Run", tables=[table], curves=[], ranked=[], config={"seed": 0})
-      ...     page.name, "24.2" in page.read_text()
-      ('index.html', True)
     """
     files: assets.Files = {}
     script = _script() if reconstructions else ""
@@ -140,14 +132,6 @@ def write_training(
 
     Raises:
       ValueError: if a trend is not as its class describes. An older page then stays as it is.
-
-    Example:
-      >>> import tempfile
-      >>> loss = Trend("Loss", "loss", (Trace("loss", (1, 2), (0.5, 0.25)),))
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     page = write_training(f"{folder}/training.html", title="Run", parts={"One": [loss]}, config={})
-      ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
-      True
     """
     page = _page(
         "training.html",

@@ -109,10 +109,6 @@ def draw(plot: Plot) -> str:
     Raises:
       ValueError: if the plot has no curve, or a curve no value, a number that is not finite, not as many places or
         intervals as values, falling places, or nothing that a logarithmic axis can show.
-
-    Example:
-      >>> draw(Plot("CMC", (Curve("DSR", (24.2, 31.0, 37.5)),))).startswith("<svg")
-      True
     """
     _check(plot)
     return svg.drawn(lambda axes: _paint(axes, plot), name=plot.caption)

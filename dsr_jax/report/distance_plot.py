@@ -49,10 +49,6 @@ def draw(plot: DistancePlot) -> str:
     Raises:
       ValueError: if the edges do not rise in equal steps, there is not one finite count >= 0 per bin and at least
         one pair of each kind, or a threshold is not finite.
-
-    Example:
-      >>> draw(DistancePlot("Distances", (0.0, 0.5, 1.0), (3, 1), (1, 9), (("even", 0.5),))).startswith("<svg")
-      True
     """
     _check(plot)
     above = _STEP * len(plot.thresholds)

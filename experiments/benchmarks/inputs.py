@@ -21,15 +21,11 @@ SIDES = ("probe", "gallery")
 class Inputs:
     """Inputs that the parts share. Nothing is read or extracted before it is needed.
 
-    Args:
-      settings: of the runner.
-
     Raises:
       ValueError: for a data set, weights or a network that are not there.
     """
 
     def __init__(self, settings: Settings) -> None:
-        """Checks what the settings name; see the class."""
         self._settings = settings
         self._store = mapping.Store(settings.maps.kept_maps)
         if settings.network.weights:

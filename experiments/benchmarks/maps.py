@@ -69,7 +69,6 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None):
-        """Opens the file; see the class."""
         self._path, self._content = None if path is None else Path(path), {}
         if self._path is not None:
             atomic.check_file(self._path, remedy="give another --kept_maps=FILE.npz")

@@ -29,12 +29,7 @@ class Spec(NamedTuple):
     """A matching of partial maps with gallery maps, multi-scale.
 
     Attributes:
-      probes: how many.
-      gallery: how many.
       shape: (h, w, d) of a whole map.
-      rounds: how often the matching is timed.
-      l1: weight of the L1 penalty.
-      seed: of the maps.
       together: the gallery's maps lie in one array; else in many.
     """
 

@@ -33,7 +33,6 @@ class Part(NamedTuple):
     """What a part measured.
 
     Attributes:
-      tables: for people.
       figures: keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>".
       unplotted: of no use any longer.
     """

@@ -36,8 +36,7 @@ def condition(shots: int) -> str:
     """Name of a number of shots in keys: "shots<N>" or "whole".
 
     Example:
-      >>> from experiments.evaluation import comparison
-      >>> comparison.condition(3), comparison.condition(comparison.WHOLE)
+      >>> condition(3), condition(WHOLE)
       ('shots3', 'whole')
     """
     return "whole" if shots == WHOLE else f"shots{shots}"
@@ -87,11 +86,6 @@ def distances(
     looks at all entries together, or at a shortlist of them.
 
     Args:
-      method: the method.
-      sides: what it compares.
-      trials: the draws.
-      label: name of the progress bar.
-      progress: whether to show it.
       identities: (P,) of all probes, which a shortlist needs: junk and entries that the camera rule removes take no
         place in it.
     """
@@ -113,11 +107,7 @@ class Result:
 
     Attributes:
       label: the network's condition, "before" or "after"; empty for the only one.
-      method: the method.
       shots: gallery images per identity, or `WHOLE`.
-      trials: the draws.
-      distances: (probes, entries) of each.
-      identities: (P,) of all probes.
     """
 
     label: str

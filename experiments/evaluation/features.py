@@ -84,12 +84,8 @@ class Features:
     """The `Sides` of some probes and gallery images by one network.
 
     Args:
-      network: the network.
-      probes: the probes as they are matched.
-      gallery: all gallery images.
       drawn: the gallery images that some trial draws; the others are not looked at.
       window_stride: pixels from window to window, for `swm`; 0: one output cell.
-      progress: whether to show progress bars.
 
     Raises:
       ValueError: if a picture is smaller than one output cell, or a map holds NaN or infinity; it names the pictures.
@@ -107,7 +103,6 @@ class Features:
         window_stride: int = 0,
         progress: bool = False,
     ):
-        """Nothing is computed yet; see the class."""
         self._network, self._progress, self._stride = network, progress, window_stride
         self.remarks: list[str] = []  # of the maps that were made
         self._probes, self._drawn, self._count = probes, sorted(set(drawn)), len(gallery.names)

@@ -31,10 +31,6 @@ WITHOUT_EFFECT = frozenset(
 class Selected(selection.Selection):
     """Probes and gallery of a file, as `selection.Selection` has those of a data set; pictures have no pixels.
 
-    Args:
-      path: the file of maps.
-      camera_rule: a name of `candidates.RULES`; default: cross.
-
     Attributes:
       digest: SHA-256 of the file's contents.
       network: stands for the network that is not here, by the file's digest.
@@ -85,13 +81,10 @@ class Sides:
     """Maps of a file, read when a method asks: what `features.Sides` asks for and a file has.
 
     Args:
-      file: the file.
       probes: the positions of the probes that are compared, among the file's probes.
-      names: their names.
     """
 
     def __init__(self, file: map_file.MapFile, probes: np.ndarray, names: Sequence[str]):
-        """Reads nothing yet."""
         probe, gallery = (file.side(role) for role in map_file.ROLES)
         self._probe, self._names = probe.maps.only(probes), names
         self.remarks: list[str] = []  # of the maps that were read
@@ -113,13 +106,6 @@ def check(
     path: str, chosen: Sequence[methods.Method], *, camera_rule: str | None, whole: bool, given: frozenset[str]
 ) -> None:
     """Errors of the settings and of the file's labels, before any long work.
-
-    Args:
-      path: the file.
-      chosen: the methods.
-      camera_rule: a name of `candidates.RULES`; None: cross.
-      whole: whether every gallery image is an entry.
-      given: the flags that were on the command line.
 
     Raises:
       ValueError: for methods and settings that need pictures, a joint dictionary larger than memory may be, and

@@ -55,8 +55,7 @@ def figure(dataset: str, method: str, shots: int, column: str) -> float | None:
     """What the paper prints for a method and a column such as "rank1"; None where it prints nothing.
 
     Example:
-      >>> from experiments.evaluation import paper
-      >>> paper.figure("partial_reid", "dsr_multi", 1, "rank1"), paper.figure("partial_reid", "dsr_multi", 1, "mAP")
+      >>> figure("partial_reid", "dsr_multi", 1, "rank1"), figure("partial_reid", "dsr_multi", 1, "mAP")
       (43.0, None)
     """
     row = TABLES.get((dataset, shots), {}).get(method)

@@ -68,18 +68,12 @@ def fit_probes(
     """Partial probes at the scale at which they are matched.
 
     Args:
-      probes: the probe pictures as read.
       size: (height, width) to which whole images are brought.
       gallery_shape: typical (height, width) of gallery pictures before that: what ``size`` enlarges.
       partial: "crop" (a random box is cut out of each whole probe) or "none" (they are partial already).
       probe_scale: "keep" (enlarged as the gallery is) or "width" (brought to the gallery's width: unknown scale).
-      height_range: visible share of the height, for "crop".
-      width_range: visible share of the width, for "crop".
       seed: key of the boxes; the box of a probe depends on it and the probe's number alone.
       factor: by which probes are enlarged in the end, to mismatch the scales of both sides on purpose.
-
-    Returns:
-      The probes, of any sizes.
     """
     fitted = []
     for number, picture in enumerate(probes.pictures):

@@ -36,15 +36,9 @@ def publish(
 
     Args:
       workdir: where it is written; begun here if it was not.
-      results: of every network, number of shots and method.
-      selected: probes and gallery.
       network: the last network, which reconstructs.
       name: what was searched: a data set, or a file of maps.
       caption: head of the tables.
-      remarks: what was printed before the first figure.
-      shown: what is to be shown.
-      l1: weight of the penalty in reconstructions.
-      seed: of the probes that are shown.
     """
     champion = choosing.champion([result.method for result in results])
     tables = f"{caption}\n{page.text(results, dataset=shown.paper)}\n\n{page.against_text(results, champion)}".rstrip()

@@ -22,7 +22,6 @@ class Reliance:
     """Figures of a method with a shortlist that rest on entries beyond it.
 
     Attributes:
-      shortlist: its length.
       coded: pairs that DSR coded, of those that may answer; of all trials.
       pairs: how many may answer.
       missed: (P,) whether none of the probe's right answers is on its list, in some trial.
@@ -72,8 +71,6 @@ def of(
 
     Args:
       trials: of each, the numbers of its probes and what may answer them.
-      probes: how many there are.
-      shortlist: length of the list.
       thresholds: the distance up to which a figure of verification accepts, by its name.
     """
     missed, beyond = np.zeros(probes, bool), np.zeros(probes, bool)

@@ -64,9 +64,6 @@ def compared(probes: Sides, gallery: Sides, *, camera_rule: str, cells: bool = F
     """The probes beside the gallery images of cameras that may answer them.
 
     Args:
-      probes: as they are matched.
-      gallery: whole people, scaled as the probes are.
-      camera_rule: a name of `candidates.RULES`.
       cells: whether sizes are counted in cells of a map, of which one more or less is rounding.
 
     Example:
@@ -94,9 +91,6 @@ def remarks(found: Compared, *, partial: str, probe_scale: str, factor: float) -
     """Sentences to print, which name the flags that bring pictures to the gallery's scale.
 
     Args:
-      found: the comparison.
-      partial: "crop" or "none".
-      probe_scale: "keep" or "width".
       factor: by which probes were enlarged in the end.
     """
     lines = []

@@ -52,14 +52,8 @@ def results(
     """Every method on one network, for every number of shots; stored distances are not computed again.
 
     Args:
-      workdir: where distances are stored.
-      network: the network.
       sides: its maps, or whatever else the methods compare.
-      selected: probes and gallery.
-      trials: the draws.
-      methods: the methods.
       label: the network's condition; empty for the only one.
-      coding: how the methods code.
       window_stride: pixels from window to window, for `swm`; 0: one output cell.
     """
     identities = selected.probes.identities

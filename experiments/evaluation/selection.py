@@ -18,7 +18,6 @@ class Selection:
     """Probes and gallery, checked, cropped and scaled, before any map is extracted.
 
     Args:
-      searched: the data set, which of its people, and how probes are cropped and scaled.
       size: (height, width) to which whole images are brought.
 
     Attributes:
@@ -125,9 +124,6 @@ def checked(
     """Counts of probes and gallery, and of the people in both.
 
     Args:
-      probes: the probes.
-      gallery: the gallery images.
-      camera_rule: a name of `candidates.RULES`.
       identities: how many --identities were chosen; 0: all.
 
     Raises:

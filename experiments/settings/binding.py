@@ -47,10 +47,6 @@ def setting(
     """A field of a group, which is a flag.
 
     Args:
-      default: its value where neither runner nor command line give another.
-      help: what it is for.
-      low: the least of a number.
-      high: the largest.
       choices: all that text may be.
       path: whether text is a path: ~ is the home folder.
       wanted: of a tuple, what it must be, for the error: "two shares in (0, 1] such as 0.5,0.75".
@@ -67,7 +63,6 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
 
     Args:
       kind: a runner's settings: a dataclass of groups, each with a default.
-      arguments: the command line without the program.
 
     Raises:
       ValueError: for flags that the runner does not have, values that they do not take, and arguments that are none.
@@ -169,14 +164,9 @@ def readable() -> Iterator[None]:
 
 
 class UnknownFlag(ValueError):
-    """A flag that the runner does not have.
-
-    Attributes:
-      name: of the flag.
-    """
+    """A flag that the runner does not have."""
 
     def __init__(self, message: str, name: str) -> None:
-        """Takes the message and the flag's name."""
         super().__init__(message)
         self.name = name
 

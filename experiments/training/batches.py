@@ -69,14 +69,11 @@ class ImageViews:
     """Views drawn from the images at every step, as uint8 pixels.
 
     Args:
-      people: the images.
       size: height and width to which they are brought.
-      augmentation: how far a view differs from its image.
       limit: bytes of decoded images held in memory; the others are decoded at each use.
     """
 
     def __init__(self, people: People, *, size: tuple[int, int], augmentation: views.Augmentation, limit: int):
-        """Decodes nothing yet."""
         self._images = decoded.Decoded(people.source, people.positions, size=size, limit=limit)
         self._size, self._augmentation = size, augmentation
 
@@ -111,9 +108,7 @@ def identification(
       classes: (n,) the identity of each image.
       batch_size: views per batch, of all processes together.
       patch_share: probability that a view is a patch; it is padded as wide as a whole.
-      seed: of order and views.
       per_identity: views of each identity in a batch (`sampling.Balanced`); 0: images are shuffled.
-      share: which rows of each batch are wanted.
 
     Raises:
       ValueError: nothing to train on, or a batch that cannot be made as asked.
@@ -143,14 +138,7 @@ def pairs(
 
     Args:
       drawn: where the views come from, all of one padded shape: both images of a pair have one scale.
-      classes: (n,) the identity of each image.
-      cameras: (n,) the camera of each image.
-      positives: number of positive pairs drawn.
-      negatives: number of negative pairs drawn.
       batch_size: pairs per batch, of all processes together.
-      seed: of pairs, order and views.
-      per_identity: pairs in a batch of each identity (the whole image's); 0: pairs are shuffled.
-      share: which rows of each batch are wanted.
 
     Raises:
       ValueError: no pairs, or a batch that cannot be made as asked.

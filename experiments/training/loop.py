@@ -44,12 +44,7 @@ def fit(
     Args:
       step: (state, frozen parameters, batch) to (next state, figures); compiled here, and its state donated.
       state: the first state; it stays as it is.
-      frozen: parameters that are not trained.
-      dataset: the batch of each step.
       settings: how often it is saved, drawn and validated, when it is given up; its seed.
-      phase: what this training is called in log and checkpoints.
-      count: number of steps.
-      workdir: where checkpoints and log go.
       rate: the learning rate of a step, for the log.
       rows: of a batch, of all processes together.
       validate: what a network comes to; called every `--validate_every` steps and at the last.

@@ -51,8 +51,6 @@ def build(name: str, learning_rate: float, update: Update, *, count: int, head_f
     Args:
       name: "sgd" (with momentum) or "adam" (AdamW).
       learning_rate: the highest.
-      update: how the rate goes, gradients are clipped and accumulated.
-      count: number of steps, each one batch.
       head_factor: the head's learning rate relative to the network's.
 
     Raises:

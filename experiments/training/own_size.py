@@ -18,10 +18,7 @@ class OwnSizeViews:
     Args:
       people: the images; each is decoded once to learn its size.
       stride: pixels per map position: padded sides are its multiples, and the smallest patch has at least one.
-      buckets: largest number of padded shapes.
-      augmentation: how far a view differs from its image.
       limit: bytes of decoded images held in memory; the others are decoded at each use.
-      progress: show a progress bar.
 
     Raises:
       ValueError: for an image that is too small, or that cannot be decoded; the message names it.
@@ -37,7 +34,6 @@ class OwnSizeViews:
         limit: int,
         progress: bool = False,
     ):
-        """Reads every image once; see the class."""
         self._images = decoded.Decoded(people.source, people.positions, size=None, limit=limit)
         self._augmentation = augmentation
         bar = tqdm(self._images, desc="sizes", unit="image", disable=not progress)

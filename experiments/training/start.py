@@ -27,8 +27,6 @@ class Start:
     """What a run begins with: the people, their views, the network and its head.
 
     Args:
-      settings: of the run.
-      workdir: it is begun here.
       batch_sizes: flag to value of every size of a batch of the run.
       buckets: padded shapes of images that keep their own size; 0: all have one size.
 

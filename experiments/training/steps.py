@@ -32,9 +32,7 @@ class State(NamedTuple):
     """What training changes.
 
     Attributes:
-      step: how many were taken.
       params: {"network": trained blocks, "head": classifier}.
-      optimiser: its memory.
       statistics: running means and variances of the trained blocks; empty for a network without batch normalisation.
     """
 
@@ -97,12 +95,7 @@ def maps(
     """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the running statistics after it.
 
     Args:
-      trained: the parameters that are trained.
       kept: all others: those of frozen blocks, and the running statistics of the trained ones.
-      inputs: the batch.
-      sizes: (B, 2) true sizes.
-      trunk: how the network is run.
-      share: of the batch, what is here.
     """
     params = resnet.join({**kept, **trained}, {name: x for name, x in kept.items() if name in trained})
     if networks.architecture(params) == "resnet50":

@@ -77,16 +77,12 @@ class Validation:
 
     Args:
       settings: of the training: its data, its held-out people, its seed, the memory for what frozen blocks gave.
-      size: height and width of whole images.
-      convention: input convention of the weights.
-      output_stride: of the network.
 
     Raises:
       ValueError: if there are no held-out identities, or they cannot be told apart by their cameras.
     """
 
     def __init__(self, settings: Training, size: tuple[int, int], *, convention: str, output_stride: int):
-        """Reads the pictures."""
         blocks, memory = settings.frozen.frozen_blocks, settings.batches.image_memory * decoded.MEGABYTE
         kept = extract.Prefix(blocks, limit=memory) if blocks else None
         self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
