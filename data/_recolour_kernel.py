@@ -18,11 +18,6 @@ def recolour(pixels: np.ndarray, factors: np.ndarray, box: partial_crops.Box | N
     With m the mean of all brightened values and g that of a pixel's three channels after contrast:
     v = m + contrast (brightness p - m), result = g + saturation (v - g), cut off at 0 and 255.
 
-    Args:
-      pixels: (H, W, 3) uint8 RGB.
-      factors: (3,) float64.
-      box: the part to return; the mean is the whole picture's.
-
     Returns:
       (H, W, 3) uint8, or of the box's size.
     """

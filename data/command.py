@@ -32,13 +32,7 @@ class PathParser(flags.ArgumentParser):
 
 
 def define_path(name: str, default: str | None, help: str) -> None:  # noqa: A002  # absl's name
-    """Defines a flag that holds a path; every such flag is defined by this function, so that ~ works in all of them.
-
-    Args:
-      name: of the flag.
-      default: its default.
-      help: its help.
-    """
+    """Defines a flag that holds a path; every such flag is defined by this function, so that ~ works in all of them."""
     flags.DEFINE(PathParser(), name, default, help, serializer=flags.ArgumentSerializer())
 
 
@@ -53,11 +47,7 @@ def show_anything() -> None:
 
 
 def reporting(program: str) -> Callable[[Callable[[], None]], Callable[[Sequence[str]], None]]:
-    """Decorator of a command: takes the arguments left by the flags, prints a ValueError or OSError, exit code 1.
-
-    Args:
-      program: name of the command in messages.
-    """
+    """Decorator of a command: takes the arguments left by the flags, prints a ValueError or OSError, exit code 1."""
 
     def decorated(command: Callable[[], None]) -> Callable[[Sequence[str]], None]:
         @functools.wraps(command)

@@ -59,12 +59,6 @@ class Balanced(_Rounds):
     number of rounds no two people differ by more than one appearance. A person's K images are drawn without repetition;
     a person with fewer than K comes with all of them, some more than once.
 
-    Args:
-      labels: (n,) the person in each image.
-      batch_size: P K.
-      per_person: K.
-      seed: of all draws.
-
     Raises:
       ValueError: no people, a batch that is no multiple of K, or one of more people than there are.
 
@@ -119,11 +113,6 @@ class Grouped(_Rounds):
     Each group is shuffled again and again, and gives a batch whenever B of its images wait. A round is as many images
     as there are; images that wait at its end come in the next, so that every image is seen equally often. A group
     smaller than B gives a batch every few rounds, in which its images come more than once.
-
-    Args:
-      groups: (n,) the group of each image.
-      batch_size: B.
-      seed: of all draws.
 
     Raises:
       ValueError: no image, or a batch of none.

@@ -75,11 +75,6 @@ def role(name: str) -> str | None:
 def boxes_of(tree: Tree, document_name: str, document: dict[str, Any]) -> Boxes:
     """The boxes of a parsed document.
 
-    Args:
-      tree: the source.
-      document_name: name of the document in the tree.
-      document: from `coco_file.parsed`.
-
     Raises:
       ValueError: an annotation that cannot be used, or a picture that is not there.
     """

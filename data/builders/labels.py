@@ -75,10 +75,6 @@ def identities(labels: Sequence[str], places: Sequence[str]) -> Numbers:
 def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
     """The number of every camera; -1, or a label that is missing, is unknown.
 
-    Args:
-      labels: of the pictures, as written in the source.
-      places: place of each in the source, for messages.
-
     Raises:
       ValueError: as for `identities`, except that labels may be missing.
 

@@ -87,11 +87,6 @@ def check_shown(split: str, identity: int, place: str) -> None:
 def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False) -> tuple[Listing, list[str]]:
     """Decodes every picture once.
 
-    Args:
-      listing: what is to be built.
-      skip_bad: leave damaged pictures out instead of raising.
-      progress: show a progress bar.
-
     Returns:
       The listing of the readable pictures, with a remark about those of (nearly) one colour, and a line "name: reason"
       per picture left out.

@@ -38,11 +38,6 @@ class Part(NamedTuple):
 def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Listing:
     """The pictures of the first layout whose folders are all there.
 
-    Args:
-      tree: the source.
-      layouts: the parts of each layout in which the data set circulates.
-      expected: a drawing of the layouts, for the message.
-
     Raises:
       ValueError: no layout fits, a folder is there twice or in another, or pictures have names that say nothing
         or are repeated.

@@ -53,13 +53,6 @@ class Table(NamedTuple):
 def read(content: bytes, *, title: str) -> Table:
     """Reads the CSV.
 
-    Args:
-      content: of the file.
-      title: name of the file in messages.
-
-    Returns:
-      Its rows in order, blank lines left out, surrounding blanks stripped.
-
     Raises:
       ValueError: not text, no rows, missing, repeated or misnamed columns, or a row with an empty or unknown entry.
     """

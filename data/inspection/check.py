@@ -82,15 +82,6 @@ class Report:
 def check(builder: "type[Builder]", source: Path | None, *, skip_bad: bool = False, progress: bool = False) -> Report:
     """Checks a source; nothing in it raises an error.
 
-    Args:
-      builder: the data set.
-      source: as for `python -m data.prepare`.
-      skip_bad: pictures that cannot be read are a caution, since they will be left out.
-      progress: show progress bars for long steps.
-
-    Returns:
-      The `Report`.
-
     Example:
       >>> from data.builders.folder import Folder
       >>> print(check(Folder, Path("/nowhere/people.csv")))

@@ -78,11 +78,6 @@ def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) ->
     Pictures of the same bytes are compared once, and of each only the one most like it is stored, so that memory grows
     with the number of pictures and not with that of pairs.
 
-    Args:
-      seen: the pictures.
-      near: the most bits in which their hashes differ.
-      progress: show a bar when it takes long.
-
     Returns:
       The pairs. A picture of one colour, whose hash is all zeros, is like no other.
     """

@@ -72,13 +72,7 @@ def _spread(caption: str, numbers: Mapping[str, NDArray[np.integer]], x: str, y:
 
 
 def sections(sources: Mapping[str, Source], *, amount: Amount, size: tuple[int, int]) -> list[Section]:
-    """The pictures of a data set, in sections.
-
-    Args:
-      sources: split name to split.
-      amount: how much to show.
-      size: (height, width) to which training and evaluation bring whole images.
-    """
+    """The pictures of a data set, in sections."""
     shown = []
     if "train" in sources:
         train = {"train": sources["train"]}

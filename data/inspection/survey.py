@@ -59,12 +59,7 @@ class Inspection:
 
 
 def inspect(listing: Listing, *, progress: bool = False) -> Inspection:
-    """Reads every picture of a listing once.
-
-    Args:
-      listing: the listing of the source.
-      progress: show a bar when it takes long.
-    """
+    """Reads every picture of a listing once."""
     everything = [(split, record) for split, records in listing.splits.items() for record in records]
     sizes = np.zeros((len(everything), 2), np.int64)
     contents, pixels, looks = (np.zeros((len(everything), 2), np.uint64) for _ in range(3))
@@ -101,9 +96,6 @@ def digest(content: bytes) -> NDArray[np.uint64]:
 
 def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """The 128 bits of a picture's difference hash, as (2,) uint64.
-
-    Args:
-      image: (H, W, 3) uint8.
 
     Example:
       >>> ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 128, axis=0).repeat(3, axis=2)

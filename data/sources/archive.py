@@ -58,10 +58,6 @@ def check_form(path: Path) -> None:
 def members(path: Path, *, limits: Limits) -> dict[str, Member]:
     """The files in an archive by their names, in the archive's order.
 
-    Args:
-      path: the archive.
-      limits: largest content.
-
     Raises:
       ValueError: it is damaged, or not to be trusted; the message names the member.
     """

@@ -34,9 +34,6 @@ def decode(encoded: bytes) -> np.ndarray:
     The EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB (grey of 9 to 16 bits by
     the range that its file states, see `data.sources.depth`), transparency is dropped.
 
-    Args:
-      encoded: the bytes of a file of one of the `FORMATS`.
-
     Returns:
       (H, W, 3) uint8.
 
@@ -56,9 +53,6 @@ def decode(encoded: bytes) -> np.ndarray:
 def upright_size(encoded: bytes) -> tuple[int, int]:
     """(height, width) of the picture that `decode` would return, from the head of the file.
 
-    Args:
-      encoded: as for `decode`.
-
     Raises:
       ValueError: the bytes do not begin like a picture, or `decode` would refuse it for its size.
     """
@@ -67,9 +61,6 @@ def upright_size(encoded: bytes) -> tuple[int, int]:
 
 def orientation(encoded: bytes) -> int:
     """The EXIF orientation by which `decode` turns a picture, 1 to 8; 1, upright, where the file has none.
-
-    Args:
-      encoded: as for `decode`.
 
     Raises:
       ValueError: as for `upright_size`.

@@ -12,15 +12,6 @@ _MOST_ENTRIES = 8  # of a folder
 def layout_error(source: Path | None, expected: str, problem: str = "", *, drawn: str | None = None) -> ValueError:
     """The error that shows the expected tree beside the found one.
 
-    Args:
-      source: the path that the user gave.
-      expected: a drawing of the tree, a line per entry.
-      problem: what is wrong, if it is more than that the source is absent.
-      drawn: a drawing of the source, if it is no plain folder, see `drawing`.
-
-    Returns:
-      A `ValueError` to raise.
-
     Example:
       >>> print(layout_error(Path("/nowhere"), "people.csv"))
       --source=/nowhere does not exist. Expected beside found:

@@ -21,9 +21,6 @@ REMEDY = (
 def spanned(image: np.ndarray) -> int:
     """Number of levels between the darkest and the brightest hundredth of the pixels, the largest of three channels.
 
-    Args:
-      image: (H, W, 3) uint8.
-
     Returns:
       1 (one colour) to 256.
 

@@ -119,11 +119,6 @@ class Tree:
 def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> Tree:
     """The tree of a source.
 
-    Args:
-      source: a folder or an archive.
-      expected: a drawing of the expected tree, for the message.
-      limits: largest content of an archive, and largest file.
-
     Raises:
       ValueError: it does not exist, is neither, or an archive is damaged or not to be trusted.
     """

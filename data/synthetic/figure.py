@@ -75,9 +75,6 @@ def figure(
       origin: pixel of the top of the head, on the body's axis.
       across: pixels per body height horizontally.
       down: pixels per body height vertically; another number than `across` is another aspect ratio.
-
-    Returns:
-      RGBA picture, transparent around the person.
     """
     canvas = _Canvas(size, origin, across * person.height, down * person.height)
     hip, half = 1.0 - person.legs, 0.118 * person.build * (1 - 0.25 * abs(pose.turn))

@@ -89,11 +89,6 @@ def person(identity: int, *, seed: int = 0) -> Person:
 def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
     """People numbered from `first`: the same number and seed is always the same person.
 
-    Args:
-      count: number of people.
-      seed: of the whole population.
-      first: identity of the first one.
-
     Example:
       >>> [one.identity for one in people(3, first=10)]
       [10, 11, 12]

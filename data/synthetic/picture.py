@@ -19,14 +19,6 @@ def draw(
 ) -> np.ndarray:
     """A picture of a person: a pure function of its arguments.
 
-    Args:
-      person: from `people`.
-      camera: 0 or 1.
-      index: number of the picture by that camera of that person.
-      height: of the picture, in pixels.
-      width: of the picture, in pixels.
-      difficulty: of the cameras: "easy", "normal" or "hard".
-
     Returns:
       (height, width, 3) uint8 RGB.
 

@@ -31,10 +31,6 @@ def convolve(
 ) -> Float[Array, "batch height width outputs"]:
     """Every 3 x 3 window of the images (zero outside), times the kernel.
 
-    Args:
-      images: (B, H, W, C).
-      kernel: (3, 3, C, D).
-
     Returns:
       (B, H, W, D). Differentiable once, backwards, in both arguments. For several devices use `jax.shard_map`: a batch
       that the compiler shares out by itself is gathered for operations that it does not know.

@@ -25,13 +25,6 @@ class Histogram(NamedTuple):
 def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:
     """Counts same and different pairs in bins of equal width from the smallest to the largest finite distance.
 
-    Args:
-      pairs: the `Pairs`; those at an infinite distance are in no bin.
-      bins: number of bins.
-
-    Returns:
-      The `Histogram`.
-
     Raises:
       ValueError: if `bins` < 1 or no distance is finite.
 

@@ -117,9 +117,6 @@ def draw_gallery(
       exclude_camera: the probe's camera, whose hidden cameras are excluded; None or -1 excludes nothing.
       camera_rule: which they are, see `candidates.RULES`.
 
-    Returns:
-      The `Draw`.
-
     Raises:
       ValueError: if the lengths differ, `shots` < 1, a key is negative or nobody has an image.
 
@@ -216,15 +213,6 @@ def whole_gallery(
     The camera rule is applied pair by pair when entries are ranked (`candidates`): a probe meets all images except
     those of its own identity and camera.
 
-    Args:
-      probe_cameras: (P,) camera of each probe.
-      gallery_identities: (n,) identity of each gallery image; -1 is nobody, and left out when entries are ranked.
-      gallery_cameras: (n,) camera of each gallery image.
-      camera_rule: a name of `candidates.RULES`; "cross" as said.
-
-    Returns:
-      One `Trial` of all probes.
-
     Raises:
       ValueError: for an unknown `camera_rule`, no probes, no gallery, or lengths that differ.
 
@@ -253,16 +241,6 @@ def check_identities(
     camera_rule: str = "cross",
 ) -> IdentityCheck:
     """Counts what probes and gallery share, before any feature is computed.
-
-    Args:
-      probe_identities: (P,) identities of the probes.
-      gallery_identities: (G,) identities of the gallery images.
-      probe_cameras: (P,) cameras, or None where unknown.
-      gallery_cameras: (G,) cameras, or None where unknown.
-      camera_rule: a name of `candidates.RULES`.
-
-    Returns:
-      The `IdentityCheck`, to be printed.
 
     Raises:
       ValueError: if no probe has a right answer, with examples of both sides.

@@ -83,9 +83,6 @@ def write_evaluation(
       distances: histograms of the distances of pairs of one person and of different people.
       reconstructions: pairs whose reconstruction to show.
 
-    Returns:
-      Path of `index.html`.
-
     Raises:
       ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
         histogram or reconstruction is not as its class describes. An older page then stays as it is.
@@ -127,9 +124,6 @@ def write_training(
       summary: a sentence or two under the heading.
       refresh: seconds after which an open page reads the file again; 0: never.
 
-    Returns:
-      The file.
-
     Raises:
       ValueError: if a trend is not as its class describes. An older page then stays as it is.
     """
@@ -162,17 +156,6 @@ def write_contact_sheet(
 ) -> Path:
     """Writes the contact sheet of a data set.
 
-    Args:
-      folder: where to, as for `write_evaluation`.
-      title: heading of the page.
-      remarks: sentences under the heading.
-      tables: figures per split.
-      plots: how they spread.
-      sections: the pictures.
-
-    Returns:
-      Path of `index.html`.
-
     Raises:
       ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
         inside its picture, or a plot is not as its class describes. An older page then stays as it is.
@@ -198,13 +181,7 @@ def _page(template: str, title: str, remarks: Sequence[str], script: str = "", *
 
 
 def _drawings(kind: str, module: Any, plots: Sequence[Any]) -> list[dict[str, Any]]:
-    """Drawings as templates read them; the colours of those on the page follow the reader's theme.
-
-    Args:
-      kind: beginning of their ids.
-      module: has `draw` and `describe` for such plots.
-      plots: the plots.
-    """
+    """Drawings as templates read them; the colours of those on the page follow the reader's theme."""
     found = []
     for number, plot in enumerate(plots):
         text = module.draw(plot)

@@ -9,6 +9,7 @@ import numpy as np
 import data
 from data import views
 from dsr_jax import fcn, networks, weights
+from experiments import evaluate
 from experiments.benchmarks import maps as mapping
 from experiments.benchmarks import stand_ins
 from experiments.benchmarks.onnx_network import OnnxNetwork
@@ -48,13 +49,9 @@ class Inputs:
         """The network of --weights, or one with random weights."""
         chosen = self._settings.network
         if chosen.weights:
-            network = chosen.read()
-            params, card = network.params, network.card
-        else:
-            params = fcn.init(jax.random.key(self._settings.seed.seed), width=self._settings.maps.vgg_width)
-            card = weights.Card()
-        size, stride = chosen.of_card(card)
-        return features.Network(params, card.preprocessing, stride, size, chosen.compute)
+            return evaluate.described(chosen)
+        params = fcn.init(jax.random.key(self._settings.seed.seed), width=self._settings.maps.vgg_width)
+        return evaluate.describe(params, weights.Card(), chosen)
 
     @functools.cached_property
     def images(self) -> tuple[pictures.Images, pictures.Images]:
@@ -92,7 +89,11 @@ class Inputs:
         size = (chosen.onnx_size[0], chosen.onnx_size[1])
         normalised = {"mean": chosen.mean, "deviation": chosen.deviation}
         network = OnnxNetwork(chosen.onnx, chosen.map_tensor, size=size, **normalised)
-        about = self._about(size) | {"onnx": mapping.digest(chosen.onnx), "map_tensor": chosen.map_tensor} | normalised
+        about = (
+            self._about(size)
+            | {"onnx": weights.checksum(chosen.onnx)[:16], "map_tensor": chosen.map_tensor}
+            | normalised
+        )
         maps = []
         for side, images, count in zip(SIDES, self._read(size), counts, strict=True):
             make = functools.partial(network.maps, images.pictures[:count], progress=self._bar(f"onnx {side} maps"))
@@ -132,7 +133,7 @@ class Inputs:
         about = self._about(network.size)
         about |= {name: getattr(network, name) for name in ("convention", "output_stride", "dtype")}
         if chosen.network.weights:
-            about["weights"] = mapping.digest(weights.locate(chosen.network.weights))
+            about["weights"] = weights.checksum(chosen.network.weights)[:16]
         else:
             about |= {"seed": chosen.seed.seed, "vgg_width": chosen.maps.vgg_width}
         return self._store.get(key, about | {"images": images.names}, make)

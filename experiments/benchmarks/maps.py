@@ -5,7 +5,6 @@ second, and partial probes of these people, cropped as `experiments.evaluate` cr
 stored in a file with a description of what they are of.
 """
 
-import hashlib
 import json
 import os
 import zipfile
@@ -109,12 +108,6 @@ class Store:
     def _write(self, path: Path) -> None:
         with atomic.opened(path) as file:
             np.savez(file, **self._content)
-
-
-def digest(path: str | os.PathLike[str]) -> str:
-    """The beginning of a file's checksum."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _split(values: np.ndarray, shapes: np.ndarray) -> Maps:

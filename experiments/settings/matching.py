@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dsr_jax.solvers import certificate
 from experiments.evaluation import comparison, methods, paper
 from experiments.settings.binding import setting
 
@@ -20,8 +21,7 @@ class Penalty:
 
     def check(self) -> None:
         """Raises ValueError for a weight that is none."""
-        if not self.l1 > 0:
-            raise ValueError(f"l1 must be positive, got {self.l1}; the paper uses 0.4")
+        certificate.check_l1(self.l1)
 
 
 @dataclass(frozen=True)

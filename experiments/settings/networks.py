@@ -41,13 +41,8 @@ class Trained:
 
     def of_card(self, card: weight_files.Card) -> tuple[tuple[int, int], int]:
         """Size of whole images and output stride: the flags, else the card's, else the paper's."""
-        return self.size_for(card), int(self.output_stride or card.output_stride or PAPER_STRIDE)
-
-    def size_for(self, card: weight_files.Card | None = None) -> tuple[int, int]:
-        """Height and width of whole images: the flag, else the card's, else the paper's."""
-        own = card.extra.get("size") if card else None
-        height, width = (int(side) for side in self.size or own or PAPER_SIZE)
-        return height, width
+        height, width = (int(side) for side in self.size or card.extra.get("size") or PAPER_SIZE)
+        return (height, width), int(self.output_stride or card.output_stride or PAPER_STRIDE)
 
     def read(self) -> weight_files.Network:
         """The network of --weights; prints how it was read.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dsr_jax.solvers import certificate
 from experiments.settings.binding import setting
 from experiments.settings.networks import Fresh, Network
 from experiments.settings.pictures import DataSet, HeldOut, Probes, Rules, Searched
@@ -188,8 +189,7 @@ class Tuning:
 
     def check(self) -> None:
         """Raises ValueError for settings from which nothing could be learnt."""
-        if not self.l1 > 0:
-            raise ValueError(f"l1 must be positive, got {self.l1}; the paper uses 0.4")
+        certificate.check_l1(self.l1)
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
         if not self.verification_weight and not self.id_loss_weight:

@@ -69,26 +69,30 @@ class ImageViews:
     """Views drawn from the images at every step, as uint8 pixels.
 
     Args:
-      size: height and width to which they are brought.
+      size: height and width to which they are brought; None: they keep their own.
       limit: bytes of decoded images held in memory; the others are decoded at each use.
     """
 
-    def __init__(self, people: People, *, size: tuple[int, int], augmentation: views.Augmentation, limit: int):
+    def __init__(self, people: People, *, size: tuple[int, int] | None, augmentation: views.Augmentation, limit: int):
         self._images = decoded.Decoded(people.source, people.positions, size=size, limit=limit)
         self._size, self._augmentation = size, augmentation
 
     def padded(self, i: int) -> tuple[int, ...]:
         """Height, width and channels of a whole view, the same for every image."""
-        del i
-        return (*self._size, 3)
+        return (*self._shape(i), 3)
 
     def whole(self, i: int, rng: np.random.Generator) -> views.View:
         """A holistic view."""
-        return views.whole(self._images[i], rng, size=self._size, augmentation=self._augmentation)
+        return views.whole(self._images[i], rng, size=self._shape(i), augmentation=self._augmentation)
 
     def patch(self, i: int, rng: np.random.Generator) -> views.View:
         """A patch at the same scale."""
-        return views.patch(self._images[i], rng, size=self._size, augmentation=self._augmentation)
+        return views.patch(self._images[i], rng, size=self._shape(i), augmentation=self._augmentation)
+
+    def _shape(self, i: int) -> tuple[int, int]:
+        """Height and width of a whole view; the same for all images of one ``size``."""
+        height, width = self._size or self._images[i].shape[:2]
+        return height, width
 
 
 def identification(

@@ -165,10 +165,6 @@ class Checkpoints:
         if jax.process_index() == 0:
             self._prune()
 
-    def close(self) -> None:
-        """Waits; the same as leaving the ``with`` block."""
-        self.wait()
-
     def __enter__(self) -> "Checkpoints":
         return self
 
