@@ -14,7 +14,7 @@ from absl import flags, logging
 from data import command
 from dsr_jax.parallel import hosts
 from experiments import claims
-from experiments.settings import binding
+from experiments.settings import binding, former
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 
@@ -67,14 +67,16 @@ def attempt(job: Callable[[S], None], kind: type[S], arguments: Sequence[str]) -
                 return code
         if os.environ.get("DSR_TRACEBACK"):
             raise
-        elsewhere = _runners_with(error.name) if isinstance(error, binding.UnknownFlag) else ""
+        elsewhere = _instead(error.name) if isinstance(error, binding.UnknownFlag) else ""
         print(f"error: {error}{elsewhere}", file=sys.stderr)
         return 1
     return 0
 
 
-def _runners_with(flag: str) -> str:
-    """Which runners have a flag that this one has not, in words; empty if none has."""
+def _instead(flag: str) -> str:
+    """What says the same as a flag that is gone, or which runners have it; empty if none has."""
+    if flag in former.REPLACED:
+        return f". It is gone: {former.REPLACED[flag]}"
     found = []
     for runner in RUNNERS:
         kind = importlib.import_module(f"experiments.{runner}").Settings

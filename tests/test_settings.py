@@ -105,6 +105,12 @@ def test_translated_drops_what_had_no_effect_and_keeps_what_had():
     assert former.translated({"l1": 0.4, "window_stride": 8}, now, {}) == {"l1": 0.4, "window_stride": 8}
 
 
+def test_translated_reads_sampling_as_images_per_identity():
+    for sampling, images in (("shuffled", 0), ("balanced", 4)):
+        before = {"sampling": sampling, "images_per_identity": 4}
+        assert former.translated(before, {"images_per_identity": 0}, {}) == {"images_per_identity": images}
+
+
 def test_translated_takes_defaults_for_what_there_was_not():
     assert former.translated({}, {"l1": 0.5}, {"l1": 0.4}) == {"l1": 0.4}
     assert former.translated({"width": 1.0}, {"width": None}, {"width": None}) == {"width": None}

@@ -190,7 +190,7 @@ def _order(
     shapes = sorted(set(padded), key=str)
     if len(shapes) > 1 and per_identity:
         raise ValueError(
-            f"sampling=balanced puts images of {len(shapes)} padded shapes into one batch: give --buckets=1 with it"
+            f"images_per_identity puts images of {len(shapes)} padded shapes into one batch: give --buckets=1 with it"
         )
     if len(shapes) > 1:
         return sampling.Grouped([shapes.index(shape) for shape in padded], batch_size=batch_size, seed=seed)
@@ -199,7 +199,7 @@ def _order(
     order = sampling.Balanced(classes, batch_size=batch_size, per_person=per_identity, seed=seed)
     if order.few():
         print(
-            f"sampling: {order.few()} of {len(np.unique(classes))} identities have fewer than {per_identity} images "
+            f"{order.few()} of {len(np.unique(classes))} identities have fewer than {per_identity} images "
             "or pairs; theirs come more than once in a batch"
         )
     return order

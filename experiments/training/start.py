@@ -40,7 +40,7 @@ class Start:
         source = settings.data.split("train")
         self.people, self.held_out = batches.people(source, holdout=settings.held_out.holdout)
         self.identities = int(self.people.classes.max()) + 1
-        self.per_identity = settings.batches.per_identity
+        self.per_identity = settings.batches.images_per_identity
         for name, rows in batch_sizes.items():
             try:
                 batches.check(self.people.classes, rows, per_identity=self.per_identity)
@@ -61,7 +61,7 @@ class Start:
         if buckets and kept.frozen_views:
             raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
         if buckets > 1 and self.per_identity:
-            raise ValueError("sampling=balanced mixes padded shapes in a batch: give --buckets=1 or 0 with it")
+            raise ValueError("images_per_identity mixes padded shapes in a batch: give --buckets=1 or 0 with it")
         workdir.begin()
         self.views = self._views(workdir, buckets)
 
