@@ -25,19 +25,12 @@ class View(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Strength of the augmentation; all zeros leave the image as it is.
+    """Strength of the augmentation; all zeros leave the image as it is."""
 
-    Attributes:
-      mirror: probability of a left-right flip.
-      shift: largest shift, as a share of height and width; the border is repeated.
-      colour: largest relative change of brightness, contrast and saturation.
-      erase: probability that a rectangle of 2 to 20 % of the area is filled with noise.
-    """
-
-    mirror: float = 0.5
-    shift: float = 0.05
-    colour: float = 0.2
-    erase: float = 0.5
+    mirror: float = 0.5  # probability of a left-right flip
+    shift: float = 0.05  # largest shift, as a share of height and width; the border is repeated
+    colour: float = 0.2  # largest relative change of brightness, contrast and saturation
+    erase: float = 0.5  # probability that a rectangle of 2 to 20 % of the area is filled with noise
 
 
 def whole(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int], augmentation: Augmentation) -> View:

@@ -32,22 +32,17 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """Content of a source.
+    """Content of a source."""
 
-    Args:
-      splits: split name to records, in the order in which they will be stored; empty splits are dropped.
-      files: name to path of every file whose content the data set is made of.
-      settings: anything else that determines the data set, such as a seed.
-      labels: label of each numbered identity, for sources whose identities are names.
-      remarks: sentences for the user about how the source was read.
-      left_out: name to reason of files that may be pictures and are not taken, see `data.sources.left_out`.
-    """
-
+    # Split name to records, in the order in which they will be stored; empty splits are dropped.
     splits: Mapping[str, Sequence[Record]]
+    # Name to path of every file whose content the data set is made of.
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
-    settings: str = ""
+    settings: str = ""  # anything else that determines the data set, such as a seed
+    # Label of each numbered identity, for sources whose identities are names.
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    remarks: Sequence[str] = ()
+    remarks: Sequence[str] = ()  # sentences for the user about how the source was read
+    # Name to reason of files that may be pictures and are not taken, see `data.sources.left_out`.
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -32,25 +32,15 @@ _TABLES = (".csv", ".json")  # sources that list files beside them
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Result of one kind of look at a source.
+    """Result of one kind of look at a source."""
 
-    Attributes:
-      title: the kind.
-      lines: a line per hit.
-      fatal: reason why the source is not usable if there is a hit; empty for a caution.
-      note: last line, always shown.
-      count: number of hits, where that is not the number of lines.
-      harmless: whether hits are not even a caution.
-      most: number of lines that are shown.
-    """
-
-    title: str
-    lines: Sequence[str]
-    fatal: str = ""
-    note: str = ""
-    count: int | None = None
-    harmless: bool = False
-    most: int = _SHOWN
+    title: str  # the kind
+    lines: Sequence[str]  # a line per hit
+    fatal: str = ""  # reason why the source is not usable if there is a hit; empty for a caution
+    note: str = ""  # last line, always shown
+    count: int | None = None  # number of hits, where that is not the number of lines
+    harmless: bool = False  # whether hits are not even a caution
+    most: int = _SHOWN  # number of lines that are shown
 
     def text(self, width: int) -> str:
         """The title in `width` columns, the count, and the first lines."""

@@ -61,15 +61,10 @@ def same_pixels(seen: Inspection) -> Repeated:
 
 
 class Alike(NamedTuple):
-    """Pictures that look like one of an earlier split.
+    """Pictures that look like one of an earlier split."""
 
-    Attributes:
-      pairs: one per such picture, in order: the earlier picture that is most like it, and itself.
-      total: all pairs that look the same, of which thousands of equal pictures have millions.
-    """
-
-    pairs: list[tuple[int, int]]
-    total: int
+    pairs: list[tuple[int, int]]  # one per such picture, in order: the earlier picture that is most like it, and itself
+    total: int  # all pairs that look the same, of which thousands of equal pictures have millions
 
 
 def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) -> Alike:

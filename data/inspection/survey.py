@@ -26,31 +26,18 @@ ROWS, COLUMNS = 16, 8  # of the difference hash, in the shape of a person
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """Survey of n pictures.
+    """Survey of n pictures."""
 
-    Attributes:
-      names: n names, as "split/name".
-      splits: (n,) name of the split.
-      identities: (n,), -1 for nobody.
-      cameras: (n,), -1 for unknown.
-      sizes: (n, 2) heights and widths, zero where a picture cannot be read.
-      contents: (n, 2) uint64 of the bytes of the file, zero where there are none.
-      pixels: (n, 2) uint64 of the decoded picture, zero where it cannot be read.
-      looks: (n, 2) uint64, the difference hash, zero where a picture cannot be read.
-      levels: (n,) number of brightness levels, see `levels`; zero where a picture cannot be read.
-      refused: position to reason, of pictures that cannot be read.
-    """
-
-    names: list[str]
-    splits: NDArray[np.str_]
-    identities: NDArray[np.int64]
-    cameras: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    contents: NDArray[np.uint64]
-    pixels: NDArray[np.uint64]
-    looks: NDArray[np.uint64]
-    levels: NDArray[np.int64]
-    refused: dict[int, str]
+    names: list[str]  # n names, as "split/name"
+    splits: NDArray[np.str_]  # (n,) name of the split
+    identities: NDArray[np.int64]  # (n,), -1 for nobody
+    cameras: NDArray[np.int64]  # (n,), -1 for unknown
+    sizes: NDArray[np.int64]  # (n, 2) heights and widths, zero where a picture cannot be read
+    contents: NDArray[np.uint64]  # (n, 2) uint64 of the bytes of the file, zero where there are none
+    pixels: NDArray[np.uint64]  # (n, 2) uint64 of the decoded picture, zero where it cannot be read
+    looks: NDArray[np.uint64]  # (n, 2) uint64, the difference hash, zero where a picture cannot be read
+    levels: NDArray[np.int64]  # (n,) number of brightness levels, see `levels`; zero where a picture cannot be read
+    refused: dict[int, str]  # position to reason, of pictures that cannot be read
 
     @property
     def readable(self) -> NDArray[np.bool_]:

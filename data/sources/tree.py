@@ -33,23 +33,16 @@ _LIMITS = Limits()
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """The files of a source: `names` in order, `read(name)` a file's bytes.
+    """The files of a source: `names` in order, `read(name)` a file's bytes."""
 
-    Args:
-      place: the path of the source.
-      members: every file by its name, sorted.
-      limits: largest content that is read.
-      forms: form of the members that begin like a picture and are not named like one.
-      unreadable: name to reason of entries that cannot be read, such as a link to nothing.
-      hidden: pictures with a name, or in a folder, that begins with a dot.
-    """
-
-    place: Path
-    members: Mapping[str, Member]
-    limits: Limits = _LIMITS
+    place: Path  # the path of the source
+    members: Mapping[str, Member]  # every file by its name, sorted
+    limits: Limits = _LIMITS  # largest content that is read
+    # Form of the members that begin like a picture and are not named like one.
     forms: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Name to reason of entries that cannot be read, such as a link to nothing.
     unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    hidden: Sequence[str] = ()
+    hidden: Sequence[str] = ()  # pictures with a name, or in a folder, that begins with a dot
 
     @property
     def pictures(self) -> list[str]:

@@ -21,18 +21,13 @@ PAUSE = 0.02
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the job.
-
-    Attributes:
-      call: does the job; timed. Takes what ``prepare`` gives.
-      work: units of work (pairs, probes, images) in one call; times are per unit, so that a slow one may do less.
-      prepare: gives the arguments of each call; not timed.
-    """
+    """One way to do the job."""
 
     name: str
-    call: Callable[..., Any]
+    call: Callable[..., Any]  # does the job; timed. Takes what ``prepare`` gives.
+    # Units of work (pairs, probes, images) in one call; times are per unit, so that a slow one may do less.
     work: float = 1
-    prepare: Callable[[], tuple[Any, ...]] = tuple
+    prepare: Callable[[], tuple[Any, ...]] = tuple  # gives the arguments of each call; not timed
 
 
 class Timed(NamedTuple):

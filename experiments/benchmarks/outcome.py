@@ -30,16 +30,11 @@ class Table(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a part measured.
-
-    Attributes:
-      figures: keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>".
-      unplotted: of no use any longer.
-    """
+    """What a part measured."""
 
     tables: list[Table]
-    figures: Figures
-    unplotted: Collection[str] = ()
+    figures: Figures  # keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>"
+    unplotted: Collection[str] = ()  # of no use any longer
 
     def flat(self) -> dict[str, float | int | str]:
         """The figures for `speed.json`: a ratio becomes four numbers."""

@@ -103,16 +103,11 @@ def distances(
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of one method on one network.
+    """Figures of one method on one network."""
 
-    Attributes:
-      label: the network's condition, "before" or "after"; empty for the only one.
-      shots: gallery images per identity, or `WHOLE`.
-    """
-
-    label: str
+    label: str  # the network's condition, "before" or "after"; empty for the only one
     method: Method
-    shots: int
+    shots: int  # gallery images per identity, or `WHOLE`
     trials: Sequence[protocols.Trial]
     distances: Sequence[np.ndarray]
     identities: np.ndarray

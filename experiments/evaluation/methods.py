@@ -51,34 +51,22 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to compare probes with entries.
+    """A way to compare probes with entries."""
 
-    Attributes:
-      compare: see `Compare`.
-      together: whether an entry's distance depends on which other entries there are.
-      name: its name in `METHODS`.
-      scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
-      maps: whether it compares the maps of two images and nothing else.
-      parts: the methods whose distances are all that it looks at; else empty.
-      fuse: the parts' distances, (P, entries) each, to its own.
-      listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
-        `Listed`. None where there is no such way.
-      dictionary: the scales of a gallery's blocks that are one dictionary, held whole; else empty.
-      shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
-      reranked: whether its distances are re-ranked.
-    """
-
-    compare: Compare
-    together: bool = False
-    name: str = ""
+    compare: Compare  # see `Compare`
+    together: bool = False  # whether an entry's distance depends on which other entries there are
+    name: str = ""  # its name in `METHODS`
+    # The scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
     scales: tuple[int, ...] = ()
-    maps: bool = False
-    parts: tuple["Method", ...] = ()
-    fuse: Callable[..., np.ndarray] | None = None
+    maps: bool = False  # whether it compares the maps of two images and nothing else
+    parts: tuple["Method", ...] = ()  # the methods whose distances are all that it looks at; else empty
+    fuse: Callable[..., np.ndarray] | None = None  # the parts' distances, (P, entries) each, to its own
+    # As ``compare``, but codes only the first entries of pooled features among those that may answer: see `Listed`.
+    # None where there is no such way.
     listed: Listed | None = None
-    dictionary: tuple[int, ...] = ()
-    shortlist: int = 0
-    reranked: bool = False
+    dictionary: tuple[int, ...] = ()  # the scales of a gallery's blocks that are one dictionary, held whole; else empty
+    shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
+    reranked: bool = False  # whether its distances are re-ranked
 
     @property
     def title(self) -> str:

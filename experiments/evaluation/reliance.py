@@ -19,22 +19,14 @@ Left = Iterable[tuple[np.ndarray, np.ndarray]]  # of `candidates.candidates`: di
 
 @dataclass(frozen=True)
 class Reliance:
-    """Figures of a method with a shortlist that rest on entries beyond it.
-
-    Attributes:
-      coded: pairs that DSR coded, of those that may answer; of all trials.
-      pairs: how many may answer.
-      missed: (P,) whether none of the probe's right answers is on its list, in some trial.
-      beyond: (P,) whether some of them is not.
-      figures: names of the figures that rest on pooled distances, of entries beyond the list.
-    """
+    """Figures of a method with a shortlist that rest on entries beyond it."""
 
     shortlist: int
-    coded: int
-    pairs: int
-    missed: np.ndarray
-    beyond: np.ndarray
-    figures: tuple[str, ...]
+    coded: int  # pairs that DSR coded, of those that may answer; of all trials
+    pairs: int  # how many may answer
+    missed: np.ndarray  # (P,) whether none of the probe's right answers is on its list, in some trial
+    beyond: np.ndarray  # (P,) whether some of them is not
+    figures: tuple[str, ...]  # names of the figures that rest on pooled distances, of entries beyond the list
 
     @property
     def counts(self) -> dict[str, Any]:

@@ -26,17 +26,11 @@ class Sides(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Probes that are larger, or much smaller, than the whole people of the gallery.
+    """Probes that are larger, or much smaller, than the whole people of the gallery."""
 
-    Attributes:
-      larger: (P,) whether a probe is higher or wider than whole people are.
-      smaller: (P,) whether it is much lower and much narrower.
-      ratios: (P, 2) its height and width relative to the median whole person's.
-    """
-
-    larger: np.ndarray
-    smaller: np.ndarray
-    ratios: np.ndarray
+    larger: np.ndarray  # (P,) whether a probe is higher or wider than whole people are
+    smaller: np.ndarray  # (P,) whether it is much lower and much narrower
+    ratios: np.ndarray  # (P, 2) its height and width relative to the median whole person's
 
     @property
     def counts(self) -> dict[str, int]:

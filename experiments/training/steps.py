@@ -29,16 +29,12 @@ Aside = tuple[Figures, fcn.Params]  # what a loss gives beside its value: figure
 
 
 class State(NamedTuple):
-    """What training changes.
-
-    Attributes:
-      params: {"network": trained blocks, "head": classifier}.
-      statistics: running means and variances of the trained blocks; empty for a network without batch normalisation.
-    """
+    """What training changes."""
 
     step: Any
-    params: Any
+    params: Any  # {"network": trained blocks, "head": classifier}
     optimiser: Any
+    # Running means and variances of the trained blocks; empty for a network without batch normalisation.
     statistics: Any
 
     def stored(self) -> dict[str, Any]:
@@ -57,21 +53,13 @@ class State(NamedTuple):
 
 
 class Trunk(NamedTuple):
-    """How the network is run: frozen parameters are passed beside.
+    """How the network is run: frozen parameters are passed beside."""
 
-    Attributes:
-      output_stride: 16 or 32.
-      first_block: 1 where batches are uint8 images; k + 1 where they are outputs of the frozen blocks 1 to k.
-      frozen_blocks: blocks without gradient.
-      convention: input convention of the weights.
-      dtype: type of the computation.
-    """
-
-    output_stride: int
-    first_block: int
-    frozen_blocks: int
-    convention: str
-    dtype: str = "float32"
+    output_stride: int  # 16 or 32
+    first_block: int  # 1 where batches are uint8 images; k + 1 where they are outputs of the frozen blocks 1 to k
+    frozen_blocks: int  # blocks without gradient
+    convention: str  # input convention of the weights
+    dtype: str = "float32"  # type of the computation
 
 
 def init(
