@@ -75,11 +75,7 @@ class Settings(Compared):
 
 
 def check(settings: Compared) -> None:
-    """Checks settings and data before any long work.
-
-    Raises:
-      ValueError: for settings that make no sense, or probes and gallery that are not there.
-    """
+    """Checks settings and data before any long work."""
     settings.matching.check()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
     if isinstance(settings, Settings) and settings.maps.maps:

@@ -53,12 +53,7 @@ class Settings:
     given: frozenset[str] = frozenset()
 
     def check(self) -> str:
-        """The --out file.
-
-        Raises:
-          ValueError: if it is missing, or a flag has no effect on the form.
-          OSError: if the file could not be written.
-        """
+        """The --out file."""
         if self.file.form != "serving":
             for name in ("size", "output_stride", *(field.name for field in fields(Serving))):
                 if name in self.given:

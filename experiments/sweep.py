@@ -57,11 +57,7 @@ class Point:
 
 
 def points(settings: Settings) -> tuple[Point, ...]:
-    """The points of a sweep.
-
-    Raises:
-      ValueError: for values that the flag does not take, or that do not rise.
-    """
+    """The points of a sweep."""
     vary, given = settings.sweep.vary, settings.sweep.values
     if not vary or not given:
         raise ValueError("vary and values are needed, such as --vary=l1 --values='0.1;0.2;0.4'; see --help")
@@ -81,9 +77,6 @@ def points(settings: Settings) -> tuple[Point, ...]:
 
 def places(values: Sequence[str]) -> list[float]:
     """Where the values are in the plot: the numbers themselves, of a range their mean.
-
-    Raises:
-      ValueError: for values that are no numbers, or that do not rise.
 
     Example:
       >>> places(["0.25,0.75", "1"])

@@ -185,11 +185,7 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that a run wrote.
-
-    Raises:
-      ValueError: if it is something else.
-    """
+    """The content of a JSON file that a run wrote."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:

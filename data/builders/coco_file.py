@@ -81,11 +81,7 @@ def _is_near(other: str, key: str) -> bool:
 
 
 def by_id(entries: Sequence[Mapping[str, Any]], what: str) -> dict[str, Mapping[str, Any]]:
-    """The entries by their ids.
-
-    Raises:
-      ValueError: an entry without one, or two with the same.
-    """
+    """The entries by their ids."""
     by_label: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         name = label(entry, "id", what)

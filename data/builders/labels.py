@@ -157,9 +157,6 @@ def whole(label: str) -> int | None:
 def plain(label: str) -> str:
     """The canonical spelling of a label.
 
-    Raises:
-      ValueError: as for `whole`.
-
     Example:
       >>> plain("0007.0"), plain(" bob "), plain("12e4")
       ('7', 'bob', '12e4')

@@ -70,11 +70,7 @@ def integer(options: Mapping[str, str], name: str, *, low: int, high: int) -> in
 
 
 def choice(options: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
-    """Value of an option that must be one of some words.
-
-    Raises:
-      ValueError: it is another word.
-    """
+    """Value of an option that must be one of some words."""
     if options[name] not in choices:
         raise ValueError(f"--source: {name}={options[name]} must be one of {', '.join(choices)}")
     return options[name]

@@ -95,11 +95,7 @@ def _rate(spec: Spec, one: Measured) -> float:
 
 
 def _process(name: str, spec: Spec) -> Measured:
-    """What the process of a matching printed.
-
-    Raises:
-      ValueError: if it failed.
-    """
+    """What the process of a matching printed."""
     command = [sys.executable, "-m", "experiments.benchmarks.one_matching", json.dumps(spec._asdict())]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if finished.returncode:

@@ -20,11 +20,7 @@ SIDES = ("probe", "gallery")
 
 
 class Inputs:
-    """Inputs that the parts share. Nothing is read or extracted before it is needed.
-
-    Raises:
-      ValueError: for a data set, weights or a network that are not there.
-    """
+    """Inputs that the parts share. Nothing is read or extracted before it is needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -40,11 +40,7 @@ class Chosen(NamedTuple):
 
 
 def choose(probe: data.Source, gallery: data.Source, *, probes: int, people: int, shots: int) -> Chosen:
-    """The first images of the first people; as many as there are, where fewer.
-
-    Raises:
-      ValueError: if probes and gallery share nobody.
-    """
+    """The first images of the first people; as many as there are, where fewer."""
     shared = np.intersect1d(probe.identities, gallery.identities)
     chosen = shared[shared != data.NOBODY][:people].tolist()
     if not chosen:

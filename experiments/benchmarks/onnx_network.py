@@ -82,11 +82,7 @@ class OnnxNetwork:
 
 
 class _Input:
-    """The input of a network: its name, type, layout, and how many images it takes at once.
-
-    Raises:
-      ValueError: if it is not one input of pictures in floating point.
-    """
+    """The input of a network: its name, type, layout, and how many images it takes at once."""
 
     def __init__(self, model: Any, path: str):
         import onnx

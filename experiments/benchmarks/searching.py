@@ -27,11 +27,7 @@ def run(
     turns: Turns,
     source: str,
 ) -> Part:
-    """Times the three ways for these probes, one at a time, on multi-scale blocks.
-
-    Raises:
-      ValueError: if search and distances name other entries.
-    """
+    """Times the three ways for these probes, one at a time, on multi-scale blocks."""
     built = match.Gallery.build(list(gallery))
 
     def search(searched: match.Gallery, shown: Sequence[np.ndarray]) -> list[match.Hits]:

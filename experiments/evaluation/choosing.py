@@ -9,11 +9,7 @@ from experiments.settings import matching
 
 
 def chosen(comparison: matching.Comparison, coding: Options, variants: matching.Variants) -> tuple[Method, ...]:
-    """The methods that the settings name.
-
-    Raises:
-      ValueError: for settings that make no sense together.
-    """
+    """The methods that the settings name."""
     match.choose_coder(coding.coder)
     single = [named(name, coding) for name in dict.fromkeys(comparison.methods)]
     several_shots = any(number > 1 for number in comparison.conditions)

@@ -34,9 +34,6 @@ class Selected(selection.Selection):
     Attributes:
       digest: SHA-256 of the file's contents.
       network: stands for the network that is not here, by the file's digest.
-
-    Raises:
-      ValueError: if the file is not a whole file of maps, or no probe has an answer in its gallery.
     """
 
     pictured = False
@@ -142,11 +139,7 @@ def check_vectors(chosen: Sequence[methods.Method], vectors: np.ndarray | None, 
 
 
 def checked(file: map_file.MapFile, path: str, camera_rule: str) -> protocols.IdentityCheck:
-    """Counts of probes and gallery, and of the people in both.
-
-    Raises:
-      ValueError: if there are no probes, no gallery, or nobody in both.
-    """
+    """Counts of probes and gallery, and of the people in both."""
     probes, gallery = (file.side(role) for role in map_file.ROLES)
     for role, side in (("probe", probes), ("gallery", gallery)):
         if not len(side.maps):

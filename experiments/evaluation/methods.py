@@ -199,11 +199,7 @@ def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Opti
 
 
 def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
-    """A method's distances after k-reciprocal re-ranking, which also asks it for those within probes and gallery.
-
-    Raises:
-      ValueError: by `Method.compare`, for entries of several images.
-    """
+    """A method's distances after k-reciprocal re-ranking, which also asks it for those within probes and gallery."""
 
     def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
         if any(len(entry) > 1 for entry in entries):

@@ -150,11 +150,7 @@ def without_answer(names: Sequence[str], answered: np.ndarray) -> list[str]:
 
 
 def check(searched: Searched) -> None:
-    """Reads the data set far enough to know that it is there.
-
-    Raises:
-      ValueError: for settings that make no sense together, or probes and gallery that are not there.
-    """
+    """Reads the data set far enough to know that it is there."""
     searched.check()
     if searched.chosen.subset == "heldout":
         _held_out(searched, searched.data.split("train"))

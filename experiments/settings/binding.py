@@ -139,11 +139,7 @@ def replaced(settings: S, **changes: Any) -> S:
 
 
 def parsed(kind: type, name: str, text: str) -> Any:
-    """The value that a flag has where the command line says ``text``.
-
-    Raises:
-      ValueError: if the flag does not take it.
-    """
+    """The value that a flag has where the command line says ``text``."""
     flag = flag_values(kind)[name]
     with readable():
         flag.parse(text)

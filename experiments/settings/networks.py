@@ -45,11 +45,7 @@ class Trained:
         return (height, width), int(self.output_stride or card.output_stride or PAPER_STRIDE)
 
     def read(self) -> weight_files.Network:
-        """The network of --weights; prints how it was read.
-
-        Raises:
-          ValueError: if there are no weights, the file is no network, or flags and file contradict one another.
-        """
+        """The network of --weights; prints how it was read."""
         if not self.weights:
             raise ValueError(
                 "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"

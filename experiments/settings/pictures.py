@@ -25,11 +25,7 @@ class DataSet:
 
     @property
     def builder(self) -> Any:
-        """The class that builds the data set, which says how it is evaluated.
-
-        Raises:
-          ValueError: if there is no such data set.
-        """
+        """The class that builds the data set, which says how it is evaluated."""
         if self.dataset not in data.DATASETS:
             raise ValueError(f"dataset {self.dataset!r} is unknown: use one of {', '.join(sorted(data.DATASETS))}")
         return data.DATASETS[self.dataset]

@@ -15,11 +15,7 @@ class Place:
     progress: bool = setting(True, "Show progress bars.", free=True)
 
     def folder(self) -> str:
-        """The --workdir.
-
-        Raises:
-          ValueError: if it is missing.
-        """
+        """The --workdir."""
         if not self.workdir:
             raise ValueError("workdir is missing: give --workdir=FOLDER for config, log, metrics and report")
         return self.workdir

@@ -113,9 +113,6 @@ def identification(
       batch_size: views per batch, of all processes together.
       patch_share: probability that a view is a patch; it is padded as wide as a whole.
       per_identity: views of each identity in a batch (`sampling.Balanced`); 0: images are shuffled.
-
-    Raises:
-      ValueError: nothing to train on, or a batch that cannot be made as asked.
     """
 
     def draw(i: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -143,9 +140,6 @@ def pairs(
     Args:
       drawn: where the views come from, all of one padded shape: both images of a pair have one scale.
       batch_size: pairs per batch, of all processes together.
-
-    Raises:
-      ValueError: no pairs, or a batch that cannot be made as asked.
     """
     chosen = training_pairs.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
 

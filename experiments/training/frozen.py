@@ -115,11 +115,7 @@ class FrozenViews:
 
 
 def check(folder: Path) -> None:
-    """Looks whether a new folder could be written to; one that is whole may be anybody's.
-
-    Raises:
-      OSError: if it could not.
-    """
+    """Looks whether a new folder could be written to; one that is whole may be anybody's."""
     if hosts.first() and not (folder / NOTE).exists():
         atomic.check_folder(folder, remedy="give another --frozen_cache")
 

@@ -52,9 +52,6 @@ def build(name: str, learning_rate: float, update: Update, *, count: int, head_f
       name: "sgd" (with momentum) or "adam" (AdamW).
       learning_rate: the highest.
       head_factor: the head's learning rate relative to the network's.
-
-    Raises:
-      ValueError: if `--accumulate` does not divide ``count``.
     """
     if count % update.accumulate:
         raise ValueError(

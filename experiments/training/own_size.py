@@ -18,9 +18,6 @@ class OwnSizeViews(ImageViews):
       people: the images; each is decoded once to learn its size.
       stride: pixels per map position: padded sides are its multiples, and the smallest patch has at least one.
       limit: bytes of decoded images held in memory; the others are decoded at each use.
-
-    Raises:
-      ValueError: for an image that is too small, or that cannot be decoded; the message names it.
     """
 
     def __init__(

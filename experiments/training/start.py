@@ -29,9 +29,6 @@ class Start:
     Args:
       batch_sizes: flag to value of every size of a batch of the run.
       buckets: padded shapes of images that keep their own size; 0: all have one size.
-
-    Raises:
-      ValueError: for data, weights and settings that do not go together.
     """
 
     def __init__(self, settings: Training, workdir: Workdir, *, batch_sizes: Mapping[str, int], buckets: int = 0):

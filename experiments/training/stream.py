@@ -19,9 +19,6 @@ class Stream:
 
     Args:
       threads: threads that make batches; with 0 each is made when it is asked for.
-
-    Raises:
-      ValueError: for a negative number of threads.
     """
 
     def __init__(self, dataset: grain.MapDataset, *, start: int, stop: int, threads: int):

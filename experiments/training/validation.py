@@ -77,9 +77,6 @@ class Validation:
 
     Args:
       settings: of the training: its data, its held-out people, its seed, the memory for what frozen blocks gave.
-
-    Raises:
-      ValueError: if there are no held-out identities, or they cannot be told apart by their cameras.
     """
 
     def __init__(self, settings: Training, size: tuple[int, int], *, convention: str, output_stride: int):
