@@ -20,6 +20,7 @@ import grain
 import numpy as np
 
 from data import Source, views
+from data.binding import setting
 from dsr_jax.cpu import cores
 from experiments import run, workdir
 from experiments.benchmarks import footage
@@ -28,7 +29,6 @@ from experiments.benchmarks.outcome import Cell, Figures, Part, Table
 from experiments.benchmarks.settings import several, sides
 from experiments.settings import pictures
 from experiments.settings import run as runs
-from experiments.settings.binding import setting
 from experiments.training import batches
 from experiments.training.stream import Stream
 

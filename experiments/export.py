@@ -11,11 +11,11 @@ without its classifier (see `dsr_jax.weights.save`).
 import os
 from dataclasses import dataclass, fields
 
+from data.binding import setting
 from dsr_jax import serving, weights
 from dsr_jax.formats import atomic
 from experiments import run
 from experiments.settings import networks
-from experiments.settings.binding import setting
 
 
 @dataclass(frozen=True)

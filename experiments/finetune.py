@@ -12,9 +12,10 @@ With `--evaluate` the probes and gallery are matched before and after, and a tab
 import functools
 from dataclasses import dataclass
 
+from data import binding
 from experiments import evaluate, pretrain, run
 from experiments.evaluation import publishing
-from experiments.settings import binding, matching, training
+from experiments.settings import matching, training
 from experiments.training import batches, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
 from experiments.workdir import Workdir, opened

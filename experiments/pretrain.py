@@ -9,8 +9,9 @@ workdir. Started again with the same flags it goes on where it was.
 import functools
 from dataclasses import dataclass
 
+from data import binding
 from experiments import run
-from experiments.settings import binding, training
+from experiments.settings import training
 from experiments.training import batches, optimiser, seeds, steps, validation
 from experiments.training.start import Start, check, finish, finished, share
 from experiments.workdir import Workdir, opened

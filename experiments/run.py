@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import jax
 from absl import flags, logging
 
-from data import command
+from data import binding, command
 from dsr_jax.parallel import hosts
 from experiments import claims
-from experiments.settings import binding, former
+from experiments.settings import former
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 

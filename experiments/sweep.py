@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data import binding
 from dsr_jax.report import curves
 from experiments import evaluate, run
 from experiments.evaluation import comparison, features, page, publishing, scoring, selection
-from experiments.settings import binding
 from experiments.settings.pictures import CROPPING
 from experiments.workdir import Workdir, opened
 

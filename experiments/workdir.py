@@ -17,11 +17,12 @@ from typing import Any
 import jax
 
 import data
+from data import binding
 from dsr_jax import weights
 from dsr_jax.formats import atomic
 from dsr_jax.parallel import hosts
 from experiments import claims
-from experiments.settings import binding, former
+from experiments.settings import former
 
 # What is in the weights file, whose path says little.
 WEIGHTS_CONTENT = "weights' content"

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
+from data import binding
 from experiments import benchmark_speed
 from experiments.benchmarks import maps, settings
-from experiments.settings import binding
 
 from .runners import call, listing, prepared
 

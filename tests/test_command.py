@@ -12,7 +12,7 @@ from absl import flags
 
 import data.browse
 import data.prepare
-from data import command
+from data import binding, command
 from dsr_jax import map_file, weights
 from experiments import (
     benchmark_pipeline,
@@ -25,7 +25,6 @@ from experiments import (
     sweep,
     workdir,
 )
-from experiments.settings import binding
 from tests.commands import command as called
 from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_people
 

@@ -20,7 +20,7 @@ import jax
 import pytest
 from absl import flags
 
-from experiments.settings import binding
+from data import binding
 from tests.commands import defined
 
 ROOT = Path(__file__).resolve().parent.parent

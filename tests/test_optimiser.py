@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from data import binding
 from dsr_jax import fcn, weights
 from experiments import finetune, pretrain
-from experiments.settings import binding
 from experiments.settings.training import Update
 from experiments.training import optimiser
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from data.binding import setting
 from dsr_jax.solvers import certificate
 from experiments.evaluation import comparison, methods, paper
-from experiments.settings.binding import setting
 
 WHOLE = "whole"
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from data.binding import setting
 from dsr_jax import networks
 from dsr_jax import weights as weight_files
 from dsr_jax.formats import input_convention
-from experiments.settings.binding import setting
 
 PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import data
+from data.binding import setting
 from dsr_jax.evaluation import candidates
-from experiments.settings.binding import setting
 
 CROPPING = ("crop_height", "crop_width", "crop_seed")
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.settings.binding import setting
+from data.binding import setting
 
 
 @dataclass(frozen=True)

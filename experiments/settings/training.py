@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from data.binding import setting
 from dsr_jax.solvers import certificate
-from experiments.settings.binding import setting
 from experiments.settings.networks import Fresh, Network
 from experiments.settings.pictures import DataSet, HeldOut, Probes, Rules, Searched
 from experiments.settings.run import Hosts, Place, Seeds

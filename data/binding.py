@@ -121,12 +121,14 @@ def replaced(settings: S, **changes: Any) -> S:
     """The same settings with other values of some flags.
 
     Example:
-      >>> from experiments.settings import binding, run
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Matching:
+      ...     l1: float = setting(0.4, "Weight of the L1 penalty.")
       >>> @dataclasses.dataclass(frozen=True)
       ... class Settings:
-      ...     place: run.Place = run.Place()
-      >>> binding.replaced(Settings(), workdir="out").place.workdir
-      'out'
+      ...     matching: Matching = Matching()
+      >>> replaced(Settings(), l1=0.3).matching.l1
+      0.3
     """
     parts: dict[str, Any] = {}
     for part in _groups(type(settings)):
