@@ -19,14 +19,13 @@ group, so that settings are a flat object in `config.json`. absl parses: flag fi
 
 import contextlib
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
-
-from data import command
 
 S = TypeVar("S")
 
@@ -47,6 +46,10 @@ def setting(
     """A field of a group, which is a flag.
 
     Args:
+      default: its value where neither runner nor command line give another.
+      help: what it is for.
+      low: the least of a number.
+      high: the largest.
       choices: all that text may be.
       path: whether text is a path: ~ is the home folder.
       wanted: of a tuple, what it must be, for the error: "two shares in (0, 1] such as 0.5,0.75".
@@ -63,6 +66,7 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
 
     Args:
       kind: a runner's settings: a dataclass of groups, each with a default.
+      arguments: the command line without the program.
 
     Raises:
       ValueError: for flags that the runner does not have, values that they do not take, and arguments that are none.
@@ -173,6 +177,26 @@ class Unwanted(ValueError):
     """A value that a tuple cannot be; the message is complete."""
 
 
+class PathParser(flags.ArgumentParser[str]):
+    """Parser of a path: ~ is the home folder whether or not a shell has seen it, and is expanded at once."""
+
+    def parse(self, argument: str) -> str:
+        """The path without ~ or ~user at its beginning.
+
+        Raises:
+          ValueError: if there is no such home, and no file of that name either.
+        """
+        path = os.path.expanduser(argument)
+        if path.startswith("~") and not os.path.lexists(path):
+            home = path.split("/")[0]
+            raise ValueError(f"there is no home folder {home}: write ./{path} for a file of that name")
+        return path
+
+    def flag_type(self) -> str:
+        """Its name in --help."""
+        return "path"
+
+
 class _Tuples(flags.ArgumentParser[tuple[Any, ...]]):
     """Items with commas between."""
 
@@ -216,7 +240,7 @@ def _flag(group: type, name: str, default: Any) -> flags.Flag:
     parsers = {
         int: lambda: flags.IntegerParser(rule["low"], rule["high"]),
         float: lambda: flags.FloatParser(rule["low"], rule["high"]),
-        str: command.PathParser if rule["path"] else flags.ArgumentParser,
+        str: PathParser if rule["path"] else flags.ArgumentParser,
     }
     return flags.Flag(parsers[kind](), flags.ArgumentSerializer(), name, default, about)
 

@@ -20,13 +20,13 @@ camera may be absent (unknown), identity is a whole number or a name; -1 is nobo
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import flags
-
 import data
 from data import command
+from data.binding import setting
 from data.builders.listing import Listing, checked
 from data.inspection import statistics
 from data.inspection.check import check
@@ -131,22 +131,33 @@ def remarks(builder: "Builder") -> list[str]:
     return lines
 
 
-def define_flags() -> None:
-    """Defines the flags; a function, so that importing this module leaves other programs' flags alone."""
-    flags.DEFINE_enum("dataset", "synthetic", sorted(data.DATASETS), "Which data set.")
-    command.define_path(
-        "source", None, "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options."
+@dataclass(frozen=True)
+class DataSet:
+    """Data set."""
+
+    dataset: str = setting("synthetic", "Which data set.", choices=sorted(data.DATASETS))
+    source: str | None = setting(
+        None,
+        "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options.",
+        path=True,
     )
-    command.define_path("data_dir", None, "Folder for prepared data sets; made if absent.")
-    flags.DEFINE_bool("skip_bad", False, "Leave damaged or non-image files out and list them.")
-    flags.DEFINE_bool("check", False, "Build nothing: look at everything, say what is odd, and whether it is usable.")
-    flags.DEFINE_bool("overwrite", False, "Build again even if the data set is there.")
+    data_dir: str | None = setting(None, "Folder for prepared data sets; made if absent.", path=True)
+    skip_bad: bool = setting(False, "Leave damaged or non-image files out and list them.")
+    check: bool = setting(False, "Build nothing: look at everything, say what is odd, and whether it is usable.")
+    overwrite: bool = setting(False, "Build again even if the data set is there.")
 
 
-@command.reporting("data.prepare")
-def main() -> None:
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the command."""
+
+    data: DataSet = DataSet()
+    given: frozenset[str] = frozenset()
+
+
+def main(settings: Settings) -> None:
     """Prints the table, or the report of a check."""
-    values = flags.FLAGS
+    values = settings.data
     options = {"skip_bad": values.skip_bad, "progress": sys.stderr.isatty()}
     source = Path(values.source) if values.source else None
     if values.check:
@@ -165,5 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    command.run(main)
+    command.run(main, Settings)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
-from absl import flags, logging
+from absl import logging
 
 from data import binding, command
 from dsr_jax.parallel import hosts
@@ -18,19 +18,13 @@ from experiments.settings import former
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 
-HELP = frozenset({"--help", "--helpfull", "--helpshort", "-help", "-helpfull", "-h", "-?"})
 RUNNERS = ("pretrain", "finetune", "evaluate", "sweep", "difference", "export", "benchmark_speed", "benchmark_pipeline")
 S = TypeVar("S")
 
 
 def main(job: Callable[[S], None], kind: type[S]) -> None:
     """Runs a runner: its settings from the command line, bad input as one clear message and exit code 1."""
-    command.show_anything()
-    if HELP & set(sys.argv[1:]):
-        print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
-        sys.exit(0)
-    flags.FLAGS(sys.argv[:1])  # Grain and others have flags of their own, at their defaults
-    logging.use_absl_handler()
+    command.begin(kind)
     logging.set_verbosity(logging.WARNING)  # JAX and Orbax tell much that a user need not know
     # Orbax also tells, at length, of errors that it then raises, and that are told by us.
     logging.get_absl_logger().addFilter(lambda record: "_SignalingThread" not in record.getMessage())

@@ -293,8 +293,8 @@ def test_the_command_prints_the_statistics_and_where_to_look(data_dir, tmp_path,
     [
         (["--out=x"], "--data_dir is needed"),
         (["--data_dir=x"], "--out is needed: the folder of the page"),
-        (["--data_dir=x", "--out=OUT", "--size=64"], "--size=64 must be height,width such as 320,120"),
-        (["--data_dir=x", "--out=OUT", "--size=a,b"], "--size=a,b must be height,width"),
+        (["--data_dir=x", "--out=OUT", "--size=64"], "size must be height,width such as 320,120"),
+        (["--data_dir=x", "--out=OUT", "--size=a,b"], "size must be height,width"),
         (["folder"], "what is 'folder'?"),
     ],
 )
