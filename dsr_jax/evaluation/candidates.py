@@ -19,18 +19,13 @@ from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, paired
 
 
 class CameraRule(NamedTuple):
-    """A camera rule.
+    """A camera rule."""
 
-    Attributes:
-      hides: gallery cameras and the probe's, all known, to which of them the probe does not meet; None: it meets all,
-        and cameras need not be integers.
-      caption: which gallery images may be a right answer, for the head of a table.
-      condition: the same after "a picture of the person in the gallery"; begins with a space, or is empty.
-    """
-
+    # Gallery cameras and the probe's, all known, to which of them the probe does not meet; None: it meets all, and
+    # cameras need not be integers.
     hides: Callable[[NDArray, int], NDArray[np.bool_]] | None
-    caption: str
-    condition: str
+    caption: str  # which gallery images may be a right answer, for the head of a table
+    condition: str  # the same after "a picture of the person in the gallery"; begins with a space, or is empty
 
 
 RULES = {

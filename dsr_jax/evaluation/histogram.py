@@ -9,17 +9,11 @@ from dsr_jax.evaluation.verification import Pairs
 
 
 class Histogram(NamedTuple):
-    """Counts of distances in bins.
+    """Counts of distances in bins."""
 
-    Attributes:
-      edges: (B + 1,) edges of the bins.
-      same: (B,) pairs of one person in each bin.
-      different: (B,) pairs of two people in each bin.
-    """
-
-    edges: NDArray[np.float64]
-    same: NDArray[np.int64]
-    different: NDArray[np.int64]
+    edges: NDArray[np.float64]  # (B + 1,) edges of the bins
+    same: NDArray[np.int64]  # (B,) pairs of one person in each bin
+    different: NDArray[np.int64]  # (B,) pairs of two people in each bin
 
 
 def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:

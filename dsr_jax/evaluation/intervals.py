@@ -30,15 +30,11 @@ class Difference(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """Identities drawn with replacement.
+    """Identities drawn with replacement."""
 
-    Attributes:
-      cluster: (n,) number of each item's identity, 0 ... C - 1.
-      counts: (samples, C) how often each identity is drawn; NaN for a single identity, which has no spread, so that
-        whatever is computed from it is NaN.
-    """
-
-    cluster: NDArray[np.int64]
+    cluster: NDArray[np.int64]  # (n,) number of each item's identity, 0 ... C - 1.
+    # (samples, C) how often each identity is drawn; NaN for a single identity, which has no spread, so that whatever is
+    # computed from it is NaN.
     counts: NDArray[np.float64]
 
 

@@ -21,39 +21,26 @@ from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, pai
 
 @dataclass(frozen=True)
 class Draw:
-    """The gallery of one trial: one entry per person, or, in the whole gallery, one per image.
+    """The gallery of one trial: one entry per person, or, in the whole gallery, one per image."""
 
-    Attributes:
-      identities: (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
-      images: I index arrays into the gallery, each of length at most `shots`.
-      short: identities with fewer images than shots; they take what they have.
-      absent: identities of the gallery with no image left after the camera rule; not in `identities`.
-    """
-
+    # (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
     identities: NDArray[np.int64]
-    images: tuple[NDArray[np.int64], ...]
-    short: tuple[int, ...] = ()
+    images: tuple[NDArray[np.int64], ...]  # I index arrays into the gallery, each of length at most `shots`
+    short: tuple[int, ...] = ()  # identities with fewer images than shots; they take what they have
+    # Identities of the gallery with no image left after the camera rule; not in `identities`.
     absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The probes that share one gallery draw.
+    """The probes that share one gallery draw."""
 
-    Attributes:
-      number: of the trial.
-      camera: of all its probes, by which the draw was made; -1: by none.
-      probes: (P,) numbers of the probes.
-      draw: the gallery that they search.
-      camera_rule: by which entries may answer.
-      cameras: (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
-    """
-
-    number: int
-    camera: int
-    probes: NDArray[np.int64]
-    draw: Draw
-    camera_rule: str
+    number: int  # of the trial
+    camera: int  # of all its probes, by which the draw was made; -1: by none
+    probes: NDArray[np.int64]  # (P,) numbers of the probes
+    draw: Draw  # the gallery that they search
+    camera_rule: str  # by which entries may answer
+    # (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
     cameras: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
     def labels(self, identities: NDArray, rows: NDArray | slice = slice(None)) -> dict[str, Any]:

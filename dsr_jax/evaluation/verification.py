@@ -24,38 +24,23 @@ FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
 
 
 class Pairs(NamedTuple):
-    """All pairs of a probe and a gallery entry.
+    """All pairs of a probe and a gallery entry."""
 
-    Attributes:
-      same: (S,) distances of the pairs of one person.
-      different: (D,) distances of the pairs of two people.
-      same_probe: (S,) index of the probe of each.
-      different_probe: (D,) index of the probe of each.
-    """
-
-    same: NDArray
-    different: NDArray
-    same_probe: NDArray[np.int32]
-    different_probe: NDArray[np.int32]
+    same: NDArray  # (S,) distances of the pairs of one person
+    different: NDArray  # (D,) distances of the pairs of two people
+    same_probe: NDArray[np.int32]  # (S,) index of the probe of each
+    different_probe: NDArray[np.int32]  # (D,) index of the probe of each
 
 
 @dataclass(frozen=True)
 class Roc:
-    """The receiver operating characteristic: its points, from accepting no pair to accepting all.
+    """The receiver operating characteristic: its points, from accepting no pair to accepting all."""
 
-    Attributes:
-      threshold: (T,) ascending: -inf, then every distance that occurs.
-      false_positive_rate: (T,) FPR in [0, 1] where distances <= threshold are accepted, ascending.
-      true_positive_rate: (T,) TPR in [0, 1], ascending.
-      same: number of pairs of one person.
-      different: number of pairs of two people; an FPR below 1 / different is not resolved and acts as 0.
-    """
-
-    threshold: NDArray
-    false_positive_rate: NDArray[np.float64]
-    true_positive_rate: NDArray[np.float64]
-    same: int
-    different: int
+    threshold: NDArray  # (T,) ascending: -inf, then every distance that occurs
+    false_positive_rate: NDArray[np.float64]  # (T,) FPR in [0, 1] where distances <= threshold are accepted, ascending
+    true_positive_rate: NDArray[np.float64]  # (T,) TPR in [0, 1], ascending
+    same: int  # number of pairs of one person
+    different: int  # number of pairs of two people; an FPR below 1 / different is not resolved and acts as 0
 
     def threshold_at(self, fpr: float) -> float:
         """The largest distance up to which at most `fpr` of the different pairs are accepted; -inf if none."""
