@@ -7,6 +7,7 @@ import pytest
 
 from dsr_jax.evaluation import intervals, verification
 from dsr_jax.evaluation import verification_intervals as bootstrap
+from dsr_jax.evaluation.candidates import Labels
 
 RATES = (0.02, 0.1, 0.5)
 
@@ -19,7 +20,7 @@ def scene(seed, people=12, shift=1.2, spread=1.0):
     distances[np.arange(2 * people), identities] = np.round(
         rng.normal(0, 0.5, 2 * people) + spread * rng.normal(size=people)[identities], 1
     )
-    return verification.pairs(distances, identities, np.arange(people)), identities
+    return verification.pairs(distances, Labels(identities, np.arange(people))), identities
 
 
 def population(pairs):
@@ -73,7 +74,7 @@ def test_a_coarse_grid_is_low_by_at_most_a_cell():
     distances[:, 0] -= 1.5
     answers = np.append(0, np.arange(1000, 1039))
     pairs = verification.concatenate(
-        [([p], verification.pairs(distances[p : p + 1], [0], answers)) for p in range(300)]
+        [([p], verification.pairs(distances[p : p + 1], Labels([0], answers))) for p in range(300)]
     )
     exact, coarse = (
         bootstrap.bootstrap_intervals(pairs, identities, fprs=RATES, samples=50, grid=grid) for grid in (2000, 30)
@@ -104,11 +105,11 @@ def test_probes_of_one_person_are_not_counted_as_independent():
 
 
 def test_too_few_people_have_no_interval():
-    one = verification.pairs([[0.1, 0.2], [0.3, 0.1]], [1, 1], [1, 2])
+    one = verification.pairs([[0.1, 0.2], [0.3, 0.1]], Labels([1, 1], [1, 2]))
     found = bootstrap.bootstrap_intervals(one, [1, 1], fprs=[0.5])
     assert found["EER"].value == 0.5 and math.isnan(found["EER"].low) and math.isnan(found["TPR@0.5"].high)
     # The second person is absent from the gallery: a sample that draws only this one has no same pair.
-    absent = verification.pairs([[0.1, 0.2], [0.3, 0.1]], [1, 3], [1, 2])
+    absent = verification.pairs([[0.1, 0.2], [0.3, 0.1]], Labels([1, 3], [1, 2]))
     found = bootstrap.bootstrap_intervals(absent, [1, 3], fprs=[0.5])
     assert found["TPR@0.5"].value == 1.0 and math.isnan(found["TPR@0.5"].low) and math.isnan(found["EER"].low)
 
@@ -124,4 +125,4 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="grid is 0"):
         bootstrap.bootstrap_intervals(pairs, identities, grid=0)
     with pytest.raises(ValueError, match="none of 0 is of one person"):
-        bootstrap.bootstrap_intervals(verification.pairs([[0.1]], [1], [-1]), [1])
+        bootstrap.bootstrap_intervals(verification.pairs([[0.1]], Labels([1], [-1])), [1])

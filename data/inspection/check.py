@@ -225,8 +225,9 @@ def _mates(seen: Inspection, camera_rule: str) -> list[Finding]:
     if not len(probes) or not len(gallery):
         absent = "gallery" if len(probes) else "probe"
         return [Finding("splits without images", [absent], f"nothing can be tested, there is no {absent} image")]
-    labels = [values[side] for values in (seen.identities, seen.cameras) for side in (probes, gallery)]
-    alone = probes[~candidates.answered(*labels, camera_rule=camera_rule)].tolist()
+    identities, cameras = seen.identities, seen.cameras
+    labels = candidates.Labels(identities[probes], identities[gallery], cameras[probes], cameras[gallery], camera_rule)
+    alone = probes[~candidates.answered(labels)].tolist()
     lines = [f"{seen.names[i]}: identity {seen.identities[i]}, camera {seen.cameras[i]}" for i in alone]
     rule = candidates.rule(camera_rule).condition
     fatal = f"no probe has its person in the gallery{rule}: check how both number people and cameras"

@@ -23,8 +23,9 @@ def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:
       ValueError: if `bins` < 1 or no distance is finite.
 
     Example:
-      >>> from dsr_jax.evaluation import verification
-      >>> found = histogram(verification.pairs([[0.0, 1.0, 0.9]], [1], [1, 2, 3]), bins=2)
+      >>> from dsr_jax.evaluation import candidates, verification
+      >>> pairs = verification.pairs([[0.0, 1.0, 0.9]], candidates.Labels([1], [1, 2, 3]))
+      >>> found = histogram(pairs, bins=2)
       >>> found.edges.tolist(), found.same.tolist(), found.different.tolist()
       ([0.0, 0.5, 1.0], [1, 0], [0, 2])
     """

@@ -9,13 +9,12 @@ images are never drawn, an unknown camera never equals another.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dsr_jax.evaluation import random_keys
-from dsr_jax.evaluation.candidates import answered, hidden, rule
+from dsr_jax.evaluation.candidates import Labels, answered, hidden, rule
 from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, paired
 
 
@@ -43,21 +42,17 @@ class Trial:
     # (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
     cameras: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
 
-    def labels(self, identities: NDArray, rows: NDArray | slice = slice(None)) -> dict[str, Any]:
-        """Arguments of `metrics.ranks`, `verification.pairs` and `candidates`, but for the distances.
+    def labels(self, identities: NDArray, rows: NDArray | slice = slice(None)) -> Labels:
+        """Labels of the probes and of the entries.
 
         Args:
           identities: of all probes of the evaluation, of which the trial has some.
           rows: those of the trial's probes that are meant, as an index.
         """
         probe_cameras, gallery_cameras = self.cameras or (None, None)
-        return {
-            "probe_identities": identities[self.probes[rows]],
-            "gallery_identities": self.draw.identities,
-            "probe_cameras": None if probe_cameras is None else probe_cameras[rows],
-            "gallery_cameras": gallery_cameras,
-            "camera_rule": self.camera_rule,
-        }
+        probe_cameras = None if probe_cameras is None else probe_cameras[rows]
+        own, others = identities[self.probes[rows]], self.draw.identities
+        return Labels(own, others, probe_cameras, gallery_cameras, self.camera_rule)
 
 
 @dataclass(frozen=True)
@@ -219,33 +214,25 @@ def whole_gallery(
     return Trial(0, UNKNOWN, np.arange(len(probes)), draw, camera_rule, (probes, cameras))
 
 
-def check_identities(
-    probe_identities: ArrayLike,
-    gallery_identities: ArrayLike,
-    probe_cameras: ArrayLike | None = None,
-    gallery_cameras: ArrayLike | None = None,
-    *,
-    camera_rule: str = "cross",
-) -> IdentityCheck:
+def check_identities(labels: Labels) -> IdentityCheck:
     """Counts what probes and gallery share, before any feature is computed.
 
     Raises:
       ValueError: if no probe has a right answer, with examples of both sides.
 
     Example:
-      >>> print(check_identities([1, 2], [2, 2, 3]))
+      >>> print(check_identities(Labels([1, 2], [2, 2, 3])))
       2 probes of 2 identities, 3 gallery images of 2 identities, 1 shared identities, \
 1 probes with a right answer left after the camera rule
     """
-    probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
-    gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
+    (probes, _), (gallery, _) = labels.probes, labels.gallery
     known, sought = set(images_by_identity(gallery)), set(images_by_identity(probes))
-    left = int(answered(probes, gallery, probe_cams, gallery_cams, camera_rule=camera_rule).sum())
+    left = int(answered(labels).sum())
     check = IdentityCheck(len(probes), len(gallery), len(sought), len(known), len(sought & known), left)
     if left == 0:
         raise ValueError(
-            f"No probe has a right answer in the gallery: {check} (camera_rule={camera_rule!r}). Probe identities "
-            f"are {_some(sought)}, gallery identities {_some(known)}. " + _remedy(check.shared_identities)
+            f"No probe has a right answer in the gallery: {check} (camera_rule={labels.camera_rule!r}). Probe "
+            f"identities are {_some(sought)}, gallery identities {_some(known)}. {_remedy(check.shared_identities)}"
         )
     return check
 

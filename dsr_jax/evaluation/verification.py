@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation.candidates import candidates
+from dsr_jax.evaluation.candidates import Labels, candidates
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
 
@@ -87,29 +87,18 @@ class Roc:
         return int(np.searchsorted(self.false_positive_rate, fpr, side="right")) - 1
 
 
-def pairs(
-    distances: ArrayLike,
-    probe_identities: ArrayLike,
-    gallery_identities: ArrayLike,
-    probe_cameras: ArrayLike | None = None,
-    gallery_cameras: ArrayLike | None = None,
-    *,
-    camera_rule: str = "cross",
-) -> Pairs:
+def pairs(distances: ArrayLike, labels: Labels) -> Pairs:
     """Pairs every probe with every gallery entry that the camera rule leaves it.
 
     Arguments and errors are those of `candidates.candidates`; the dtype of the distances stays. A probe without its
     person in the gallery has different pairs only.
 
     Example:
-      >>> found = pairs([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0])
+      >>> found = pairs([[0.1, 0.2, 0.3]], Labels([1], [1, 1, 2], [0], [0, 1, 0]))
       >>> found.same.tolist(), found.different.tolist()
       ([0.2], [0.3])
     """
-    left = candidates(
-        distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
-    )
-    split = [(row[right], row[~right]) for row, right in left]
+    split = [(row[right], row[~right]) for row, right in candidates(distances, labels)]
     numbers = np.arange(len(split), dtype=np.int32)
     same, different = ([np.zeros(0, np.asarray(distances).dtype), *(side[at] for side in split)] for at in (0, 1))
     probes = [np.repeat(numbers, [len(row) for row in side[1:]]) for side in (same, different)]
@@ -120,7 +109,7 @@ def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
     """Joins the pairs of groups of probes and of trials: (indices of the probes among all probes, their pairs) of each.
 
     Example:
-      >>> one = pairs([[0.1, 0.2]], [7], [7, 8])
+      >>> one = pairs([[0.1, 0.2]], Labels([7], [7, 8]))
       >>> concatenate([([4], one), ([2], one)]).same_probe.tolist()
       [4, 2]
     """
@@ -145,7 +134,7 @@ def roc(pairs: Pairs) -> Roc:
         Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006.
 
     Example:
-      >>> curve = roc(pairs([[0.1, 0.2], [0.3, 0.4]], [1, 2], [1, 2]))
+      >>> curve = roc(pairs([[0.1, 0.2], [0.3, 0.4]], Labels([1, 2], [1, 2])))
       >>> curve.true_positive_rate_at(0.01), curve.equal_error_rate, curve.threshold_at(0.5)
       (0.5, 0.5, 0.2)
     """

@@ -122,7 +122,7 @@ class Result:
         """Scores of all probes for every trial number."""
         groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
         for trial, matrix in self._groups:
-            scores = metrics.ranks(matrix, **trial.labels(self.identities))
+            scores = metrics.ranks(matrix, **trial.labels(self.identities)._asdict())
             groups.setdefault(trial.number, []).append((trial.probes, scores))
         return [metrics.regroup(groups[number]) for number in sorted(groups)]
 
@@ -131,7 +131,7 @@ class Result:
         """All pairs of probe and entry, of all trials; not cached, as they take more memory than the distances."""
         return verification.concatenate(
             [
-                (trial.probes, verification.pairs(matrix, **trial.labels(self.identities)))
+                (trial.probes, verification.pairs(matrix, trial.labels(self.identities)))
                 for trial, matrix in self._groups
             ]
         )
@@ -190,7 +190,7 @@ class Result:
         if not self.method.shortlist:
             return None
         left = [
-            (trial.probes, candidates.candidates(matrix, **trial.labels(self.identities)))
+            (trial.probes, candidates.candidates(matrix, trial.labels(self.identities)))
             for trial, matrix in self._groups
         ]
         threshold = {}
@@ -228,7 +228,7 @@ def _lookup(
             trial.probes,
             [images.tolist() for images in trial.draw.images],
             method.shortlist,
-            candidates.allowed(**trial.labels(identities)),
+            candidates.allowed(trial.labels(identities)),
         )
     several = any(len(images) > 1 for trial in trials for images in trial.draw.images)
     if several or method.together:

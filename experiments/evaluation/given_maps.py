@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dsr_jax import map_file
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates, protocols
 from experiments.evaluation import methods, pictures, scales, selection
 from experiments.evaluation.features import NONE, Network, hidden
 from experiments.settings import networks
@@ -43,7 +43,7 @@ class Selected(selection.Selection):
         self._path, self._file, self.camera_rule = path, map_file.read(path), camera_rule or CAMERA_RULE
         probes, self.gallery = (_images(self._file.side(role)) for role in map_file.ROLES)
         print(checked(self._file, path, self.camera_rule), flush=True)
-        answered = pictures.answered(probes, self.gallery, camera_rule=self.camera_rule)
+        answered = candidates.answered(pictures.labels(probes, self.gallery, camera_rule=self.camera_rule))
         self.probes, self.without_answer = probes.only(answered), int(np.sum(~answered))
         self._answered = answered
         shapes = [np.array([values[:2] for values in self._file.side(role).maps.shapes]) for role in map_file.ROLES]

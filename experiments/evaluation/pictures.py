@@ -110,10 +110,9 @@ def whole_shapes(
     return found
 
 
-def answered(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
-    """(P,) whether a probe has a right answer: see `candidates.answered`."""
-    labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
-    return candidates.answered(*labels, camera_rule=camera_rule)
+def labels(probes: Images, gallery: Images, *, camera_rule: str) -> candidates.Labels:
+    """Identities and cameras of both sides, to be compared by this rule."""
+    return candidates.Labels(probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule)
 
 
 def searching_themselves(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:

@@ -50,7 +50,7 @@ class Selection:
             width_range=_range(how.crop_width),
             **scaling,
         )
-        answered = pictures.answered(fitted, gallery, camera_rule=rule)
+        answered = candidates.answered(pictures.labels(fitted, gallery, camera_rule=rule))
         self.remarks: list[str] = _of_cropping(searched) + pictures.of_one_colour(probe=probes, gallery=gallery)
         self.remarks += without_answer(probes.names, answered)
         if twice.any():
@@ -135,9 +135,8 @@ def checked(
                 f"all {len(side.identities)} {role} images are of nobody (identity {protocols.UNKNOWN}), which no "
                 "evaluation counts: give those of known people another identity"
             )
-    labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
     try:
-        return protocols.check_identities(*labels, camera_rule=camera_rule)
+        return protocols.check_identities(pictures.labels(probes, gallery, camera_rule=camera_rule))
     except ValueError as error:
         fewer = f" identities={identities} chooses among them: give more, or 0 for all." * bool(identities)
         raise ValueError(f"{error}{fewer}") from error

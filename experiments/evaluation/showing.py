@@ -118,6 +118,6 @@ def _first_draw(result: Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
         at = np.flatnonzero(trial.probes == probe)
         if trial.number == 0 and at.size:
             images = np.array([images[0] for images in trial.draw.images])
-            left = candidates.allowed(**trial.labels(result.identities, at))[0]
+            left = candidates.allowed(trial.labels(result.identities, at))[0]
             return matrix[at[0]][left], images[left]
     raise ValueError(f"probe {probe} is in no group of the first trial")
