@@ -100,7 +100,7 @@ class Page:
     dataset: str = setting("synthetic", "Which data set.", choices=sorted(data.DATASETS))
     data_dir: str | None = setting(None, "Where `python -m data.prepare` put it.", path=True)
     out: str | None = setting(None, "Folder of the page: pictures of the data set are written there.", path=True)
-    size: tuple[int, ...] = setting(
+    size: tuple[int, int] = setting(
         (320, 120),
         "Height,width in pixels to which training and evaluation bring images.",
         wanted="height,width such as 320,120",
@@ -140,7 +140,7 @@ def main(settings: Settings) -> None:
         data_dir=Path(values.data_dir),
         out=Path(values.out),
         amount=sheet.Amount(*astuple(settings.amount)),
-        size=(values.size[0], values.size[1]),
+        size=values.size,
         progress=sys.stderr.isatty(),
     )
     print(text)

@@ -137,9 +137,7 @@ class DataSet:
 
     dataset: str = setting("synthetic", "Which data set.", choices=sorted(data.DATASETS))
     source: str | None = setting(
-        None,
-        "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options.",
-        path=True,
+        None, "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options.", path=True
     )
     data_dir: str | None = setting(None, "Folder for prepared data sets; made if absent.", path=True)
     skip_bad: bool = setting(False, "Leave damaged or non-image files out and list them.")

@@ -160,7 +160,9 @@ def _batches(source: Source, size: tuple[int, int], limit: int, chosen: Pipeline
     if limit:
         for i in range(IMAGES):
             drawn.whole(i, np.random.default_rng(0))
-    return batches.identification(drawn, people.classes, batch_size=chosen.views_per_batch, patch_share=0.5, seed=seed)
+    return batches.identification(
+        drawn, people.classes, batches.Batching(chosen.views_per_batch, seed), patch_share=0.5
+    )
 
 
 def _view(kind: Callable[..., object], size: tuple[int, int], numbered: tuple[int, np.ndarray]) -> object:

@@ -16,8 +16,8 @@ from data import binding
 from experiments import evaluate, pretrain, run
 from experiments.evaluation import publishing
 from experiments.settings import matching, training
-from experiments.training import batches, optimiser, seeds, steps, validation
-from experiments.training.start import Start, check, finish, finished, share
+from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training.start import Start, check, finish, finished
 from experiments.workdir import Workdir, opened
 
 
@@ -71,14 +71,11 @@ def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.Stat
         start.views,
         start.people.classes,
         start.people.cameras,
+        start.batching(how.batch_size),
         positives=how.positives,
         negatives=how.negatives,
-        batch_size=how.batch_size,
-        seed=settings.seeds.seed,
-        per_identity=start.per_identity,
-        share=share(how.batch_size),
     )
-    return start.fit(step, dataset, update, workdir, phase="reconstruction", count=how.steps, rows=how.batch_size)
+    return loop.fit(step, start, dataset, update, workdir, phase="reconstruction", count=how.steps, rows=how.batch_size)
 
 
 def main(settings: Settings) -> None:

@@ -5,14 +5,13 @@ import numpy as np
 from data import views
 from dsr_jax.evaluation import candidates
 from experiments.evaluation import pictures
+from experiments.settings.pictures import Shown
 from tests.people import GALLERY, SIZE, drawn
 
 
-def fit(probes, **options):
-    options = {"partial": "none", "probe_scale": "keep", "gallery_shape": (128.0, 96.0)} | options
-    return pictures.fit_probes(
-        probes, size=SIZE, height_range=(0.5, 0.75), width_range=(0.7, 1.0), seed=0, **options
-    ).pictures
+def fit(probes, *, probe_scale="keep", **options):
+    options = {"partial": "none", "gallery_shape": (128.0, 96.0)} | options
+    return pictures.fit_probes(probes, Shown(probe_scale=probe_scale), size=SIZE, **options).pictures
 
 
 def test_kept_scale_means_enlarged_as_the_gallery_is():

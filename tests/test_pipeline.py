@@ -52,14 +52,14 @@ def unresized(buckets=3, limit=10**9, augmentation=PLAIN, **options):
     return own_size.OwnSizeViews(crowd(**options), stride=8, buckets=buckets, **drawn)
 
 
-def identification(drawn=None, **options):
-    given = {"batch_size": 4, "patch_share": 0.5, "seed": 3} | options
-    return batches.identification(drawn or one_size(), CLASSES, **given)
+def identification(drawn=None, patch_share=0.5, **how):
+    how = batches.Batching(**{"batch_size": 4, "seed": 3} | how)
+    return batches.identification(drawn or one_size(), CLASSES, how, patch_share=patch_share)
 
 
-def pairs(**options):
-    given = {"batch_size": 4, "positives": 15, "negatives": 9, "seed": 3} | options
-    return batches.pairs(one_size(), CLASSES, CAMERAS, **given)
+def pairs(positives=15, negatives=9, **how):
+    how = batches.Batching(**{"batch_size": 4, "seed": 3} | how)
+    return batches.pairs(one_size(), CLASSES, CAMERAS, how, positives=positives, negatives=negatives)
 
 
 KINDS = {

@@ -58,10 +58,7 @@ class Folder(Builder):
         listed_in = tree.members[csv].file
         files = {path: file for path, file in files.items() if file != listed_in} | {"": listed_in}
         return Listing(
-            by_split(records),
-            files,
-            labels=people.names,
-            remarks=[*remarks, *people.remarks, *cameras.remarks],
+            by_split(records), files, labels=people.names, remarks=[*remarks, *people.remarks, *cameras.remarks]
         )
 
 

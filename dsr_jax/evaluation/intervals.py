@@ -94,11 +94,7 @@ def difference(value: float, resampled: ArrayLike) -> Difference:
 
 
 def bootstrap_interval(
-    values_per_probe: ArrayLike,
-    identities: ArrayLike,
-    *,
-    samples: int = 1000,
-    seed: int = 0,
+    values_per_probe: ArrayLike, identities: ArrayLike, *, samples: int = 1000, seed: int = 0
 ) -> Interval:
     """Percentile interval of the mean over probes, resampling identities with all their probes.
 
@@ -127,12 +123,7 @@ def bootstrap_interval(
 
 
 def paired_difference(
-    values_a: ArrayLike,
-    values_b: ArrayLike,
-    identities: ArrayLike,
-    *,
-    samples: int = 1000,
-    seed: int = 0,
+    values_a: ArrayLike, values_b: ArrayLike, identities: ArrayLike, *, samples: int = 1000, seed: int = 0
 ) -> Difference:
     """Interval and test of the mean of a - b, two methods on the same probes and draws.
 

@@ -184,11 +184,7 @@ def trials(
 
 
 def whole_gallery(
-    probe_cameras: ArrayLike,
-    gallery_identities: ArrayLike,
-    gallery_cameras: ArrayLike,
-    *,
-    camera_rule: str = "cross",
+    probe_cameras: ArrayLike, gallery_identities: ArrayLike, gallery_cameras: ArrayLike, *, camera_rule: str = "cross"
 ) -> Trial:
     """Every gallery image by itself, nothing drawn: single query, as Market-1501 and CUHK03's 767/700 are evaluated.
 

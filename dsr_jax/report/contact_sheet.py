@@ -63,10 +63,7 @@ def context(section: Section, files: assets.Files) -> dict[str, object]:
       ValueError: if a picture is not (H, W, 3) uint8, or a box is not inside its picture.
     """
     cards = [
-        {
-            "card": card,
-            "strips": [(strip.label, [_shot(shot, files) for shot in strip.shots]) for strip in card.strips],
-        }
+        {"card": card, "strips": [(strip.label, [_shot(shot, files) for shot in strip.shots]) for strip in card.strips]}
         for card in section.cards
     ]
     return {"section": section, "cards": cards}

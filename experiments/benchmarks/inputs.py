@@ -80,7 +80,8 @@ class Inputs:
         if not (chosen.onnx and chosen.map_tensor):
             whole = stand_ins.drawn(counts[0], shape=chosen.stand_in_map, seed=seed, view=1)
             gallery = stand_ins.drawn(counts[1], shape=chosen.stand_in_map, seed=seed)
-            probes = stand_ins.cropped(whole, seed=seed, **self._shares())
+            shown = self._settings.probes
+            probes = stand_ins.cropped(whole, seed=seed, height_range=shown.crop_height, width_range=shown.crop_width)
             return probes, gallery, "STAND-INS, drawn at random: --onnx is missing"
         size = (chosen.onnx_size[0], chosen.onnx_size[1])
         normalised = {"mean": chosen.mean, "deviation": chosen.deviation}
@@ -114,12 +115,10 @@ class Inputs:
         height, width = np.median([picture.shape[:2] for picture in images.pictures], axis=0).tolist()
         partial = pictures.fit_probes(
             pictures.read(self._splits[0], self.chosen.probes),
+            settings.probes,
             size=size,
             gallery_shape=(height, width),
             partial=settings.partial,
-            probe_scale=settings.probes.probe_scale,
-            seed=settings.probes.crop_seed,
-            **self._shares(),
         )
         return partial, pictures.fit_gallery(images, size)
 
@@ -144,10 +143,6 @@ class Inputs:
             **{name: getattr(probes, name) for name in ("crop_height", "crop_width", "crop_seed", "probe_scale")},
             "partial": self._settings.partial,
         }
-
-    def _shares(self) -> dict[str, Any]:
-        """Visible shares of the height and width of a probe."""
-        return {"height_range": self._settings.probes.crop_height, "width_range": self._settings.probes.crop_width}
 
     def _bar(self, title: str) -> str:
         """The title of a progress bar; empty: none is shown."""

@@ -19,13 +19,7 @@ TITLES = {"first": "search, the gallery's first", "later": "search, later ones",
 
 
 def run(
-    probes: Sequence[np.ndarray],
-    gallery: Sequence[np.ndarray],
-    *,
-    k: int,
-    l1: float,
-    turns: Turns,
-    source: str,
+    probes: Sequence[np.ndarray], gallery: Sequence[np.ndarray], *, k: int, l1: float, turns: Turns, source: str
 ) -> Part:
     """Times the three ways for these probes, one at a time, on multi-scale blocks."""
     built = match.Gallery.build(list(gallery))

@@ -43,10 +43,7 @@ TABLES: dict[tuple[str, int], dict[str, tuple[float, ...]]] = {
         "dsr_single": (80.42, 58.28),
         "dsr_multi": (81.77, 60.45),
     },
-    ("market1501_dsr", WHOLE): {
-        "dsr_single": (82.72, 61.25),
-        "dsr_multi": (83.58, 64.25),
-    },
+    ("market1501_dsr", WHOLE): {"dsr_single": (82.72, 61.25), "dsr_multi": (83.58, 64.25)},
 }
 DATASETS = tuple(dict.fromkeys(name for name, _ in TABLES))
 

@@ -38,18 +38,11 @@ class Selection:
         probes, gallery = _first_identities(*_images(searched), count=searched.chosen.identities)
         print(checked(probes, gallery, camera_rule=rule, identities=searched.chosen.identities), flush=True)
         shapes = np.array([picture.shape[:2] for picture in gallery.pictures])
-        scaling: dict[str, Any] = {"size": size, "partial": searched.partial, "probe_scale": how.probe_scale}
+        scaling: dict[str, Any] = {"size": size, "partial": searched.partial}
         scaling["gallery_shape"] = tuple(np.median(shapes, axis=0).tolist())
         twice = pictures.searching_themselves(probes, gallery, camera_rule=rule)
         self.gallery = pictures.fit_gallery(gallery, size)
-        fitted = pictures.fit_probes(
-            probes,
-            factor=how.probe_factor,
-            seed=how.crop_seed,
-            height_range=_range(how.crop_height),
-            width_range=_range(how.crop_width),
-            **scaling,
-        )
+        fitted = pictures.fit_probes(probes, how, factor=how.probe_factor, **scaling)
         answered = candidates.answered(pictures.labels(fitted, gallery, camera_rule=rule))
         self.remarks: list[str] = _of_cropping(searched) + pictures.of_one_colour(probe=probes, gallery=gallery)
         self.remarks += without_answer(probes.names, answered)
@@ -62,7 +55,7 @@ class Selection:
         self.probes, self.without_answer = fitted.only(answered), int(np.sum(~answered))
         self.scale = scales.compared(
             scales.Sides(np.array([picture.shape[:2] for picture in self.probes.pictures]), self.probes.cameras),
-            scales.Sides(pictures.whole_shapes(shapes, **scaling), gallery.cameras),
+            scales.Sides(pictures.whole_shapes(shapes, how, **scaling), gallery.cameras),
             camera_rule=rule,
         )
         self.remarks += scales.remarks(
@@ -183,7 +176,7 @@ def _cropping(searched: Searched) -> str:
     already = "partial already, " * (data.DATASETS[searched.data.dataset].PROBES == "partial")
     if searched.partial == "none":
         return f"{already}not cropped"
-    (low, high), (left, right) = _range(searched.probes.crop_height), _range(searched.probes.crop_width)
+    (low, high), (left, right) = searched.probes.crop_height, searched.probes.crop_width
     shares = f"{100 * low:g}-{100 * high:g} % of the height, {100 * left:g}-{100 * right:g} % of the width"
     return f"{already}cropped to {shares}"
 
@@ -193,11 +186,6 @@ def _scaling(searched: Searched) -> str:
     factor = searched.probes.probe_factor
     scale = "scale kept" if searched.probes.probe_scale == "keep" else "brought to the gallery's width"
     return scale + f", then enlarged by {factor:g}" * (factor != 1)
-
-
-def _range(shares: tuple[float, ...]) -> tuple[float, float]:
-    low, high = shares
-    return low, high
 
 
 def _images(searched: Searched) -> tuple[pictures.Images, pictures.Images]:

@@ -15,7 +15,7 @@ RENAMED = {"match_l1": "l1"}
 # Flags that are gone, and what says the same.
 REPLACED = {
     "sampling": "--images_per_identity=K alone makes balanced batches, and without it batches are shuffled: leave "
-    "--sampling out, and give --images_per_identity=4, the default until now, if it is missing",
+    "--sampling out, and give --images_per_identity=4, the default until now, if it is missing"
 }
 GROUPS = (
     *(run.Seed, pictures.HeldOut, pictures.Probes, pictures.Chosen, networks.Network, matching.Comparison),

@@ -61,9 +61,7 @@ class Variants:
     """Variants of the methods."""
 
     multi_shot: str = setting(
-        "stack",
-        "DSR on several shots: one dictionary of all, the nearest, their mean.",
-        choices=methods.MULTI_SHOT,
+        "stack", "DSR on several shots: one dictionary of all, the nearest, their mean.", choices=methods.MULTI_SHOT
     )
     rerank: tuple[float, ...] | None = setting(
         None,
@@ -94,7 +92,5 @@ class Page:
     ranked_lists: int = setting(5, "Ranked lists in the report.", low=0)
     reconstructions: int = setting(3, "Probes in the report shown as they were rebuilt.", low=0)
     paper: str = setting(
-        "none",
-        "The data set for which the paper's figures stand beside ours.",
-        choices=("none", *paper.DATASETS),
+        "none", "The data set for which the paper's figures stand beside ours.", choices=("none", *paper.DATASETS)
     )

@@ -27,7 +27,7 @@ class Trained:
         f"{'; '.join(f'{name}: {what}' for name, what in input_convention.MEANING.items())}.",
         choices=tuple(sorted(input_convention.MEANING)),
     )
-    size: tuple[int, ...] | None = setting(
+    size: tuple[int, int] | None = setting(
         None,
         "Height,width in pixels to which whole images are brought; default: the weights' own, else 320,120.",
         wanted="height,width such as 320,120",

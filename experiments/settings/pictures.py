@@ -88,13 +88,13 @@ class Rules(Partial, CameraRule):
 class Shown(Partial):
     """Probes."""
 
-    crop_height: tuple[float, ...] = setting(
+    crop_height: tuple[float, float] = setting(
         (0.5, 0.75),
         "Smallest and largest visible share of the height.",
         wanted="two shares in (0, 1] such as 0.5,0.75",
         check=_shares,
     )
-    crop_width: tuple[float, ...] = setting(
+    crop_width: tuple[float, float] = setting(
         (0.7, 1.0),
         "Smallest and largest visible share of the width.",
         wanted="two shares in (0, 1] such as 0.5,0.75",

@@ -39,6 +39,15 @@ class Share(NamedTuple):
 EVERYTHING = Share()
 
 
+class Batching(NamedTuple):
+    """How batches are made."""
+
+    batch_size: int  # views or pairs per batch, of all processes together
+    seed: int  # of order, views and pairs
+    per_identity: int = 0  # of each identity in a batch (of a pair the whole image's); 0: shuffled epochs
+    share: Share = EVERYTHING
+
+
 class People(NamedTuple):
     """Training images: positions in the source, classes 0 to K - 1, cameras."""
 
@@ -95,53 +104,31 @@ class ImageViews:
         return height, width
 
 
-def identification(
-    drawn: Views,
-    classes: np.ndarray,
-    *,
-    batch_size: int,
-    patch_share: float,
-    seed: int,
-    per_identity: int = 0,
-    share: Share = EVERYTHING,
-) -> grain.MapDataset:
+def identification(drawn: Views, classes: np.ndarray, how: Batching, *, patch_share: float) -> grain.MapDataset:
     """Batches of inputs, sizes, identities.
 
     Args:
       drawn: where the views come from; images of different padded shapes never share a batch.
       classes: (n,) the identity of each image.
-      batch_size: views per batch, of all processes together.
+      how: batches are made.
       patch_share: probability that a view is a patch; it is padded as wide as a whole.
-      per_identity: views of each identity in a batch (`sampling.Balanced`); 0: images are shuffled.
     """
 
     def draw(i: int, rng: np.random.Generator) -> dict[str, Any]:
         inputs, size = (drawn.patch if rng.random() < patch_share else drawn.whole)(int(i), rng)
         return {"inputs": zeros_beyond(inputs, drawn.padded(int(i))), "sizes": size, "identities": np.int32(classes[i])}
 
-    order = _order(classes, [drawn.padded(i) for i in range(len(classes))], batch_size, per_identity, seed)
-    return _batched(order, len(classes), draw, batch_size=batch_size, seed=seed, share=share)
+    return _batched(draw, classes, [drawn.padded(i) for i in range(len(classes))], how)
 
 
 def pairs(
-    drawn: Views,
-    classes: np.ndarray,
-    cameras: np.ndarray,
-    *,
-    positives: int,
-    negatives: int,
-    batch_size: int,
-    seed: int,
-    per_identity: int = 0,
-    share: Share = EVERYTHING,
+    drawn: Views, classes: np.ndarray, cameras: np.ndarray, how: Batching, *, positives: int, negatives: int
 ) -> grain.MapDataset:
     """Batches of whole and patch with their sizes and identities, and the pair's sign (Sec. 3.3).
 
-    Args:
-      drawn: where the views come from, all of one padded shape: both images of a pair have one scale.
-      batch_size: pairs per batch, of all processes together.
+    The views are all of one padded shape: both images of a pair have one scale.
     """
-    chosen = training_pairs.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
+    chosen = training_pairs.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=how.seed)
 
     def draw(p: int, rng: np.random.Generator) -> dict[str, Any]:
         i, j = int(chosen.whole[p]), int(chosen.patch[p])
@@ -156,16 +143,16 @@ def pairs(
             "sign": np.int32(chosen.sign[p]),
         }
 
-    order = _order(classes[chosen.whole], [], batch_size, per_identity, seed)
-    return _batched(order, len(chosen.sign), draw, batch_size=batch_size, seed=seed, share=share)
+    return _batched(draw, classes[chosen.whole], [], how)
 
 
-def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Share = EVERYTHING) -> None:
-    """Whether batches of this size can be made; the same as is checked when they are.
+def check(classes: np.ndarray, how: Batching) -> None:
+    """Whether such batches can be made; the same as is checked when they are.
 
     Raises:
       ValueError: if not; the message says what would do.
     """
+    share, batch_size = how.share, how.batch_size
     if not 0 <= share.process < share.processes:
         raise ValueError(f"process is {share.process}, and must be 0 to {share.processes - 1}")
     if batch_size % share.processes:
@@ -173,14 +160,13 @@ def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Sha
             f"a batch of {batch_size} cannot be shared by {share.processes} processes: "
             f"give a multiple of {share.processes}"
         )
-    if per_identity:
-        sampling.check_balanced(len(np.unique(classes)), batch_size=batch_size, per_person=per_identity)
+    if how.per_identity:
+        sampling.check_balanced(len(np.unique(classes)), batch_size=batch_size, per_person=how.per_identity)
 
 
-def _order(
-    classes: np.ndarray, padded: Sequence[Hashable], batch_size: int, per_identity: int, seed: int
-) -> Sequence[int] | None:
+def _order(classes: np.ndarray, padded: Sequence[Hashable], how: Batching) -> Sequence[int] | None:
     """The endless order of positions; None where it is that of shuffled epochs."""
+    batch_size, seed, per_identity, _ = how
     shapes = sorted(set(padded), key=str)
     if len(shapes) > 1 and per_identity:
         raise ValueError(
@@ -200,18 +186,21 @@ def _order(
 
 
 def _batched(
-    order: Sequence[int] | None, count: int, draw: Callable[..., Any], *, batch_size: int, seed: int, share: Share
+    draw: Callable[..., Any], classes: np.ndarray, padded: Sequence[Hashable], how: Batching
 ) -> grain.MapDataset:
+    """Batches of what is drawn at each position."""
+    count, share = len(classes), how.share
     if count < 1:
         raise ValueError("there is nothing to train on: the training split has no images, or no pairs were asked for")
-    check(np.empty(0), batch_size, per_identity=0, share=share)
+    check(classes, how)
+    order = _order(classes, padded, how)
     if order is None:
         epochs = sampling.ENDLESS // count  # Grain's own endless is one too many for batches of one
-        positions = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle().repeat(epochs)
+        positions = grain.MapDataset.source(np.arange(count)).seed(how.seed).shuffle().repeat(epochs)
     else:
-        positions = grain.MapDataset.source(order).seed(seed)
+        positions = grain.MapDataset.source(order).seed(how.seed)
     # Small batches of one process's rows: those of process 0, 1, ... of the first step, then of the second.
-    parts = positions.random_map(draw).batch(batch_size // share.processes)
+    parts = positions.random_map(draw).batch(how.batch_size // share.processes)
     return parts if share.processes == 1 else parts[share.process :: share.processes]
 
 

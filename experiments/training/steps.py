@@ -72,13 +72,7 @@ def init(
 
 
 def maps(
-    trained: fcn.Params,
-    kept: fcn.Params,
-    inputs: Any,
-    sizes: Any,
-    *,
-    trunk: Trunk,
-    share: Share = EVERYTHING,
+    trained: fcn.Params, kept: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk, share: Share = EVERYTHING
 ) -> tuple[Any, Any, fcn.Params]:
     """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the running statistics after it.
 
