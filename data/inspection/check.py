@@ -143,6 +143,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     if not seen.readable.any():
         unread, skip_bad = f"none of {len(seen.names):,} images can be read", False
     flat = [seen.names[i] for i in np.flatnonzero(seen.readable & (seen.levels < levels.FEW)).tolist()]
+    tiny = np.flatnonzero(seen.readable & (seen.sizes < np.array(TINY)).any(axis=1)).tolist()
     equal = duplicates.same_bytes(seen)
     alike = duplicates.same_looks(seen, progress=progress)
     again = duplicates.same_pixels(seen)
@@ -153,7 +154,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     return [
         Finding("images that cannot be read", unreadable, "" if skip_bad else unread),
         Finding(f"images of odd shape (height / width over {TALL:.0f}, under 1/3)", _odd_shapes(seen)),
-        Finding(f"tiny images (under {TINY[0]} high or {TINY[1]} wide)", _tiny(seen)),
+        Finding(f"tiny images (under {TINY[0]} high or {TINY[1]} wide)", _sized(seen, tiny)),
         Finding(f"sizes {FAR:.0f} times from their split's median", _far(seen)),
         Finding("images of (nearly) one colour", flat, note=levels.REMEDY if flat else ""),
         Finding(
@@ -178,10 +179,6 @@ def _odd_shapes(seen: Inspection) -> list[str]:
     at = np.flatnonzero(seen.readable)
     ratios = seen.sizes[at, 0] / seen.sizes[at, 1]
     return _sized(seen, at[(ratios > TALL) | (ratios < WIDE)].tolist())
-
-
-def _tiny(seen: Inspection) -> list[str]:
-    return _sized(seen, np.flatnonzero(seen.readable & (seen.sizes < np.array(TINY)).any(axis=1)).tolist())
 
 
 def _far(seen: Inspection) -> list[str]:

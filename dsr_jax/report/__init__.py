@@ -88,7 +88,7 @@ def write_evaluation(
         histogram or reconstruction is not as its class describes. An older page then stays as it is.
     """
     files: assets.Files = {}
-    script = _script() if reconstructions else ""
+    script = (_FOLDER / "reconstruction.js").read_text(encoding="utf-8") if reconstructions else ""
     page = _page(
         "report.html",
         title,
@@ -195,11 +195,6 @@ def _filed(kind: str, drawings: Sequence[dict[str, Any]], files: assets.Files) -
     return [
         drawn | {"file": assets.store(files, kind, "svg", svg.for_paper(drawn["text"]).encode())} for drawn in drawings
     ]
-
-
-def _script() -> str:
-    """The script that reacts to pointer and keyboard in reconstruction maps."""
-    return (_FOLDER / "reconstruction.js").read_text(encoding="utf-8")
 
 
 def _policy(script: str) -> str:

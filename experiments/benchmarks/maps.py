@@ -98,12 +98,9 @@ class Store:
             self._content[f"{key}/about"] = np.array(json.dumps(about))
             self._content[f"{key}/values"] = np.concatenate([values.ravel() for values in maps])
             self._content[f"{key}/shapes"] = np.array([values.shape for values in maps])
-            self._write(self._path)
+            with atomic.opened(self._path) as file:
+                np.savez(file, **self._content)
         return maps
-
-    def _write(self, path: Path) -> None:
-        with atomic.opened(path) as file:
-            np.savez(file, **self._content)
 
 
 def _split(values: np.ndarray, shapes: np.ndarray) -> Maps:

@@ -34,7 +34,7 @@ class Part(NamedTuple):
 
     tables: list[Table]
     figures: Figures  # keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>"
-    unplotted: Collection[str] = ()  # of no use any longer
+    unplotted: Collection[str] = ()  # ratios of the settings of one peer, the best of which is in the table
 
     def flat(self) -> dict[str, float | int | str]:
         """The figures for `speed.json`: a ratio becomes four numbers."""
