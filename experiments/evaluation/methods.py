@@ -169,10 +169,6 @@ def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.nda
     return global_average.distances(some(sides.probe, probes), some(sides.gallery, used))
 
 
-def _swm(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
-    return sides.windows[probes][:, used]
-
-
 def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
     own, others = sides.patches
     return amc.distances(
@@ -216,7 +212,7 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
 METHODS: dict[str, Callable[[Options], Method]] = {
     "resizing": lambda _: Method(single_images(_resizing, np.mean)),
     "global_average": lambda _: Method(single_images(_global_average, np.mean), maps=True),
-    "swm": lambda _: Method(single_images(_swm, np.min)),
+    "swm": lambda _: Method(single_images(lambda sides, probes, used: sides.windows[probes][:, used], np.min)),
     "amc": lambda _: Method(_amc, together=True),
     "amc_swm": lambda options: fused(("amc", "swm"), fusion.distances, options),
     "dsr_single": lambda options: dsr((1,), options),

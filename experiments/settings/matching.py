@@ -9,10 +9,6 @@ from experiments.evaluation import comparison, methods, paper
 WHOLE = "whole"
 
 
-def _shots(values: tuple[str, ...]) -> bool:
-    return bool(values) and all(value == WHOLE or (value.isdecimal() and int(value) > 0) for value in values)
-
-
 @dataclass(frozen=True)
 class Penalty:
     """Matching."""
@@ -46,7 +42,9 @@ class Comparison:
         "Gallery images per identity; several numbers: each is evaluated. 'whole': nothing is drawn, every gallery "
         "image is an entry of its own (single query, as Market-1501 and CUHK03's 767/700 are evaluated).",
         wanted="numbers of at least 1, or 'whole', such as 1,3",
-        check=_shots,
+        check=lambda values: (
+            bool(values) and all(value == WHOLE or (value.isdecimal() and int(value) > 0) for value in values)
+        ),
     )
     trials: int = setting(10, "Random gallery draws averaged.", low=1)
 
