@@ -13,13 +13,11 @@ The rooms import in one direction (`tests/test_imports.py`):
     reading      source.py, views.py, sampling.py, decoded.py: for evaluation, training   sources
     builders     a module per data set, and the parts that they share                     sources, synthetic, reading
     inspection   the check, statistics, the contact sheet                                 sources, reading, builders
-    commands     this interface, prepare.py, browse.py, command.py                        all
+    commands     this interface, prepare.py, browse.py, command.py, binding.py            all
 
 A new data set is a module with a `Builder` in `data/builders/` (see `builder.py` and `listing.py` there; `parts.py`
 where folders are splits and names begin with the person) and a line in `DATASETS`, "module:Class".
 """
-
-from __future__ import annotations
 
 import os
 import pkgutil
@@ -42,7 +40,7 @@ class _Datasets(UserDict[str, Any]):
     The names are there without TensorFlow Datasets, whose import takes seconds.
     """
 
-    def __getitem__(self, name: str) -> type[Builder]:
+    def __getitem__(self, name: str) -> "type[Builder]":
         if isinstance(self.data[name], str):
             self.data[name] = pkgutil.resolve_name(self.data[name])
         builder: type[Builder] = self.data[name]
@@ -71,7 +69,7 @@ DATASETS = _Datasets(
 )
 
 
-def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> Builder:
+def dataset_builder(name: str, *, data_dir: str | os.PathLike[str]) -> "Builder":
     """The builder of a data set; `is_built` says whether it is prepared, `info` describes it.
 
     Args:
@@ -131,7 +129,7 @@ def fingerprint(dataset: str, *, data_dir: str | os.PathLike[str]) -> str:
     return str(_prepared(dataset, data_dir).info.metadata["fingerprint"])
 
 
-def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> Builder:
+def _prepared(dataset: str, data_dir: str | os.PathLike[str]) -> "Builder":
     """The builder of a prepared data set; the synthetic one is built if it is not there."""
     prepared = dataset_builder(dataset, data_dir=data_dir)
     if not prepared.is_built:

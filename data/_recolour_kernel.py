@@ -18,19 +18,8 @@ def recolour(pixels: np.ndarray, factors: np.ndarray, box: partial_crops.Box | N
     With m the mean of all brightened values and g that of a pixel's three channels after contrast:
     v = m + contrast (brightness p - m), result = g + saturation (v - g), cut off at 0 and 255.
 
-    Args:
-      pixels: (H, W, 3) uint8 RGB.
-      factors: (3,) float64.
-      box: the part to return; the mean is the whole picture's.
-
     Returns:
       (H, W, 3) uint8, or of the box's size.
-
-    Example:
-      >>> import numpy as np
-      >>> from data import _recolour_kernel as recolour_kernel
-      >>> recolour_kernel.recolour(np.full((2, 1, 3), 100, np.uint8), np.array([1.5, 1.0, 1.0])).ravel().tolist()
-      [150, 150, 150, 150, 150, 150]
     """
     brightness, contrast, saturation = (float(factor) for factor in factors)
     mean = np.multiply(pixels, brightness, dtype=np.float64).mean()

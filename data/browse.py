@@ -9,16 +9,13 @@ nowhere else, so choose a FOLDER that the data set's licence allows.
 --identities, --images, --pairs and --crops bound the number of each, --seed changes the draw.
 """
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
-
-from absl import flags
 
 import data
 from data import command
+from data.binding import setting
 from data.inspection import sheet, statistics
 from data.prepare import remarks
 from data.source import SPLITS
@@ -96,47 +93,59 @@ def check_out(out: Path) -> None:
         raise ValueError(f"--out={out} holds another page, {page.name}: name another folder")
 
 
-def define_flags() -> None:
-    """Defines the flags; a function, so that importing this module leaves other programs' flags alone."""
-    flags.DEFINE_enum("dataset", "synthetic", sorted(data.DATASETS), "Which data set.")
-    command.define_path("data_dir", None, "Where `python -m data.prepare` put it.")
-    command.define_path("out", None, "Folder of the page: pictures of the data set are written there.")
-    default = sheet.Amount()
-    flags.DEFINE_integer("identities", default.identities, "People shown of each side.", lower_bound=0)
-    flags.DEFINE_integer("images", default.images, "Images shown of each person and camera.", lower_bound=1)
-    flags.DEFINE_integer("pairs", default.pairs, "Training pairs shown.", lower_bound=0)
-    flags.DEFINE_integer("crops", default.crops, "Partial probes shown.", lower_bound=0)
-    flags.DEFINE_integer("seed", default.seed, "Seed of everything that is drawn.", lower_bound=0)
-    flags.DEFINE_list("size", ["320", "120"], "Height,width in pixels to which training and evaluation bring images.")
+@dataclass(frozen=True)
+class Page:
+    """Page."""
+
+    dataset: str = setting("synthetic", "Which data set.", choices=sorted(data.DATASETS))
+    data_dir: str | None = setting(None, "Where `python -m data.prepare` put it.", path=True)
+    out: str | None = setting(None, "Folder of the page: pictures of the data set are written there.", path=True)
+    size: tuple[int, int] = setting(
+        (320, 120),
+        "Height,width in pixels to which training and evaluation bring images.",
+        wanted="height,width such as 320,120",
+        check=lambda sides: len(sides) == 2,
+    )
 
 
-@command.reporting("data.browse")
-def main() -> None:
+@dataclass(frozen=True)
+class Amount:
+    """What is shown."""
+
+    identities: int = setting(8, "People shown of each side.", low=0)
+    images: int = setting(6, "Images shown of each person and camera.", low=1)
+    pairs: int = setting(12, "Training pairs shown.", low=0)
+    crops: int = setting(12, "Partial probes shown.", low=0)
+    seed: int = setting(0, "Seed of everything that is drawn.", low=0)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the command."""
+
+    page: Page = Page()
+    amount: Amount = Amount()
+    given: frozenset[str] = frozenset()
+
+
+def main(settings: Settings) -> None:
     """Prints the statistics and the page's path."""
-    values = flags.FLAGS
-    for name, meaning in (("data_dir", "where the prepared data sets are"), ("out", "the folder of the page")):
-        if not getattr(values, name):
-            raise ValueError(f"--{name} is needed: {meaning}")
+    values = settings.page
+    if not values.data_dir:
+        raise ValueError("--data_dir is needed: where the prepared data sets are")
+    if not values.out:
+        raise ValueError("--out is needed: the folder of the page")
     page, text = browse(
         values.dataset,
         data_dir=Path(values.data_dir),
         out=Path(values.out),
-        amount=sheet.Amount(values.identities, values.images, values.pairs, values.crops, values.seed),
-        size=_size(values.size),
+        amount=sheet.Amount(*astuple(settings.amount)),
+        size=values.size,
         progress=sys.stderr.isatty(),
     )
     print(text)
     print(f"open {page}")
 
 
-def _size(sides: Sequence[str]) -> tuple[int, int]:
-    try:
-        height, width = (int(side) for side in sides)
-    except ValueError:
-        raise ValueError(f"--size={','.join(sides)} must be height,width such as 320,120") from None
-    return height, width
-
-
 if __name__ == "__main__":
-    define_flags()
-    command.run(main)
+    command.run(main, Settings)

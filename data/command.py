@@ -1,45 +1,16 @@
-"""Command-line parts shared by `data` and `experiments`: flags that hold paths, streams that can show any name."""
+"""Start of a command, of `data` or `experiments`: streams that can show any name, help, errors in one line."""
 
-import functools
 import io
-import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from absl import app, flags
+from absl import flags, logging
 
-flags.disclaim_key_flags()  # a flag belongs to the module that calls `define_path`
+from data import binding
 
-
-class PathParser(flags.ArgumentParser):
-    """Parser of a path: ~ is the home folder whether or not a shell has seen it, and is expanded at once."""
-
-    def parse(self, argument: str) -> str:
-        """The path without ~ or ~user at its beginning.
-
-        Raises:
-          ValueError: if there is no such home, and no file of that name either.
-        """
-        path = os.path.expanduser(argument)
-        if path.startswith("~") and not os.path.lexists(path):
-            home = path.split("/")[0]
-            raise ValueError(f"there is no home folder {home}: write ./{path} for a file of that name")
-        return path
-
-    def flag_type(self) -> str:
-        """Its name in --help."""
-        return "path"
-
-
-def define_path(name: str, default: str | None, help: str) -> None:  # noqa: A002  # absl's name
-    """Defines a flag that holds a path; every such flag is defined by this function, so that ~ works in all of them.
-
-    Args:
-      name: of the flag.
-      default: its default.
-      help: its help.
-    """
-    flags.DEFINE(PathParser(), name, default, help, serializer=flags.ArgumentSerializer())
+HELP = frozenset({"--help", "--helpfull", "--helpshort", "-help", "-helpfull", "-h", "-?"})
+S = TypeVar("S")
 
 
 def show_anything() -> None:
@@ -52,30 +23,27 @@ def show_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def reporting(program: str) -> Callable[[Callable[[], None]], Callable[[Sequence[str]], None]]:
-    """Decorator of a command: takes the arguments left by the flags, prints a ValueError or OSError, exit code 1.
-
-    Args:
-      program: name of the command in messages.
-    """
-
-    def decorated(command: Callable[[], None]) -> Callable[[Sequence[str]], None]:
-        @functools.wraps(command)
-        def main(argv: Sequence[str]) -> None:
-            try:
-                if len(argv) > 1:
-                    raise ValueError(f"what is {argv[1]!r}? Every argument is a --flag=value; see --help")
-                command()
-            except (ValueError, OSError) as error:
-                print(f"{program}: {error}", file=sys.stderr)
-                sys.exit(1)
-
-        return main
-
-    return decorated
-
-
-def run(main: Callable[[Sequence[str]], None]) -> None:
-    """Runs a command: parses the flags and calls ``main`` with the arguments left."""
+def begin(kind: type) -> None:
+    """Prepares streams and logging, leaves the flags of other packages at their defaults, and answers --help."""
     show_anything()
-    app.run(main)
+    if HELP & set(sys.argv[1:]):
+        print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
+        sys.exit(0)
+    flags.FLAGS(sys.argv[:1])
+    logging.use_absl_handler()
+
+
+def attempt(job: Callable[[S], None], kind: type[S], arguments: Sequence[str]) -> int:
+    """Does a command's job with the settings of a command line; the exit code, 1 after an error that is printed."""
+    try:
+        job(binding.read(kind, arguments))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(job: Callable[[S], None], kind: type[S]) -> None:
+    """Runs a command of `data`: its `main` with its settings, see `binding`."""
+    begin(kind)
+    sys.exit(attempt(job, kind, sys.argv[1:]))

@@ -29,23 +29,9 @@ class Decoded(Sequence[np.ndarray]):
 
     Raises:
       ValueError: for a negative limit; on reading, for a picture that cannot be decoded, which is named.
-
-    Example:
-      >>> import io
-      >>> from PIL import Image
-      >>> from data.decoded import Decoded
-      >>> from data.source import Source
-      >>> buffer = io.BytesIO()
-      >>> Image.new("RGB", (4, 8)).save(buffer, "PNG")
-      >>> records = [{"image": buffer.getvalue()}]
-      >>> source = Source(records, identities=[7], cameras=[0], names=["a.png"], title="toy/train")
-      >>> images = Decoded(source, [0], size=(16, 8), limit=1000)
-      >>> images[0].shape, images.held
-      ((16, 8, 3), 384)
     """
 
     def __init__(self, source: Source, positions: Sequence[int] | np.ndarray, *, size: Any, limit: int):
-        """Nothing is decoded yet."""
         if limit < 0:
             raise ValueError(f"limit must be a number of bytes of at least 0, got {limit}")
         self._source, self._positions = source, [int(position) for position in positions]

@@ -19,16 +19,14 @@ people.csv has the columns path,identity,camera,role: role is train, probe or ga
 camera may be absent (unknown), identity is a whole number or a name; -1 is nobody (junk), which no evaluation counts.
 """
 
-from __future__ import annotations
-
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from absl import flags
-
 import data
 from data import command
+from data.binding import setting
 from data.builders.listing import Listing, checked
 from data.inspection import statistics
 from data.inspection.check import check
@@ -48,7 +46,7 @@ def prepare(
     skip_bad: bool = False,
     overwrite: bool = False,
     progress: bool = False,
-) -> Builder:
+) -> "Builder":
     """Builds the data set unless it is there already.
 
     Args:
@@ -91,14 +89,14 @@ def prepare(
     return data.dataset_builder(dataset, data_dir=data_dir)
 
 
-def _add_remarks(builder: Builder, listing: Listing) -> None:
+def _add_remarks(builder: "Builder", listing: Listing) -> None:
     """Adds remarks, in memory and not on disk, on files that have come to the source since and are not taken."""
     before = builder.info.metadata.get("remarks", [])
     fresh = [sentence for sentence in left_out.sentences(listing.left_out) if sentence not in before]
     builder.info.metadata["remarks"] = [*fresh, *before]
 
 
-def _listing(builder: Builder, source: Path | None) -> Listing:
+def _listing(builder: "Builder", source: Path | None) -> Listing:
     """The listing of the source; without a source, a data set of another version is the likelier error."""
     try:
         return builder.listing(source)
@@ -108,7 +106,7 @@ def _listing(builder: Builder, source: Path | None) -> Listing:
         raise
 
 
-def remarks(builder: Builder) -> list[str]:
+def remarks(builder: "Builder") -> list[str]:
     """Remarks below the table: probes without mates, images of nobody, left-out pictures, numbered labels."""
     index, metadata = builder.info.metadata["index"], builder.info.metadata
     people = {split: set(columns["identities"]) - {NOBODY} for split, columns in index.items()}
@@ -133,22 +131,31 @@ def remarks(builder: Builder) -> list[str]:
     return lines
 
 
-def define_flags() -> None:
-    """Defines the flags; a function, so that importing this module leaves other programs' flags alone."""
-    flags.DEFINE_enum("dataset", "synthetic", sorted(data.DATASETS), "Which data set.")
-    command.define_path(
-        "source", None, "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options."
+@dataclass(frozen=True)
+class DataSet:
+    """Data set."""
+
+    dataset: str = setting("synthetic", "Which data set.", choices=sorted(data.DATASETS))
+    source: str | None = setting(
+        None, "What it is built from: a folder, an archive or one's own CSV; PATH#name=value has options.", path=True
     )
-    command.define_path("data_dir", None, "Folder for prepared data sets; made if absent.")
-    flags.DEFINE_bool("skip_bad", False, "Leave damaged or non-image files out and list them.")
-    flags.DEFINE_bool("check", False, "Build nothing: look at everything, say what is odd, and whether it is usable.")
-    flags.DEFINE_bool("overwrite", False, "Build again even if the data set is there.")
+    data_dir: str | None = setting(None, "Folder for prepared data sets; made if absent.", path=True)
+    skip_bad: bool = setting(False, "Leave damaged or non-image files out and list them.")
+    check: bool = setting(False, "Build nothing: look at everything, say what is odd, and whether it is usable.")
+    overwrite: bool = setting(False, "Build again even if the data set is there.")
 
 
-@command.reporting("data.prepare")
-def main() -> None:
+@dataclass(frozen=True)
+class Settings:
+    """Settings of the command."""
+
+    data: DataSet = DataSet()
+    given: frozenset[str] = frozenset()
+
+
+def main(settings: Settings) -> None:
     """Prints the table, or the report of a check."""
-    values = flags.FLAGS
+    values = settings.data
     options = {"skip_bad": values.skip_bad, "progress": sys.stderr.isatty()}
     source = Path(values.source) if values.source else None
     if values.check:
@@ -167,5 +174,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    define_flags()
-    command.run(main)
+    command.run(main, Settings)

@@ -59,24 +59,16 @@ class Balanced(_Rounds):
     number of rounds no two people differ by more than one appearance. A person's K images are drawn without repetition;
     a person with fewer than K comes with all of them, some more than once.
 
-    Args:
-      labels: (n,) the person in each image.
-      batch_size: P K.
-      per_person: K.
-      seed: of all draws.
-
     Raises:
       ValueError: no people, a batch that is no multiple of K, or one of more people than there are.
 
     Example:
-      >>> from data import sampling
-      >>> order = sampling.Balanced([7, 7, 7, 8, 8, 9], batch_size=4, per_person=2, seed=0)
+      >>> order = Balanced([7, 7, 7, 8, 8, 9], batch_size=4, per_person=2, seed=0)
       >>> [sorted(order[place] for place in range(4 * step, 4 * step + 4)) for step in range(2)]
       [[3, 4, 5, 5], [0, 2, 5, 5]]
     """
 
     def __init__(self, labels: ArrayLike, *, batch_size: int, per_person: int, seed: int):
-        """Checks the numbers and sorts the images by person."""
         super().__init__(batch_size, seed)
         people, member = np.unique(np.asarray(labels), return_inverse=True)
         check_balanced(len(people), batch_size=batch_size, per_person=per_person)
@@ -122,23 +114,16 @@ class Grouped(_Rounds):
     as there are; images that wait at its end come in the next, so that every image is seen equally often. A group
     smaller than B gives a batch every few rounds, in which its images come more than once.
 
-    Args:
-      groups: (n,) the group of each image.
-      batch_size: B.
-      seed: of all draws.
-
     Raises:
       ValueError: no image, or a batch of none.
 
     Example:
-      >>> from data import sampling
-      >>> order = sampling.Grouped([0, 0, 0, 0, 1, 1], batch_size=2, seed=0)
+      >>> order = Grouped([0, 0, 0, 0, 1, 1], batch_size=2, seed=0)
       >>> [sorted(order[place] for place in (2 * step, 2 * step + 1)) for step in range(3)]
       [[4, 5], [0, 3], [1, 2]]
     """
 
     def __init__(self, groups: ArrayLike, *, batch_size: int, seed: int):
-        """Sorts the images by group."""
         super().__init__(batch_size, seed)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")

@@ -6,8 +6,6 @@ read at random by position, without TensorFlow, and decoded by `data/sources/dec
 of a split are there without decoding, so that protocols can be drawn first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -60,7 +58,6 @@ class Source(Sequence[Example]):
         names: Sequence[str],
         title: str,
     ) -> None:
-        """See the class."""
         lengths = {"records": len(records), "identities": len(identities), "cameras": len(cameras), "names": len(names)}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"one entry per image is needed, but {title} has {lengths}: prepare it again")

@@ -25,31 +25,16 @@ class View(NamedTuple):
 
 
 class Augmentation(NamedTuple):
-    """Strength of the augmentation; all zeros leave the image as it is.
+    """Strength of the augmentation; all zeros leave the image as it is."""
 
-    Attributes:
-      mirror: probability of a left-right flip.
-      shift: largest shift, as a share of height and width; the border is repeated.
-      colour: largest relative change of brightness, contrast and saturation.
-      erase: probability that a rectangle of 2 to 20 % of the area is filled with noise.
-    """
-
-    mirror: float = 0.5
-    shift: float = 0.05
-    colour: float = 0.2
-    erase: float = 0.5
+    mirror: float = 0.5  # probability of a left-right flip
+    shift: float = 0.05  # largest shift, as a share of height and width; the border is repeated
+    colour: float = 0.2  # largest relative change of brightness, contrast and saturation
+    erase: float = 0.5  # probability that a rectangle of 2 to 20 % of the area is filled with noise
 
 
 def whole(image: np.ndarray, rng: np.random.Generator, *, size: tuple[int, int], augmentation: Augmentation) -> View:
-    """A holistic view: the image brought to `size` (height, width), then augmented.
-
-    Example:
-      >>> import numpy as np
-      >>> from data import views
-      >>> image = np.zeros((128, 64, 3), np.uint8)
-      >>> views.whole(image, np.random.default_rng(0), size=(160, 64), augmentation=views.Augmentation()).pixels.shape
-      (160, 64, 3)
-    """
+    """A holistic view: the image brought to `size` (height, width), then augmented."""
     pixels, factors = _upright(image, rng, size, augmentation)
     if factors is not None:
         pixels = _recolour_kernel.recolour(pixels, factors)
@@ -80,8 +65,7 @@ def smallest_patch(size: tuple[int, int]) -> tuple[int, int]:
     """(height, width) of the smallest patch of an image of `size`.
 
     Example:
-      >>> from data import views
-      >>> views.smallest_patch((160, 64))
+      >>> smallest_patch((160, 64))
       (80, 45)
     """
     return max(1, round(size[0] * HEIGHT_RANGE[0])), max(1, round(size[1] * WIDTH_RANGE[0]))

@@ -52,7 +52,6 @@ class Prefix:
     """
 
     def __init__(self, blocks: int, *, limit: int):
-        """An empty cache."""
         if not 1 <= blocks <= 4:
             raise ValueError(f"blocks must be 1 to 4 of the network's five, got {blocks}")
         if limit < 0:

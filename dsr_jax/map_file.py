@@ -43,7 +43,6 @@ class Maps(Sequence):  # of arrays; with the type given, checkers at run time wo
     """
 
     def __init__(self, path: Path, archive: zipfile.ZipFile, members: list[str], shapes: list[tuple[int, ...]]):
-        """See `read`."""
         self._path, self._archive, self._members, self.shapes = path, archive, members, shapes
 
     def __len__(self) -> int:

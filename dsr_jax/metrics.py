@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation.candidates import candidates
+from dsr_jax.evaluation.candidates import Labels, candidates
 
 __all__ = ["RANKS", "Scores", "cmc", "mean_average_precision", "ranks", "regroup", "remarks"]
 
@@ -144,9 +144,8 @@ def ranks(
       >>> scores.first_hit.tolist(), scores.average_precision.round(3).tolist()
       ([0, 0], [0.833, 1.0])
     """
-    left = candidates(
-        distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
-    )
+    labels = Labels(probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule)
+    left = candidates(distances, labels)
     table = np.array([_figures(row, right) for row, right in left], _FIELDS)
     return Scores(*(table[name].copy() for name in table.dtype.names or ()))
 

@@ -122,8 +122,7 @@ def _check(file: Path, size: tuple[int, int], stride: int, l1: float, shots: int
         raise ValueError(f"path={str(file)!r}: the programs are written as .zip; choose such a name")
     if min(size) < stride:
         raise ValueError(f"size must be at least {stride} x {stride}, one position of a map, got {size[0]} x {size[1]}")
-    if not l1 > 0:
-        raise ValueError(f"l1 must be positive, got {l1}; the paper uses 0.4")
+    certificate.check_l1(l1)
     if shots < 1:
         raise ValueError(f"shots must be at least 1, got {shots}")
     unknown = [name for name in platforms if name not in PLATFORMS]

@@ -20,6 +20,7 @@ import grain
 import numpy as np
 
 from data import Source, views
+from data.binding import setting
 from dsr_jax.cpu import cores
 from experiments import run, workdir
 from experiments.benchmarks import footage
@@ -28,7 +29,6 @@ from experiments.benchmarks.outcome import Cell, Figures, Part, Table
 from experiments.benchmarks.settings import several, sides
 from experiments.settings import pictures
 from experiments.settings import run as runs
-from experiments.settings.binding import setting
 from experiments.training import batches
 from experiments.training.stream import Stream
 
@@ -160,7 +160,9 @@ def _batches(source: Source, size: tuple[int, int], limit: int, chosen: Pipeline
     if limit:
         for i in range(IMAGES):
             drawn.whole(i, np.random.default_rng(0))
-    return batches.identification(drawn, people.classes, batch_size=chosen.views_per_batch, patch_share=0.5, seed=seed)
+    return batches.identification(
+        drawn, people.classes, batches.Batching(chosen.views_per_batch, seed), patch_share=0.5
+    )
 
 
 def _view(kind: Callable[..., object], size: tuple[int, int], numbered: tuple[int, np.ndarray]) -> object:

@@ -6,9 +6,9 @@
 
 Parts: `coder` (matching by every coder and peer on VGG and OSNet maps, single- and multi-scale), `identification` (the
 paper's Table 3), `network` (VGG-16 against torch), `steps` (of training, against torch), `growth` (time and memory
-against gallery size and blocks, search against all distances). Leaves `speed.json`, one flat object, `speed.txt`, the
-tables, and `speed.png`. Peers that are not installed are listed as such; without --weights or --onnx maps are
-stand-ins, and the tables say so. A machine that does something else meanwhile moves every figure.
+against gallery size and blocks, search against all distances). Leaves `speed.json`, one flat object, and `speed.txt`,
+the tables. Peers that are not installed are listed as such; without --weights or --onnx maps are stand-ins, and the
+tables say so. A machine that does something else meanwhile moves every figure.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ import jax
 
 from dsr_jax.cpu import cores
 from experiments import run, workdir
-from experiments.benchmarks import coder, drawing, growth, identification, network, searching, steps
+from experiments.benchmarks import coder, growth, identification, network, searching, steps
 from experiments.benchmarks.alternating import Turns
 from experiments.benchmarks.inputs import Inputs
 from experiments.benchmarks.maps import MapSet
@@ -39,17 +39,15 @@ def main(settings: Settings) -> None:
     machine = f"{cores.count()} cores, {jax.devices()[0].device_kind}, {settings.timing.rounds} rounds"
     machine = "Quick run, not a measurement: " * settings.timing.quick + f"{machine}, seed {settings.seed.seed}"
     print(f"\n{machine}", flush=True)
-    parts: dict[str, Part] = {}
-    flat: dict[str, Any] = {}
+    texts, flat = [machine], dict[str, Any]()
     for name, measure in PARTS.items():
         if name in settings.timing.parts:
-            parts[name] = measure(settings, inputs)
-            print("".join(f"\n{table.text()}\n" for table in parts[name].tables), end="", flush=True)
-            flat |= parts[name].flat()
+            part = measure(settings, inputs)
+            texts += [table.text() for table in part.tables]
+            print("".join(f"\n{text}\n" for text in texts[-len(part.tables) :]), end="", flush=True)
+            flat |= part.flat()
             workdir.write_json(folder.path / "speed.json", flat)
-    tables = [table.text() for part in parts.values() for table in part.tables]
-    workdir.write_text(folder.path / "speed.txt", "\n\n".join([machine, *tables]))
-    print(f"plot: {drawing.write(folder.path / 'speed.png', parts, title=machine)}")
+    workdir.write_text(folder.path / "speed.txt", "\n\n".join(texts))
 
 
 def _coder(settings: Settings, inputs: Inputs) -> Part:

@@ -29,12 +29,7 @@ def released() -> Iterator[None]:
 
 
 def claim(workdir: Path) -> None:
-    """Makes a workdir the run's own; outside of `released`, where there is no run, nothing is done.
-
-    Raises:
-      ValueError: if another run is at work in it.
-      OSError: if it cannot be written to.
-    """
+    """Makes a workdir the run's own; outside of `released`, where there is no run, nothing is done."""
     stack = _CLAIMS.get()
     if stack is None:
         return

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from data.binding import setting
 from experiments import run
 from experiments.evaluation import paired
 from experiments.settings import former
-from experiments.settings.binding import setting
 from experiments.workdir import read_json
 
 # What decides the probes and the gallery draws.

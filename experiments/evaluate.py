@@ -16,70 +16,21 @@ stopped run goes on, and a later one that names further --methods or --shots com
 does the same with maps that any other network wrote (`dsr_jax.map_file`, docs/your-own-network.md).
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 from dsr_jax import fcn, weights
 from experiments import run
-from experiments.evaluation import choosing, comparison, features, given_maps, page, publishing, scoring, selection
-from experiments.evaluation.methods import Method, Options
-from experiments.settings.matching import Comparison, Matching, Page, Variants
+from experiments.evaluation import comparison, features, given_maps, page, publishing, scoring, selection
+from experiments.settings.evaluation import Compared, Settings
 from experiments.settings.networks import Network
-from experiments.settings.pictures import Chosen, DataSet, HeldOut, Maps, Probes, Searched
-from experiments.settings.run import Hosts, Place, Seed
 from experiments.workdir import Workdir, opened
 
 # Settings that may differ in a later start in the same workdir: the distances of what was compared before are stored.
 ADDED = frozenset({"methods", "shots", "shortlist", "ranked_lists", "reconstructions", "paper"})
 
 
-@dataclass(frozen=True)
-class Compared:
-    """Settings of every comparison on a data set."""
-
-    place: Place = Place()
-    hosts: Hosts = Hosts()
-    data: DataSet = DataSet()
-    network: Network = Network()
-    held_out: HeldOut = HeldOut()
-    seed: Seed = Seed()
-    probes: Probes = Probes()
-    chosen: Chosen = Chosen()
-    matching: Matching = Matching()
-    comparison: Comparison = Comparison()
-    variants: Variants = Variants()
-    given: frozenset[str] = frozenset()
-
-    @property
-    def searched(self) -> Searched:
-        """Which pictures of the data set are compared."""
-        return Searched(self.data, self.probes, self.chosen, self.held_out.holdout, self.given)
-
-    @property
-    def methods(self) -> tuple[Method, ...]:
-        """The methods that are compared; see `choosing.chosen`."""
-        return choosing.chosen(self.comparison, self.coding, self.variants)
-
-    @property
-    def coding(self) -> Options:
-        """How the methods code."""
-        return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
-
-
-@dataclass(frozen=True)
-class Settings(Compared):
-    """Settings of the runner."""
-
-    maps: Maps = Maps()
-    page: Page = Page()
-
-
 def check(settings: Compared) -> None:
-    """Checks settings and data before any long work.
-
-    Raises:
-      ValueError: for settings that make no sense, or probes and gallery that are not there.
-    """
+    """Checks settings and data before any long work."""
     settings.matching.check()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
     if isinstance(settings, Settings) and settings.maps.maps:
@@ -107,26 +58,20 @@ def compare(
     Returns:
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
-    methods, seed, last = settings.methods, settings.seed.seed, list(networks.values())[-1]
-    conditions, count = settings.comparison.conditions, settings.comparison.trials
-    stride, coding = settings.variants.window_stride, settings.coding
+    last = list(networks.values())[-1]
     # Data: which probes search which gallery, and what the trials draw from it.
     selected = selected or selection.Selection(settings.searched, last.size)
-    trials = scoring.draws(selected, conditions, count, seed)
-    remarks = publishing.say(scoring.remarks(selected, trials, methods, last.size))
+    trials = scoring.draws(selected, settings)
+    remarks = publishing.say(scoring.remarks(selected, trials, settings, last.size))
     # Maps of each network, distances by each method, figures of the distances.
     results = []
     for label, network in networks.items():
-        sides = selected.sides(network, scoring.drawn(trials), window_stride=stride, progress=coding.progress)
-        results += scoring.results(
-            workdir, network, sides, selected, trials, methods, label=label, coding=coding, window_stride=stride
-        )
+        sides = scoring.sides(selected, trials, settings, network)
+        results += scoring.results(workdir, settings, network, sides, selected, trials, label=label)
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
-    name, caption = settings.maps.maps or settings.data.dataset, page.caption(selected.caption(), conditions, count)
-    shown, l1 = settings.page, settings.matching.l1
-    publishing.publish(workdir, results, selected, last, name, caption, remarks, shown=shown, l1=l1, seed=seed)
-    return page.flat(results) | selected.sizes | {"trials": count} | selected.metrics
+    publishing.publish(workdir, settings, results, selected, last, remarks)
+    return page.flat(results) | selected.sizes | {"trials": settings.comparison.trials} | selected.metrics
 
 
 def describe(params: fcn.Params, card: weights.Card, network: Network) -> features.Network:

@@ -11,11 +11,11 @@ without its classifier (see `dsr_jax.weights.save`).
 import os
 from dataclasses import dataclass, fields
 
+from data.binding import setting
 from dsr_jax import serving, weights
 from dsr_jax.formats import atomic
 from experiments import run
 from experiments.settings import networks
-from experiments.settings.binding import setting
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,7 @@ class Settings:
     given: frozenset[str] = frozenset()
 
     def check(self) -> str:
-        """The --out file.
-
-        Raises:
-          ValueError: if it is missing, or a flag has no effect on the form.
-          OSError: if the file could not be written.
-        """
+        """The --out file."""
         if self.file.form != "serving":
             for name in ("size", "output_stride", *(field.name for field in fields(Serving))):
                 if name in self.given:

@@ -12,11 +12,12 @@ With `--evaluate` the probes and gallery are matched before and after, and a tab
 import functools
 from dataclasses import dataclass
 
+from data import binding
 from experiments import evaluate, pretrain, run
 from experiments.evaluation import publishing
-from experiments.settings import binding, matching, training
-from experiments.training import batches, optimiser, seeds, steps, validation
-from experiments.training.start import Start, check, finish, finished, share
+from experiments.settings import matching, training
+from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training.start import Start, check, finish, finished
 from experiments.workdir import Workdir, opened
 
 
@@ -53,23 +54,7 @@ class Settings(training.Training):
 def rule(settings: Settings) -> optimiser.Optimiser:
     """The update of the parameters."""
     how = settings.tuning
-    return optimiser.of(how.optimizer, how.learning_rate, settings.update, count=how.steps)
-
-
-def verification(how: training.Tuning) -> steps.Verification:
-    """How pairs are compared and what their losses weigh."""
-    return steps.Verification(
-        form=how.verification,
-        weight=how.verification_weight,
-        id_weight=how.id_loss_weight,
-        id_patches=how.id_patches,
-        l1=how.l1,
-        scales=how.train_scales,
-        gradient=how.gradient,
-        ceiling=how.ceiling,
-        temperature=how.temperature,
-        mining=how.mining,
-    )
+    return optimiser.build(how.optimizer, how.learning_rate, settings.update, count=how.steps)
 
 
 def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.State, validation.History]:
@@ -80,20 +65,17 @@ def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.Stat
         optimiser=update.transform,
         trunk=start.trunk,
         smoothing=settings.identification.smoothing,
-        verification=verification(how),
+        how=how,
     )
     dataset = batches.pairs(
         start.views,
         start.people.classes,
         start.people.cameras,
+        start.batching(how.batch_size),
         positives=how.positives,
         negatives=how.negatives,
-        batch_size=how.batch_size,
-        seed=settings.seeds.seed,
-        per_identity=start.per_identity,
-        share=share(how.batch_size),
     )
-    return start.fit(step, dataset, update, workdir, phase="reconstruction", count=how.steps, rows=how.batch_size)
+    return loop.fit(step, start, dataset, update, workdir, phase="reconstruction", count=how.steps, rows=how.batch_size)
 
 
 def main(settings: Settings) -> None:

@@ -9,10 +9,11 @@ workdir. Started again with the same flags it goes on where it was.
 import functools
 from dataclasses import dataclass
 
+from data import binding
 from experiments import run
-from experiments.settings import binding, training
-from experiments.training import batches, optimiser, seeds, steps, validation
-from experiments.training.start import Start, check, finish, finished, share
+from experiments.settings import training
+from experiments.training import batches, loop, optimiser, seeds, steps, validation
+from experiments.training.start import Start, check, finish, finished
 from experiments.workdir import Workdir, opened
 
 
@@ -26,7 +27,7 @@ class Settings(training.Training):
 def rule(settings: training.Training) -> optimiser.Optimiser:
     """The update of the parameters."""
     how = settings.identification
-    return optimiser.of(
+    return optimiser.build(
         how.pretrain_optimizer,
         how.pretrain_rate,
         settings.update,
@@ -37,22 +38,15 @@ def rule(settings: training.Training) -> optimiser.Optimiser:
 
 def train(workdir: Workdir, start: Start, *, patch_share: float = 0.0) -> tuple[steps.State, validation.History]:
     """Identification training from ``start``; returns the final or best state, and the validations."""
-    settings, how, update = start.settings, start.settings.identification, rule(start.settings)
+    how, update = start.settings.identification, rule(start.settings)
     step = functools.partial(
         steps.identification_step, optimiser=update.transform, trunk=start.trunk, smoothing=how.smoothing
     )
     dataset = batches.identification(
-        start.views,
-        start.people.classes,
-        batch_size=how.pretrain_batch_size,
-        patch_share=patch_share,
-        seed=settings.seeds.seed,
-        per_identity=start.per_identity,
-        share=share(how.pretrain_batch_size),
+        start.views, start.people.classes, start.batching(how.pretrain_batch_size), patch_share=patch_share
     )
-    return start.fit(
-        step, dataset, update, workdir, phase="identification", count=how.pretrain_steps, rows=how.pretrain_batch_size
-    )
+    amount = {"count": how.pretrain_steps, "rows": how.pretrain_batch_size}
+    return loop.fit(step, start, dataset, update, workdir, phase="identification", **amount)
 
 
 def main(settings: Settings) -> None:

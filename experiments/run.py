@@ -9,33 +9,22 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
-from absl import flags, logging
+from absl import logging
 
-from data import command
+from data import binding, command
 from dsr_jax.parallel import hosts
 from experiments import claims
-from experiments.settings import binding
+from experiments.settings import former
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 
-HELP = frozenset({"--help", "--helpfull", "--helpshort", "-help", "-helpfull", "-h", "-?"})
 RUNNERS = ("pretrain", "finetune", "evaluate", "sweep", "difference", "export", "benchmark_speed", "benchmark_pipeline")
 S = TypeVar("S")
 
 
 def main(job: Callable[[S], None], kind: type[S]) -> None:
-    """Runs a runner: its settings from the command line, bad input as one clear message and exit code 1.
-
-    Args:
-      job: the runner's `main`.
-      kind: its settings; see `settings.binding`.
-    """
-    command.show_anything()
-    if HELP & set(sys.argv[1:]):
-        print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
-        sys.exit(0)
-    flags.FLAGS(sys.argv[:1])  # Grain and others have flags of their own, at their defaults
-    logging.use_absl_handler()
+    """Runs a runner: its settings from the command line, bad input as one clear message and exit code 1."""
+    command.begin(kind)
     logging.set_verbosity(logging.WARNING)  # JAX and Orbax tell much that a user need not know
     # Orbax also tells, at length, of errors that it then raises, and that are told by us.
     logging.get_absl_logger().addFilter(lambda record: "_SignalingThread" not in record.getMessage())
@@ -72,14 +61,16 @@ def attempt(job: Callable[[S], None], kind: type[S], arguments: Sequence[str]) -
                 return code
         if os.environ.get("DSR_TRACEBACK"):
             raise
-        elsewhere = _runners_with(error.name) if isinstance(error, binding.UnknownFlag) else ""
+        elsewhere = _instead(error.name) if isinstance(error, binding.UnknownFlag) else ""
         print(f"error: {error}{elsewhere}", file=sys.stderr)
         return 1
     return 0
 
 
-def _runners_with(flag: str) -> str:
-    """Which runners have a flag that this one has not, in words; empty if none has."""
+def _instead(flag: str) -> str:
+    """What says the same as a flag that is gone, or which runners have it; empty if none has."""
+    if flag in former.REPLACED:
+        return f". It is gone: {former.REPLACED[flag]}"
     found = []
     for runner in RUNNERS:
         kind = importlib.import_module(f"experiments.{runner}").Settings

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from data import binding
 from dsr_jax.report import curves
 from experiments import evaluate, run
 from experiments.evaluation import comparison, features, page, publishing, scoring, selection
-from experiments.settings import binding
+from experiments.settings.evaluation import Compared
 from experiments.settings.pictures import CROPPING
 from experiments.workdir import Workdir, opened
 
@@ -40,7 +41,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Settings(evaluate.Compared):
+class Settings(Compared):
     """Settings of the runner: those of an evaluation, and what is varied."""
 
     sweep: Sweep = Sweep()
@@ -57,11 +58,7 @@ class Point:
 
 
 def points(settings: Settings) -> tuple[Point, ...]:
-    """The points of a sweep.
-
-    Raises:
-      ValueError: for values that the flag does not take, or that do not rise.
-    """
+    """The points of a sweep."""
     vary, given = settings.sweep.vary, settings.sweep.values
     if not vary or not given:
         raise ValueError("vary and values are needed, such as --vary=l1 --values='0.1;0.2;0.4'; see --help")
@@ -82,12 +79,8 @@ def points(settings: Settings) -> tuple[Point, ...]:
 def places(values: Sequence[str]) -> list[float]:
     """Where the values are in the plot: the numbers themselves, of a range their mean.
 
-    Raises:
-      ValueError: for values that are no numbers, or that do not rise.
-
     Example:
-      >>> from experiments import sweep
-      >>> sweep.places(["0.25,0.75", "1"])
+      >>> places(["0.25,0.75", "1"])
       [0.5, 1.0]
     """
     try:
@@ -145,37 +138,23 @@ class Swept(NamedTuple):
 def sweep(workdir: Workdir, network: features.Network, at: Sequence[Point], vary: str) -> Swept:
     """Evaluates every point; pictures and maps that are the same for all are prepared once."""
     results: list[comparison.Result] = []
-    sides: features.Features | None = None
+    sides: Any = None  # of the first point, then with the probes of each
     remarks: dict[str, list[str]] = {}
     counts: dict[str, Any] = {}
     for number, point in enumerate(at, start=1):
         print(f"{number} of {len(at)}: {vary} = {point.text}", flush=True)
         now = point.settings
-        methods, stride = now.methods, now.variants.window_stride
         if sides is None or vary not in MATCHING:
             selected = selection.Selection(now.searched, network.size)
-            trials = scoring.draws(selected, now.comparison.conditions, now.comparison.trials, now.seed.seed)
-            for line in scoring.remarks(selected, trials, methods, network.size):
+            trials = scoring.draws(selected, now)
+            for line in scoring.remarks(selected, trials, now, network.size):
                 remarks.setdefault(line, []).append(point.text)
             if sides is None or vary == "trials":  # more trials may draw more of the gallery
-                drawn, bars = scoring.drawn(trials), now.place.progress
-                sides = features.Features(
-                    network, selected.probes, selected.gallery, drawn, window_stride=stride, progress=bars
-                )
+                sides = scoring.sides(selected, trials, now, network)
             else:
                 sides = sides.with_probes(selected.probes)
         counts |= {f"{point.label}/{name}": count for name, count in selected.metrics.items()}
-        results += scoring.results(
-            workdir,
-            network,
-            sides,
-            selected,
-            trials,
-            methods,
-            label=point.label,
-            coding=now.coding,
-            window_stride=stride,
-        )
+        results += scoring.results(workdir, now, network, sides, selected, trials, label=point.label)
     return Swept(results, remarks, counts, selected)
 
 

@@ -17,11 +17,12 @@ from typing import Any
 import jax
 
 import data
+from data import binding
 from dsr_jax import weights
 from dsr_jax.formats import atomic
 from dsr_jax.parallel import hosts
 from experiments import claims
-from experiments.settings import binding, former
+from experiments.settings import former
 
 # What is in the weights file, whose path says little.
 WEIGHTS_CONTENT = "weights' content"
@@ -34,7 +35,6 @@ class Workdir:
     Nothing is written before `begin`, so that a run which stops at bad input leaves nothing behind.
 
     Args:
-      path: the folder.
       configuration: name to value of everything that defines the run; see `configuration`.
       free: names of it that a later start may change.
       defaults: name to value of settings that an earlier configuration may not know yet: results were as with these.
@@ -52,7 +52,6 @@ class Workdir:
         free: frozenset[str] = frozenset(),
         defaults: dict[str, Any] | None = None,
     ):
-        """Checks the folder; see the class."""
         self.path, self.configuration, self._free, self._claimed = Path(path), configuration, free, False
         self._defaults = defaults or {}
         if self.path.exists() and not self.path.is_dir():
@@ -145,7 +144,6 @@ def opened(settings: Any, runner: str, *, free: frozenset[str] = frozenset(), **
 
     Args:
       settings: the runner's, with `run.Place` as ``place``.
-      runner: its name.
       free: settings that a later start may change, beside those that are declared so.
       more: further parts of the configuration; "data", the contents of what is in the place of a data set.
     """
@@ -188,11 +186,7 @@ def write_json(path: Path, content: dict[str, Any]) -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that a run wrote.
-
-    Raises:
-      ValueError: if it is something else.
-    """
+    """The content of a JSON file that a run wrote."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:

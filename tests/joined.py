@@ -13,6 +13,7 @@ import optax
 
 from dsr_jax import extract, losses, match, networks
 from dsr_jax.parallel import hosts, sharding
+from experiments.settings.training import Tuning
 from experiments.training import checkpoint, steps
 
 STEPS, PAIRS, PEOPLE = 20, 5, 4  # five pairs: no number of devices here divides them
@@ -43,8 +44,8 @@ def training(form, over):
         step = functools.partial(steps.identification_step, **common)
     else:
         signed = form != "ranked"
-        how = steps.Verification(form="signed" if signed else form, id_weight=0.5, id_patches=signed)
-        step = functools.partial(steps.reconstruction_step, verification=how, **common)
+        how = Tuning(verification="signed" if signed else form, id_loss_weight=0.5, id_patches=signed)
+        step = functools.partial(steps.reconstruction_step, how=how, **common)
     frozen = {name: layer for name, layer in params.items() if int(name[5]) < 5}
     state = steps.init(params, head, optimiser, frozen_blocks=4)
     step = jax.jit(step, donate_argnums=0, out_shardings=sharding.everywhere(over))

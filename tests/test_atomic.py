@@ -16,7 +16,6 @@ from dsr_jax import fcn, map_file, match, weights
 from dsr_jax.formats import atomic
 from dsr_jax.report import assets
 from experiments import workdir as workdirs
-from experiments.benchmarks import drawing
 from experiments.benchmarks.maps import Store
 from experiments.evaluation import paired
 from experiments.training import divergence
@@ -48,7 +47,6 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "weights": ("vgg.safetensors", lambda path: weights.save(path, PARAMS, weights.Card(width=1 / 16))),
     "figures": ("figures.npz", lambda path: paired.write(path, {"a": {"rank1": LARGE}}, np.arange(1))),
     "kept maps": ("kept.npz", lambda path: Store(path).get("vgg", {}, lambda: [LARGE])),
-    "plot": ("speed.png", lambda path: drawing.write(path, {}, title="nothing")),
     "page": ("index.html", lambda path: assets.replace(path.parent, {"picture-1.jpg": LARGE.tobytes()}, "page")),
     "bad batch": ("bad_batch.npz", _divergence),
     "text": ("speed.txt", lambda path: workdirs.write_text(path, "x" * 2 * ROOM)),

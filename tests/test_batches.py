@@ -74,9 +74,9 @@ def test_a_holdout_that_leaves_nobody_to_tell_apart_is_an_error(holdout):
 # Identification and pairs
 
 
-def pairs(seed=0, **options):
-    options = {"positives": 20, "negatives": 12, "batch_size": 4} | options
-    return batches.pairs(Numbered(), CLASSES, CAMERAS, seed=seed, **options)
+def pairs(seed=0, positives=20, negatives=12):
+    how = batches.Batching(4, seed)
+    return batches.pairs(Numbered(), CLASSES, CAMERAS, how, positives=positives, negatives=negatives)
 
 
 def same(first, second):
@@ -100,7 +100,7 @@ def test_pairs_carry_the_right_sign_and_identities():
 
 def test_identification_batches_carry_the_right_class_and_the_asked_for_patches():
     for share, odd in ((0.0, {0}), (1.0, {1}), (0.5, {0, 1})):
-        dataset = batches.identification(Numbered(), CLASSES, batch_size=4, patch_share=share, seed=0)
+        dataset = batches.identification(Numbered(), CLASSES, batches.Batching(4, 0), patch_share=share)
         shown = [dataset[step] for step in range(3)]
         assert set(np.concatenate([b["inputs"][:, 0] % 2 for b in shown])) == odd
         assert all((CLASSES[b["inputs"][:, 0] // 2] == b["identities"]).all() for b in shown)

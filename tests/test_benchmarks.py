@@ -8,7 +8,6 @@ import pytest
 from dsr_jax.baselines import resizing
 from experiments.benchmarks import (
     alternating,
-    drawing,
     growth,
     identification,
     maps,
@@ -152,7 +151,6 @@ def test_growth_runs_the_same_matching_once(monkeypatch):
     part = growth.run(specs, progress=False)
     assert len(processes) == len(set(processes)) == 5  # six lines, of which two are the same
     assert part.figures["growth/gallery/20/pairs_per_second"] == part.figures["growth/shape/3x2x512/pairs_per_second"]
-    assert [size.images for size in part.sizes] == [5, 20] and part.sizes[0].peak == 150
     assert [len(table.rows) for table in part.tables] == [2, 2, 2]
     (_, peak, imported, held, rest, _) = part.tables[0].rows[0][-6:]
     assert (peak, imported, held, rest) == (150, 100, 10, 40)
@@ -189,14 +187,6 @@ def test_figures_of_a_ratio_are_four_numbers():
         "a/b/ratio_of_medians": 2.5,
         "a/c": 4,
     }
-
-
-def test_drawing_needs_only_what_was_measured(tmp_path):
-    ratio = alternating.Ratio(alternating.Spread(2.0, 1.0, 3.0), 2.0)
-    size = outcome.Size(10, 0.1, 200.0, 100.0)
-    plots = ({}, {"network": outcome.Part([], {"network/a/step": ratio, "network/a/difference": 0.1})})
-    for parts in (*plots, plots[1] | {"growth": outcome.Part([], {}, sizes=[size])}):
-        assert drawing.write(tmp_path / "plot.png", parts, title="").stat().st_size > 1000
 
 
 def test_settings_of_image_sizes_are_parsed():

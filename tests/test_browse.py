@@ -19,6 +19,7 @@ from dsr_jax.evaluation.partial_crops import Box
 from dsr_jax.report import contact_sheet
 from dsr_jax.report.contact_sheet import Card, Section, Shot, Strip
 from experiments.evaluation import pictures
+from experiments.settings.pictures import Shown
 from tests import browser as browsers
 from tests.commands import command
 
@@ -117,13 +118,10 @@ def test_partial_probes_are_those_that_an_evaluation_cuts(data_dir):
     probe = sources(data_dir)["probe"]
     cut = pictures.fit_probes(
         pictures.read(probe),
+        Shown(crop_height=views.HEIGHT_RANGE, crop_width=views.WIDTH_RANGE, crop_seed=4),
         size=SIZE,
         gallery_shape=SIZE,
         partial="crop",
-        probe_scale="keep",
-        height_range=views.HEIGHT_RANGE,
-        width_range=views.WIDTH_RANGE,
-        seed=4,
     )
     cards = sections(data_dir, seed=4, crops=99)["Partial probes"].cards
     for card, image, name in zip(cards, cut.pictures, probe.names, strict=True):
@@ -293,8 +291,8 @@ def test_the_command_prints_the_statistics_and_where_to_look(data_dir, tmp_path,
     [
         (["--out=x"], "--data_dir is needed"),
         (["--data_dir=x"], "--out is needed: the folder of the page"),
-        (["--data_dir=x", "--out=OUT", "--size=64"], "--size=64 must be height,width such as 320,120"),
-        (["--data_dir=x", "--out=OUT", "--size=a,b"], "--size=a,b must be height,width"),
+        (["--data_dir=x", "--out=OUT", "--size=64"], "size must be height,width such as 320,120"),
+        (["--data_dir=x", "--out=OUT", "--size=a,b"], "size must be height,width"),
         (["folder"], "what is 'folder'?"),
     ],
 )

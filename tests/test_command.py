@@ -12,7 +12,7 @@ from absl import flags
 
 import data.browse
 import data.prepare
-from data import command
+from data import binding, command
 from dsr_jax import map_file, weights
 from experiments import (
     benchmark_pipeline,
@@ -25,14 +25,36 @@ from experiments import (
     sweep,
     workdir,
 )
-from experiments.settings import binding
 from tests.commands import command as called
 from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_people
 
 # Text that is no path. A flag is said here to be none, or is declared as a path.
 NO_PATHS = {"dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor"}
-PATHS = {"workdir", "data_dir", "weights", "maps", "frozen_cache", "kept_maps", "onnx", "out", "first", "second"}
-RUNNERS = (benchmark_pipeline, benchmark_speed, difference, evaluate, export, finetune, pretrain, sweep)
+PATHS = {
+    "workdir",
+    "data_dir",
+    "weights",
+    "maps",
+    "frozen_cache",
+    "kept_maps",
+    "onnx",
+    "out",
+    "first",
+    "second",
+    "source",
+}
+RUNNERS = (
+    data.browse,
+    data.prepare,
+    benchmark_pipeline,
+    benchmark_speed,
+    difference,
+    evaluate,
+    export,
+    finetune,
+    pretrain,
+    sweep,
+)
 
 
 def texts(kind):
@@ -41,9 +63,9 @@ def texts(kind):
     parsers = {name: values[name].parser for name in binding.names(kind)}
     plain = {name: type(parser) for name, parser in parsers.items()}
     return {
-        name: kind is command.PathParser
+        name: kind is binding.PathParser
         for name, kind in plain.items()
-        if kind in (command.PathParser, flags.ArgumentParser)
+        if kind in (binding.PathParser, flags.ArgumentParser)
     }
 
 
@@ -73,10 +95,7 @@ def home(tmp_path, monkeypatch):
 
 def one_flag(*arguments):
     values = flags.FlagValues()
-    with pytest.MonkeyPatch.context() as patch:
-        define = flags.DEFINE
-        patch.setattr(flags, "DEFINE", lambda *a, **k: define(*a, flag_values=values, **k))
-        command.define_path("place", None, "Where.")
+    flags.DEFINE(binding.PathParser(), "place", None, "Where.", values)
     values(["program", *arguments])
     return values.place
 
@@ -142,8 +161,8 @@ def test_every_command_begins_with_streams_that_show_anything():
     for path in sorted(path for folder in ("data", "experiments") for path in (ROOT / folder).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         if '__name__ == "__main__"' in text and path.name != "one_matching.py":  # which prints numbers, to a program
-            assert re.search(r"^    (command\.run\(main\)|run\.main\(main, Settings\))$", text, re.MULTILINE), path
-    assert "show_anything()" in (ROOT / "experiments" / "run.py").read_text(encoding="utf-8")
+            assert re.search(r"^    (command\.run|run\.main)\(main, Settings\)$", text, re.MULTILINE), path
+    assert "command.begin(kind)" in (ROOT / "experiments" / "run.py").read_text(encoding="utf-8")
 
 
 def test_what_has_no_letters_is_shown_as_escapes(monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from dsr_jax import blocks, fcn, map_file, match, reconstruction, serving, shortlist, weights
 from dsr_jax.baselines import amc, global_average
 from dsr_jax.matching import streaming
+from experiments.settings.training import Tuning
 from experiments.training import steps
 
 from . import oracles
@@ -235,12 +236,12 @@ def test_differentiable_distance_of_nothing():
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"mining": "batch_hard"}, {"form": "ranked"}, {"form": "ranked", "mining": "batch_hard"}],
+    [{}, {"mining": "batch_hard"}, {"verification": "ranked"}, {"verification": "ranked", "mining": "batch_hard"}],
     ids=["signed", "signed-hard", "ranked", "ranked-hard"],
 )
 def test_training_leaves_out_patches_of_nothing(options):
     """One of five patches is zero everywhere: loss, figures and gradient are those of the other four."""
-    how = steps.Verification(scales=(1, 2), **options)
+    how = Tuning(train_scales=(1, 2), **options)
     rng = np.random.default_rng(1)
     whole, patch = rng.random((2, 5, 3, 2, D)).astype(np.float32)
     patch[2] = 0

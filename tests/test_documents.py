@@ -20,8 +20,7 @@ import jax
 import pytest
 from absl import flags
 
-from experiments.settings import binding
-from tests.commands import defined
+from data import binding
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = [ROOT / "README.md", ROOT / "WORKSPACE.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,13 +63,10 @@ def commands(code: str) -> list[list[str]]:
 
 
 def known_flags(module: str) -> flags.FlagValues:
-    """The flags of a command: those of its settings, or those that a command of `data` defines."""
+    """The flags of a command."""
     spec = importlib.util.find_spec(module)
     assert spec, f"there is no module {module}"
-    command = importlib.import_module(module)
-    if hasattr(command, "Settings"):
-        return binding.flag_values(command.Settings)
-    return defined(command)
+    return binding.flag_values(importlib.import_module(module).Settings)
 
 
 def check_flag(word: str, known: flags.FlagValues) -> None:

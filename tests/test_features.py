@@ -42,7 +42,7 @@ def test_each_kind_is_computed_once_and_only_when_asked_for(monkeypatch):
 
 
 def test_only_gallery_images_that_are_drawn_are_looked_at():
-    used = comparison.used(comparison.draws(QUERIES, GALLERY, comparison.Protocol(1, 1, "cross", 0)))
+    used = comparison.used(comparison.draws(QUERIES, GALLERY, shots=1, trials=1, camera_rule="cross", seed=0))
     assert {int(i) for i in GALLERY.identities[used]} == {1, 2, 3} and len(used) <= 5
     sides = prepared(drawn([(40, 33)], [0], [0]), drawn([SIZE] * 3, [0, 1, 2], [1, 1, 1]), [2])
     assert [m.size > 0 for m in sides.gallery] == [False, False, True]

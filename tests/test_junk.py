@@ -7,7 +7,7 @@ import data
 from data import synthetic
 from data.builders.cropping import encoded
 from data.prepare import prepare
-from dsr_jax.evaluation.candidates import candidates
+from dsr_jax.evaluation.candidates import Labels, candidates
 from tests.runners import HEIGHT, WIDTH, evaluated
 from tests.trees import source
 
@@ -49,7 +49,7 @@ def test_junk_is_not_in_the_gallery_and_distractors_may_answer(market):
     assert sorted(gallery.identities.tolist()) == [0, 0, 0, 1, 1, 2, 3]
     distances = np.arange(len(probes) * len(gallery), dtype=float).reshape(len(probes), -1)
     sides = (probes.identities, gallery.identities, probes.cameras, gallery.cameras)
-    for i, (row, right) in enumerate(candidates(distances, *sides)):
+    for i, (row, right) in enumerate(candidates(distances, Labels(*sides))):
         may = [j for j, who in enumerate(gallery.identities) if (who, gallery.cameras[j]) != (i + 1, 1)]
         assert row.tolist() == distances[i, may].tolist() and right.sum() == 1
         assert set(distances[i, gallery.identities == 0]) <= set(row[~right]), "wrong answers, by any camera"

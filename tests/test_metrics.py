@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 
 from dsr_jax import metrics
 from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation.candidates import Labels
 from tests.rankings import listed, rankings
 
 SMALL = settings(max_examples=150, deadline=None)
@@ -262,4 +263,4 @@ def test_identities_that_are_no_integers_are_named(labels):
     with pytest.raises(ValueError, match="gallery_identities must be integers.*np.unique"):
         metrics.ranks([[0.1, 0.2]], [1], labels)
     with pytest.raises(ValueError, match="probe_identities must be integers"):
-        protocols.check_identities(labels, [1, 2])
+        protocols.check_identities(Labels(labels, [1, 2]))

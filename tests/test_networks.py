@@ -12,6 +12,7 @@ import pytest
 from dsr_jax import extract, fcn, losses, networks, resnet, weights
 from dsr_jax.parallel import sharding
 from experiments import finetune, pretrain
+from experiments.settings.training import Update
 from experiments.training import optimiser, steps
 
 from . import test_fcn, test_resnet
@@ -127,7 +128,7 @@ def test_devices_share_the_statistics_of_a_batch():
     """
     params = resnet.init(jax.random.key(0), width=1 / 32)
     rng, mesh = np.random.default_rng(0), sharding.mesh(jax.devices()[:3])
-    rule = optimiser.build("sgd", 1e-2, count=20, schedule=optimiser.Schedule("constant", 0.0)).transform
+    rule = optimiser.build("sgd", 1e-2, Update("constant", 0.0), count=20).transform
     trunk = steps.Trunk(16, 1, 1, "torch")
     head = losses.init_head(jax.random.key(1), width=networks.channels(params), identities=4)
     step = functools.partial(steps.identification_step, optimiser=rule, trunk=trunk, smoothing=0.1)

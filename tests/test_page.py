@@ -15,7 +15,7 @@ def result(distances, identities=(1, 2, 3), *, label="", method="dsr_multi", sho
     """A result of one trial, an entry per person in the order of the identities."""
     known = np.array(sorted(set(identities)))
     images = tuple(np.array([i]) for i in range(len(known)))
-    trial = protocols.Trial(0, -1, np.arange(len(identities)), protocols.Draw(known, images, (), ()))
+    trial = protocols.Trial(0, -1, np.arange(len(identities)), protocols.Draw(known, images, (), ()), "cross")
     named = methods.named(method, methods.Options())
     return comparison.Result(label, named, shots, [trial], [np.asarray(distances)], np.array(identities))
 

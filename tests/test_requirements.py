@@ -61,7 +61,7 @@ import importlib, pkgutil
 import data, experiments
 from data import browse, prepare
 from experiments import evaluate
-from experiments.settings import binding
+from data import binding
 
 for found in pkgutil.walk_packages(experiments.__path__, "experiments."):
     importlib.import_module(found.name)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import data
+from data import binding
 from dsr_jax import map_file
 from experiments import evaluate, finetune, pretrain, sweep
 from experiments.evaluation import scales
-from experiments.settings import binding
 from tests.runners import SMALL, call, evaluated, listing, metrics_of, prepared
 from tests.test_map_file import people as write_maps
 from tests.test_map_file import run_evaluate

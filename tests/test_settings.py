@@ -6,8 +6,9 @@ import json
 
 import pytest
 
+from data import binding
 from experiments import benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, sweep
-from experiments.settings import binding, former, run
+from experiments.settings import former, run
 from experiments.settings.matching import Comparison, Matching
 from tests.runners import ROOT, call
 
@@ -87,7 +88,7 @@ def test_flags_are_read_in_one_place():
         for path in sorted((ROOT / "experiments").rglob("*.py"))
         if "from absl" in path.read_text() or "FLAGS" in path.read_text()
     ]
-    assert reading == ["run.py", "settings/binding.py"]
+    assert reading == ["run.py"]
 
 
 # Configurations of earlier versions
@@ -103,6 +104,12 @@ def test_translated_drops_what_had_no_effect_and_keeps_what_had():
     now = {"l1": 0.4}
     assert former.translated({"l1": 0.4, "ranked_lists": 5, "window_stride": 0, "maps": None}, now, {}) == now
     assert former.translated({"l1": 0.4, "window_stride": 8}, now, {}) == {"l1": 0.4, "window_stride": 8}
+
+
+def test_translated_reads_sampling_as_images_per_identity():
+    for sampling, images in (("shuffled", 0), ("balanced", 4)):
+        before = {"sampling": sampling, "images_per_identity": 4}
+        assert former.translated(before, {"images_per_identity": 0}, {}) == {"images_per_identity": images}
 
 
 def test_translated_takes_defaults_for_what_there_was_not():

@@ -107,7 +107,7 @@ def test_on_one_device_programs_are_as_without_a_mesh():
     for text in matching(1):
         assert "manual_computation" not in text and "shmap" not in text and not COLLECTIVE.search(text)
     with jax.numpy_dtype_promotion("standard"):
-        state, step = test_steps.prepared(form="ranked")
+        state, step = test_steps.prepared(verification="ranked")
         given = state, test_steps.frozen(), test_steps.batch()
         alone = jax.jit(functools.partial(step.__wrapped__, mesh=mesh)).lower(*given).as_text()
         assert alone == jax.jit(step.__wrapped__).lower(*given).as_text()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dsr_jax import map_file, match, metrics, shortlist
 from dsr_jax.baselines import global_average
 from dsr_jax.evaluation import candidates
+from dsr_jax.evaluation.candidates import Labels
 from dsr_jax.matching import compiled
 from dsr_jax.matching.comparison import compared
 from experiments import evaluate
@@ -182,13 +183,13 @@ def test_the_rule_is_that_of_the_ranking():
     matrix = rng.random((30, 50))
     for rule in ("cross", "any"):
         labels = probes, gallery, *cameras
-        allowed = candidates.allowed(*labels, camera_rule=rule)
+        allowed = candidates.allowed(Labels(*labels, camera_rule=rule))
         for row, mask, (kept, _) in zip(
-            matrix, allowed, candidates.candidates(matrix, *labels, camera_rule=rule), strict=True
+            matrix, allowed, candidates.candidates(matrix, Labels(*labels, camera_rule=rule)), strict=True
         ):
             np.testing.assert_array_equal(row[mask], kept)
     with pytest.raises(ValueError, match="give both or neither"):
-        candidates.allowed(probes, gallery, cameras[0])
+        candidates.allowed(Labels(probes, gallery, cameras[0]))
 
 
 # What figures rest on
@@ -257,7 +258,7 @@ def test_an_evaluation_says_what_rests_on_pooled_features(tmp_path, capsys):
     file = map_file.read(path)
     probes, gallery = file.side("probe"), file.side("gallery")
     labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
-    on, allowed = short < shortlist.BEYOND, candidates.allowed(*labels)
+    on, allowed = short < shortlist.BEYOND, candidates.allowed(Labels(*labels))
     assert (on.sum(axis=1) == 4).all() and not (on & ~allowed).any()
     np.testing.assert_allclose(short[on], whole[on], atol=1e-6)
     pooled = kept(out, "global_average-whole")

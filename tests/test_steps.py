@@ -10,6 +10,7 @@ import pytest
 
 from data import views
 from dsr_jax import blocks, fcn, losses, reconstruction
+from experiments.settings.training import Tuning, Update
 from experiments.training import optimiser, steps
 
 SIZE, PATCH = (48, 32), (36, 32)
@@ -52,10 +53,8 @@ def frozen(blocks=2):
 def prepared(rate=1e-2, **options):
     """The first state and a compiled step."""
     updates = optax.sgd(rate)
-    verification = steps.Verification(**{"id_weight": 0.5, "id_patches": True, **options})
-    step = functools.partial(
-        steps.reconstruction_step, optimiser=updates, trunk=TRUNK, smoothing=0.1, verification=verification
-    )
+    how = Tuning(**{"id_loss_weight": 0.5, "id_patches": True, **options})
+    step = functools.partial(steps.reconstruction_step, optimiser=updates, trunk=TRUNK, smoothing=0.1, how=how)
     return steps.init(PARAMS, HEAD, updates, frozen_blocks=2), jax.jit(step)
 
 
@@ -119,7 +118,7 @@ def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
         optimiser=optax.sgd(1e-2),
         trunk=TRUNK._replace(first_block=3),
         smoothing=0.1,
-        verification=steps.Verification(id_weight=0.5, id_patches=True),
+        how=Tuning(id_loss_weight=0.5, id_patches=True),
     )
     (a, figures), (b, others) = step(state, frozen(), values), jax.jit(later)(state, frozen(), kept)
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), a.params, b.params)
@@ -128,7 +127,7 @@ def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
 
 @pytest.mark.slow
 def test_the_figures_are_the_losses_of_the_pairs():
-    state, step = prepared(weight=2.0)
+    state, step = prepared(verification_weight=2.0)
     _, figures = step(state, frozen(), batch())
     np.testing.assert_allclose(
         figures["loss"], 0.5 * figures["identification"] + 2.0 * figures["verification"], rtol=1e-5
@@ -139,7 +138,7 @@ def test_the_figures_are_the_losses_of_the_pairs():
 
 
 def test_the_control_is_identification_alone():
-    _, step = prepared(weight=0.0)
+    _, step = prepared(verification_weight=0.0)
     state, figures = step(prepared()[0], frozen(), batch())
     assert "verification" not in figures
     np.testing.assert_allclose(figures["loss"], 0.5 * figures["identification"], rtol=1e-6)
@@ -147,7 +146,7 @@ def test_the_control_is_identification_alone():
 
 @pytest.mark.slow
 def test_ranked_verification_takes_every_patch_against_every_whole_image():
-    state, step = prepared(form="ranked", id_weight=0.0)
+    state, step = prepared(verification="ranked", id_loss_weight=0.0)
     _, figures = step(state, frozen(), batch())
     assert 0 < float(figures["verification"]) < 20 and np.isfinite(figures["gradient_norm"])
 
@@ -156,7 +155,7 @@ def test_ranked_verification_takes_every_patch_against_every_whole_image():
 @pytest.mark.parametrize("form", ["signed", "ranked"])
 def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
     """Against a loop over the distances of every patch and whole image, each computed alone."""
-    state, step = prepared(form=form, id_weight=0.0, mining="batch_hard")
+    state, step = prepared(verification=form, id_loss_weight=0.0, mining="batch_hard")
     values = batch()
     found = {
         part: steps.maps(
@@ -211,10 +210,10 @@ def test_frozen_blocks_have_no_backward_pass(blocks_frozen, kept_outputs):
 @pytest.mark.parametrize("form", ["signed", "ranked"])
 def test_bfloat16_is_for_the_network_alone(form):
     """Parameters, their updates, maps, logits, distances and every figure are float32; so are the network's sums."""
-    updates = optimiser.build("adam", 1e-2, count=20).transform
-    how = steps.Verification(form=form, id_weight=0.5)
+    updates = optimiser.build("adam", 1e-2, Update(), count=20).transform
+    how = Tuning(verification=form, id_loss_weight=0.5)
     trunk = TRUNK._replace(dtype="bfloat16")
-    step = functools.partial(steps.reconstruction_step, optimiser=updates, trunk=trunk, smoothing=0.1, verification=how)
+    step = functools.partial(steps.reconstruction_step, optimiser=updates, trunk=trunk, smoothing=0.1, how=how)
     state = steps.init(PARAMS, HEAD, updates, frozen_blocks=2)
     later, figures = jax.jit(step)(state, frozen(), batch())
     kinds = {leaf.dtype for leaf in jax.tree.leaves((later, figures))} - {jnp.dtype(jnp.int32)}
@@ -231,7 +230,7 @@ def test_bfloat16_is_for_the_network_alone(form):
 
 
 def test_identification_counts_what_is_right():
-    updates = optimiser.build("adam", 1e-2, count=20).transform
+    updates = optimiser.build("adam", 1e-2, Update(), count=20).transform
     step = jax.jit(
         functools.partial(
             steps.identification_step, optimiser=updates, trunk=TRUNK._replace(frozen_blocks=0), smoothing=0.0

@@ -9,6 +9,7 @@ import optax
 import pytest
 
 from dsr_jax import blocks, losses, networks, reconstruction, resnet
+from experiments.settings.training import Tuning, Update
 from experiments.training import optimiser, steps
 
 from . import test_steps
@@ -64,8 +65,8 @@ def prepared(updates=None, **options):
     """The first state, and compiled steps on pairs and on whole images."""
     updates = updates or optax.sgd(1e-2)
     common = {"optimiser": updates, "trunk": TRUNK, "smoothing": 0.1}
-    how = steps.Verification(**{"id_weight": 0.5, "id_patches": True, **options})
-    pairs = functools.partial(steps.reconstruction_step, verification=how, **common)
+    how = Tuning(**{"id_loss_weight": 0.5, "id_patches": True, **options})
+    pairs = functools.partial(steps.reconstruction_step, how=how, **common)
     state = steps.init(params(), head(), updates, frozen_blocks=4)
     return state, jax.jit(pairs), jax.jit(functools.partial(steps.identification_step, **common))
 
@@ -139,7 +140,7 @@ def test_what_is_trained_moves_and_lowers_the_loss():
 @pytest.mark.slow
 def test_every_batch_of_an_update_moves_them():
     """Accumulated gradients: parameters move once in two batches, statistics with each."""
-    state, _, step = prepared(optimiser.build("sgd", 1e-2, count=4, accumulate=2, schedule=CONSTANT).transform)
+    state, _, step = prepared(optimiser.build("sgd", 1e-2, Update("constant", 0.0, accumulate=2), count=4).transform)
     first, _ = step(state, frozen(), whole(batch(0)))
     jax.tree.map(np.testing.assert_array_equal, first.params, state.params)
     second, _ = step(first, frozen(), whole(batch(1)))
@@ -147,9 +148,6 @@ def test_every_batch_of_an_update_moves_them():
         moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), before.statistics, after.statistics)
         assert all(jax.tree.leaves(moved))
     assert jnp.any(second.params["head"]["kernel"] != state.params["head"]["kernel"])
-
-
-CONSTANT = optimiser.Schedule("constant", warm_up=0.0)
 
 
 @pytest.mark.slow

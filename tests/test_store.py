@@ -9,7 +9,8 @@ from experiments.evaluation import comparison, store
 from experiments.workdir import Workdir
 from tests.people import GALLERY, NETWORK, QUERIES, drawn
 
-TRIALS = comparison.draws(QUERIES, GALLERY, comparison.Protocol(1, 2, "cross", 0))
+DRAWN = {"shots": 1, "trials": 2, "camera_rule": "cross"}
+TRIALS = comparison.draws(QUERIES, GALLERY, **DRAWN, seed=0)
 FOUND = [np.random.default_rng(i).random((len(t.probes), len(t.draw.identities))) for i, t in enumerate(TRIALS)]
 
 
@@ -44,7 +45,11 @@ def test_other_inputs_or_draws_are_computed_anew(workdir):
     store.Store(workdir, "inputs").get("dsr", TRIALS, compute)
     store.Store(workdir, "others").get("dsr", TRIALS, compute)
     assert compute.calls == 2
-    for other in (TRIALS[:-1], comparison.draws(QUERIES, GALLERY, comparison.Protocol(1, 2, "cross", 5)), TRIALS):
+    for other in (
+        TRIALS[:-1],
+        comparison.draws(QUERIES, GALLERY, **DRAWN, seed=5),
+        TRIALS,
+    ):
         fewer = Computer(FOUND[: len(other)])
         store.Store(workdir, "others").get("dsr", other, fewer)
         assert fewer.calls == 1

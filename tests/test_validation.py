@@ -5,10 +5,10 @@ import re
 
 import pytest
 
+from data import binding
 from dsr_jax import weights
 from experiments import finetune, pretrain
 from experiments import workdir as workdirs
-from experiments.settings import binding
 from experiments.training import validation
 
 from . import kills

@@ -6,8 +6,6 @@ rest is here and the same for all: records are written in the listing's order, i
 makes the same bytes. Nothing uses the network or TensorFlow.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools
@@ -37,25 +35,16 @@ class Builder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ign
 
     A data set defines `listing(source)` and the constants below. Raise `VERSION` whenever the same source would be
     stored differently.
-
-    Attributes:
-      ABOUT: one sentence.
-      EXPECTED: the tree that it reads, for messages.
-      CITATION: the paper to cite.
-      LICENCE: a note on the licence.
-      HOMEPAGE: where to get it.
-      COUNTS: as published, for each version that circulates; empty where nothing is published.
-      CAMERA_RULE: how it is evaluated, see `dsr_jax.evaluation.candidates`.
-      PROBES: what probes show: "whole" people, "partial" ones, or "unknown", as of one's own pictures.
     """
 
-    ABOUT: ClassVar[str] = ""
-    EXPECTED: ClassVar[str] = ""
-    CITATION: ClassVar[str] = ""
-    LICENCE: ClassVar[str] = ""
-    HOMEPAGE: ClassVar[str] = ""
-    COUNTS: ClassVar[Counts] = {}
-    CAMERA_RULE: ClassVar[str] = "cross"
+    ABOUT: ClassVar[str] = ""  # one sentence
+    EXPECTED: ClassVar[str] = ""  # the tree that it reads, for messages
+    CITATION: ClassVar[str] = ""  # the paper to cite
+    LICENCE: ClassVar[str] = ""  # a note on the licence
+    HOMEPAGE: ClassVar[str] = ""  # where to get it
+    COUNTS: ClassVar[Counts] = {}  # as published, for each version that circulates; empty where nothing is published
+    CAMERA_RULE: ClassVar[str] = "cross"  # how it is evaluated, see `dsr_jax.evaluation.candidates`
+    # What probes show: "whole" people, "partial" ones, or "unknown", as of one's own pictures.
     PROBES: ClassVar[str] = "unknown"
     content: Listing | None = None
     bar: tqdm = tqdm(disable=True)

@@ -4,8 +4,6 @@ The rules are those of `coco_boxes`, which cuts the boxes out. Nothing here read
 and the annotation.
 """
 
-from __future__ import annotations
-
 import collections
 import posixpath
 from collections.abc import Mapping, Sequence
@@ -25,34 +23,20 @@ _LARGEST = 1e9  # no picture has that many pixels along a side
 
 
 class Box(NamedTuple):
-    """An annotation that is used.
+    """An annotation that is used."""
 
-    Attributes:
-      key: its id.
-      split: its split.
-      document: the name of its JSON.
-      image: the id of its image.
-      frame: the name in the tree of that image's file.
-      box: left, top, width and height in pixels.
-      person: label of its identity or track.
-      everywhere: whether that label is the same person in every video.
-      video: name or id of the video of its image; None without `video_id`.
-      named: whether that is a name, which means the same video in every document.
-      camera: label of its camera; empty where it is unknown.
-      size: width and height of the picture as stated in the document, None where they are not.
-    """
-
-    key: str
-    split: str
-    document: str
-    image: str
-    frame: str
-    box: tuple[float, float, float, float]
-    person: str
-    everywhere: bool
-    video: str | None
-    named: bool
-    camera: str
+    key: str  # its id
+    split: str  # its split
+    document: str  # the name of its JSON
+    image: str  # the id of its image
+    frame: str  # the name in the tree of that image's file
+    box: tuple[float, float, float, float]  # left, top, width and height in pixels
+    person: str  # label of its identity or track
+    everywhere: bool  # whether that label is the same person in every video
+    video: str | None  # name or id of the video of its image; None without `video_id`
+    named: bool  # whether that is a name, which means the same video in every document
+    camera: str  # label of its camera; empty where it is unknown
+    # Width and height of the picture as stated in the document, None where they are not.
     size: tuple[int | None, int | None]
 
 
@@ -76,11 +60,6 @@ def role(name: str) -> str | None:
 
 def boxes_of(tree: Tree, document_name: str, document: dict[str, Any]) -> Boxes:
     """The boxes of a parsed document.
-
-    Args:
-      tree: the source.
-      document_name: name of the document in the tree.
-      document: from `coco_file.parsed`.
 
     Raises:
       ValueError: an annotation that cannot be used, or a picture that is not there.

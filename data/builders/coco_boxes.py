@@ -9,8 +9,6 @@ The rules are in docs/data.md, section coco_boxes. `coco_file` parses the docume
 border and stored as PNG.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path

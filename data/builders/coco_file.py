@@ -4,8 +4,6 @@ Converters write numbers as strings, ids as floats and booleans as 0 and 1: what
 other value, and a repeated key, is an error that names the entry.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -83,11 +81,7 @@ def _is_near(other: str, key: str) -> bool:
 
 
 def by_id(entries: Sequence[Mapping[str, Any]], what: str) -> dict[str, Mapping[str, Any]]:
-    """The entries by their ids.
-
-    Raises:
-      ValueError: an entry without one, or two with the same.
-    """
+    """The entries by their ids."""
     by_label: dict[str, Mapping[str, Any]] = {}
     for entry in entries:
         name = label(entry, "id", what)

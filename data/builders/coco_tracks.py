@@ -1,7 +1,5 @@
 """Identities of tracks: a track is one person in one video of one file; for more the user decides, see `people`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from data.builders.coco import Box
@@ -74,7 +72,8 @@ def _check_once(boxes: Sequence[Box]) -> None:
     for box in boxes:
         if _is_nobody(box):
             continue
-        place = "a person_id or identity" if box.everywhere else f"a track in {_place(box)}"
+        video = box.document if box.video is None else f"video {box.video} of {box.document}"
+        place = "a person_id or identity" if box.everywhere else f"a track in {video}"
         first = place_of.setdefault(plain(box.person), place)
         if first != place:
             lacking = "" if box.everywhere or box.video is not None else " (needs a video_id in the images)"
@@ -83,7 +82,3 @@ def _check_once(boxes: Sequence[Box]) -> None:
                 f"#tracks=apart if every video counts from new{lacking}, or #tracks=named if videos of the same name "
                 "in two files are one"
             )
-
-
-def _place(box: Box) -> str:
-    return box.document if box.video is None else f"video {box.video} of {box.document}"

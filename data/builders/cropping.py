@@ -1,7 +1,5 @@
 """Crops made while a data set is built, stored as PNG, so that no pixel changes."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 from collections.abc import Callable

@@ -7,8 +7,6 @@ on 486 random people (and train on 485) or on 100. No draw is standard: the test
 Layout: `CUHK01.zip` with the folder `campus`, as torchreid reads it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

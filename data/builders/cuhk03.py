@@ -11,8 +11,6 @@ from 0), or as `CUHK03-NP` (names of Market-1501's form, which hold the 767/700 
 below a folder or archive with `label` in its name.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Callable, Iterator

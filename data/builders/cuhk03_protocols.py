@@ -5,8 +5,6 @@ by the second camera), all from 1. Files are named after it as `p_iii_c_kk`, or 
 over all pairs from 0.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import zlib

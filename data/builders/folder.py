@@ -6,8 +6,6 @@ is nobody: junk, which no evaluation counts. A distractor, which stays in the ga
 identity that no probe has. The source may also be a folder or an archive with one CSV and the pictures.
 """
 
-from __future__ import annotations
-
 import posixpath
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,10 +58,7 @@ class Folder(Builder):
         listed_in = tree.members[csv].file
         files = {path: file for path, file in files.items() if file != listed_in} | {"": listed_in}
         return Listing(
-            by_split(records),
-            files,
-            labels=people.names,
-            remarks=[*remarks, *people.remarks, *cameras.remarks],
+            by_split(records), files, labels=people.names, remarks=[*remarks, *people.remarks, *cameras.remarks]
         )
 
 

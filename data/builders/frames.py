@@ -6,8 +6,6 @@ a picture by it before they show it to an annotator, some do not: where width an
 `TURNS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -62,11 +60,6 @@ def read(tree: Tree, names: Iterable[str]) -> dict[str, Frame]:
 
 def remarks(boxes: Sequence[Box], frames: dict[str, Frame], turn: str) -> list[str]:
     """Remarks on how boxes and pictures fit.
-
-    Args:
-      boxes: of all documents.
-      frames: from `read`.
-      turn: a key of `TURNS`.
 
     Raises:
       ValueError: a picture is not of the size that its document says, or it cannot be known whether boxes are of the

@@ -8,8 +8,6 @@ in the picture's name, set off by `_`, `-`, `.` or blanks (`c2_0001`, `0001_c2s1
 exactly one such number; otherwise it is unknown, which equals no other. `query` is another word for `probe`.
 """
 
-from __future__ import annotations
-
 import collections
 import re
 from pathlib import Path

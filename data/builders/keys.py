@@ -1,7 +1,5 @@
 """Hints about columns and keys that are not read, such as `camid` where `camera` is meant (see `near_names`)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from data.builders.listing import CAUTION

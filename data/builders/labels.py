@@ -6,8 +6,6 @@ that cannot be seen, and the two ways to store an umlaut (NFC, NFD) change nothi
 never a person or a camera. A number that is not whole, or has lost digits, is an error. All readers use this module.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,10 +74,6 @@ def identities(labels: Sequence[str], places: Sequence[str]) -> Numbers:
 
 def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
     """The number of every camera; -1, or a label that is missing, is unknown.
-
-    Args:
-      labels: of the pictures, as written in the source.
-      places: place of each in the source, for messages.
 
     Raises:
       ValueError: as for `identities`, except that labels may be missing.
@@ -162,9 +156,6 @@ def whole(label: str) -> int | None:
 
 def plain(label: str) -> str:
     """The canonical spelling of a label.
-
-    Raises:
-      ValueError: as for `whole`.
 
     Example:
       >>> plain("0007.0"), plain(" bob "), plain("12e4")

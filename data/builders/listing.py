@@ -4,8 +4,6 @@ A data-set module turns its source into a `Listing`. Every picture of a listing 
 a data set is written. The contents of the source's files make the fingerprint, by which a changed source is noticed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
@@ -34,22 +32,17 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """Content of a source.
+    """Content of a source."""
 
-    Args:
-      splits: split name to records, in the order in which they will be stored; empty splits are dropped.
-      files: name to path of every file whose content the data set is made of.
-      settings: anything else that determines the data set, such as a seed.
-      labels: label of each numbered identity, for sources whose identities are names.
-      remarks: sentences for the user about how the source was read.
-      left_out: name to reason of files that may be pictures and are not taken, see `data.sources.left_out`.
-    """
-
+    # Split name to records, in the order in which they will be stored; empty splits are dropped.
     splits: Mapping[str, Sequence[Record]]
+    # Name to path of every file whose content the data set is made of.
     files: Mapping[str, Path] = dataclasses.field(default_factory=dict)
-    settings: str = ""
+    settings: str = ""  # anything else that determines the data set, such as a seed
+    # Label of each numbered identity, for sources whose identities are names.
     labels: Mapping[int, str] = dataclasses.field(default_factory=dict)
-    remarks: Sequence[str] = ()
+    remarks: Sequence[str] = ()  # sentences for the user about how the source was read
+    # Name to reason of files that may be pictures and are not taken, see `data.sources.left_out`.
     left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,11 +81,6 @@ def check_shown(split: str, identity: int, place: str) -> None:
 
 def checked(listing: Listing, *, skip_bad: bool = False, progress: bool = False) -> tuple[Listing, list[str]]:
     """Decodes every picture once.
-
-    Args:
-      listing: what is to be built.
-      skip_bad: leave damaged pictures out instead of raising.
-      progress: show a progress bar.
 
     Returns:
       The listing of the readable pictures, with a remark about those of (nearly) one colour, and a line "name: reason"

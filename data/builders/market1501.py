@@ -13,8 +13,6 @@ person in that query's camera; their features are to be pooled by identity and c
 Layout and counts: the readme of `Market-1501-v15.09.15.zip`; names as torchreid and fast-reid read them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

@@ -9,8 +9,6 @@ pictures of 200 people per side. Papers that train on half of the people (the AF
 only; that split is not fixed anywhere, and is not made here.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

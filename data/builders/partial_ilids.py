@@ -11,8 +11,6 @@ are here (`partial_crops.partial_box`), against the person's other pictures. Whi
 from the published ones: figures on it are not comparable with those of papers.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path

@@ -9,8 +9,6 @@ It circulates as the authors' `Partial-REID_Dataset` (read by EANet and PVPM), a
 repackaged as `query` and `gallery`; the counts are the same. The authors' file is a .rar: unpack it.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

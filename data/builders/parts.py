@@ -5,8 +5,6 @@ data set is a list of them, or several lists where it circulates in several layo
 upper or lower case. Identity and camera come from a picture's file name alone.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,32 +16,19 @@ from data.sources.tree import Tree, stem
 
 
 class Part(NamedTuple):
-    """A folder of a data set.
+    """A folder of a data set."""
 
-    Attributes:
-      split: what its pictures are for.
-      folder: its name; upper and lower case are the same.
-      pattern: of a picture's whole name without extension, with the group `identity` and perhaps `camera`.
-      example: a name that fits, for the message about one that does not.
-      camera: the camera, where the names do not say it.
-      junk: identity of pictures that are left out and counted.
-    """
-
-    split: str
-    folder: str
+    split: str  # what its pictures are for
+    folder: str  # its name; upper and lower case are the same
+    # Of a picture's whole name without extension, with the group `identity` and perhaps `camera`.
     pattern: re.Pattern[str]
-    example: str
-    camera: int = UNKNOWN_CAMERA
-    junk: int | None = None
+    example: str  # a name that fits, for the message about one that does not
+    camera: int = UNKNOWN_CAMERA  # the camera, where the names do not say it
+    junk: int | None = None  # identity of pictures that are left out and counted
 
 
 def listing(tree: Tree, layouts: Sequence[Sequence[Part]], expected: str) -> Listing:
     """The pictures of the first layout whose folders are all there.
-
-    Args:
-      tree: the source.
-      layouts: the parts of each layout in which the data set circulates.
-      expected: a drawing of the layouts, for the message.
 
     Raises:
       ValueError: no layout fits, a folder is there twice or in another, or pictures have names that say nothing

@@ -7,8 +7,6 @@ place. Writers hold a lock that the system frees when they die: leftovers found 
 In all functions `root` is the folder of the prepared data sets and `name` that of the data set.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

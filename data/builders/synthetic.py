@@ -8,8 +8,6 @@ people share a palette of eight colours. So raw colours do not match; what peopl
 Options: `--source=people=700,seed=1,difficulty=hard`, the number of people, which, and how far the cameras disagree.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 from pathlib import Path

@@ -5,8 +5,6 @@ are errors that name them. So is a column that is nearly called `camera` where n
 data set is another. Columns that are not read make a remark.
 """
 
-from __future__ import annotations
-
 import collections
 import csv
 import io
@@ -54,13 +52,6 @@ class Table(NamedTuple):
 
 def read(content: bytes, *, title: str) -> Table:
     """Reads the CSV.
-
-    Args:
-      content: of the file.
-      title: name of the file in messages.
-
-    Returns:
-      Its rows in order, blank lines left out, surrounding blanks stripped.
 
     Raises:
       ValueError: not text, no rows, missing, repeated or misnamed columns, or a row with an empty or unknown entry.

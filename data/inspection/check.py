@@ -4,8 +4,6 @@ A source is not usable if no data set can be made of it, if nothing can be teste
 good because people or pictures are both trained on and tested on. Everything else that is odd is a caution.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Sequence
@@ -34,25 +32,15 @@ _TABLES = (".csv", ".json")  # sources that list files beside them
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """Result of one kind of look at a source.
+    """Result of one kind of look at a source."""
 
-    Attributes:
-      title: the kind.
-      lines: a line per hit.
-      fatal: reason why the source is not usable if there is a hit; empty for a caution.
-      note: last line, always shown.
-      count: number of hits, where that is not the number of lines.
-      harmless: whether hits are not even a caution.
-      most: number of lines that are shown.
-    """
-
-    title: str
-    lines: Sequence[str]
-    fatal: str = ""
-    note: str = ""
-    count: int | None = None
-    harmless: bool = False
-    most: int = _SHOWN
+    title: str  # the kind
+    lines: Sequence[str]  # a line per hit
+    fatal: str = ""  # reason why the source is not usable if there is a hit; empty for a caution
+    note: str = ""  # last line, always shown
+    count: int | None = None  # number of hits, where that is not the number of lines
+    harmless: bool = False  # whether hits are not even a caution
+    most: int = _SHOWN  # number of lines that are shown
 
     def text(self, width: int) -> str:
         """The title in `width` columns, the count, and the first lines."""
@@ -81,17 +69,8 @@ class Report:
         return f"{self.text}\n\n{f'not usable: {self.reason}' if self.reason else f'usable{careful}'}"
 
 
-def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False, progress: bool = False) -> Report:
+def check(builder: "type[Builder]", source: Path | None, *, skip_bad: bool = False, progress: bool = False) -> Report:
     """Checks a source; nothing in it raises an error.
-
-    Args:
-      builder: the data set.
-      source: as for `python -m data.prepare`.
-      skip_bad: pictures that cannot be read are a caution, since they will be left out.
-      progress: show progress bars for long steps.
-
-    Returns:
-      The `Report`.
 
     Example:
       >>> from data.builders.folder import Folder
@@ -138,7 +117,7 @@ def check(builder: type[Builder], source: Path | None, *, skip_bad: bool = False
     return Report(text, "; ".join(reasons), cautions)
 
 
-def _trees(builder: type[Builder], source: Path | None) -> str:
+def _trees(builder: "type[Builder]", source: Path | None) -> str:
     if source is None:
         return layout.beside(builder.EXPECTED, "(no --source)")
     place = source if source.exists() else Path(str(source).rpartition("#")[0] or source)  # PATH#name=value
@@ -164,6 +143,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     if not seen.readable.any():
         unread, skip_bad = f"none of {len(seen.names):,} images can be read", False
     flat = [seen.names[i] for i in np.flatnonzero(seen.readable & (seen.levels < levels.FEW)).tolist()]
+    tiny = np.flatnonzero(seen.readable & (seen.sizes < np.array(TINY)).any(axis=1)).tolist()
     equal = duplicates.same_bytes(seen)
     alike = duplicates.same_looks(seen, progress=progress)
     again = duplicates.same_pixels(seen)
@@ -174,7 +154,7 @@ def _findings(seen: Inspection, camera_rule: str, *, skip_bad: bool, progress: b
     return [
         Finding("images that cannot be read", unreadable, "" if skip_bad else unread),
         Finding(f"images of odd shape (height / width over {TALL:.0f}, under 1/3)", _odd_shapes(seen)),
-        Finding(f"tiny images (under {TINY[0]} high or {TINY[1]} wide)", _tiny(seen)),
+        Finding(f"tiny images (under {TINY[0]} high or {TINY[1]} wide)", _sized(seen, tiny)),
         Finding(f"sizes {FAR:.0f} times from their split's median", _far(seen)),
         Finding("images of (nearly) one colour", flat, note=levels.REMEDY if flat else ""),
         Finding(
@@ -199,10 +179,6 @@ def _odd_shapes(seen: Inspection) -> list[str]:
     at = np.flatnonzero(seen.readable)
     ratios = seen.sizes[at, 0] / seen.sizes[at, 1]
     return _sized(seen, at[(ratios > TALL) | (ratios < WIDE)].tolist())
-
-
-def _tiny(seen: Inspection) -> list[str]:
-    return _sized(seen, np.flatnonzero(seen.readable & (seen.sizes < np.array(TINY)).any(axis=1)).tolist())
 
 
 def _far(seen: Inspection) -> list[str]:
@@ -246,10 +222,11 @@ def _mates(seen: Inspection, camera_rule: str) -> list[Finding]:
     if not len(probes) or not len(gallery):
         absent = "gallery" if len(probes) else "probe"
         return [Finding("splits without images", [absent], f"nothing can be tested, there is no {absent} image")]
-    labels = [values[side] for values in (seen.identities, seen.cameras) for side in (probes, gallery)]
-    alone = probes[~candidates.answered(*labels, camera_rule=camera_rule)].tolist()
+    identities, cameras = seen.identities, seen.cameras
+    labels = candidates.Labels(identities[probes], identities[gallery], cameras[probes], cameras[gallery], camera_rule)
+    alone = probes[~candidates.answered(labels)].tolist()
     lines = [f"{seen.names[i]}: identity {seen.identities[i]}, camera {seen.cameras[i]}" for i in alone]
-    rule = " by another camera" if camera_rule == "cross" else ""
+    rule = candidates.rule(camera_rule).condition
     fatal = f"no probe has its person in the gallery{rule}: check how both number people and cameras"
     title = f"probes whose person is not in the gallery{rule}"
     return [Finding(title, lines, fatal if len(alone) == len(probes) else "")]

@@ -1,7 +1,5 @@
 """Comparison of a source's counts with the published ones: the nearest version, and the differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from data.inspection.statistics import aligned
@@ -30,10 +28,6 @@ def nearest(actual: Counts, published: Mapping[str, Counts]) -> str | None:
 
 def compared(actual: Counts, published: Mapping[str, Counts]) -> tuple[str, str, bool]:
     """The counts side by side.
-
-    Args:
-      actual: of the splits of a source.
-      published: name of the version to its splits; a split that it does not mention is not compared.
 
     Returns:
       A table, a sentence that names the version, and whether it fits.

@@ -7,8 +7,6 @@ bits. Of copies of every tenth of them, saved as JPEG of quality 75, of half or 
 within 10; of those scaled by 0.7 and saved so, 99.7 %; of those scaled by dropping every other pixel, 44 %.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations
 from typing import NamedTuple
@@ -63,15 +61,10 @@ def same_pixels(seen: Inspection) -> Repeated:
 
 
 class Alike(NamedTuple):
-    """Pictures that look like one of an earlier split.
+    """Pictures that look like one of an earlier split."""
 
-    Attributes:
-      pairs: one per such picture, in order: the earlier picture that is most like it, and itself.
-      total: all pairs that look the same, of which thousands of equal pictures have millions.
-    """
-
-    pairs: list[tuple[int, int]]
-    total: int
+    pairs: list[tuple[int, int]]  # one per such picture, in order: the earlier picture that is most like it, and itself
+    total: int  # all pairs that look the same, of which thousands of equal pictures have millions
 
 
 def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) -> Alike:
@@ -79,11 +72,6 @@ def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) ->
 
     Pictures of the same bytes are compared once, and of each only the one most like it is stored, so that memory grows
     with the number of pictures and not with that of pairs.
-
-    Args:
-      seen: the pictures.
-      near: the most bits in which their hashes differ.
-      progress: show a bar when it takes long.
 
     Returns:
       The pairs. A picture of one colour, whose hash is all zeros, is like no other.

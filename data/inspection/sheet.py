@@ -4,8 +4,6 @@ The pictures are those that training and evaluation see: pairs and their views c
 `views`, partial probes are cut by `partial_crops.partial_box` as `experiments.evaluate` does under the same seed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -74,13 +72,7 @@ def _spread(caption: str, numbers: Mapping[str, NDArray[np.integer]], x: str, y:
 
 
 def sections(sources: Mapping[str, Source], *, amount: Amount, size: tuple[int, int]) -> list[Section]:
-    """The pictures of a data set, in sections.
-
-    Args:
-      sources: split name to split.
-      amount: how much to show.
-      size: (height, width) to which training and evaluation bring whole images.
-    """
+    """The pictures of a data set, in sections."""
     shown = []
     if "train" in sources:
         train = {"train": sources["train"]}

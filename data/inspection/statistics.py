@@ -3,8 +3,6 @@
 The same table is printed when a data set is prepared, checked and browsed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -61,14 +59,7 @@ def spread(numbers: NDArray[np.integer]) -> Spread:
 def statistics(
     split: str, identities: NDArray[np.integer], cameras: NDArray[np.integer], sizes: NDArray[np.integer]
 ) -> Statistics:
-    """The statistics of a split.
-
-    Args:
-      split: its name.
-      identities: (n,) of the images, -1 for nobody.
-      cameras: (n,), -1 for unknown.
-      sizes: (n, 2) heights and widths.
-    """
+    """The statistics of a split."""
     each = np.unique(identities[identities != NOBODY], return_counts=True)[1]
     return Statistics(
         split=split,

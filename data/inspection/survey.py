@@ -8,8 +8,6 @@ clothes do not. Each of the 9 x 16 is the mean over its exact area, parts of pix
 whole pixels somewhere, and of copies of half the size they would miss one in eight.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
@@ -28,31 +26,18 @@ ROWS, COLUMNS = 16, 8  # of the difference hash, in the shape of a person
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """Survey of n pictures.
+    """Survey of n pictures."""
 
-    Attributes:
-      names: n names, as "split/name".
-      splits: (n,) name of the split.
-      identities: (n,), -1 for nobody.
-      cameras: (n,), -1 for unknown.
-      sizes: (n, 2) heights and widths, zero where a picture cannot be read.
-      contents: (n, 2) uint64 of the bytes of the file, zero where there are none.
-      pixels: (n, 2) uint64 of the decoded picture, zero where it cannot be read.
-      looks: (n, 2) uint64, the difference hash, zero where a picture cannot be read.
-      levels: (n,) number of brightness levels, see `levels`; zero where a picture cannot be read.
-      refused: position to reason, of pictures that cannot be read.
-    """
-
-    names: list[str]
-    splits: NDArray[np.str_]
-    identities: NDArray[np.int64]
-    cameras: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    contents: NDArray[np.uint64]
-    pixels: NDArray[np.uint64]
-    looks: NDArray[np.uint64]
-    levels: NDArray[np.int64]
-    refused: dict[int, str]
+    names: list[str]  # n names, as "split/name"
+    splits: NDArray[np.str_]  # (n,) name of the split
+    identities: NDArray[np.int64]  # (n,), -1 for nobody
+    cameras: NDArray[np.int64]  # (n,), -1 for unknown
+    sizes: NDArray[np.int64]  # (n, 2) heights and widths, zero where a picture cannot be read
+    contents: NDArray[np.uint64]  # (n, 2) uint64 of the bytes of the file, zero where there are none
+    pixels: NDArray[np.uint64]  # (n, 2) uint64 of the decoded picture, zero where it cannot be read
+    looks: NDArray[np.uint64]  # (n, 2) uint64, the difference hash, zero where a picture cannot be read
+    levels: NDArray[np.int64]  # (n,) number of brightness levels, see `levels`; zero where a picture cannot be read
+    refused: dict[int, str]  # position to reason, of pictures that cannot be read
 
     @property
     def readable(self) -> NDArray[np.bool_]:
@@ -61,12 +46,7 @@ class Inspection:
 
 
 def inspect(listing: Listing, *, progress: bool = False) -> Inspection:
-    """Reads every picture of a listing once.
-
-    Args:
-      listing: the listing of the source.
-      progress: show a bar when it takes long.
-    """
+    """Reads every picture of a listing once."""
     everything = [(split, record) for split, records in listing.splits.items() for record in records]
     sizes = np.zeros((len(everything), 2), np.int64)
     contents, pixels, looks = (np.zeros((len(everything), 2), np.uint64) for _ in range(3))
@@ -103,9 +83,6 @@ def digest(content: bytes) -> NDArray[np.uint64]:
 
 def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """The 128 bits of a picture's difference hash, as (2,) uint64.
-
-    Args:
-      image: (H, W, 3) uint8.
 
     Example:
       >>> ramp = np.repeat(np.arange(64, dtype=np.uint8)[None, :, None], 128, axis=0).repeat(3, axis=2)

@@ -9,8 +9,6 @@ A zip and a .tar are read at random. A .tar.gz cannot be, so that it is unpacked
 in the temporary folder (`TMPDIR`), which vanishes with the program; from then on it is a .tar.
 """
 
-from __future__ import annotations
-
 import stat
 import zipfile
 from collections.abc import Callable, Iterator
@@ -59,10 +57,6 @@ def check_form(path: Path) -> None:
 
 def members(path: Path, *, limits: Limits) -> dict[str, Member]:
     """The files in an archive by their names, in the archive's order.
-
-    Args:
-      path: the archive.
-      limits: largest content.
 
     Raises:
       ValueError: it is damaged, or not to be trusted; the message names the member.

@@ -4,8 +4,6 @@ The format follows from the bytes, never from the name. The announced size is ch
 crop of a person is not larger than `LARGEST`. Of animations and files of many pages the first picture is taken.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import threading
@@ -36,9 +34,6 @@ def decode(encoded: bytes) -> np.ndarray:
     The EXIF orientation is applied; grey, palette, CMYK and 16-bit pictures become 8-bit RGB (grey of 9 to 16 bits by
     the range that its file states, see `data.sources.depth`), transparency is dropped.
 
-    Args:
-      encoded: the bytes of a file of one of the `FORMATS`.
-
     Returns:
       (H, W, 3) uint8.
 
@@ -58,26 +53,14 @@ def decode(encoded: bytes) -> np.ndarray:
 def upright_size(encoded: bytes) -> tuple[int, int]:
     """(height, width) of the picture that `decode` would return, from the head of the file.
 
-    Args:
-      encoded: as for `decode`.
-
     Raises:
       ValueError: the bytes do not begin like a picture, or `decode` would refuse it for its size.
-
-    Example:
-      >>> buffer = io.BytesIO()
-      >>> Image.new("L", (4, 8), 255).save(buffer, "PNG")
-      >>> upright_size(buffer.getvalue())
-      (8, 4)
     """
     return _read(encoded, _upright_size)
 
 
 def orientation(encoded: bytes) -> int:
     """The EXIF orientation by which `decode` turns a picture, 1 to 8; 1, upright, where the file has none.
-
-    Args:
-      encoded: as for `decode`.
 
     Raises:
       ValueError: as for `upright_size`.

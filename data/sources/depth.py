@@ -6,8 +6,6 @@ they are black. The range is known where the file states it: `BitsPerSample`, `M
 itself. Where the file says nothing, 16 bits are 16 bits; `data.sources.levels` finds what has become black.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image
 

@@ -1,7 +1,5 @@
 """Error for a source that is missing or laid out differently: the expected tree beside the one that is there."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Sequence
@@ -13,15 +11,6 @@ _MOST_ENTRIES = 8  # of a folder
 
 def layout_error(source: Path | None, expected: str, problem: str = "", *, drawn: str | None = None) -> ValueError:
     """The error that shows the expected tree beside the found one.
-
-    Args:
-      source: the path that the user gave.
-      expected: a drawing of the tree, a line per entry.
-      problem: what is wrong, if it is more than that the source is absent.
-      drawn: a drawing of the source, if it is no plain folder, see `drawing`.
-
-    Returns:
-      A `ValueError` to raise.
 
     Example:
       >>> print(layout_error(Path("/nowhere"), "people.csv"))

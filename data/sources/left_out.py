@@ -5,8 +5,6 @@ that are no pictures by their names (lists, texts, tables) make one quiet remark
 leave behind (`Thumbs.db`, `._a.jpg`) make none.
 """
 
-from __future__ import annotations
-
 import collections
 from collections.abc import Collection, Mapping, Sequence
 
@@ -28,12 +26,7 @@ _NO_PICTURES = {
 
 
 def reasons(tree: Tree, taken: Collection[str]) -> dict[str, str]:
-    """The files that may be pictures and are none of `tree.pictures`: name to the reason.
-
-    Args:
-      tree: the source.
-      taken: names of its files that are used: pictures, and lists of them.
-    """
+    """The files that may be pictures and are none of `tree.pictures`: name to the reason."""
     pictures = set(tree.pictures)
     others = [name for name in tree.members if name not in taken and name not in pictures]
     named = {name: _reason(name, tree.forms.get(name, "")) for name in others if name not in tree.unreadable}
@@ -60,13 +53,7 @@ def outside(tree: Tree, taken: Collection[str]) -> list[str]:
 
 
 def remarks(tree: Tree, taken: Collection[str], *, unused: Sequence[str] = ()) -> list[str]:
-    """The quiet remarks: pictures that this data set does not use, hidden ones, archives, and files of other kinds.
-
-    Args:
-      tree: the source.
-      taken: as for `reasons`.
-      unused: pictures that need no caution, as in folders of another data set.
-    """
+    """The quiet remarks: pictures that this data set does not use, hidden ones, archives, and files of other kinds."""
     lines = []
     if unused:
         folders = collections.Counter(name.rpartition("/")[0] or "." for name in unused)

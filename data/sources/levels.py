@@ -4,8 +4,6 @@ A picture of 8, 10 or 12 bits in a file of 16 that does not state it is such a p
 Nothing is stretched; such pictures are counted and named when a data set is checked, prepared and evaluated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,9 +20,6 @@ REMEDY = (
 
 def spanned(image: np.ndarray) -> int:
     """Number of levels between the darkest and the brightest hundredth of the pixels, the largest of three channels.
-
-    Args:
-      image: (H, W, 3) uint8.
 
     Returns:
       1 (one colour) to 256.

@@ -1,7 +1,5 @@
 """Members of an archive: their index, and the limits beyond which it refuses them by name."""
 
-from __future__ import annotations
-
 import lzma
 import re
 import struct
@@ -21,21 +19,13 @@ DAMAGED = (
 
 
 class Limits(NamedTuple):
-    """Largest content of an archive.
+    """Largest content of an archive."""
 
-    Attributes:
-      members: number of members; the largest data sets have some 200,000 pictures.
-      picture: bytes of a file that is read whole.
-      total: bytes of all members unpacked.
-      ratio: factor by which an archive may grow when unpacked; pictures hardly grow, and a bomb does.
-      small: bytes up to which the ratio does not matter.
-    """
-
-    members: int = 1_000_000
-    picture: int = 128 << 20
-    total: int = 64 << 30
-    ratio: int = 100
-    small: int = 64 << 20
+    members: int = 1_000_000  # number of members; the largest data sets have some 200,000 pictures
+    picture: int = 128 << 20  # bytes of a file that is read whole
+    total: int = 64 << 30  # bytes of all members unpacked
+    ratio: int = 100  # factor by which an archive may grow when unpacked; pictures hardly grow, and a bomb does
+    small: int = 64 << 20  # bytes up to which the ratio does not matter
 
     def unpacked(self, packed: int) -> int:
         """Largest number of unpacked bytes of an archive of `packed` bytes."""

@@ -4,8 +4,6 @@ A data set that can be read in more than one way, such as one of twenty test set
 defaults. A data set that is drawn has no path, only options: `--source=people=200,seed=1`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -72,11 +70,7 @@ def integer(options: Mapping[str, str], name: str, *, low: int, high: int) -> in
 
 
 def choice(options: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
-    """Value of an option that must be one of some words.
-
-    Raises:
-      ValueError: it is another word.
-    """
+    """Value of an option that must be one of some words."""
     if options[name] not in choices:
         raise ValueError(f"--source: {name}={options[name]} must be one of {', '.join(choices)}")
     return options[name]

@@ -4,8 +4,6 @@ Macs write an umlaut as two characters (NFD), other systems as one (NFC), and a 
 stands comes first, so that any name that a system allows can be given.
 """
 
-from __future__ import annotations
-
 import posixpath
 import unicodedata
 from collections.abc import Iterable, Mapping

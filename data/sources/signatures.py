@@ -4,8 +4,6 @@ Only signatures that no text has by accident are listed. HEIF (.heic, of phones)
 are listed so that they can be named.
 """
 
-from __future__ import annotations
-
 import re
 
 HEAD = 32  # bytes that are enough

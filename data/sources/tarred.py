@@ -1,7 +1,5 @@
 """Tar reader: the members of a .tar, and of a .tar.gz unpacked once to an unnamed file; see `data.sources.archive`."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import io

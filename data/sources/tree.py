@@ -8,8 +8,6 @@ A picture is a file with the extension of a form that `decoding` reads, in upper
 or with a number for one, if its bytes begin like such a form. Other files that may be pictures: see `left_out`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os
@@ -35,23 +33,16 @@ _LIMITS = Limits()
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """The files of a source: `names` in order, `read(name)` a file's bytes.
+    """The files of a source: `names` in order, `read(name)` a file's bytes."""
 
-    Args:
-      place: the path of the source.
-      members: every file by its name, sorted.
-      limits: largest content that is read.
-      forms: form of the members that begin like a picture and are not named like one.
-      unreadable: name to reason of entries that cannot be read, such as a link to nothing.
-      hidden: pictures with a name, or in a folder, that begins with a dot.
-    """
-
-    place: Path
-    members: Mapping[str, Member]
-    limits: Limits = _LIMITS
+    place: Path  # the path of the source
+    members: Mapping[str, Member]  # every file by its name, sorted
+    limits: Limits = _LIMITS  # largest content that is read
+    # Form of the members that begin like a picture and are not named like one.
     forms: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Name to reason of entries that cannot be read, such as a link to nothing.
     unreadable: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    hidden: Sequence[str] = ()
+    hidden: Sequence[str] = ()  # pictures with a name, or in a folder, that begins with a dot
 
     @property
     def pictures(self) -> list[str]:
@@ -113,18 +104,13 @@ class Tree:
             problem += f"; {packed} in it is not read: unpack it{', or give it alone' if alone else ''}"
         return layout_error(self.place, expected, problem, drawn=self.drawn())
 
-    def only(self, keep: Callable[[str], bool]) -> Tree:
+    def only(self, keep: Callable[[str], bool]) -> "Tree":
         """The part of the tree with the names for which `keep(name)` is true."""
         return dataclasses.replace(self, members={name: m for name, m in self.members.items() if keep(name)})
 
 
 def opened(source: Path | None, expected: str, *, limits: Limits = _LIMITS) -> Tree:
     """The tree of a source.
-
-    Args:
-      source: a folder or an archive.
-      expected: a drawing of the expected tree, for the message.
-      limits: largest content of an archive, and largest file.
 
     Raises:
       ValueError: it does not exist, is neither, or an archive is damaged or not to be trusted.

@@ -1,7 +1,5 @@
 """The two cameras of the drawn people, and how far they disagree."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 
@@ -29,9 +27,6 @@ DIFFICULTIES = {"easy": 0.4, "normal": 1.0, "hard": 1.6}
 
 def cameras(difficulty: str = "normal") -> tuple[Camera, ...]:
     """The two cameras, nearer to each other or further apart.
-
-    Args:
-      difficulty: "easy", "normal" or "hard".
 
     Raises:
       ValueError: another word.

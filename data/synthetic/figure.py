@@ -5,8 +5,6 @@ final size; lengths are fractions of the body's height, x to the right of the bo
 head.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 
@@ -77,9 +75,6 @@ def figure(
       origin: pixel of the top of the head, on the body's axis.
       across: pixels per body height horizontally.
       down: pixels per body height vertically; another number than `across` is another aspect ratio.
-
-    Returns:
-      RGBA picture, transparent around the person.
     """
     canvas = _Canvas(size, origin, across * person.height, down * person.height)
     hip, half = 1.0 - person.legs, 0.118 * person.build * (1 - 0.25 * abs(pose.turn))

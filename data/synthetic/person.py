@@ -4,8 +4,6 @@ The data set stands in for the photographs of Sec. 4. A `Person` has the attribu
 surveillance crop, and few colours, shared with all others: the combination, the patterns and the proportions tell.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 
@@ -90,11 +88,6 @@ def person(identity: int, *, seed: int = 0) -> Person:
 
 def people(count: int, *, seed: int = 0, first: int = 0) -> list[Person]:
     """People numbered from `first`: the same number and seed is always the same person.
-
-    Args:
-      count: number of people.
-      seed: of the whole population.
-      first: identity of the first one.
 
     Example:
       >>> [one.identity for one in people(3, first=10)]

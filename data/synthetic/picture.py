@@ -1,7 +1,5 @@
 """Pictures of the drawn people: a person before a camera's background, shaded, blurred, coloured and noisy."""
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np
@@ -20,14 +18,6 @@ def draw(
     person: Person, camera: int, index: int, *, height: int = HEIGHT, width: int = WIDTH, difficulty: str = "normal"
 ) -> np.ndarray:
     """A picture of a person: a pure function of its arguments.
-
-    Args:
-      person: from `people`.
-      camera: 0 or 1.
-      index: number of the picture by that camera of that person.
-      height: of the picture, in pixels.
-      width: of the picture, in pixels.
-      difficulty: of the cameras: "easy", "normal" or "hard".
 
     Returns:
       (height, width, 3) uint8 RGB.

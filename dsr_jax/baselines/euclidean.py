@@ -6,18 +6,11 @@ from dsr_jax.cpu import cores
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """|x_i - y_j| of every pair.
+    """|x_i - y_j| (P, G) of every pair of vectors x (P, n) and y (G, n), of their type, float32 at least.
 
         |x - y|^2 = x'x - 2 x'y + y'y
 
     Equal vectors may come out at a distance of about 1e-3 of their length, not at 0: float32 cancels there.
-
-    Args:
-      x: (P, n) vectors.
-      y: (G, n) vectors.
-
-    Returns:
-      (P, G) distances of the vectors' type, float32 at least.
 
     Raises:
       ValueError: if the vectors are not equally long.

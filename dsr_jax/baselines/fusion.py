@@ -4,21 +4,13 @@ import numpy as np
 
 
 def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.ndarray:
-    """``weight`` of the one and ``1 - weight`` of the other, each probe's distances stretched to [0, 1] before.
+    """``weight`` of the one and ``1 - weight`` of the other, (P, G), each probe's distances stretched to [0, 1] before.
 
         s(d) = (d - min d) / (max d - min d) over the gallery of one probe
 
     The paper gives the weights, 0.7 for AMC and 0.3 for SWM, and leaves the scale open. Where all of a
     probe's distances by one of them are equal, the other decides. Stretched per probe, the sums rank one
     probe's gallery; compared between probes, as in an ROC, they say less than the parts.
-
-    Args:
-      amc: (P, G) distances by the first.
-      swm: (P, G) distances by the second.
-      weight: share of the first, in [0, 1].
-
-    Returns:
-      (P, G) in [0, 1].
 
     Raises:
       ValueError: if the shapes differ or the weight is out of range.

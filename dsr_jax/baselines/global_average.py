@@ -8,17 +8,10 @@ from dsr_jax.baselines import euclidean
 
 
 def distances(probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarray]) -> np.ndarray:
-    """Euclidean distance of the maps' averages over their positions, each of unit length.
+    """Euclidean distances (P, G) in [0, 2] of the maps' averages over their positions, each of unit length.
 
     Unit length, which the paper does not mention, makes this the ranking of the cosine, as re-id networks use it. An
     average of zeros has no direction: it is at sqrt(2) from every other, the distance of a cosine of 0.
-
-    Args:
-      probe_maps: P maps (h, w, d) of any sizes.
-      gallery_maps: G maps (h, w, d).
-
-    Returns:
-      (P, G) float32 in [0, 2].
 
     Example:
       >>> x = np.array([[[3.0, 0.0]]])

@@ -8,16 +8,13 @@ from dsr_jax.baselines import euclidean
 
 
 def distances(probe_maps: Sequence[np.ndarray], gallery_maps: Sequence[np.ndarray]) -> np.ndarray:
-    """Euclidean distance of the flattened maps: 15,360 numbers for the paper's 320 x 120.
+    """Euclidean distance (P, G) of the flattened maps: 15,360 numbers for the paper's 320 x 120.
 
     A person of several shots is as near as the images on average (`np.mean` over their columns).
 
     Args:
       probe_maps: P maps (h, w, d), all of one size: probes are stretched to that of the gallery before.
       gallery_maps: G maps of the same size.
-
-    Returns:
-      (P, G) float32.
 
     Raises:
       ValueError: if the maps are not all of one size.

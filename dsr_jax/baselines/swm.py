@@ -49,13 +49,6 @@ def distances(
 
     Raises:
       ValueError: if a probe is larger than a gallery image; the message names both.
-
-    Example:
-      >>> def network(images):  # one position per 4 x 4 pixels, their mean colour
-      ...     return [image.reshape(image.shape[0] // 4, 4, image.shape[1] // 4, 4, 3).mean((1, 3)) for image in images]
-      >>> image = np.arange(16 * 8 * 3).reshape(16, 8, 3).astype(np.uint8)
-      >>> distances(network, network([image[4:12]]), [image], output_stride=4).round(3).tolist()
-      [[0.0]]
     """
     step = output_stride if stride is None else stride
     shapes = [m.shape[:2] for m in probe_maps]

@@ -20,12 +20,6 @@ def product(few: np.ndarray, many: np.ndarray, *, threads: int | None = None) ->
 
     Raises:
       ValueError: for rows of different lengths.
-
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax.cpu import _product_kernel as product_kernel
-      >>> product_kernel.product(np.ones((1, 3), np.float32), np.arange(6, dtype=np.float32).reshape(2, 3))
-      array([[ 3., 12.]], dtype=float32)
     """
     if few.shape[1] != many.shape[1]:
         raise ValueError(f"few and many must have rows of one length d, got {few.shape[1]} and {many.shape[1]}")

@@ -31,19 +31,9 @@ def convolve(
 ) -> Float[Array, "batch height width outputs"]:
     """Every 3 x 3 window of the images (zero outside), times the kernel.
 
-    Args:
-      images: (B, H, W, C).
-      kernel: (3, 3, C, D).
-
     Returns:
       (B, H, W, D). Differentiable once, backwards, in both arguments. For several devices use `jax.shard_map`: a batch
       that the compiler shares out by itself is gathered for operations that it does not know.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from dsr_jax.cpu import convolution
-      >>> convolution.convolve(jnp.ones((1, 3, 3, 1)), jnp.ones((3, 3, 1, 1)))[0, :, :, 0].tolist()
-      [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
     if not pays(images, kernel):
         return _xla(images, kernel)

@@ -31,13 +31,6 @@ def each(
       threads: how many; default: the cores that this process may use. With one, or one part, none is used.
       parts: parts per thread: several even out that some take longer.
       least: smallest part that is worth a thread.
-
-    Example:
-      >>> from dsr_jax.cpu import cores
-      >>> done = []
-      >>> cores.each(lambda start, stop: done.append((start, stop)), 10, threads=1)
-      >>> done
-      [(0, 10)]
     """
     crew = threads or count()
     pieces = min(total // least, parts * crew)
@@ -57,16 +50,7 @@ def each(
 
 
 def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """Writes the product ``a @ b`` to ``out``, on all cores: of matrices, or of two stacks of as many matrices.
-
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax.cpu import cores
-      >>> out = np.empty((2, 1))
-      >>> cores.matmul(np.eye(2), np.ones((2, 1)), out)
-      >>> out.tolist()
-      [[1.0], [1.0]]
-    """
+    """Writes the product ``a @ b`` to ``out``, on all cores: of matrices, or of two stacks of as many matrices."""
 
     def part(start: int, stop: int) -> None:
         np.matmul(a[start:stop], b if b.ndim == 2 else b[start:stop], out=out[start:stop])
@@ -76,15 +60,7 @@ def matmul(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
 
 def products(triples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
-    """Writes ``a @ b`` to ``out`` for every triple (a, b, out) of matrices, the triples shared out among the cores.
-
-    Example:
-      >>> from dsr_jax.cpu import cores
-      >>> out = np.empty((2, 1))
-      >>> cores.products([(np.eye(2), np.ones((2, 1)), out)])
-      >>> out.tolist()
-      [[1.0], [1.0]]
-    """
+    """Writes ``a @ b`` to ``out`` for every triple (a, b, out) of matrices, the triples shared out among the cores."""
 
     def part(start: int, stop: int) -> None:
         for a, b, out in triples[start:stop]:

@@ -10,16 +10,7 @@ from dsr_jax.cpu import cores
 
 
 def convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
-    """Writes the convolution (SAME, stride 1) of images (batch, H, W, C) with a kernel (3, 3, C, D) to ``out``.
-
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax.cpu import im2col
-      >>> out = np.empty((1, 3, 3, 1), np.float32)
-      >>> im2col.convolve(np.ones((1, 3, 3, 2), np.float32), np.ones((3, 3, 2, 1), np.float32), out)
-      >>> out[0, :, :, 0].tolist()
-      [[8.0, 12.0, 8.0], [12.0, 18.0, 12.0], [8.0, 12.0, 8.0]]
-    """
+    """Writes the convolution (SAME, stride 1) of images (batch, H, W, C) with a kernel (3, 3, C, D) to ``out``."""
     cores.matmul(_windows(images), kernel.reshape(-1, kernel.shape[3]), out.reshape(-1, out.shape[3]))
 
 

@@ -62,14 +62,10 @@ def flat(array: np.ndarray) -> np.ndarray:
 
 
 class Cache(NamedTuple):
-    """The cache folder.
+    """The cache folder."""
 
-    Attributes:
-      folder: of this version's code.
-      refused: why other folders could not be used, where the next process will not find this one; else empty.
-    """
-
-    folder: Path
+    folder: Path  # of this version's code
+    # Why other folders could not be used, where the next process will not find this one; else empty.
     refused: tuple[str, ...] = ()
 
 

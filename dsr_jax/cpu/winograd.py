@@ -23,16 +23,7 @@ APART = 80
 
 
 def convolve(images: np.ndarray, kernel: np.ndarray, out: np.ndarray) -> None:
-    """Writes the convolution (SAME, stride 1) of images (batch, H, W, C) with a kernel (3, 3, C, D) to ``out``.
-
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax.cpu import winograd
-      >>> out = np.empty((1, 5, 5, 1), np.float32)
-      >>> winograd.convolve(np.ones((1, 5, 5, 2), np.float32), np.ones((3, 3, 2, 1), np.float32), out)
-      >>> out[0, :, :, 0].round(4).tolist()[0]
-      [8.0, 12.0, 12.0, 12.0, 8.0]
-    """
+    """Writes the convolution (SAME, stride 1) of images (batch, H, W, C) with a kernel (3, 3, C, D) to ``out``."""
     _convolve(images, kernel, out, back=False)
 
 

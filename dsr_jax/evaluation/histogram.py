@@ -9,40 +9,23 @@ from dsr_jax.evaluation.verification import Pairs
 
 
 class Histogram(NamedTuple):
-    """Counts of distances in bins.
+    """Counts of distances in bins."""
 
-    Attributes:
-      edges: (B + 1,) edges of the bins.
-      same: (B,) pairs of one person in each bin.
-      different: (B,) pairs of two people in each bin.
-    """
-
-    edges: NDArray[np.float64]
-    same: NDArray[np.int64]
-    different: NDArray[np.int64]
-
-    def densities(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Both as densities, (B,) each: they integrate to 1, and to 0 where there is no finite distance."""
-        widths = np.diff(self.edges)
-        return self.same / (widths * max(1, self.same.sum())), self.different / (widths * max(1, self.different.sum()))
+    edges: NDArray[np.float64]  # (B + 1,) edges of the bins
+    same: NDArray[np.int64]  # (B,) pairs of one person in each bin
+    different: NDArray[np.int64]  # (B,) pairs of two people in each bin
 
 
 def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:
     """Counts same and different pairs in bins of equal width from the smallest to the largest finite distance.
 
-    Args:
-      pairs: the `Pairs`; those at an infinite distance are in no bin.
-      bins: number of bins.
-
-    Returns:
-      The `Histogram`.
-
     Raises:
       ValueError: if `bins` < 1 or no distance is finite.
 
     Example:
-      >>> from dsr_jax.evaluation import verification
-      >>> found = histogram(verification.pairs([[0.0, 1.0, 0.9]], [1], [1, 2, 3]), bins=2)
+      >>> from dsr_jax.evaluation import candidates, verification
+      >>> pairs = verification.pairs([[0.0, 1.0, 0.9]], candidates.Labels([1], [1, 2, 3]))
+      >>> found = histogram(pairs, bins=2)
       >>> found.edges.tolist(), found.same.tolist(), found.different.tolist()
       ([0.0, 0.5, 1.0], [1, 0], [0, 2])
     """

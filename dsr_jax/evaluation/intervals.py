@@ -30,15 +30,11 @@ class Difference(NamedTuple):
 
 
 class Resampling(NamedTuple):
-    """Identities drawn with replacement.
+    """Identities drawn with replacement."""
 
-    Attributes:
-      cluster: (n,) number of each item's identity, 0 ... C - 1.
-      counts: (samples, C) how often each identity is drawn; NaN for a single identity, which has no spread, so that
-        whatever is computed from it is NaN.
-    """
-
-    cluster: NDArray[np.int64]
+    cluster: NDArray[np.int64]  # (n,) number of each item's identity, 0 ... C - 1.
+    # (samples, C) how often each identity is drawn; NaN for a single identity, which has no spread, so that whatever is
+    # computed from it is NaN.
     counts: NDArray[np.float64]
 
 
@@ -70,34 +66,22 @@ def resample(identities: ArrayLike, *, samples: int, seed: int) -> Resampling:
     return Resampling(cluster, counts.astype(np.float64))
 
 
-def interval(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Interval:
-    """The percentile interval of a figure from its resampled values.
-
-    Args:
-      value: the figure itself.
-      resampled: (samples,) the figure in each bootstrap sample; one NaN makes both ends NaN.
-      level: coverage of the interval, between the (1 - level) / 2 and the (1 + level) / 2 quantile.
+def interval(value: float, resampled: ArrayLike) -> Interval:
+    """The 95 % percentile interval of a figure from its resampled values, (samples,); one NaN makes both ends NaN.
 
     Example:
-      >>> interval(2.0, [1.0, 2.0, 3.0], level=0.5)
-      Interval(value=2.0, low=1.5, high=2.5)
+      >>> interval(2.0, [1.0, 2.0, 3.0])
+      Interval(value=2.0, low=1.05, high=2.95)
     """
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level is {level}; it must be within (0, 1).")
-    low, high = np.quantile(np.asarray(resampled, np.float64), [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    low, high = np.quantile(np.asarray(resampled, np.float64), [(1.0 - 0.95) / 2.0, (1.0 + 0.95) / 2.0])
     return Interval(float(value), float(low), float(high))
 
 
-def difference(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Difference:
+def difference(value: float, resampled: ArrayLike) -> Difference:
     """The interval and the two-sided test of a difference a - b from its resampled values.
 
     With B samples and resampled differences d, the p-value is 2 min(#(d <= 0) + 1, #(d >= 0) + 1) / (B + 1), at most
-    1; the smallest possible is 2 / (B + 1).
-
-    Args:
-      value: the difference itself.
-      resampled: (samples,) the difference in each bootstrap sample; one NaN makes both ends and the p-value NaN.
-      level: coverage of the interval.
+    1; the smallest possible is 2 / (B + 1). One NaN among them makes both ends and the p-value NaN.
 
     Example:
       >>> difference(1.0, [1.0] * 999)
@@ -106,16 +90,11 @@ def difference(value: float, resampled: ArrayLike, *, level: float = 0.95) -> Di
     differences = np.asarray(resampled, np.float64)
     extreme = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
     p_value = np.nan if np.isnan(differences).any() else min(1.0, 2.0 * (extreme + 1) / (len(differences) + 1))
-    return Difference(*interval(value, differences, level=level), float(p_value))
+    return Difference(*interval(value, differences), float(p_value))
 
 
 def bootstrap_interval(
-    values_per_probe: ArrayLike,
-    identities: ArrayLike,
-    *,
-    samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    values_per_probe: ArrayLike, identities: ArrayLike, *, samples: int = 1000, seed: int = 0
 ) -> Interval:
     """Percentile interval of the mean over probes, resampling identities with all their probes.
 
@@ -124,14 +103,13 @@ def bootstrap_interval(
         first where there are several; NaN (no right answer) is left out.
       identities: (P,) identity of each probe: the clusters.
       samples: bootstrap samples.
-      level: coverage of the interval.
       seed: seed of the resampling; equal seeds and identities resample alike.
 
     Returns:
       The `Interval` in the unit of the values; its ends are NaN for a single identity, which has no spread.
 
     Raises:
-      ValueError: if the shapes differ, no value is left, `samples` < 1 or `level` is not in (0, 1).
+      ValueError: if the shapes differ, no value is left or `samples` < 1.
 
     References:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, Sec. 3.8.
@@ -141,17 +119,11 @@ def bootstrap_interval(
       Interval(value=1.0, low=1.0, high=1.0)
     """
     values, ids = _clustered(values_per_probe, identities, "values_per_probe")
-    return interval(float(np.mean(values)), _resampled_means(values, ids, samples=samples, seed=seed), level=level)
+    return interval(float(np.mean(values)), _resampled_means(values, ids, samples=samples, seed=seed))
 
 
 def paired_difference(
-    values_a: ArrayLike,
-    values_b: ArrayLike,
-    identities: ArrayLike,
-    *,
-    samples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
+    values_a: ArrayLike, values_b: ArrayLike, identities: ArrayLike, *, samples: int = 1000, seed: int = 0
 ) -> Difference:
     """Interval and test of the mean of a - b, two methods on the same probes and draws.
 
@@ -163,7 +135,6 @@ def paired_difference(
       values_b: (P,) values of method b on the same probes.
       identities: (P,) identity of each probe.
       samples: bootstrap samples; the smallest p-value is 2 / (samples + 1).
-      level: coverage of the interval.
       seed: seed of the resampling.
 
     Returns:
@@ -177,7 +148,7 @@ def paired_difference(
     if a.shape != b.shape:
         raise ValueError(f"values_a has shape {a.shape} and values_b {b.shape}; they must be the same probes.")
     values, ids = _clustered(a - b, identities, "values_a - values_b")
-    return difference(float(np.mean(values)), _resampled_means(values, ids, samples=samples, seed=seed), level=level)
+    return difference(float(np.mean(values)), _resampled_means(values, ids, samples=samples, seed=seed))
 
 
 def _resampled_means(values: NDArray, identities: NDArray, *, samples: int, seed: int) -> NDArray[np.float64]:

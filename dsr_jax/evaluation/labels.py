@@ -33,10 +33,7 @@ def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
 
 
 def paired(
-    identities: ArrayLike,
-    cameras: ArrayLike | None,
-    identities_name: str = "identities",
-    cameras_name: str = "cameras",
+    identities: ArrayLike, cameras: ArrayLike | None, identities_name: str = "identities", cameras_name: str = "cameras"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Identities and cameras as int64 vectors of one length; cameras of None are unknown.
 

@@ -62,13 +62,6 @@ def partial_box(
 def crop(image: NDArray, box: Box) -> NDArray:
     """Cuts `box` out of an (H, W, ...) image, as a view.
 
-    Args:
-      image: (H, W, ...) array.
-      box: the `Box`, inside the image.
-
-    Returns:
-      (box.height, box.width, ...) view of the image.
-
     Raises:
       ValueError: if the box is empty or does not lie inside the image.
 

@@ -1,10 +1,10 @@
 """Gallery draws of an evaluation: single-shot and multi-shot trials, and the whole gallery (Sec. 4.1).
 
-A single-shot or multi-shot trial gives every person `shots` gallery images, drawn at random from cameras other than
-the probe's; the published figure is the mean over such trials. Every draw is a pure function of integer keys through
-`np.random.default_rng`: it depends neither on the order of a set nor on earlier draws, and a person's draw does
-not depend on the others in the gallery. An identity or a camera of -1 is unknown: nobody's images are never drawn, an
-unknown camera never equals another.
+A single-shot or multi-shot trial gives every person `shots` gallery images, drawn at random from cameras that the
+camera rule does not hide from the probe; the published figure is the mean over such trials. Every draw is a pure
+function of integer keys through `np.random.default_rng`: it depends neither on the order of a set nor on earlier draws,
+and a person's draw does not depend on the others in the gallery. An identity or a camera of -1 is unknown: nobody's
+images are never drawn, an unknown camera never equals another.
 """
 
 from collections.abc import Iterator
@@ -14,44 +14,45 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dsr_jax.evaluation import random_keys
-from dsr_jax.evaluation.candidates import answered, check_camera_rule, hidden
+from dsr_jax.evaluation.candidates import Labels, answered, hidden, rule
 from dsr_jax.evaluation.labels import UNKNOWN, images_by_identity, integers, paired
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The gallery of one trial: one entry per person, or, in the whole gallery, one per image.
+    """The gallery of one trial: one entry per person, or, in the whole gallery, one per image."""
 
-    Attributes:
-      identities: (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
-      images: I index arrays into the gallery, each of length at most `shots`.
-      short: identities with fewer images than shots; they take what they have.
-      absent: identities of the gallery with no image left after the camera rule; not in `identities`.
-    """
-
+    # (I,) identity labels of the entries: of persons sorted, of images in the gallery's order.
     identities: NDArray[np.int64]
-    images: tuple[NDArray[np.int64], ...]
-    short: tuple[int, ...] = ()
+    images: tuple[NDArray[np.int64], ...]  # I index arrays into the gallery, each of length at most `shots`
+    short: tuple[int, ...] = ()  # identities with fewer images than shots; they take what they have
+    # Identities of the gallery with no image left after the camera rule; not in `identities`.
     absent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Trial:
-    """The probes that share one gallery draw.
+    """The probes that share one gallery draw."""
 
-    Attributes:
-      number: of the trial.
-      camera: of all its probes, which the draw left out; -1: it left none out.
-      probes: (P,) numbers of the probes.
-      draw: the gallery that they search.
-      cameras: (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
-    """
-
-    number: int
-    camera: int
-    probes: NDArray[np.int64]
-    draw: Draw
+    number: int  # of the trial
+    camera: int  # of all its probes, by which the draw was made; -1: by none
+    probes: NDArray[np.int64]  # (P,) numbers of the probes
+    draw: Draw  # the gallery that they search
+    camera_rule: str  # by which entries may answer
+    # (P,) and (I,) cameras of probes and entries, where the camera rule is left to the ranking; else None.
     cameras: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def labels(self, identities: NDArray, rows: NDArray | slice = slice(None)) -> Labels:
+        """Labels of the probes and of the entries.
+
+        Args:
+          identities: of all probes of the evaluation, of which the trial has some.
+          rows: those of the trial's probes that are meant, as an index.
+        """
+        probe_cameras, gallery_cameras = self.cameras or (None, None)
+        probe_cameras = None if probe_cameras is None else probe_cameras[rows]
+        own, others = identities[self.probes[rows]], self.draw.identities
+        return Labels(own, others, probe_cameras, gallery_cameras, self.camera_rule)
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,11 @@ def draw_gallery(
     trial: int,
     seed: int,
     exclude_camera: int | None = None,
+    camera_rule: str = "cross",
 ) -> Draw:
     """Draws `shots` gallery images for every identity (Sec. 4.1, N = `shots`).
 
-    The images of a person are put into an order keyed by (seed, trial, identity), those of the excluded camera are
+    The images of a person are put into an order keyed by (seed, trial, identity), those of excluded cameras are
     skipped and the first `shots` taken: the single-shot image is the first of the multi-shot images.
 
     Args:
@@ -94,10 +96,8 @@ def draw_gallery(
       shots: images per identity.
       trial: number of the trial.
       seed: seed of the experiment.
-      exclude_camera: the probe's camera; None or -1 excludes nothing.
-
-    Returns:
-      The `Draw`.
+      exclude_camera: the probe's camera, whose hidden cameras are excluded; None or -1 excludes nothing.
+      camera_rule: which they are, see `candidates.RULES`.
 
     Raises:
       ValueError: if the lengths differ, `shots` < 1, a key is negative or nobody has an image.
@@ -111,7 +111,7 @@ def draw_gallery(
     if shots < 1:
         raise ValueError(f"shots is {shots}; it must be at least 1.")
     random_keys.check(seed=seed, trial=trial)
-    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera, camera_rule="cross")
+    excluded = hidden(cams, UNKNOWN if exclude_camera is None else exclude_camera, camera_rule=camera_rule)
     drawn = {}
     for identity, images in images_by_identity(ids).items():
         order = np.random.default_rng((seed, trial, identity)).permutation(images)
@@ -149,11 +149,11 @@ def trials(
       shots: gallery images per identity.
       count: number of trials, each an independent draw.
       seed: seed of the experiment.
-      camera_rule: "cross" (gallery images from cameras other than the probe's) or "any" (from all).
+      camera_rule: which cameras a probe does not meet, see `candidates.RULES`.
 
     Yields:
-      `Trial`s; within one trial number every probe occurs exactly once. Under "any" all probes are one group,
-      with camera -1.
+      `Trial`s; within one trial number every probe occurs exactly once. Where the rule hides no camera all probes are
+      one group, with camera -1.
 
     Raises:
       ValueError: as `draw_gallery`, or for an unknown `camera_rule`, `count` < 1 or no probes; raised when the
@@ -165,39 +165,31 @@ def trials(
       0 0 [0, 2] [1]
       0 1 [1] [0]
     """
-    check_camera_rule(camera_rule)
     probes = np.asarray(probe_cameras, np.int64)
+    groups = np.full_like(probes, UNKNOWN) if rule(camera_rule).hides is None else probes
     if count < 1 or probes.size == 0:
         raise ValueError(f"count is {count} and probe_cameras has {probes.size} entries; both must be at least 1.")
-    groups = np.full_like(probes, UNKNOWN) if camera_rule == "any" else probes
     for number in range(count):
         for camera in np.unique(groups).tolist():
             draw = draw_gallery(
-                gallery_identities, gallery_cameras, shots=shots, trial=number, seed=seed, exclude_camera=camera
+                gallery_identities,
+                gallery_cameras,
+                shots=shots,
+                trial=number,
+                seed=seed,
+                exclude_camera=camera,
+                camera_rule=camera_rule,
             )
-            yield Trial(number, camera, np.flatnonzero(groups == camera), draw)
+            yield Trial(number, camera, np.flatnonzero(groups == camera), draw, camera_rule)
 
 
 def whole_gallery(
-    probe_cameras: ArrayLike,
-    gallery_identities: ArrayLike,
-    gallery_cameras: ArrayLike,
-    *,
-    camera_rule: str = "cross",
+    probe_cameras: ArrayLike, gallery_identities: ArrayLike, gallery_cameras: ArrayLike, *, camera_rule: str = "cross"
 ) -> Trial:
     """Every gallery image by itself, nothing drawn: single query, as Market-1501 and CUHK03's 767/700 are evaluated.
 
     The camera rule is applied pair by pair when entries are ranked (`candidates`): a probe meets all images except
     those of its own identity and camera.
-
-    Args:
-      probe_cameras: (P,) camera of each probe.
-      gallery_identities: (n,) identity of each gallery image; -1 is nobody, and left out when entries are ranked.
-      gallery_cameras: (n,) camera of each gallery image.
-      camera_rule: "cross" as said, or "any": nothing is removed.
-
-    Returns:
-      One `Trial` of all probes.
 
     Raises:
       ValueError: for an unknown `camera_rule`, no probes, no gallery, or lengths that differ.
@@ -210,53 +202,33 @@ def whole_gallery(
       >>> trial.draw.identities.tolist(), [cameras.tolist() for cameras in trial.cameras]
       ([5, 5, 6], [[0, 1], [0, 1, 1]])
     """
-    check_camera_rule(camera_rule)
+    rule(camera_rule)
     probes, (ids, cameras) = integers(probe_cameras, "probe_cameras"), paired(gallery_identities, gallery_cameras)
     if not probes.size or not ids.size:
         raise ValueError(f"{probes.size} probes and {ids.size} gallery images: both must be at least 1.")
     draw = Draw(ids, tuple(np.arange(len(ids))[:, None]))
-    left = None if camera_rule == "any" else (probes, cameras)
-    return Trial(0, UNKNOWN, np.arange(len(probes)), draw, left)
+    return Trial(0, UNKNOWN, np.arange(len(probes)), draw, camera_rule, (probes, cameras))
 
 
-def check_identities(
-    probe_identities: ArrayLike,
-    gallery_identities: ArrayLike,
-    probe_cameras: ArrayLike | None = None,
-    gallery_cameras: ArrayLike | None = None,
-    *,
-    camera_rule: str = "cross",
-) -> IdentityCheck:
+def check_identities(labels: Labels) -> IdentityCheck:
     """Counts what probes and gallery share, before any feature is computed.
-
-    Args:
-      probe_identities: (P,) identities of the probes.
-      gallery_identities: (G,) identities of the gallery images.
-      probe_cameras: (P,) cameras, or None where unknown.
-      gallery_cameras: (G,) cameras, or None where unknown.
-      camera_rule: "cross" (a right answer comes from another camera) or "any".
-
-    Returns:
-      The `IdentityCheck`, to be printed.
 
     Raises:
       ValueError: if no probe has a right answer, with examples of both sides.
 
     Example:
-      >>> print(check_identities([1, 2], [2, 2, 3]))
+      >>> print(check_identities(Labels([1, 2], [2, 2, 3])))
       2 probes of 2 identities, 3 gallery images of 2 identities, 1 shared identities, \
 1 probes with a right answer left after the camera rule
     """
-    check_camera_rule(camera_rule)
-    probes, probe_cams = paired(probe_identities, probe_cameras, "probe_identities", "probe_cameras")
-    gallery, gallery_cams = paired(gallery_identities, gallery_cameras, "gallery_identities", "gallery_cameras")
+    (probes, _), (gallery, _) = labels.probes, labels.gallery
     known, sought = set(images_by_identity(gallery)), set(images_by_identity(probes))
-    left = int(answered(probes, gallery, probe_cams, gallery_cams, camera_rule=camera_rule).sum())
+    left = int(answered(labels).sum())
     check = IdentityCheck(len(probes), len(gallery), len(sought), len(known), len(sought & known), left)
     if left == 0:
         raise ValueError(
-            f"No probe has a right answer in the gallery: {check} (camera_rule={camera_rule!r}). Probe identities "
-            f"are {_some(sought)}, gallery identities {_some(known)}. " + _remedy(check.shared_identities)
+            f"No probe has a right answer in the gallery: {check} (camera_rule={labels.camera_rule!r}). Probe "
+            f"identities are {_some(sought)}, gallery identities {_some(known)}. {_remedy(check.shared_identities)}"
         )
     return check
 

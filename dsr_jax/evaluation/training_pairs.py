@@ -29,17 +29,8 @@ def draw_pairs(
     """Draws the pairs of the verification loss: a whole image and another image to take a patch from (Sec. 3.3).
 
     Identities are drawn uniformly, then images uniformly within the identity. A positive pair is two different
-    images, of different cameras where that person has them; a negative pair is two different identities.
-
-    Args:
-      identities: (n,) identity of each image; -1 is nobody and never drawn.
-      cameras: (n,) cameras, or None where unknown.
-      positives: number of positive pairs.
-      negatives: number of negative pairs.
-      seed: non-negative integers that key the draw, for example (seed, epoch).
-
-    Returns:
-      The `Pairs`, shuffled.
+    images, of different cameras where that person has them; a negative pair is two different identities. Nobody
+    (identity -1) is never drawn. ``seed`` keys the draw, for example (seed, epoch); the pairs come shuffled.
 
     Raises:
       ValueError: if positives are asked for and no identity has two images, or negatives and there is only one.

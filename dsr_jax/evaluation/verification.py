@@ -18,49 +18,29 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation.candidates import candidates
+from dsr_jax.evaluation.candidates import Labels, candidates
 
 FALSE_POSITIVE_RATES = (1e-4, 1e-3, 1e-2)
 
 
 class Pairs(NamedTuple):
-    """All pairs of a probe and a gallery entry.
+    """All pairs of a probe and a gallery entry."""
 
-    Attributes:
-      same: (S,) distances of the pairs of one person.
-      different: (D,) distances of the pairs of two people.
-      same_probe: (S,) index of the probe of each.
-      different_probe: (D,) index of the probe of each.
-    """
-
-    same: NDArray
-    different: NDArray
-    same_probe: NDArray[np.int32]
-    different_probe: NDArray[np.int32]
-
-    @property
-    def without_same(self) -> int:
-        """Number of probes in `different` without a pair in `same`: no gallery entry should be accepted."""
-        return int(np.setdiff1d(self.different_probe, self.same_probe).size)
+    same: NDArray  # (S,) distances of the pairs of one person
+    different: NDArray  # (D,) distances of the pairs of two people
+    same_probe: NDArray[np.int32]  # (S,) index of the probe of each
+    different_probe: NDArray[np.int32]  # (D,) index of the probe of each
 
 
 @dataclass(frozen=True)
 class Roc:
-    """The receiver operating characteristic: its points, from accepting no pair to accepting all.
+    """The receiver operating characteristic: its points, from accepting no pair to accepting all."""
 
-    Attributes:
-      threshold: (T,) ascending: -inf, then every distance that occurs.
-      false_positive_rate: (T,) FPR in [0, 1] where distances <= threshold are accepted, ascending.
-      true_positive_rate: (T,) TPR in [0, 1], ascending.
-      same: number of pairs of one person.
-      different: number of pairs of two people; an FPR below 1 / different is not resolved and acts as 0.
-    """
-
-    threshold: NDArray
-    false_positive_rate: NDArray[np.float64]
-    true_positive_rate: NDArray[np.float64]
-    same: int
-    different: int
+    threshold: NDArray  # (T,) ascending: -inf, then every distance that occurs
+    false_positive_rate: NDArray[np.float64]  # (T,) FPR in [0, 1] where distances <= threshold are accepted, ascending
+    true_positive_rate: NDArray[np.float64]  # (T,) TPR in [0, 1], ascending
+    same: int  # number of pairs of one person
+    different: int  # number of pairs of two people; an FPR below 1 / different is not resolved and acts as 0
 
     def threshold_at(self, fpr: float) -> float:
         """The largest distance up to which at most `fpr` of the different pairs are accepted; -inf if none."""
@@ -107,29 +87,18 @@ class Roc:
         return int(np.searchsorted(self.false_positive_rate, fpr, side="right")) - 1
 
 
-def pairs(
-    distances: ArrayLike,
-    probe_identities: ArrayLike,
-    gallery_identities: ArrayLike,
-    probe_cameras: ArrayLike | None = None,
-    gallery_cameras: ArrayLike | None = None,
-    *,
-    camera_rule: str = "cross",
-) -> Pairs:
+def pairs(distances: ArrayLike, labels: Labels) -> Pairs:
     """Pairs every probe with every gallery entry that the camera rule leaves it.
 
     Arguments and errors are those of `candidates.candidates`; the dtype of the distances stays. A probe without its
     person in the gallery has different pairs only.
 
     Example:
-      >>> found = pairs([[0.1, 0.2, 0.3]], [1], [1, 1, 2], [0], [0, 1, 0])
+      >>> found = pairs([[0.1, 0.2, 0.3]], Labels([1], [1, 1, 2], [0], [0, 1, 0]))
       >>> found.same.tolist(), found.different.tolist()
       ([0.2], [0.3])
     """
-    left = candidates(
-        distances, probe_identities, gallery_identities, probe_cameras, gallery_cameras, camera_rule=camera_rule
-    )
-    split = [(row[right], row[~right]) for row, right in left]
+    split = [(row[right], row[~right]) for row, right in candidates(distances, labels)]
     numbers = np.arange(len(split), dtype=np.int32)
     same, different = ([np.zeros(0, np.asarray(distances).dtype), *(side[at] for side in split)] for at in (0, 1))
     probes = [np.repeat(numbers, [len(row) for row in side[1:]]) for side in (same, different)]
@@ -140,7 +109,7 @@ def concatenate(groups: Sequence[tuple[ArrayLike, Pairs]]) -> Pairs:
     """Joins the pairs of groups of probes and of trials: (indices of the probes among all probes, their pairs) of each.
 
     Example:
-      >>> one = pairs([[0.1, 0.2]], [7], [7, 8])
+      >>> one = pairs([[0.1, 0.2]], Labels([7], [7, 8]))
       >>> concatenate([([4], one), ([2], one)]).same_probe.tolist()
       [4, 2]
     """
@@ -165,7 +134,7 @@ def roc(pairs: Pairs) -> Roc:
         Fawcett, An introduction to ROC analysis, Pattern Recognition Letters 27, 2006.
 
     Example:
-      >>> curve = roc(pairs([[0.1, 0.2], [0.3, 0.4]], [1, 2], [1, 2]))
+      >>> curve = roc(pairs([[0.1, 0.2], [0.3, 0.4]], Labels([1, 2], [1, 2])))
       >>> curve.true_positive_rate_at(0.01), curve.equal_error_rate, curve.threshold_at(0.5)
       (0.5, 0.5, 0.2)
     """

@@ -26,7 +26,6 @@ def bootstrap_intervals(
     *,
     fprs: Sequence[float] = FALSE_POSITIVE_RATES,
     samples: int = 1000,
-    level: float = 0.95,
     seed: int = 0,
     grid: int = 2000,
 ) -> dict[str, intervals.Interval]:
@@ -37,7 +36,6 @@ def bootstrap_intervals(
       identities: (P,) identity of each probe that `pairs` counts: the clusters.
       fprs: false-positive rates in (0, 1].
       samples: bootstrap samples.
-      level: coverage of the intervals.
       seed: seed of the resampling, as in `intervals.resample`.
       grid: thresholds at which the samples are looked at; the figures themselves are exact.
 
@@ -47,20 +45,14 @@ def bootstrap_intervals(
 
     Raises:
       ValueError: if there are no same pairs or no different pairs, an index of a probe is beyond `identities`, an
-        FPR is not in (0, 1], `level` is not in (0, 1), or `samples` or `grid` < 1.
+        FPR is not in (0, 1], or `samples` or `grid` < 1.
 
     References:
         Davison and Hinkley, Bootstrap Methods and their Application, 1997, Sec. 3.8.
-
-    Example:
-      >>> from dsr_jax.evaluation import verification
-      >>> found = verification.pairs([[0.1, 0.3], [0.4, 0.2]], [1, 2], [1, 2])
-      >>> bootstrap_intervals(found, [1, 2], fprs=[0.1])["EER"]
-      Interval(value=0.0, low=0.0, high=0.0)
     """
     figures = roc(pairs).figures(fprs)
     values = _resampled(pairs, identities, fprs=fprs, samples=samples, seed=seed, grid=grid)
-    return {name: intervals.interval(figures[name], values[name], level=level) for name in figures}
+    return {name: intervals.interval(figures[name], values[name]) for name in figures}
 
 
 def _resampled(

@@ -26,11 +26,6 @@ def architecture(tensors: Tensors) -> str:
 def card(params: fcn.Params, tensors: Tensors, preprocessing: str | None) -> tuple[Card, list[str]]:
     """The card, and remarks: which arrays are left out, which input convention was chosen and why.
 
-    Args:
-      params: the network.
-      tensors: all arrays of the file.
-      preprocessing: the input convention that the user gives; `None`: none.
-
     Raises:
       ValueError: if the convention cannot be known and is not given.
     """

@@ -66,11 +66,6 @@ def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
 def decide(found: Evidence, naming: str, choice: str | None) -> tuple[str, str]:
     """The convention, and a remark that says which and why.
 
-    Args:
-      found: what the file's numbers tell.
-      naming: the publisher of the file's names.
-      choice: the convention that the user gives; `None`: none.
-
     Raises:
       ValueError: if it cannot be known and is not given.
 

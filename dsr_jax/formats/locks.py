@@ -29,7 +29,9 @@ def held(path: Path, *, busy: Callable[[str], None]) -> Iterator[None]:
         with atomic.named(path):
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            _lock(file, busy)
+            if not _taken(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                busy(os.pread(file, 500, 0).decode(errors="replace") or "another process")
+                _taken(file, fcntl.LOCK_EX)
             # The holder before deletes the file; then this lock is one on a file that nobody else will find.
             if not _is(path, file):
                 continue
@@ -43,12 +45,6 @@ def held(path: Path, *, busy: Callable[[str], None]) -> Iterator[None]:
             return
         finally:
             os.close(file)
-
-
-def _lock(file: int, busy: Callable[[str], None]) -> None:
-    if not _taken(file, fcntl.LOCK_EX | fcntl.LOCK_NB):
-        busy(os.pread(file, 500, 0).decode(errors="replace") or "another process")
-        _taken(file, fcntl.LOCK_EX)
 
 
 def _taken(file: int, how: int) -> bool:

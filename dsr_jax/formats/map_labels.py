@@ -17,11 +17,6 @@ _WANTED = {"identity": "identities", "camera": "cameras", "role": "roles"}
 def check_names(where: str, labels: Collection[str], others: Sequence[str]) -> None:
     """Checks the names of a file's arrays that are no maps.
 
-    Args:
-      where: the file, for the warning.
-      labels: the labels that it has.
-      others: its other arrays, which are not read.
-
     Raises:
       ValueError: if there are no identities, or another array is nearly called like a label that decides figures.
 

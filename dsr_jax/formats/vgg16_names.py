@@ -29,13 +29,6 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> fcn.Params:
 
     Raises:
       ValueError: if the arrays are not exactly such a network, or hold NaN or infinite values.
-
-    Example:
-      >>> import numpy as np
-      >>> to_params({"features.0.bias": np.ones(64, np.float32)})
-      Traceback (most recent call last):
-      ValueError: not a VGG-16 of width 1 in torchvision names;
-        missing: features.0.weight, ...
     """
     name = naming(tensors)
     entries = layers(name)

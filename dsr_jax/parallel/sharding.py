@@ -138,12 +138,9 @@ class Share(NamedTuple):
     """The rows of a batch that one device has, inside `value_and_grad`.
 
     Means and sums are this device's addends to those of the whole batch.
-
-    Attributes:
-      real: (rows,) which of them are real; None: the whole batch, on one device.
     """
 
-    real: Any = None
+    real: Any = None  # (rows,) which of them are real; None: the whole batch, on one device
 
     def mean(self, values: Any) -> Any:
         """Addend to the mean of ``values``: (n rows,), one kind of row below the other."""

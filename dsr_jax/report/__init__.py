@@ -83,23 +83,12 @@ def write_evaluation(
       distances: histograms of the distances of pairs of one person and of different people.
       reconstructions: pairs whose reconstruction to show.
 
-    Returns:
-      Path of `index.html`.
-
     Raises:
       ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, or a plot,
         histogram or reconstruction is not as its class describes. An older page then stays as it is.
-
-    Example:
-      >>> import tempfile
-      >>> table = Table("Rank-k in per cent", "method", ("rank-1",), (Row("DSR", (Interval(24.2, 17.0, 32.0),)),))
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     page = write_evaluation(folder, title="Run", tables=[table], curves=[], ranked=[], config={"seed": 0})
-      ...     page.name, "24.2" in page.read_text()
-      ('index.html', True)
     """
     files: assets.Files = {}
-    script = _script() if reconstructions else ""
+    script = (_FOLDER / "reconstruction.js").read_text(encoding="utf-8") if reconstructions else ""
     page = _page(
         "report.html",
         title,
@@ -135,19 +124,8 @@ def write_training(
       summary: a sentence or two under the heading.
       refresh: seconds after which an open page reads the file again; 0: never.
 
-    Returns:
-      The file.
-
     Raises:
       ValueError: if a trend is not as its class describes. An older page then stays as it is.
-
-    Example:
-      >>> import tempfile
-      >>> loss = Trend("Loss", "loss", (Trace("loss", (1, 2), (0.5, 0.25)),))
-      >>> with tempfile.TemporaryDirectory() as folder:
-      ...     page = write_training(f"{folder}/training.html", title="Run", parts={"One": [loss]}, config={})
-      ...     "loss: 0.5 at step 1, 0.25 at step 2." in page.read_text()
-      True
     """
     page = _page(
         "training.html",
@@ -178,17 +156,6 @@ def write_contact_sheet(
 ) -> Path:
     """Writes the contact sheet of a data set.
 
-    Args:
-      folder: where to, as for `write_evaluation`.
-      title: heading of the page.
-      remarks: sentences under the heading.
-      tables: figures per split.
-      plots: how they spread.
-      sections: the pictures.
-
-    Returns:
-      Path of `index.html`.
-
     Raises:
       ValueError: if a row has not as many cells as there are columns, a picture is not (H, W, 3) uint8, a box is not
         inside its picture, or a plot is not as its class describes. An older page then stays as it is.
@@ -214,13 +181,7 @@ def _page(template: str, title: str, remarks: Sequence[str], script: str = "", *
 
 
 def _drawings(kind: str, module: Any, plots: Sequence[Any]) -> list[dict[str, Any]]:
-    """Drawings as templates read them; the colours of those on the page follow the reader's theme.
-
-    Args:
-      kind: beginning of their ids.
-      module: has `draw` and `describe` for such plots.
-      plots: the plots.
-    """
+    """Drawings as templates read them; the colours of those on the page follow the reader's theme."""
     found = []
     for number, plot in enumerate(plots):
         text = module.draw(plot)
@@ -234,11 +195,6 @@ def _filed(kind: str, drawings: Sequence[dict[str, Any]], files: assets.Files) -
     return [
         drawn | {"file": assets.store(files, kind, "svg", svg.for_paper(drawn["text"]).encode())} for drawn in drawings
     ]
-
-
-def _script() -> str:
-    """The script that reacts to pointer and keyboard in reconstruction maps."""
-    return (_FOLDER / "reconstruction.js").read_text(encoding="utf-8")
 
 
 def _policy(script: str) -> str:

@@ -46,11 +46,7 @@ def picture(files: Files, image: ArrayLike) -> dict[str, object]:
     small.thumbnail((4 * _PICTURE_HEIGHT, _PICTURE_HEIGHT))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=90, subsampling=0)
-    return {
-        "file": store(files, "picture", "jpg", buffer.getvalue()),
-        "width": small.width,
-        "height": small.height,
-    }
+    return {"file": store(files, "picture", "jpg", buffer.getvalue()), "width": small.width, "height": small.height}
 
 
 def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:

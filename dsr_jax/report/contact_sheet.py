@@ -11,21 +11,13 @@ from dsr_jax.report import assets
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture.
+    """One picture."""
 
-    Attributes:
-      image: (H, W, 3) uint8.
-      spoken: description for screen readers.
-      caption: text under it.
-      box: a part of it to outline.
-      tall: its height as a share of the strip's, so that a part is shown at the scale of the whole.
-    """
-
-    image: NDArray[np.uint8]
-    spoken: str
-    caption: str = ""
-    box: Box | None = None
-    tall: float = 1.0
+    image: NDArray[np.uint8]  # (H, W, 3) uint8
+    spoken: str  # description for screen readers
+    caption: str = ""  # text under it
+    box: Box | None = None  # a part of it to outline
+    tall: float = 1.0  # its height as a share of the strip's, so that a part is shown at the scale of the whole
 
 
 @dataclass(frozen=True)
@@ -63,10 +55,7 @@ def context(section: Section, files: assets.Files) -> dict[str, object]:
       ValueError: if a picture is not (H, W, 3) uint8, or a box is not inside its picture.
     """
     cards = [
-        {
-            "card": card,
-            "strips": [(strip.label, [_shot(shot, files) for shot in strip.shots]) for strip in card.strips],
-        }
+        {"card": card, "strips": [(strip.label, [_shot(shot, files) for shot in strip.shots]) for strip in card.strips]}
         for card in section.cards
     ]
     return {"section": section, "cards": cards}

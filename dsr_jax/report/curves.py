@@ -25,23 +25,16 @@ _DIGIT = 0.03  # width of a digit in a tick's label, of the axes' width
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes of a plot.
+    """The axes of a plot."""
 
-    Attributes:
-      x: label of the places.
-      y: label of the values, which are per cents.
-      log: whether places are shown logarithmically; points at 0 are then not shown.
-      marks: places with a tick and a marker on every curve; empty: the places of the curves themselves.
-      described: places of the values in `describe`; empty: the first, the best and the last of each curve.
-      words: text before and after a place in `describe`.
-    """
-
-    x: str
-    y: str
-    log: bool = False
+    x: str  # label of the places
+    y: str  # label of the values, which are per cents
+    log: bool = False  # whether places are shown logarithmically; points at 0 are then not shown
+    # Places with a tick and a marker on every curve; empty: the places of the curves themselves.
     marks: tuple[float, ...] = ()
+    # Places of the values in `describe`; empty: the first, the best and the last of each curve.
     described: tuple[float, ...] = ()
-    words: tuple[str, str] = ("", "")
+    words: tuple[str, str] = ("", "")  # text before and after a place in `describe`
 
 
 CMC = Axes("rank", "probes found (%)", marks=(1, 5, 10, 20, 50), words=("rank ", ""))
@@ -67,20 +60,13 @@ def sweep(setting: str, *, y: str = "rank-1 (%)", log: bool = False) -> Axes:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a plot.
+    """One line of a plot."""
 
-    Attributes:
-      label: the method.
-      values: per cents; of a CMC `values[k - 1]` is rank-k.
-      group: the condition, such as "fine-tuned".
-      places: where the values are, not falling; by default 1, 2, ...
-      intervals: (low, high) around each value, drawn as a band; NaN where there is none.
-    """
-
-    label: str
-    values: tuple[float, ...]
-    group: str = ""
-    places: tuple[float, ...] = ()
+    label: str  # the method
+    values: tuple[float, ...]  # per cents; of a CMC `values[k - 1]` is rank-k
+    group: str = ""  # the condition, such as "fine-tuned"
+    places: tuple[float, ...] = ()  # where the values are, not falling; by default 1, 2,
+    # (low, high) around each value, drawn as a band; NaN where there is none.
     intervals: tuple[tuple[float, float], ...] = ()
 
     @property
@@ -109,10 +95,6 @@ def draw(plot: Plot) -> str:
     Raises:
       ValueError: if the plot has no curve, or a curve no value, a number that is not finite, not as many places or
         intervals as values, falling places, or nothing that a logarithmic axis can show.
-
-    Example:
-      >>> draw(Plot("CMC", (Curve("DSR", (24.2, 31.0, 37.5)),))).startswith("<svg")
-      True
     """
     _check(plot)
     return svg.drawn(lambda axes: _paint(axes, plot), name=plot.caption)

@@ -24,23 +24,15 @@ _LOOKS = (("-", "////"), ((0, (4, 1.5)), "...."))  # outline and hatching
 
 @dataclass(frozen=True)
 class DistancePlot:
-    """Distances of pairs, counted; `DistancePlot(caption, *histogram.histogram(pairs))` draws those of pairs.
+    """Distances of pairs, counted; `DistancePlot(caption, *histogram.histogram(pairs))` draws those of pairs."""
 
-    Attributes:
-      caption: what was measured.
-      edges: the n + 1 edges of n equally wide bins, rising.
-      same: n counts of pairs of one person.
-      different: n counts of pairs of different people.
-      thresholds: (label, distance) of each line to draw, such as ("equal error 18.2 %", 0.43).
-      label: of the axis of distances.
-    """
-
-    caption: str
-    edges: Numbers
-    same: Numbers
-    different: Numbers
+    caption: str  # what was measured
+    edges: Numbers  # the n + 1 edges of n equally wide bins, rising
+    same: Numbers  # n counts of pairs of one person
+    different: Numbers  # n counts of pairs of different people
+    # (label, distance) of each line to draw, such as ("equal error 18.2 %", 0.43).
     thresholds: tuple[tuple[str, float], ...] = ()
-    label: str = "distance"
+    label: str = "distance"  # of the axis of distances
 
 
 def draw(plot: DistancePlot) -> str:
@@ -49,10 +41,6 @@ def draw(plot: DistancePlot) -> str:
     Raises:
       ValueError: if the edges do not rise in equal steps, there is not one finite count >= 0 per bin and at least
         one pair of each kind, or a threshold is not finite.
-
-    Example:
-      >>> draw(DistancePlot("Distances", (0.0, 0.5, 1.0), (3, 1), (1, 9), (("even", 0.5),))).startswith("<svg")
-      True
     """
     _check(plot)
     above = _STEP * len(plot.thresholds)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_hex
 from numpy.typing import NDArray
 
 from dsr_jax.report import assets
@@ -24,28 +25,19 @@ _DARK_INK, _LIGHT_INK = "#000000", "#ffffff"
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """How one probe was rebuilt from one gallery image.
+    """How one probe was rebuilt from one gallery image."""
 
-    Attributes:
-      title: heading, such as the names of both pictures.
-      probe: (H, W, 3) uint8 picture.
-      image: (H, W, 3) uint8 picture of the gallery.
-      codes: (h, w, h', w') coefficient of every gallery position for every probe position.
-      rebuilt: (h, w) share of each probe position that was rebuilt, in [0, 1]; NaN where there was nothing.
-      distance: of the two.
-      stride: side, in pixels of the pictures, of the square that a position stands for, counted from the top left;
-        a remainder at the bottom and the right belongs to no position.
-      right: whether both show the same person.
-    """
-
-    title: str
-    probe: NDArray[np.uint8]
-    image: NDArray[np.uint8]
-    codes: NDArray[np.floating]
+    title: str  # heading, such as the names of both pictures
+    probe: NDArray[np.uint8]  # (H, W, 3) uint8 picture
+    image: NDArray[np.uint8]  # (H, W, 3) uint8 picture of the gallery
+    codes: NDArray[np.floating]  # (h, w, h', w') coefficient of every gallery position for every probe position
+    # (h, w) share of each probe position that was rebuilt, in [0, 1]; NaN where there was nothing.
     rebuilt: NDArray[np.floating]
-    distance: float
+    distance: float  # of the two
+    # Side, in pixels of the pictures, of the square that a position stands for, counted from the top left; a remainder
+    # at the bottom and the right belongs to no position.
     stride: int
-    right: bool
+    right: bool  # whether both show the same person
 
 
 @dataclass(frozen=True)
@@ -65,7 +57,7 @@ def colour(share: float) -> str:
       >>> colour(0.0), colour(1.0)
       ('#440154', '#fde725')
     """
-    return _hex(mpl.colormaps["viridis"](share)[:3])
+    return to_hex(mpl.colormaps["viridis"](share))
 
 
 def gradient(stops: int = 13) -> str:
@@ -97,7 +89,8 @@ def context(entry: Reconstruction, files: assets.Files) -> dict[str, object]:
         "sides": sides,
         "columns": " ".join(f"minmax(0, {width}fr)" for width in widths),
         "width": f"{min(_WIDE, _TALL * sum(widths) / max(heights)):.2f}rem",
-        "data": {"codes": _codes(entry), "start": _start(entry)},
+        # The page first shows the best rebuilt position.
+        "data": {"codes": _codes(entry), "start": int(np.argmax(np.nan_to_num(entry.rebuilt, nan=-1.0)))},
     }
 
 
@@ -170,17 +163,8 @@ def luminance(colour: str) -> float:
     return float(np.dot((0.2126, 0.7152, 0.0722), linear))
 
 
-def _hex(parts: tuple[float, ...]) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in parts)
-
-
 def _codes(entry: Reconstruction) -> list[tuple[int, int, float]]:
     """(probe position, gallery position, code) of every code that is not zero; the largest first for each position."""
     codes = entry.codes.reshape(entry.rebuilt.size, -1)
     found = [(int(i), int(j), float(f"{codes[i, j]:.{_DIGITS}g}")) for i, j in np.argwhere(codes != 0)]
     return sorted(found, key=lambda code: (code[0], -abs(code[2]), code[1]))
-
-
-def _start(entry: Reconstruction) -> int:
-    """The position to show first: the best rebuilt."""
-    return int(np.argmax(np.nan_to_num(entry.rebuilt, nan=-1.0)))

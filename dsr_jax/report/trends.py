@@ -19,34 +19,21 @@ GROUPS = 200
 
 @dataclass(frozen=True)
 class Trace:
-    """One figure at some steps.
+    """One figure at some steps."""
 
-    Attributes:
-      name: what it is.
-      steps: ascending.
-      values: as many, finite.
-    """
-
-    name: str
-    steps: tuple[float, ...]
-    values: tuple[float, ...]
+    name: str  # what it is
+    steps: tuple[float, ...]  # ascending
+    values: tuple[float, ...]  # as many, finite
 
 
 @dataclass(frozen=True)
 class Trend:
-    """Figures of one unit, with a caption.
+    """Figures of one unit, with a caption."""
 
-    Attributes:
-      caption: heading.
-      unit: label of the values.
-      traces: at least one, each with at least one value.
-      log: whether values are shown logarithmically; those not above 0 are then left out.
-    """
-
-    caption: str
-    unit: str
-    traces: tuple[Trace, ...]
-    log: bool = False
+    caption: str  # heading
+    unit: str  # label of the values
+    traces: tuple[Trace, ...]  # at least one, each with at least one value
+    log: bool = False  # whether values are shown logarithmically; those not above 0 are then left out
 
 
 def draw(trend: Trend) -> str:
@@ -54,10 +41,6 @@ def draw(trend: Trend) -> str:
 
     Raises:
       ValueError: if there is no trace, or one has no values, not as many steps, or a value that is not finite.
-
-    Example:
-      >>> draw(Trend("Loss", "loss", (Trace("loss", (1, 2, 3), (2.0, 1.5, 1.2)),))).startswith("<svg")
-      True
     """
     if not trend.traces:
         raise ValueError(f"trend {trend.caption!r} has no traces; leave it out.")

@@ -21,19 +21,13 @@ PAUSE = 0.02
 
 @dataclass(frozen=True)
 class Contender:
-    """One way to do the job.
-
-    Attributes:
-      name: what it is called.
-      call: does the job; timed. Takes what ``prepare`` gives.
-      work: units of work (pairs, probes, images) in one call; times are per unit, so that a slow one may do less.
-      prepare: gives the arguments of each call; not timed.
-    """
+    """One way to do the job."""
 
     name: str
-    call: Callable[..., Any]
+    call: Callable[..., Any]  # does the job; timed. Takes what ``prepare`` gives.
+    # Units of work (pairs, probes, images) in one call; times are per unit, so that a slow one may do less.
     work: float = 1
-    prepare: Callable[[], tuple[Any, ...]] = tuple
+    prepare: Callable[[], tuple[Any, ...]] = tuple  # gives the arguments of each call; not timed
 
 
 class Timed(NamedTuple):
@@ -77,14 +71,6 @@ class Turns(NamedTuple):
 def alternate(contenders: Sequence[Contender], turns: Turns, *, label: str = "") -> dict[str, Timed]:
     """Times the contenders against each other.
 
-    Args:
-      contenders: with different names.
-      turns: how often each is timed.
-      label: what the progress bar says.
-
-    Returns:
-      Name to `Timed`, in the order given.
-
     Raises:
       ValueError: for fewer than one round, or two contenders of one name.
 
@@ -116,7 +102,6 @@ def ratio(theirs: Timed, ours: Timed) -> Ratio:
     """Time of the one by time of the other: above 1 where ``ours`` is faster.
 
     Example:
-      >>> import numpy as np
       >>> ratio(Timed(np.array([2.0, 6.0, 4.0]), None), Timed(np.array([1.0, 2.0, 4.0]), None))
       Ratio(rounds=Spread(median=2.0, low=1.0, high=3.0), of_medians=2.0)
     """

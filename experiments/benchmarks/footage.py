@@ -18,7 +18,6 @@ class Frames(Source):
     """A split whose pictures are whole frames: an image is what a box shows of one."""
 
     def __init__(self, frames: Sequence[bytes], boxes: Sequence[partial_crops.Box]):
-        """One box per frame."""
         super().__init__([{"image": frame} for frame in frames], **_labels(len(frames), "frames"))
         self._boxes = list(boxes)
 

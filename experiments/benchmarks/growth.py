@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from experiments.benchmarks import outcome, settings
 from experiments.benchmarks.one_matching import Measured, Spec
-from experiments.benchmarks.outcome import Figures, Part, Size, Table
+from experiments.benchmarks.outcome import Figures, Part, Table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEADER = (
@@ -67,9 +67,7 @@ def run(chosen: Mapping[str, Mapping[str, Spec]], *, progress: bool) -> Part:
                 f"{key}/blocks": one.blocks,
             }
     tables = [_table(kind, {spec: measured[spec] for spec in group.values()}) for kind, group in chosen.items()]
-    galleries = {spec: measured[spec] for spec in chosen["gallery"].values()}
-    sizes = [Size(s.gallery, m.seconds / s.probes, m.peak_mb, m.before_mb) for s, m in galleries.items()]
-    return Part(tables, figures, sizes=sizes)
+    return Part(tables, figures)
 
 
 def _table(kind: str, measured: dict[Spec, Measured]) -> Table:
@@ -97,11 +95,7 @@ def _rate(spec: Spec, one: Measured) -> float:
 
 
 def _process(name: str, spec: Spec) -> Measured:
-    """What the process of a matching printed.
-
-    Raises:
-      ValueError: if it failed.
-    """
+    """What the process of a matching printed."""
     command = [sys.executable, "-m", "experiments.benchmarks.one_matching", json.dumps(spec._asdict())]
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if finished.returncode:

@@ -9,6 +9,7 @@ import numpy as np
 import data
 from data import views
 from dsr_jax import fcn, networks, weights
+from experiments import evaluate
 from experiments.benchmarks import maps as mapping
 from experiments.benchmarks import stand_ins
 from experiments.benchmarks.onnx_network import OnnxNetwork
@@ -19,17 +20,9 @@ SIDES = ("probe", "gallery")
 
 
 class Inputs:
-    """Inputs that the parts share. Nothing is read or extracted before it is needed.
-
-    Args:
-      settings: of the runner.
-
-    Raises:
-      ValueError: for a data set, weights or a network that are not there.
-    """
+    """Inputs that the parts share. Nothing is read or extracted before it is needed."""
 
     def __init__(self, settings: Settings) -> None:
-        """Checks what the settings name; see the class."""
         self._settings = settings
         self._store = mapping.Store(settings.maps.kept_maps)
         if settings.network.weights:
@@ -52,13 +45,9 @@ class Inputs:
         """The network of --weights, or one with random weights."""
         chosen = self._settings.network
         if chosen.weights:
-            network = chosen.read()
-            params, card = network.params, network.card
-        else:
-            params = fcn.init(jax.random.key(self._settings.seed.seed), width=self._settings.maps.vgg_width)
-            card = weights.Card()
-        size, stride = chosen.of_card(card)
-        return features.Network(params, card.preprocessing, stride, size, chosen.compute)
+            return evaluate.described(chosen)
+        params = fcn.init(jax.random.key(self._settings.seed.seed), width=self._settings.maps.vgg_width)
+        return evaluate.describe(params, weights.Card(), chosen)
 
     @functools.cached_property
     def images(self) -> tuple[pictures.Images, pictures.Images]:
@@ -91,12 +80,17 @@ class Inputs:
         if not (chosen.onnx and chosen.map_tensor):
             whole = stand_ins.drawn(counts[0], shape=chosen.stand_in_map, seed=seed, view=1)
             gallery = stand_ins.drawn(counts[1], shape=chosen.stand_in_map, seed=seed)
-            probes = stand_ins.cropped(whole, seed=seed, **self._shares())
+            shown = self._settings.probes
+            probes = stand_ins.cropped(whole, seed=seed, height_range=shown.crop_height, width_range=shown.crop_width)
             return probes, gallery, "STAND-INS, drawn at random: --onnx is missing"
         size = (chosen.onnx_size[0], chosen.onnx_size[1])
         normalised = {"mean": chosen.mean, "deviation": chosen.deviation}
         network = OnnxNetwork(chosen.onnx, chosen.map_tensor, size=size, **normalised)
-        about = self._about(size) | {"onnx": mapping.digest(chosen.onnx), "map_tensor": chosen.map_tensor} | normalised
+        about = (
+            self._about(size)
+            | {"onnx": weights.checksum(chosen.onnx)[:16], "map_tensor": chosen.map_tensor}
+            | normalised
+        )
         maps = []
         for side, images, count in zip(SIDES, self._read(size), counts, strict=True):
             make = functools.partial(network.maps, images.pictures[:count], progress=self._bar(f"onnx {side} maps"))
@@ -121,12 +115,10 @@ class Inputs:
         height, width = np.median([picture.shape[:2] for picture in images.pictures], axis=0).tolist()
         partial = pictures.fit_probes(
             pictures.read(self._splits[0], self.chosen.probes),
+            settings.probes,
             size=size,
             gallery_shape=(height, width),
             partial=settings.partial,
-            probe_scale=settings.probes.probe_scale,
-            seed=settings.probes.crop_seed,
-            **self._shares(),
         )
         return partial, pictures.fit_gallery(images, size)
 
@@ -136,7 +128,7 @@ class Inputs:
         about = self._about(network.size)
         about |= {name: getattr(network, name) for name in ("convention", "output_stride", "dtype")}
         if chosen.network.weights:
-            about["weights"] = mapping.digest(weights.locate(chosen.network.weights))
+            about["weights"] = weights.checksum(chosen.network.weights)[:16]
         else:
             about |= {"seed": chosen.seed.seed, "vgg_width": chosen.maps.vgg_width}
         return self._store.get(key, about | {"images": images.names}, make)
@@ -151,10 +143,6 @@ class Inputs:
             **{name: getattr(probes, name) for name in ("crop_height", "crop_width", "crop_seed", "probe_scale")},
             "partial": self._settings.partial,
         }
-
-    def _shares(self) -> dict[str, Any]:
-        """Visible shares of the height and width of a probe."""
-        return {"height_range": self._settings.probes.crop_height, "width_range": self._settings.probes.crop_width}
 
     def _bar(self, title: str) -> str:
         """The title of a progress bar; empty: none is shown."""

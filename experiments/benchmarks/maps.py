@@ -5,7 +5,6 @@ second, and partial probes of these people, cropped as `experiments.evaluate` cr
 stored in a file with a description of what they are of.
 """
 
-import hashlib
 import json
 import os
 import zipfile
@@ -41,11 +40,7 @@ class Chosen(NamedTuple):
 
 
 def choose(probe: data.Source, gallery: data.Source, *, probes: int, people: int, shots: int) -> Chosen:
-    """The first images of the first people; as many as there are, where fewer.
-
-    Raises:
-      ValueError: if probes and gallery share nobody.
-    """
+    """The first images of the first people; as many as there are, where fewer."""
     shared = np.intersect1d(probe.identities, gallery.identities)
     chosen = shared[shared != data.NOBODY][:people].tolist()
     if not chosen:
@@ -69,7 +64,6 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None):
-        """Opens the file; see the class."""
         self._path, self._content = None if path is None else Path(path), {}
         if self._path is not None:
             atomic.check_file(self._path, remedy="give another --kept_maps=FILE.npz")
@@ -104,18 +98,9 @@ class Store:
             self._content[f"{key}/about"] = np.array(json.dumps(about))
             self._content[f"{key}/values"] = np.concatenate([values.ravel() for values in maps])
             self._content[f"{key}/shapes"] = np.array([values.shape for values in maps])
-            self._write(self._path)
+            with atomic.opened(self._path) as file:
+                np.savez(file, **self._content)
         return maps
-
-    def _write(self, path: Path) -> None:
-        with atomic.opened(path) as file:
-            np.savez(file, **self._content)
-
-
-def digest(path: str | os.PathLike[str]) -> str:
-    """The beginning of a file's checksum."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _split(values: np.ndarray, shapes: np.ndarray) -> Maps:

@@ -26,25 +26,15 @@ SCALES = (1, 2, 3)
 
 
 class Spec(NamedTuple):
-    """A matching of partial maps with gallery maps, multi-scale.
-
-    Attributes:
-      probes: how many.
-      gallery: how many.
-      shape: (h, w, d) of a whole map.
-      rounds: how often the matching is timed.
-      l1: weight of the L1 penalty.
-      seed: of the maps.
-      together: the gallery's maps lie in one array; else in many.
-    """
+    """A matching of partial maps with gallery maps, multi-scale."""
 
     probes: int
     gallery: int
-    shape: tuple[int, ...]
+    shape: tuple[int, ...]  # (h, w, d) of a whole map
     rounds: int
     l1: float = 0.4
     seed: int = 0
-    together: bool = False
+    together: bool = False  # the gallery's maps lie in one array; else in many
 
 
 class Measured(NamedTuple):

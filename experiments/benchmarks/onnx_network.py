@@ -20,9 +20,6 @@ class OnnxNetwork:
     Args:
       path: the file: one input of images, (n, 3, H, W) or (n, H, W, 3).
       map_tensor: name of the map's tensor, (n, d, h, w) or (n, h, w, d).
-      size: (height, width) of its input.
-      mean: of RGB / 255, which the network subtracts.
-      deviation: by which it then divides.
 
     Raises:
       ValueError: if the file has no such tensor, several inputs, an input that is no picture in floating point, or what
@@ -32,7 +29,6 @@ class OnnxNetwork:
     def __init__(
         self, path: str, map_tensor: str, *, size: tuple[int, int], mean: Sequence[float], deviation: Sequence[float]
     ):
-        """Loads the network; see the class."""
         import onnx
         import onnxruntime
 
@@ -86,14 +82,9 @@ class OnnxNetwork:
 
 
 class _Input:
-    """The input of a network: its name, type, layout, and how many images it takes at once.
-
-    Raises:
-      ValueError: if it is not one input of pictures in floating point.
-    """
+    """The input of a network: its name, type, layout, and how many images it takes at once."""
 
     def __init__(self, model: Any, path: str):
-        """Reads the graph; see the class."""
         import onnx
 
         constants = {values.name for values in model.graph.initializer}  # old files list them among the inputs

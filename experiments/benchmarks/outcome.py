@@ -29,29 +29,12 @@ class Table(NamedTuple):
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)]) + "\n"
 
 
-class Size(NamedTuple):
-    """A point of the curves of growth: gallery images, seconds per probe, megabytes at the peak and before it."""
-
-    images: int
-    seconds: float
-    peak: float
-    before: float
-
-
 class Part(NamedTuple):
-    """What a part measured.
-
-    Attributes:
-      tables: for people.
-      figures: keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>".
-      unplotted: keys of ratios that have no bar in the plot.
-      sizes: the curves of growth.
-    """
+    """What a part measured."""
 
     tables: list[Table]
-    figures: Figures
-    unplotted: Collection[str] = ()
-    sizes: Sequence[Size] = ()
+    figures: Figures  # keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>"
+    unplotted: Collection[str] = ()  # ratios of the settings of one peer, the best of which is in the table
 
     def flat(self) -> dict[str, float | int | str]:
         """The figures for `speed.json`: a ratio becomes four numbers."""

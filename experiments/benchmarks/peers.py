@@ -29,21 +29,14 @@ Job = Callable[[], list[Any]]
 
 @dataclass(frozen=True)
 class Peer:
-    """A coder to compare with.
+    """A coder to compare with."""
 
-    Attributes:
-      title: what it is called in the table.
-      module: what must be installed; empty: nothing.
-      make: the job of a problem; the job returns, for every gallery image, codes (M, columns), or errors (columns,).
-      slow: whether it is given few pairs only.
-      codes: whether it returns codes, which can be judged.
-    """
-
-    title: str
-    module: str
+    title: str  # what it is called in the table
+    module: str  # what must be installed; empty: nothing
+    # The job of a problem; the job returns, for every gallery image, codes (M, columns), or errors (columns,).
     make: Callable[[Problem], Job]
-    slow: bool = False
-    codes: bool = True
+    slow: bool = False  # whether it is given few pairs only
+    codes: bool = True  # whether it returns codes, which can be judged
 
     @property
     def installed(self) -> bool:

@@ -5,7 +5,7 @@ and `match.distances` on a gallery that has been searched before. Every answer i
 entry by entry; another one stops the benchmark.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,19 +19,9 @@ TITLES = {"first": "search, the gallery's first", "later": "search, later ones",
 
 
 def run(
-    probes: Sequence[np.ndarray],
-    gallery: Sequence[np.ndarray],
-    *,
-    k: int,
-    l1: float,
-    turns: Turns,
-    source: str,
+    probes: Sequence[np.ndarray], gallery: Sequence[np.ndarray], *, k: int, l1: float, turns: Turns, source: str
 ) -> Part:
-    """Times the three ways for these probes, one at a time, on multi-scale blocks.
-
-    Raises:
-      ValueError: if search and distances name other entries.
-    """
+    """Times the three ways for these probes, one at a time, on multi-scale blocks."""
     built = match.Gallery.build(list(gallery))
 
     def search(searched: match.Gallery, shown: Sequence[np.ndarray]) -> list[match.Hits]:
@@ -44,7 +34,7 @@ def run(
     contenders = [
         Contender("exhaustive", lambda: sorted_(probes), len(probes)),
         Contender("later", lambda: search(built, probes), len(probes)),
-        Contender("first", search, 1, prepare=_fresh(built, probes[:1])),
+        Contender("first", search, 1, prepare=lambda: (match.Gallery.build(list(built.maps)), probes[:1])),
     ]
     times = alternate(contenders, turns, label="search")
     _check(times["later"].result, times["exhaustive"].result)
@@ -63,11 +53,6 @@ def run(
         f"k = {k} of {len(gallery)} gallery maps, {len(probes)} probes one at a time, multi-scale; the same answer",
     ]
     return Part([Table("Search against all distances", HEADER, rows, notes)], figures)
-
-
-def _fresh(built: match.Gallery, probes: Sequence[np.ndarray]) -> Callable[[], tuple]:
-    """A gallery of the same maps that was never searched."""
-    return lambda: (match.Gallery.build(list(built.maps)), probes)
 
 
 def _check(answers: Sequence[match.Hits], expected: Sequence[np.ndarray]) -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments.settings import binding, networks, pictures, run
-from experiments.settings.binding import setting
+from data import binding
+from data.binding import setting
+from experiments.settings import networks, pictures, run
 from experiments.settings.matching import Penalty
 
 PARTS = ("coder", "identification", "network", "steps", "growth")

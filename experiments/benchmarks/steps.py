@@ -25,6 +25,7 @@ from experiments.benchmarks.alternating import Contender, Turns, alternate, rati
 from experiments.benchmarks.network import layers, tensor
 from experiments.benchmarks.outcome import Figures, Part, Table
 from experiments.benchmarks.settings import Case
+from experiments.settings.training import Tuning, Update
 from experiments.training import optimiser, steps
 
 HEADER = ("step", "torch time / ours (range)", "of medians", "ours, s", "torch, s", "difference")
@@ -106,14 +107,14 @@ def _batch(step: Step, case: Case, width: float, rng: np.random.Generator) -> di
 
 
 def _ours(step: Step, case: Case, params: fcn.Params, head: Any, batch: dict[str, np.ndarray]) -> Contender:
-    rule = optimiser.build("adam", RATE, count=1000, decay=DECAY, schedule=optimiser.Schedule("constant", 0.0))
+    rule = optimiser.build("adam", RATE, Update("constant", 0.0, weight_decay=DECAY), count=1000)
     first = step.frozen_blocks + 1
     trunk = steps.Trunk(case.output_stride, first, step.frozen_blocks, "caffe")
     options: dict[str, Any] = {"optimiser": rule.transform, "trunk": trunk, "smoothing": 0.0}
     function: Callable[..., Any] = steps.identification_step
     if step.kind == "reconstruction":
         function = steps.reconstruction_step
-        options["verification"] = steps.Verification("ranked", id_weight=1.0, temperature=TEMPERATURE)
+        options["how"] = Tuning(verification="ranked", id_loss_weight=1.0, temperature=TEMPERATURE)
     compiled = jax.jit(functools.partial(function, **options))
     state = steps.init(params, head, rule.transform, frozen_blocks=step.frozen_blocks)
     frozen, _ = networks.split(params, step.frozen_blocks)

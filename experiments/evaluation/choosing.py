@@ -9,11 +9,7 @@ from experiments.settings import matching
 
 
 def chosen(comparison: matching.Comparison, coding: Options, variants: matching.Variants) -> tuple[Method, ...]:
-    """The methods that the settings name.
-
-    Raises:
-      ValueError: for settings that make no sense together.
-    """
+    """The methods that the settings name."""
     match.choose_coder(coding.coder)
     single = [named(name, coding) for name in dict.fromkeys(comparison.methods)]
     several_shots = any(number > 1 for number in comparison.conditions)
@@ -22,15 +18,7 @@ def chosen(comparison: matching.Comparison, coding: Options, variants: matching.
 
 
 def champion(methods: Sequence[Method]) -> Method:
-    """The method that the others are compared with: DSR multi-scale, or else the last one named.
-
-    Example:
-      >>> from experiments.evaluation import choosing
-      >>> from experiments.settings import matching
-      >>> compared = matching.Comparison(methods=("dsr_multi", "resizing"))
-      >>> choosing.champion(choosing.chosen(compared, Options(), matching.Variants())).title
-      'dsr_multi'
-    """
+    """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     return next((method for method in methods if method.name == "dsr_multi"), methods[-1])
 
 

@@ -7,7 +7,6 @@ trials with 95 % intervals by bootstrap over identities.
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -23,39 +22,21 @@ WHOLE = 0  # shots, where every gallery image is an entry of its own
 FPRS = (0.001, 0.01, 0.1)  # false-positive rates at which the true-positive rate is given
 
 
-class Protocol(NamedTuple):
-    """Gallery draws: shots per identity (`WHOLE`: nothing is drawn), number of trials, camera rule, seed."""
-
-    shots: int
-    trials: int
-    camera_rule: str
-    seed: int
-
-
-def draws(probes: Images, gallery: Images, protocol: Protocol) -> list[protocols.Trial]:
-    """The gallery draws of all trials, or the whole gallery."""
-    if protocol.shots == WHOLE:
-        rule = protocol.camera_rule
-        return [protocols.whole_gallery(probes.cameras, gallery.identities, gallery.cameras, camera_rule=rule)]
-    return list(
-        protocols.trials(
-            probes.cameras,
-            gallery.identities,
-            gallery.cameras,
-            shots=protocol.shots,
-            count=protocol.trials,
-            seed=protocol.seed,
-            camera_rule=protocol.camera_rule,
-        )
-    )
+def draws(
+    probes: Images, gallery: Images, *, shots: int, trials: int, camera_rule: str, seed: int
+) -> list[protocols.Trial]:
+    """The gallery draws of all trials, of so many shots per identity; the whole gallery for `WHOLE`."""
+    labels = probes.cameras, gallery.identities, gallery.cameras
+    if shots == WHOLE:
+        return [protocols.whole_gallery(*labels, camera_rule=camera_rule)]
+    return list(protocols.trials(*labels, shots=shots, count=trials, seed=seed, camera_rule=camera_rule))
 
 
 def condition(shots: int) -> str:
     """Name of a number of shots in keys: "shots<N>" or "whole".
 
     Example:
-      >>> from experiments.evaluation import comparison
-      >>> comparison.condition(3), comparison.condition(comparison.WHOLE)
+      >>> condition(3), condition(WHOLE)
       ('shots3', 'whole')
     """
     return "whole" if shots == WHOLE else f"shots{shots}"
@@ -105,11 +86,6 @@ def distances(
     looks at all entries together, or at a shortlist of them.
 
     Args:
-      method: the method.
-      sides: what it compares.
-      trials: the draws.
-      label: name of the progress bar.
-      progress: whether to show it.
       identities: (P,) of all probes, which a shortlist needs: junk and entries that the camera rule removes take no
         place in it.
     """
@@ -127,20 +103,11 @@ def distances(
 
 @dataclass(frozen=True)
 class Result:
-    """Figures of one method on one network.
+    """Figures of one method on one network."""
 
-    Attributes:
-      label: the network's condition, "before" or "after"; empty for the only one.
-      method: the method.
-      shots: gallery images per identity, or `WHOLE`.
-      trials: the draws.
-      distances: (probes, entries) of each.
-      identities: (P,) of all probes.
-    """
-
-    label: str
+    label: str  # the network's condition, "before" or "after"; empty for the only one
     method: Method
-    shots: int
+    shots: int  # gallery images per identity, or `WHOLE`
     trials: Sequence[protocols.Trial]
     distances: Sequence[np.ndarray]
     identities: np.ndarray
@@ -155,7 +122,7 @@ class Result:
         """Scores of all probes for every trial number."""
         groups: dict[int, list[tuple[np.ndarray, metrics.Scores]]] = {}
         for trial, matrix in self._groups:
-            scores = metrics.ranks(matrix, self.identities[trial.probes], *_entries(trial))
+            scores = metrics.ranks(matrix, **trial.labels(self.identities)._asdict())
             groups.setdefault(trial.number, []).append((trial.probes, scores))
         return [metrics.regroup(groups[number]) for number in sorted(groups)]
 
@@ -164,7 +131,7 @@ class Result:
         """All pairs of probe and entry, of all trials; not cached, as they take more memory than the distances."""
         return verification.concatenate(
             [
-                (trial.probes, verification.pairs(matrix, self.identities[trial.probes], *_entries(trial)))
+                (trial.probes, verification.pairs(matrix, trial.labels(self.identities)))
                 for trial, matrix in self._groups
             ]
         )
@@ -223,7 +190,7 @@ class Result:
         if not self.method.shortlist:
             return None
         left = [
-            (trial.probes, candidates.candidates(matrix, self.identities[trial.probes], *_entries(trial)))
+            (trial.probes, candidates.candidates(matrix, trial.labels(self.identities)))
             for trial, matrix in self._groups
         ]
         threshold = {}
@@ -250,11 +217,6 @@ class Result:
         return list(zip(self.trials, self.distances, strict=True))
 
 
-def _entries(trial: protocols.Trial) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Identities of the entries, then the cameras of probes and entries where the rule is not in the draw already."""
-    return trial.draw.identities, *(trial.cameras or (None, None))
-
-
 def _lookup(
     method: Method, sides: Sides, trials: Sequence[protocols.Trial], identities: np.ndarray | None
 ) -> Callable[[protocols.Trial], np.ndarray]:
@@ -266,7 +228,7 @@ def _lookup(
             trial.probes,
             [images.tolist() for images in trial.draw.images],
             method.shortlist,
-            candidates.allowed(identities[trial.probes], *_entries(trial)),
+            candidates.allowed(trial.labels(identities)),
         )
     several = any(len(images) > 1 for trial in trials for images in trial.draw.images)
     if several or method.together:

@@ -84,12 +84,8 @@ class Features:
     """The `Sides` of some probes and gallery images by one network.
 
     Args:
-      network: the network.
-      probes: the probes as they are matched.
-      gallery: all gallery images.
       drawn: the gallery images that some trial draws; the others are not looked at.
       window_stride: pixels from window to window, for `swm`; 0: one output cell.
-      progress: whether to show progress bars.
 
     Raises:
       ValueError: if a picture is smaller than one output cell, or a map holds NaN or infinity; it names the pictures.
@@ -107,7 +103,6 @@ class Features:
         window_stride: int = 0,
         progress: bool = False,
     ):
-        """Nothing is computed yet; see the class."""
         self._network, self._progress, self._stride = network, progress, window_stride
         self.remarks: list[str] = []  # of the maps that were made
         self._probes, self._drawn, self._count = probes, sorted(set(drawn)), len(gallery.names)
@@ -194,7 +189,11 @@ class Features:
         return maps
 
     def _spread(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return spread(values, self._drawn, self._count)
+        """The values of the drawn gallery images at their places; empty arrays elsewhere."""
+        places = [np.empty(0, np.float32)] * self._count
+        for i, value in zip(self._drawn, values, strict=True):
+            places[i] = value
+        return places
 
 
 def hidden(maps: Iterable[np.ndarray], names: Sequence[str]) -> list[str]:
@@ -222,14 +221,6 @@ def larger(probes: Images, size: tuple[int, int]) -> list[int]:
     return [
         p for p, (h, w) in enumerate(picture.shape[:2] for picture in probes.pictures) if h > size[0] or w > size[1]
     ]
-
-
-def spread(values: Sequence[np.ndarray], positions: Sequence[int], count: int) -> list[np.ndarray]:
-    """``values`` at their ``positions`` in a list of ``count``; empty arrays elsewhere."""
-    places = [np.empty(0, np.float32)] * count
-    for i, value in zip(positions, values, strict=True):
-        places[i] = value
-    return places
 
 
 def _check_large_enough(what: str, images: Images, stride: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dsr_jax import map_file
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates, protocols
 from experiments.evaluation import methods, pictures, scales, selection
 from experiments.evaluation.features import NONE, Network, hidden
 from experiments.settings import networks
@@ -31,16 +31,9 @@ WITHOUT_EFFECT = frozenset(
 class Selected(selection.Selection):
     """Probes and gallery of a file, as `selection.Selection` has those of a data set; pictures have no pixels.
 
-    Args:
-      path: the file of maps.
-      camera_rule: "cross" or "any"; default: cross.
-
     Attributes:
       digest: SHA-256 of the file's contents.
       network: stands for the network that is not here, by the file's digest.
-
-    Raises:
-      ValueError: if the file is not a whole file of maps, or no probe has an answer in its gallery.
     """
 
     pictured = False
@@ -50,7 +43,7 @@ class Selected(selection.Selection):
         self._path, self._file, self.camera_rule = path, map_file.read(path), camera_rule or CAMERA_RULE
         probes, self.gallery = (_images(self._file.side(role)) for role in map_file.ROLES)
         print(checked(self._file, path, self.camera_rule), flush=True)
-        answered = pictures.answered(probes, self.gallery, camera_rule=self.camera_rule)
+        answered = candidates.answered(pictures.labels(probes, self.gallery, camera_rule=self.camera_rule))
         self.probes, self.without_answer = probes.only(answered), int(np.sum(~answered))
         self._answered = answered
         shapes = [np.array([values[:2] for values in self._file.side(role).maps.shapes]) for role in map_file.ROLES]
@@ -85,13 +78,10 @@ class Sides:
     """Maps of a file, read when a method asks: what `features.Sides` asks for and a file has.
 
     Args:
-      file: the file.
       probes: the positions of the probes that are compared, among the file's probes.
-      names: their names.
     """
 
     def __init__(self, file: map_file.MapFile, probes: np.ndarray, names: Sequence[str]):
-        """Reads nothing yet."""
         probe, gallery = (file.side(role) for role in map_file.ROLES)
         self._probe, self._names = probe.maps.only(probes), names
         self.remarks: list[str] = []  # of the maps that were read
@@ -113,13 +103,6 @@ def check(
     path: str, chosen: Sequence[methods.Method], *, camera_rule: str | None, whole: bool, given: frozenset[str]
 ) -> None:
     """Errors of the settings and of the file's labels, before any long work.
-
-    Args:
-      path: the file.
-      chosen: the methods.
-      camera_rule: "cross" or "any"; None: cross.
-      whole: whether every gallery image is an entry.
-      given: the flags that were on the command line.
 
     Raises:
       ValueError: for methods and settings that need pictures, a joint dictionary larger than memory may be, and
@@ -156,11 +139,7 @@ def check_vectors(chosen: Sequence[methods.Method], vectors: np.ndarray | None, 
 
 
 def checked(file: map_file.MapFile, path: str, camera_rule: str) -> protocols.IdentityCheck:
-    """Counts of probes and gallery, and of the people in both.
-
-    Raises:
-      ValueError: if there are no probes, no gallery, or nobody in both.
-    """
+    """Counts of probes and gallery, and of the people in both."""
     probes, gallery = (file.side(role) for role in map_file.ROLES)
     for role, side in (("probe", probes), ("gallery", gallery)):
         if not len(side.maps):

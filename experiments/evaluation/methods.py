@@ -51,34 +51,22 @@ class Options(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A way to compare probes with entries.
+    """A way to compare probes with entries."""
 
-    Attributes:
-      compare: see `Compare`.
-      together: whether an entry's distance depends on which other entries there are.
-      name: its name in `METHODS`.
-      scales: the scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
-      maps: whether it compares the maps of two images and nothing else.
-      parts: the methods whose distances are all that it looks at; else empty.
-      fuse: the parts' distances, (P, entries) each, to its own.
-      listed: as ``compare``, but codes only the first entries of pooled features among those that may answer: see
-        `Listed`. None where there is no such way.
-      dictionary: the scales of a gallery's blocks that are one dictionary, held whole; else empty.
-      shortlist: how many ``listed`` is to code for each probe; 0: ``compare`` is to be used.
-      reranked: whether its distances are re-ranked.
-    """
-
-    compare: Compare
-    together: bool = False
-    name: str = ""
+    compare: Compare  # see `Compare`
+    together: bool = False  # whether an entry's distance depends on which other entries there are
+    name: str = ""  # its name in `METHODS`
+    # The scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
     scales: tuple[int, ...] = ()
-    maps: bool = False
-    parts: tuple["Method", ...] = ()
-    fuse: Callable[..., np.ndarray] | None = None
+    maps: bool = False  # whether it compares the maps of two images and nothing else
+    parts: tuple["Method", ...] = ()  # the methods whose distances are all that it looks at; else empty
+    fuse: Callable[..., np.ndarray] | None = None  # the parts' distances, (P, entries) each, to its own
+    # As ``compare``, but codes only the first entries of pooled features among those that may answer: see `Listed`.
+    # None where there is no such way.
     listed: Listed | None = None
-    dictionary: tuple[int, ...] = ()
-    shortlist: int = 0
-    reranked: bool = False
+    dictionary: tuple[int, ...] = ()  # the scales of a gallery's blocks that are one dictionary, held whole; else empty
+    shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
+    reranked: bool = False  # whether its distances are re-ranked
 
     @property
     def title(self) -> str:
@@ -181,10 +169,6 @@ def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.nda
     return global_average.distances(some(sides.probe, probes), some(sides.gallery, used))
 
 
-def _swm(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
-    return sides.windows[probes][:, used]
-
-
 def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
     own, others = sides.patches
     return amc.distances(
@@ -211,11 +195,7 @@ def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Opti
 
 
 def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
-    """A method's distances after k-reciprocal re-ranking, which also asks it for those within probes and gallery.
-
-    Raises:
-      ValueError: by `Method.compare`, for entries of several images.
-    """
+    """A method's distances after k-reciprocal re-ranking, which also asks it for those within probes and gallery."""
 
     def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
         if any(len(entry) > 1 for entry in entries):
@@ -232,7 +212,7 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
 METHODS: dict[str, Callable[[Options], Method]] = {
     "resizing": lambda _: Method(single_images(_resizing, np.mean)),
     "global_average": lambda _: Method(single_images(_global_average, np.mean), maps=True),
-    "swm": lambda _: Method(single_images(_swm, np.min)),
+    "swm": lambda _: Method(single_images(lambda sides, probes, used: sides.windows[probes][:, used], np.min)),
     "amc": lambda _: Method(_amc, together=True),
     "amc_swm": lambda options: fused(("amc", "swm"), fusion.distances, options),
     "dsr_single": lambda options: dsr((1,), options),

@@ -44,9 +44,6 @@ def caption(selected: str, conditions: Sequence[int], trials: int, varied: str =
     """What was compared, for the head of a table.
 
     Args:
-      selected: which probes and gallery images.
-      conditions: numbers of shots.
-      trials: how many draws.
       varied: the flag that stands without a value.
     """
     draws = "--trials varied" if varied == "trials" else f"mean of {trials} draws"

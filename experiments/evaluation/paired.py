@@ -30,11 +30,7 @@ def write(path: Path, probed: Probed, identities: np.ndarray) -> None:
 
 
 def read(workdir: str) -> tuple[Probed, np.ndarray]:
-    """Figures and identities that `write` wrote into a run's workdir.
-
-    Raises:
-      ValueError: if there is no such file.
-    """
+    """Figures and identities that `write` wrote into a run's workdir."""
     path = Path(workdir) / FILE
     if not path.is_file():
         raise ValueError(f"{workdir} has no {FILE}: name the workdir of an evaluation that has finished")

@@ -43,10 +43,7 @@ TABLES: dict[tuple[str, int], dict[str, tuple[float, ...]]] = {
         "dsr_single": (80.42, 58.28),
         "dsr_multi": (81.77, 60.45),
     },
-    ("market1501_dsr", WHOLE): {
-        "dsr_single": (82.72, 61.25),
-        "dsr_multi": (83.58, 64.25),
-    },
+    ("market1501_dsr", WHOLE): {"dsr_single": (82.72, 61.25), "dsr_multi": (83.58, 64.25)},
 }
 DATASETS = tuple(dict.fromkeys(name for name, _ in TABLES))
 
@@ -55,8 +52,7 @@ def figure(dataset: str, method: str, shots: int, column: str) -> float | None:
     """What the paper prints for a method and a column such as "rank1"; None where it prints nothing.
 
     Example:
-      >>> from experiments.evaluation import paper
-      >>> paper.figure("partial_reid", "dsr_multi", 1, "rank1"), paper.figure("partial_reid", "dsr_multi", 1, "mAP")
+      >>> figure("partial_reid", "dsr_multi", 1, "rank1"), figure("partial_reid", "dsr_multi", 1, "mAP")
       (43.0, None)
     """
     row = TABLES.get((dataset, shots), {}).get(method)

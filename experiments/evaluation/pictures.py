@@ -14,6 +14,7 @@ import numpy as np
 from data import Source, views
 from data.sources import levels
 from dsr_jax.evaluation import candidates, partial_crops
+from experiments.settings.pictures import Shown
 
 
 class Images(NamedTuple):
@@ -55,44 +56,35 @@ def fit_gallery(gallery: Images, size: tuple[int, int]) -> Images:
 
 def fit_probes(
     probes: Images,
+    how: Shown,
     *,
     size: tuple[int, int],
     gallery_shape: tuple[float, float],
     partial: str,
-    probe_scale: str,
-    height_range: tuple[float, float],
-    width_range: tuple[float, float],
-    seed: int,
     factor: float = 1.0,
 ) -> Images:
     """Partial probes at the scale at which they are matched.
 
     Args:
-      probes: the probe pictures as read.
+      how: visible shares, key of the boxes (the box of a probe depends on it and the probe's number alone), and whether
+        probes are enlarged as the gallery is, or brought to its width: unknown scale.
       size: (height, width) to which whole images are brought.
       gallery_shape: typical (height, width) of gallery pictures before that: what ``size`` enlarges.
       partial: "crop" (a random box is cut out of each whole probe) or "none" (they are partial already).
-      probe_scale: "keep" (enlarged as the gallery is) or "width" (brought to the gallery's width: unknown scale).
-      height_range: visible share of the height, for "crop".
-      width_range: visible share of the width, for "crop".
-      seed: key of the boxes; the box of a probe depends on it and the probe's number alone.
       factor: by which probes are enlarged in the end, to mismatch the scales of both sides on purpose.
-
-    Returns:
-      The probes, of any sizes.
     """
     fitted = []
     for number, picture in enumerate(probes.pictures):
         if partial == "crop":
             picture = views.resize(picture, size)
             box = partial_crops.partial_box(
-                *size, seed_key=(seed, number), height_range=height_range, width_range=width_range
+                *size, seed_key=(how.crop_seed, number), height_range=how.crop_height, width_range=how.crop_width
             )
             picture = np.ascontiguousarray(partial_crops.crop(picture, box))
-        elif probe_scale == "keep":
+        elif how.probe_scale == "keep":
             scales = (size[0] / gallery_shape[0], size[1] / gallery_shape[1])
             picture = views.resize(picture, _scaled(picture, *scales))
-        if probe_scale == "width":
+        if how.probe_scale == "width":
             scale = size[1] / picture.shape[1]
             picture = views.resize(picture, _scaled(picture, scale, scale))
         picture = views.resize(picture, _scaled(picture, factor, factor))
@@ -101,7 +93,7 @@ def fit_probes(
 
 
 def whole_shapes(
-    shapes: np.ndarray, *, size: tuple[int, int], gallery_shape: tuple[float, float], partial: str, probe_scale: str
+    shapes: np.ndarray, how: Shown, *, size: tuple[int, int], gallery_shape: tuple[float, float], partial: str
 ) -> np.ndarray:
     """Heights and widths (n, 2) of whole gallery pictures of ``shapes``, scaled as probes are and not cropped.
 
@@ -111,15 +103,14 @@ def whole_shapes(
         found = np.broadcast_to(np.array(size, float), shapes.shape)
     else:
         found = shapes * np.array(size) / np.array(gallery_shape)
-        if probe_scale == "width":
+        if how.probe_scale == "width":
             found = shapes * size[1] / shapes[:, 1:]
     return found
 
 
-def answered(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:
-    """(P,) whether a probe has a right answer: its identity in the gallery, under "cross" by another camera."""
-    labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
-    return candidates.answered(*labels, camera_rule=camera_rule)
+def labels(probes: Images, gallery: Images, *, camera_rule: str) -> candidates.Labels:
+    """Identities and cameras of both sides, to be compared by this rule."""
+    return candidates.Labels(probes.identities, gallery.identities, probes.cameras, gallery.cameras, camera_rule)
 
 
 def searching_themselves(probes: Images, gallery: Images, *, camera_rule: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from experiments.evaluation import choosing, features, page, paired, showing
 from experiments.evaluation.comparison import Result
 from experiments.evaluation.selection import Selection
-from experiments.settings.matching import Page
+from experiments.settings.evaluation import Settings
 from experiments.workdir import Workdir, write_text
 
 TABLES = "tables.txt"  # in the workdir: the tables that the terminal showed
@@ -21,31 +21,24 @@ def say(lines: Sequence[str]) -> list[str]:
 
 def publish(
     workdir: Workdir,
+    settings: Settings,
     results: Sequence[Result],
     selected: Selection,
     network: features.Network,
-    name: str,
-    caption: str,
     remarks: Sequence[str],
-    *,
-    shown: Page,
-    l1: float,
-    seed: int,
 ) -> None:
     """Prints the tables, then writes them, every probe's figures and the page.
 
     Args:
       workdir: where it is written; begun here if it was not.
+      settings: of the evaluation.
       results: of every network, number of shots and method.
       selected: probes and gallery.
       network: the last network, which reconstructs.
-      name: what was searched: a data set, or a file of maps.
-      caption: head of the tables.
       remarks: what was printed before the first figure.
-      shown: what is to be shown.
-      l1: weight of the penalty in reconstructions.
-      seed: of the probes that are shown.
     """
+    shown, seed, compared = settings.page, settings.seed.seed, settings.comparison
+    caption = page.caption(selected.caption(), compared.conditions, compared.trials)
     champion = choosing.champion([result.method for result in results])
     tables = f"{caption}\n{page.text(results, dataset=shown.paper)}\n\n{page.against_text(results, champion)}".rstrip()
     print(f"\n{tables}", flush=True)
@@ -59,9 +52,9 @@ def publish(
         results,
         ranked=showing.ranked_lists(results, selected, count=shown.ranked_lists, seed=seed),
         reconstructions=showing.reconstructions(
-            results, network, selected, count=shown.reconstructions, seed=seed, l1=l1
+            results, network, selected, count=shown.reconstructions, seed=seed, l1=settings.matching.l1
         ),
-        title=f"Partial re-identification: {name}",
+        title=f"Partial re-identification: {settings.maps.maps or settings.data.dataset}",
         caption=caption,
         summary=" ".join([counted, *(f"{remark}." for remark in remarks)]),
         config=workdir.configuration,

@@ -19,23 +19,14 @@ Left = Iterable[tuple[np.ndarray, np.ndarray]]  # of `candidates.candidates`: di
 
 @dataclass(frozen=True)
 class Reliance:
-    """Figures of a method with a shortlist that rest on entries beyond it.
-
-    Attributes:
-      shortlist: its length.
-      coded: pairs that DSR coded, of those that may answer; of all trials.
-      pairs: how many may answer.
-      missed: (P,) whether none of the probe's right answers is on its list, in some trial.
-      beyond: (P,) whether some of them is not.
-      figures: names of the figures that rest on pooled distances, of entries beyond the list.
-    """
+    """Figures of a method with a shortlist that rest on entries beyond it."""
 
     shortlist: int
-    coded: int
-    pairs: int
-    missed: np.ndarray
-    beyond: np.ndarray
-    figures: tuple[str, ...]
+    coded: int  # pairs that DSR coded, of those that may answer; of all trials
+    pairs: int  # how many may answer
+    missed: np.ndarray  # (P,) whether none of the probe's right answers is on its list, in some trial
+    beyond: np.ndarray  # (P,) whether some of them is not
+    figures: tuple[str, ...]  # names of the figures that rest on pooled distances, of entries beyond the list
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -72,8 +63,6 @@ def of(
 
     Args:
       trials: of each, the numbers of its probes and what may answer them.
-      probes: how many there are.
-      shortlist: length of the list.
       thresholds: the distance up to which a figure of verification accepts, by its name.
     """
     missed, beyond = np.zeros(probes, bool), np.zeros(probes, bool)

@@ -26,17 +26,11 @@ class Sides(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """Probes that are larger, or much smaller, than the whole people of the gallery.
+    """Probes that are larger, or much smaller, than the whole people of the gallery."""
 
-    Attributes:
-      larger: (P,) whether a probe is higher or wider than whole people are.
-      smaller: (P,) whether it is much lower and much narrower.
-      ratios: (P, 2) its height and width relative to the median whole person's.
-    """
-
-    larger: np.ndarray
-    smaller: np.ndarray
-    ratios: np.ndarray
+    larger: np.ndarray  # (P,) whether a probe is higher or wider than whole people are
+    smaller: np.ndarray  # (P,) whether it is much lower and much narrower
+    ratios: np.ndarray  # (P, 2) its height and width relative to the median whole person's
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,9 +58,6 @@ def compared(probes: Sides, gallery: Sides, *, camera_rule: str, cells: bool = F
     """The probes beside the gallery images of cameras that may answer them.
 
     Args:
-      probes: as they are matched.
-      gallery: whole people, scaled as the probes are.
-      camera_rule: "cross" or "any".
       cells: whether sizes are counted in cells of a map, of which one more or less is rounding.
 
     Example:
@@ -94,9 +85,6 @@ def remarks(found: Compared, *, partial: str, probe_scale: str, factor: float) -
     """Sentences to print, which name the flags that bring pictures to the gallery's scale.
 
     Args:
-      found: the comparison.
-      partial: "crop" or "none".
-      probe_scale: "keep" or "width".
       factor: by which probes were enlarged in the end.
     """
     lines = []

@@ -2,39 +2,44 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from dsr_jax.evaluation import protocols
 from experiments.evaluation import comparison, features, store
-from experiments.evaluation.methods import Method, Options
+from experiments.evaluation.methods import Method
 from experiments.evaluation.selection import Selection
+from experiments.settings.evaluation import Compared
 from experiments.workdir import Workdir
 
 Trials = Mapping[int, Sequence[protocols.Trial]]  # by number of shots
 
 
-def draws(selected: Selection, conditions: Sequence[int], count: int, seed: int) -> Trials:
+def draws(selected: Selection, settings: Compared) -> Trials:
     """The gallery draws of all trials, for every number of shots."""
+    how: dict[str, Any] = {"trials": settings.comparison.trials, "seed": settings.seed.seed}
+    how |= {"camera_rule": selected.camera_rule}
     return {
-        shots: comparison.draws(
-            selected.probes, selected.gallery, comparison.Protocol(shots, count, selected.camera_rule, seed)
-        )
-        for shots in conditions
+        shots: comparison.draws(selected.probes, selected.gallery, shots=shots, **how)
+        for shots in settings.comparison.conditions
     }
 
 
-def drawn(trials: Trials) -> list[int]:
-    """The gallery images that some trial draws, ascending."""
-    return comparison.used([trial for of_shots in trials.values() for trial in of_shots])
+def sides(selected: Selection, trials: Trials, settings: Compared, network: features.Network) -> features.Sides:
+    """What the network makes of the probes and of the gallery images that some trial draws, computed when needed."""
+    drawn = comparison.used([trial for of_shots in trials.values() for trial in of_shots])
+    return selected.sides(
+        network, drawn, window_stride=settings.variants.window_stride, progress=settings.place.progress
+    )
 
 
-def remarks(selected: Selection, trials: Trials, methods: Sequence[Method], size: tuple[int, int]) -> list[str]:
+def remarks(selected: Selection, trials: Trials, settings: Compared, size: tuple[int, int]) -> list[str]:
     """Remarks on probes, gallery and draws, to be printed before the first number."""
     lines = [*selected.remarks]
     for shots, of_shots in trials.items():
         lines += comparison.shortages(of_shots, shots=shots)
-    if {"swm", "amc_swm"} & {method.name for method in methods}:
+    if {"swm", "amc_swm"} & {*settings.comparison.methods}:
         scaled = len(features.larger(selected.probes, size))
         lines += [f"swm: {scaled} probes are larger than the gallery's size and are scaled to fit"] * bool(scaled)
     return lines
@@ -42,31 +47,28 @@ def remarks(selected: Selection, trials: Trials, methods: Sequence[Method], size
 
 def results(
     workdir: Workdir,
+    settings: Compared,
     network: features.Network,
     sides: features.Sides,
     selected: Selection,
     trials: Trials,
-    methods: Sequence[Method],
     *,
     label: str,
-    coding: Options,
-    window_stride: int,
 ) -> list[comparison.Result]:
     """Every method on one network, for every number of shots; stored distances are not computed again.
 
     Args:
       workdir: where distances are stored.
+      settings: the methods, and how they code.
       network: the network.
       sides: its maps, or whatever else the methods compare.
       selected: probes and gallery.
       trials: the draws.
-      methods: the methods.
       label: the network's condition; empty for the only one.
-      coding: how the methods code.
-      window_stride: pixels from window to window, for `swm`; 0: one output cell.
     """
-    identities = selected.probes.identities
-    stored = store.Store(workdir, store.digest(network, selected.probes, selected.gallery, coding, window_stride))
+    identities, progress = selected.probes.identities, settings.place.progress
+    how = settings.coding, settings.variants.window_stride
+    stored = store.Store(workdir, store.digest(network, selected.probes, selected.gallery, *how))
 
     def distances(method: Method, shots: int) -> list[np.ndarray]:
         compute = functools.partial(computed, method, shots)
@@ -76,11 +78,11 @@ def results(
         if method.fuse:
             parts = [distances(part, shots) for part in method.parts]
             return [method.fuse(*of_trial) for of_trial in zip(*parts, strict=True)]
-        name, progress = comparison.key(label, method, shots), coding.progress
+        name = comparison.key(label, method, shots)
         return comparison.distances(method, sides, trials[shots], label=name, progress=progress, identities=identities)
 
     return [
         comparison.Result(label, method, shots, trials[shots], distances(method, shots), identities)
         for shots in trials
-        for method in methods
+        for method in settings.methods
     ]

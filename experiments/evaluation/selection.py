@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import data
-from dsr_jax.evaluation import protocols
+from dsr_jax.evaluation import candidates, protocols
 from experiments.evaluation import features, pictures, scales
 from experiments.settings.pictures import Searched
 
@@ -18,13 +18,12 @@ class Selection:
     """Probes and gallery, checked, cropped and scaled, before any map is extracted.
 
     Args:
-      searched: the data set, which of its people, and how probes are cropped and scaled.
       size: (height, width) to which whole images are brought.
 
     Attributes:
       probes: the probes as they are matched.
       gallery: the gallery images, brought to the size.
-      camera_rule: "cross" or "any".
+      camera_rule: a name of `candidates.RULES`.
       without_answer: how many probes were left out because nobody in the gallery is their right answer.
       scale: how large the probes are beside whole people.
       remarks: what averages over the probes would hide.
@@ -39,19 +38,12 @@ class Selection:
         probes, gallery = _first_identities(*_images(searched), count=searched.chosen.identities)
         print(checked(probes, gallery, camera_rule=rule, identities=searched.chosen.identities), flush=True)
         shapes = np.array([picture.shape[:2] for picture in gallery.pictures])
-        scaling: dict[str, Any] = {"size": size, "partial": searched.partial, "probe_scale": how.probe_scale}
+        scaling: dict[str, Any] = {"size": size, "partial": searched.partial}
         scaling["gallery_shape"] = tuple(np.median(shapes, axis=0).tolist())
         twice = pictures.searching_themselves(probes, gallery, camera_rule=rule)
         self.gallery = pictures.fit_gallery(gallery, size)
-        fitted = pictures.fit_probes(
-            probes,
-            factor=how.probe_factor,
-            seed=how.crop_seed,
-            height_range=_range(how.crop_height),
-            width_range=_range(how.crop_width),
-            **scaling,
-        )
-        answered = pictures.answered(fitted, gallery, camera_rule=rule)
+        fitted = pictures.fit_probes(probes, how, factor=how.probe_factor, **scaling)
+        answered = candidates.answered(pictures.labels(fitted, gallery, camera_rule=rule))
         self.remarks: list[str] = _of_cropping(searched) + pictures.of_one_colour(probe=probes, gallery=gallery)
         self.remarks += without_answer(probes.names, answered)
         if twice.any():
@@ -63,7 +55,7 @@ class Selection:
         self.probes, self.without_answer = fitted.only(answered), int(np.sum(~answered))
         self.scale = scales.compared(
             scales.Sides(np.array([picture.shape[:2] for picture in self.probes.pictures]), self.probes.cameras),
-            scales.Sides(pictures.whole_shapes(shapes, **scaling), gallery.cameras),
+            scales.Sides(pictures.whole_shapes(shapes, how, **scaling), gallery.cameras),
             camera_rule=rule,
         )
         self.remarks += scales.remarks(
@@ -91,14 +83,15 @@ class Selection:
     @property
     def answering(self) -> str:
         """Which gallery images may be a right answer, for the head of a table."""
-        if self.camera_rule == "any":
-            return "gallery images of any camera"
+        rule = candidates.rule(self.camera_rule)
+        if rule.hides is None:
+            return rule.caption
         (unknown, probes), (others, gallery) = (_unknown(side) for side in (self.probes, self.gallery))
         may = "pictures of the probe's own camera may count as right"
         if unknown == probes or others == gallery:
             return f"cameras unknown: {may}"
         some = f" where known (unknown of {unknown} of {probes} probes, {others} of {gallery} gallery images: {may})"
-        return "gallery images of other cameras" + some * bool(unknown or others)
+        return rule.caption + some * bool(unknown or others)
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -124,9 +117,6 @@ def checked(
     """Counts of probes and gallery, and of the people in both.
 
     Args:
-      probes: the probes.
-      gallery: the gallery images.
-      camera_rule: "cross" or "any".
       identities: how many --identities were chosen; 0: all.
 
     Raises:
@@ -138,9 +128,8 @@ def checked(
                 f"all {len(side.identities)} {role} images are of nobody (identity {protocols.UNKNOWN}), which no "
                 "evaluation counts: give those of known people another identity"
             )
-    labels = probes.identities, gallery.identities, probes.cameras, gallery.cameras
     try:
-        return protocols.check_identities(*labels, camera_rule=camera_rule)
+        return protocols.check_identities(pictures.labels(probes, gallery, camera_rule=camera_rule))
     except ValueError as error:
         fewer = f" identities={identities} chooses among them: give more, or 0 for all." * bool(identities)
         raise ValueError(f"{error}{fewer}") from error
@@ -153,11 +142,7 @@ def without_answer(names: Sequence[str], answered: np.ndarray) -> list[str]:
 
 
 def check(searched: Searched) -> None:
-    """Reads the data set far enough to know that it is there.
-
-    Raises:
-      ValueError: for settings that make no sense together, or probes and gallery that are not there.
-    """
+    """Reads the data set far enough to know that it is there."""
     searched.check()
     if searched.chosen.subset == "heldout":
         _held_out(searched, searched.data.split("train"))
@@ -191,7 +176,7 @@ def _cropping(searched: Searched) -> str:
     already = "partial already, " * (data.DATASETS[searched.data.dataset].PROBES == "partial")
     if searched.partial == "none":
         return f"{already}not cropped"
-    (low, high), (left, right) = _range(searched.probes.crop_height), _range(searched.probes.crop_width)
+    (low, high), (left, right) = searched.probes.crop_height, searched.probes.crop_width
     shares = f"{100 * low:g}-{100 * high:g} % of the height, {100 * left:g}-{100 * right:g} % of the width"
     return f"{already}cropped to {shares}"
 
@@ -201,11 +186,6 @@ def _scaling(searched: Searched) -> str:
     factor = searched.probes.probe_factor
     scale = "scale kept" if searched.probes.probe_scale == "keep" else "brought to the gallery's width"
     return scale + f", then enlarged by {factor:g}" * (factor != 1)
-
-
-def _range(shares: tuple[float, ...]) -> tuple[float, float]:
-    low, high = shares
-    return low, high
 
 
 def _images(searched: Searched) -> tuple[pictures.Images, pictures.Images]:
@@ -241,7 +221,8 @@ def _held_out(searched: Searched, source: data.Source) -> list[int]:
     if not 0 < count < len(labels):
         raise ValueError(f"holdout must be between 1 and {len(labels) - 1} to search among them, got {count}")
     held = np.flatnonzero(np.isin(source.identities, labels[-count:]))
-    if searched.camera_rule == "any" or (source.cameras[held] == data.UNKNOWN_CAMERA).any():
+    rule = searched.camera_rule
+    if not all(candidates.hidden(np.array([own]), own, camera_rule=rule) for own in set(source.cameras[held].tolist())):
         raise ValueError(
             "subset=heldout would find each probe's own image in the gallery: it needs training images of known "
             "cameras and --camera_rule=cross"

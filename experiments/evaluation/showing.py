@@ -117,8 +117,7 @@ def _first_draw(result: Result, probe: int) -> tuple[np.ndarray, np.ndarray]:
     for trial, matrix in zip(result.trials, result.distances, strict=True):
         at = np.flatnonzero(trial.probes == probe)
         if trial.number == 0 and at.size:
-            images, identities = np.array([images[0] for images in trial.draw.images]), trial.draw.identities
-            cameras = (trial.cameras[0][at[:1]], trial.cameras[1]) if trial.cameras else (None, None)
-            left = candidates.allowed([result.identities[probe]], identities, *cameras)[0]
+            images = np.array([images[0] for images in trial.draw.images])
+            left = candidates.allowed(trial.labels(result.identities, at))[0]
             return matrix[at[0]][left], images[left]
     raise ValueError(f"probe {probe} is in no group of the first trial")

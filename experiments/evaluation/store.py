@@ -32,12 +32,10 @@ class Store:
     """Distances of one network in a workdir.
 
     Args:
-      workdir: where `distances/` is; begun at the first write.
       inputs: `digest` of everything that decides distances: what came of something else is computed anew.
     """
 
     def __init__(self, workdir: Workdir, inputs: str):
-        """Reads nothing yet; see the class."""
         self._workdir, self._folder, self._inputs = workdir, workdir.path / "distances", inputs
 
     def get(

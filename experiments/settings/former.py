@@ -12,6 +12,11 @@ from typing import Any
 from experiments.settings import matching, networks, pictures, run, training
 
 RENAMED = {"match_l1": "l1"}
+# Flags that are gone, and what says the same.
+REPLACED = {
+    "sampling": "--images_per_identity=K alone makes balanced batches, and without it batches are shuffled: leave "
+    "--sampling out, and give --images_per_identity=4, the default until now, if it is missing"
+}
 GROUPS = (
     *(run.Seed, pictures.HeldOut, pictures.Probes, pictures.Chosen, networks.Network, matching.Comparison),
     *(matching.Variants, matching.Page, matching.Matching, training.Identification, training.Views),
@@ -39,6 +44,9 @@ def translated(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, 
     found: dict[str, Any] = {}
     if before.get("match_l1") == before.get("l1") or before.get("evaluate") is False:  # one penalty, or none to match
         before = {name: value for name, value in before.items() if name != "match_l1" or "l1" not in before}
+    if "sampling" in before and "images_per_identity" in now:  # one flag, where shuffled batches have 0
+        images = 0 if before["sampling"] == "shuffled" else before.get("images_per_identity")
+        before = {name: value for name, value in before.items() if name != "sampling"} | {"images_per_identity": images}
     for name, value in before.items():
         today = RENAMED[name] if name not in now and RENAMED.get(name) in now.keys() - before.keys() else name
         if today in now:

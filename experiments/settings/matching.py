@@ -2,14 +2,11 @@
 
 from dataclasses import dataclass
 
+from data.binding import setting
+from dsr_jax.solvers import certificate
 from experiments.evaluation import comparison, methods, paper
-from experiments.settings.binding import setting
 
 WHOLE = "whole"
-
-
-def _shots(values: tuple[str, ...]) -> bool:
-    return bool(values) and all(value == WHOLE or (value.isdecimal() and int(value) > 0) for value in values)
 
 
 @dataclass(frozen=True)
@@ -20,8 +17,7 @@ class Penalty:
 
     def check(self) -> None:
         """Raises ValueError for a weight that is none."""
-        if not self.l1 > 0:
-            raise ValueError(f"l1 must be positive, got {self.l1}; the paper uses 0.4")
+        certificate.check_l1(self.l1)
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,9 @@ class Comparison:
         "Gallery images per identity; several numbers: each is evaluated. 'whole': nothing is drawn, every gallery "
         "image is an entry of its own (single query, as Market-1501 and CUHK03's 767/700 are evaluated).",
         wanted="numbers of at least 1, or 'whole', such as 1,3",
-        check=_shots,
+        check=lambda values: (
+            bool(values) and all(value == WHOLE or (value.isdecimal() and int(value) > 0) for value in values)
+        ),
     )
     trials: int = setting(10, "Random gallery draws averaged.", low=1)
 
@@ -61,9 +59,7 @@ class Variants:
     """Variants of the methods."""
 
     multi_shot: str = setting(
-        "stack",
-        "DSR on several shots: one dictionary of all, the nearest, their mean.",
-        choices=methods.MULTI_SHOT,
+        "stack", "DSR on several shots: one dictionary of all, the nearest, their mean.", choices=methods.MULTI_SHOT
     )
     rerank: tuple[float, ...] | None = setting(
         None,
@@ -94,7 +90,5 @@ class Page:
     ranked_lists: int = setting(5, "Ranked lists in the report.", low=0)
     reconstructions: int = setting(3, "Probes in the report shown as they were rebuilt.", low=0)
     paper: str = setting(
-        "none",
-        "The data set for which the paper's figures stand beside ours.",
-        choices=("none", *paper.DATASETS),
+        "none", "The data set for which the paper's figures stand beside ours.", choices=("none", *paper.DATASETS)
     )

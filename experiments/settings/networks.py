@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from data.binding import setting
 from dsr_jax import networks
 from dsr_jax import weights as weight_files
 from dsr_jax.formats import input_convention
-from experiments.settings.binding import setting
 
 PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
 
@@ -27,7 +27,7 @@ class Trained:
         f"{'; '.join(f'{name}: {what}' for name, what in input_convention.MEANING.items())}.",
         choices=tuple(sorted(input_convention.MEANING)),
     )
-    size: tuple[int, ...] | None = setting(
+    size: tuple[int, int] | None = setting(
         None,
         "Height,width in pixels to which whole images are brought; default: the weights' own, else 320,120.",
         wanted="height,width such as 320,120",
@@ -41,20 +41,11 @@ class Trained:
 
     def of_card(self, card: weight_files.Card) -> tuple[tuple[int, int], int]:
         """Size of whole images and output stride: the flags, else the card's, else the paper's."""
-        return self.size_for(card), int(self.output_stride or card.output_stride or PAPER_STRIDE)
-
-    def size_for(self, card: weight_files.Card | None = None) -> tuple[int, int]:
-        """Height and width of whole images: the flag, else the card's, else the paper's."""
-        own = card.extra.get("size") if card else None
-        height, width = (int(side) for side in self.size or own or PAPER_SIZE)
-        return height, width
+        height, width = (int(side) for side in self.size or card.extra.get("size") or PAPER_SIZE)
+        return (height, width), int(self.output_stride or card.output_stride or PAPER_STRIDE)
 
     def read(self) -> weight_files.Network:
-        """The network of --weights; prints how it was read.
-
-        Raises:
-          ValueError: if there are no weights, the file is no network, or flags and file contradict one another.
-        """
+        """The network of --weights; prints how it was read."""
         if not self.weights:
             raise ValueError(
                 "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import data
+from data.binding import setting
 from dsr_jax.evaluation import candidates
-from experiments.settings.binding import setting
 
 CROPPING = ("crop_height", "crop_width", "crop_seed")
 
@@ -25,11 +25,7 @@ class DataSet:
 
     @property
     def builder(self) -> Any:
-        """The class that builds the data set, which says how it is evaluated.
-
-        Raises:
-          ValueError: if there is no such data set.
-        """
+        """The class that builds the data set, which says how it is evaluated."""
         if self.dataset not in data.DATASETS:
             raise ValueError(f"dataset {self.dataset!r} is unknown: use one of {', '.join(sorted(data.DATASETS))}")
         return data.DATASETS[self.dataset]
@@ -67,7 +63,7 @@ class CameraRule:
         None,
         "Gallery images from other cameras than the probe's, or any; default: as the data set is evaluated, mostly "
         "cross.",
-        choices=candidates.CAMERA_RULES,
+        choices=tuple(candidates.RULES),
     )
 
 
@@ -92,13 +88,13 @@ class Rules(Partial, CameraRule):
 class Shown(Partial):
     """Probes."""
 
-    crop_height: tuple[float, ...] = setting(
+    crop_height: tuple[float, float] = setting(
         (0.5, 0.75),
         "Smallest and largest visible share of the height.",
         wanted="two shares in (0, 1] such as 0.5,0.75",
         check=_shares,
     )
-    crop_width: tuple[float, ...] = setting(
+    crop_width: tuple[float, float] = setting(
         (0.7, 1.0),
         "Smallest and largest visible share of the width.",
         wanted="two shares in (0, 1] such as 0.5,0.75",

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.settings.binding import setting
+from data.binding import setting
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,7 @@ class Place:
     progress: bool = setting(True, "Show progress bars.", free=True)
 
     def folder(self) -> str:
-        """The --workdir.
-
-        Raises:
-          ValueError: if it is missing.
-        """
+        """The --workdir."""
         if not self.workdir:
             raise ValueError("workdir is missing: give --workdir=FOLDER for config, log, metrics and report")
         return self.workdir

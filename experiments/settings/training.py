@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from experiments.settings.binding import setting
+from data.binding import setting
+from dsr_jax.solvers import certificate
 from experiments.settings.networks import Fresh, Network
 from experiments.settings.pictures import DataSet, HeldOut, Probes, Rules, Searched
 from experiments.settings.run import Hosts, Place, Seeds
@@ -22,13 +23,12 @@ class Augmentation:
 class Batches:
     """Batches."""
 
-    sampling: str = setting(
-        "shuffled",
-        "What a batch holds: the next images (or pairs) of a shuffled epoch, or --images_per_identity of each of its "
-        "identities, which come equally often.",
-        choices=("shuffled", "balanced"),
+    images_per_identity: int = setting(
+        0,
+        "A batch holds so many images (or pairs) of each of its identities, which come equally often; 0: it holds the "
+        "next ones of a shuffled epoch.",
+        low=0,
     )
-    images_per_identity: int = setting(4, "Of a batch, with --sampling=balanced.", low=1)
     image_memory: int = setting(
         1000,
         "Megabytes of decoded images held; others are decoded at each use. As many again of what frozen blocks make "
@@ -39,19 +39,6 @@ class Batches:
     reading_threads: int = setting(
         2, "Threads that make batches ahead; 0: each is made when it is needed.", low=0, free=True
     )
-
-    @property
-    def per_identity(self) -> int:
-        """Images of each identity in a batch; 0: batches are shuffled.
-
-        Raises:
-          ValueError: for --images_per_identity of batches that are not balanced.
-        """
-        if self.sampling == "balanced":
-            return self.images_per_identity
-        if self.images_per_identity != Batches.images_per_identity:
-            raise ValueError("images_per_identity is for balanced batches: give --sampling=balanced with it")
-        return 0
 
 
 @dataclass(frozen=True)
@@ -188,8 +175,7 @@ class Tuning:
 
     def check(self) -> None:
         """Raises ValueError for settings from which nothing could be learnt."""
-        if not self.l1 > 0:
-            raise ValueError(f"l1 must be positive, got {self.l1}; the paper uses 0.4")
+        certificate.check_l1(self.l1)
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
         if not self.verification_weight and not self.id_loss_weight:

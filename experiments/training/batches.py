@@ -39,6 +39,15 @@ class Share(NamedTuple):
 EVERYTHING = Share()
 
 
+class Batching(NamedTuple):
+    """How batches are made."""
+
+    batch_size: int  # views or pairs per batch, of all processes together
+    seed: int  # of order, views and pairs
+    per_identity: int = 0  # of each identity in a batch (of a pair the whole image's); 0: shuffled epochs
+    share: Share = EVERYTHING
+
+
 class People(NamedTuple):
     """Training images: positions in the source, classes 0 to K - 1, cameras."""
 
@@ -69,93 +78,57 @@ class ImageViews:
     """Views drawn from the images at every step, as uint8 pixels.
 
     Args:
-      people: the images.
-      size: height and width to which they are brought.
-      augmentation: how far a view differs from its image.
+      size: height and width to which they are brought; None: they keep their own.
       limit: bytes of decoded images held in memory; the others are decoded at each use.
     """
 
-    def __init__(self, people: People, *, size: tuple[int, int], augmentation: views.Augmentation, limit: int):
-        """Decodes nothing yet."""
+    def __init__(self, people: People, *, size: tuple[int, int] | None, augmentation: views.Augmentation, limit: int):
         self._images = decoded.Decoded(people.source, people.positions, size=size, limit=limit)
         self._size, self._augmentation = size, augmentation
 
     def padded(self, i: int) -> tuple[int, ...]:
         """Height, width and channels of a whole view, the same for every image."""
-        del i
-        return (*self._size, 3)
+        return (*self._shape(i), 3)
 
     def whole(self, i: int, rng: np.random.Generator) -> views.View:
         """A holistic view."""
-        return views.whole(self._images[i], rng, size=self._size, augmentation=self._augmentation)
+        return views.whole(self._images[i], rng, size=self._shape(i), augmentation=self._augmentation)
 
     def patch(self, i: int, rng: np.random.Generator) -> views.View:
         """A patch at the same scale."""
-        return views.patch(self._images[i], rng, size=self._size, augmentation=self._augmentation)
+        return views.patch(self._images[i], rng, size=self._shape(i), augmentation=self._augmentation)
+
+    def _shape(self, i: int) -> tuple[int, int]:
+        """Height and width of a whole view; the same for all images of one ``size``."""
+        height, width = self._size or self._images[i].shape[:2]
+        return height, width
 
 
-def identification(
-    drawn: Views,
-    classes: np.ndarray,
-    *,
-    batch_size: int,
-    patch_share: float,
-    seed: int,
-    per_identity: int = 0,
-    share: Share = EVERYTHING,
-) -> grain.MapDataset:
+def identification(drawn: Views, classes: np.ndarray, how: Batching, *, patch_share: float) -> grain.MapDataset:
     """Batches of inputs, sizes, identities.
 
     Args:
       drawn: where the views come from; images of different padded shapes never share a batch.
       classes: (n,) the identity of each image.
-      batch_size: views per batch, of all processes together.
+      how: batches are made.
       patch_share: probability that a view is a patch; it is padded as wide as a whole.
-      seed: of order and views.
-      per_identity: views of each identity in a batch (`sampling.Balanced`); 0: images are shuffled.
-      share: which rows of each batch are wanted.
-
-    Raises:
-      ValueError: nothing to train on, or a batch that cannot be made as asked.
     """
 
     def draw(i: int, rng: np.random.Generator) -> dict[str, Any]:
         inputs, size = (drawn.patch if rng.random() < patch_share else drawn.whole)(int(i), rng)
         return {"inputs": zeros_beyond(inputs, drawn.padded(int(i))), "sizes": size, "identities": np.int32(classes[i])}
 
-    order = _order(classes, [drawn.padded(i) for i in range(len(classes))], batch_size, per_identity, seed)
-    return _batched(order, len(classes), draw, batch_size=batch_size, seed=seed, share=share)
+    return _batched(draw, classes, [drawn.padded(i) for i in range(len(classes))], how)
 
 
 def pairs(
-    drawn: Views,
-    classes: np.ndarray,
-    cameras: np.ndarray,
-    *,
-    positives: int,
-    negatives: int,
-    batch_size: int,
-    seed: int,
-    per_identity: int = 0,
-    share: Share = EVERYTHING,
+    drawn: Views, classes: np.ndarray, cameras: np.ndarray, how: Batching, *, positives: int, negatives: int
 ) -> grain.MapDataset:
     """Batches of whole and patch with their sizes and identities, and the pair's sign (Sec. 3.3).
 
-    Args:
-      drawn: where the views come from, all of one padded shape: both images of a pair have one scale.
-      classes: (n,) the identity of each image.
-      cameras: (n,) the camera of each image.
-      positives: number of positive pairs drawn.
-      negatives: number of negative pairs drawn.
-      batch_size: pairs per batch, of all processes together.
-      seed: of pairs, order and views.
-      per_identity: pairs in a batch of each identity (the whole image's); 0: pairs are shuffled.
-      share: which rows of each batch are wanted.
-
-    Raises:
-      ValueError: no pairs, or a batch that cannot be made as asked.
+    The views are all of one padded shape: both images of a pair have one scale.
     """
-    chosen = training_pairs.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=seed)
+    chosen = training_pairs.draw_pairs(classes, cameras, positives=positives, negatives=negatives, seed=how.seed)
 
     def draw(p: int, rng: np.random.Generator) -> dict[str, Any]:
         i, j = int(chosen.whole[p]), int(chosen.patch[p])
@@ -170,16 +143,16 @@ def pairs(
             "sign": np.int32(chosen.sign[p]),
         }
 
-    order = _order(classes[chosen.whole], [], batch_size, per_identity, seed)
-    return _batched(order, len(chosen.sign), draw, batch_size=batch_size, seed=seed, share=share)
+    return _batched(draw, classes[chosen.whole], [], how)
 
 
-def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Share = EVERYTHING) -> None:
-    """Whether batches of this size can be made; the same as is checked when they are.
+def check(classes: np.ndarray, how: Batching) -> None:
+    """Whether such batches can be made; the same as is checked when they are.
 
     Raises:
       ValueError: if not; the message says what would do.
     """
+    share, batch_size = how.share, how.batch_size
     if not 0 <= share.process < share.processes:
         raise ValueError(f"process is {share.process}, and must be 0 to {share.processes - 1}")
     if batch_size % share.processes:
@@ -187,18 +160,17 @@ def check(classes: np.ndarray, batch_size: int, *, per_identity: int, share: Sha
             f"a batch of {batch_size} cannot be shared by {share.processes} processes: "
             f"give a multiple of {share.processes}"
         )
-    if per_identity:
-        sampling.check_balanced(len(np.unique(classes)), batch_size=batch_size, per_person=per_identity)
+    if how.per_identity:
+        sampling.check_balanced(len(np.unique(classes)), batch_size=batch_size, per_person=how.per_identity)
 
 
-def _order(
-    classes: np.ndarray, padded: Sequence[Hashable], batch_size: int, per_identity: int, seed: int
-) -> Sequence[int] | None:
+def _order(classes: np.ndarray, padded: Sequence[Hashable], how: Batching) -> Sequence[int] | None:
     """The endless order of positions; None where it is that of shuffled epochs."""
+    batch_size, seed, per_identity, _ = how
     shapes = sorted(set(padded), key=str)
     if len(shapes) > 1 and per_identity:
         raise ValueError(
-            f"sampling=balanced puts images of {len(shapes)} padded shapes into one batch: give --buckets=1 with it"
+            f"images_per_identity puts images of {len(shapes)} padded shapes into one batch: give --buckets=1 with it"
         )
     if len(shapes) > 1:
         return sampling.Grouped([shapes.index(shape) for shape in padded], batch_size=batch_size, seed=seed)
@@ -207,25 +179,28 @@ def _order(
     order = sampling.Balanced(classes, batch_size=batch_size, per_person=per_identity, seed=seed)
     if order.few():
         print(
-            f"sampling: {order.few()} of {len(np.unique(classes))} identities have fewer than {per_identity} images "
+            f"{order.few()} of {len(np.unique(classes))} identities have fewer than {per_identity} images "
             "or pairs; theirs come more than once in a batch"
         )
     return order
 
 
 def _batched(
-    order: Sequence[int] | None, count: int, draw: Callable[..., Any], *, batch_size: int, seed: int, share: Share
+    draw: Callable[..., Any], classes: np.ndarray, padded: Sequence[Hashable], how: Batching
 ) -> grain.MapDataset:
+    """Batches of what is drawn at each position."""
+    count, share = len(classes), how.share
     if count < 1:
         raise ValueError("there is nothing to train on: the training split has no images, or no pairs were asked for")
-    check(np.empty(0), batch_size, per_identity=0, share=share)
+    check(classes, how)
+    order = _order(classes, padded, how)
     if order is None:
         epochs = sampling.ENDLESS // count  # Grain's own endless is one too many for batches of one
-        positions = grain.MapDataset.source(np.arange(count)).seed(seed).shuffle().repeat(epochs)
+        positions = grain.MapDataset.source(np.arange(count)).seed(how.seed).shuffle().repeat(epochs)
     else:
-        positions = grain.MapDataset.source(order).seed(seed)
+        positions = grain.MapDataset.source(order).seed(how.seed)
     # Small batches of one process's rows: those of process 0, 1, ... of the first step, then of the second.
-    parts = positions.random_map(draw).batch(batch_size // share.processes)
+    parts = positions.random_map(draw).batch(how.batch_size // share.processes)
     return parts if share.processes == 1 else parts[share.process :: share.processes]
 
 

@@ -34,12 +34,7 @@ _DAMAGED = "damaged-"
 
 
 class Best(NamedTuple):
-    """The checkpoint with the highest score.
-
-    Attributes:
-      step: its step.
-      score: its score.
-    """
+    """The checkpoint with the highest score."""
 
     step: int
     score: float
@@ -57,16 +52,6 @@ class Checkpoints:
 
     Raises:
       ValueError: if ``keep`` is less than 1.
-
-    Example:
-      >>> import tempfile
-      >>> import jax.numpy as jnp
-      >>> from experiments.training import checkpoint
-      >>> with tempfile.TemporaryDirectory() as folder, checkpoint.Checkpoints(folder) as checkpoints:
-      ...     checkpoints.save(10, {"w": jnp.ones(3)}, {"seed": 0})
-      ...     state, extra, step = checkpoints.restore({"w": jnp.zeros(3)})
-      >>> state["w"].tolist(), extra, step
-      ([1.0, 1.0, 1.0], {'seed': 0}, 10)
     """
 
     def __init__(self, folder: str | Path, *, keep: int = 2) -> None:
@@ -179,10 +164,6 @@ class Checkpoints:
             raise _unwritten(self.folder, error) from error
         if jax.process_index() == 0:
             self._prune()
-
-    def close(self) -> None:
-        """Waits; the same as leaving the ``with`` block."""
-        self.wait()
 
     def __enter__(self) -> "Checkpoints":
         return self

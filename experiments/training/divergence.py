@@ -21,8 +21,6 @@ def check(
     Args:
       figures: its figures, of which "loss" must stay within ``limit``.
       batch: what it was computed from.
-      phase: what the training is called.
-      step: the step's number.
       limit: largest absolute value of a sound loss.
       workdir: where `bad_batch.npz` goes: the arrays of the batch by name, with "phase" and "step".
 

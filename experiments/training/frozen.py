@@ -30,16 +30,9 @@ class FrozenViews:
 
     Args:
       folder: where they are kept; the file of a view number appears whole or not at all, so building resumes.
-      images: where the views come from.
-      params: the network.
       fingerprint: what the outputs depend on (weights, size, seed, ...); a folder with another one is an error.
-      count: number of images.
       number: views of each kind per image.
-      size: padded height and width.
       trunk: how the frozen blocks are run (`output_stride`, `convention`, `frozen_blocks`).
-      seed: key of the draws.
-      batch_size: images per run of the network.
-      progress: show progress bars.
 
     Raises:
       ValueError: if the folder was made with another fingerprint, or an output is too large for float16.
@@ -59,7 +52,6 @@ class FrozenViews:
         batch_size: int = 16,
         progress: bool = False,
     ):
-        """Opens the folder, building what is missing."""
         _claim(folder, fingerprint)
         self._run = _frozen(params, trunk)
         self._batch_size, self._seed, self._count, self._progress = batch_size, seed, count, progress
@@ -123,11 +115,7 @@ class FrozenViews:
 
 
 def check(folder: Path) -> None:
-    """Looks whether a new folder could be written to; one that is whole may be anybody's.
-
-    Raises:
-      OSError: if it could not.
-    """
+    """Looks whether a new folder could be written to; one that is whole may be anybody's."""
     if hosts.first() and not (folder / NOTE).exists():
         atomic.check_folder(folder, remedy="give another --frozen_cache")
 

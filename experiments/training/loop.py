@@ -15,44 +15,38 @@ import jax
 import jax.numpy as jnp
 from tqdm import tqdm
 
-from dsr_jax import fcn
 from dsr_jax.parallel import hosts, sharding
-from experiments.settings.training import Training
 from experiments.training import divergence, plots, steps, termination
 from experiments.training.checkpoint import Checkpoints
+from experiments.training.optimiser import Optimiser
+from experiments.training.start import Start
 from experiments.training.stream import Stream
-from experiments.training.validation import History, Validated
+from experiments.training.validation import History
 from experiments.workdir import WEIGHTS_CONTENT, Workdir
 
 
 def fit(
     step: Callable[..., tuple[steps.State, steps.Figures]],
-    state: steps.State,
-    frozen: fcn.Params,
+    begin: Start,
     dataset: grain.MapDataset,
-    settings: Training,
+    update: Optimiser,
+    workdir: Workdir,
     *,
     phase: str,
     count: int,
-    workdir: Workdir,
-    rate: Callable[[int], float],
     rows: int,
-    validate: Callable[[fcn.Params, int], Validated] | None = None,
 ) -> tuple[steps.State, History]:
     """Runs ``step`` until ``count`` steps are done, from the newest checkpoint of this phase on.
 
     Args:
       step: (state, frozen parameters, batch) to (next state, figures); compiled here, and its state donated.
-      state: the first state; it stays as it is.
-      frozen: parameters that are not trained.
+      begin: the network to start from, and how it is saved, drawn and validated.
       dataset: the batch of each step.
-      settings: how often it is saved, drawn and validated, when it is given up; its seed.
+      update: of the parameters.
+      workdir: where checkpoints and log go.
       phase: what this training is called in log and checkpoints.
       count: number of steps.
-      workdir: where checkpoints and log go.
-      rate: the learning rate of a step, for the log.
       rows: of a batch, of all processes together.
-      validate: what a network comes to; called every `--validate_every` steps and at the last.
 
     Returns:
       The state after ``count`` steps, or the best of those validated, and the validations.
@@ -61,7 +55,9 @@ def fit(
       ValueError: when training diverges; the message names the step. When the checkpoint is another configuration's.
       termination.Terminated: after SIGTERM, once a checkpoint is saved.
     """
+    settings, frozen, validate = begin.settings, begin.frozen(), begin.validation()
     watch, mesh, defined = settings.watch, sharding.mesh(), _defined(workdir)
+    state = steps.init(begin.params, begin.head, update.transform, frozen_blocks=begin.trunk.frozen_blocks)
     step = jax.jit(functools.partial(step, mesh=mesh), donate_argnums=0, out_shardings=sharding.everywhere(mesh))
     state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
     state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
@@ -84,7 +80,8 @@ def fit(
             bar = tqdm(stream, initial=start, total=count, desc=phase, unit="step", disable=not settings.place.progress)
             for number, batch in enumerate(bar, start=start + 1):
                 state, figures = step(state, frozen, sharding.spread(batch, mesh, total=rows))
-                values = {name: float(value) for name, value in figures.items()} | {"learning_rate": rate(number)}
+                values = {name: float(value) for name, value in figures.items()}
+                values["learning_rate"] = update.rate(number)
                 divergence.check(values, batch, phase=phase, step=number, limit=watch.loss_limit, workdir=workdir)
                 validated = None
                 if validate and (number % watch.validate_every == 0 or number == count):

@@ -43,12 +43,10 @@ class Live:
     """The page of a run in progress.
 
     Args:
-      workdir: whose log is drawn.
       seconds: how long a page is left as it is; 0: none is written.
     """
 
     def __init__(self, workdir: Workdir, *, seconds: int):
-        """Writes nothing yet."""
         self._workdir, self._seconds, self._next = workdir, seconds, time.monotonic() + seconds
 
     def update(self, *, over: bool = False) -> None:

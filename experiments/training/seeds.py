@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from data import binding
 from dsr_jax import report
-from experiments.settings import binding
 from experiments.settings.training import Training
 from experiments.workdir import opened, read_json
 

@@ -4,11 +4,10 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import grain
 import jax
 import numpy as np
 
@@ -17,9 +16,8 @@ from dsr_jax import fcn, losses, networks, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments.evaluation import selection
 from experiments.settings.training import Training
-from experiments.training import batches, frozen, loop, own_size, steps
-from experiments.training.optimiser import Optimiser
-from experiments.training.validation import History, Validation
+from experiments.training import batches, frozen, own_size, steps
+from experiments.training.validation import Validation
 from experiments.workdir import Workdir
 
 
@@ -27,13 +25,8 @@ class Start:
     """What a run begins with: the people, their views, the network and its head.
 
     Args:
-      settings: of the run.
-      workdir: it is begun here.
       batch_sizes: flag to value of every size of a batch of the run.
       buckets: padded shapes of images that keep their own size; 0: all have one size.
-
-    Raises:
-      ValueError: for data, weights and settings that do not go together.
     """
 
     def __init__(self, settings: Training, workdir: Workdir, *, batch_sizes: Mapping[str, int], buckets: int = 0):
@@ -42,10 +35,9 @@ class Start:
         source = settings.data.split("train")
         self.people, self.held_out = batches.people(source, holdout=settings.held_out.holdout)
         self.identities = int(self.people.classes.max()) + 1
-        self.per_identity = settings.batches.per_identity
         for name, rows in batch_sizes.items():
             try:
-                batches.check(self.people.classes, rows, per_identity=self.per_identity)
+                batches.check(self.people.classes, self.batching(rows))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         self.params, self.head, self.card = _network(settings, self.identities)
@@ -62,10 +54,17 @@ class Start:
             frozen.check(Path(kept.frozen_cache))
         if buckets and kept.frozen_views:
             raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
-        if buckets > 1 and self.per_identity:
-            raise ValueError("sampling=balanced mixes padded shapes in a batch: give --buckets=1 or 0 with it")
+        if buckets > 1 and settings.batches.images_per_identity:
+            raise ValueError("images_per_identity mixes padded shapes in a batch: give --buckets=1 or 0 with it")
         workdir.begin()
         self.views = self._views(workdir, buckets)
+
+    def batching(self, rows: int) -> batches.Batching:
+        """Batches of so many rows: this process draws its own, or all where the devices do not divide them evenly."""
+        share = batches.EVERYTHING
+        if not rows % sharding.mesh().size:
+            share = batches.Share(jax.process_index(), hosts.count())
+        return batches.Batching(rows, self.settings.seeds.seed, self.settings.batches.images_per_identity, share)
 
     def after(self, state: steps.State) -> "Start":
         """The same start with the network and head that ``state`` has reached."""
@@ -73,33 +72,6 @@ class Start:
         later.params = {**self.frozen(), **jax.tree.map(np.asarray, state.network)}
         later.head = jax.tree.map(np.asarray, state.params["head"])
         return later
-
-    def fit(
-        self,
-        step: Callable[..., tuple[steps.State, steps.Figures]],
-        dataset: grain.MapDataset,
-        update: Optimiser,
-        workdir: Workdir,
-        *,
-        phase: str,
-        count: int,
-        rows: int,
-    ) -> tuple[steps.State, History]:
-        """Trains from here on; see `loop.fit`."""
-        blocks = self.trunk.frozen_blocks
-        return loop.fit(
-            step,
-            steps.init(self.params, self.head, update.transform, frozen_blocks=blocks),
-            self.frozen(),
-            dataset,
-            self.settings,
-            phase=phase,
-            count=count,
-            workdir=workdir,
-            rate=update.rate,
-            rows=rows,
-            validate=self.validation(),
-        )
 
     def validation(self) -> Validation | None:
         """How the networks of this run are validated, if they are."""
@@ -191,13 +163,6 @@ def finish(workdir: Workdir, start: Start, *, phase: str, scores: Mapping[str, A
     if hosts.first():
         weights.save(workdir.path / weights.WORKDIR_FILE, start.params, card, head=start.head)
     print(f"trained network: {workdir.path / weights.WORKDIR_FILE}")
-
-
-def share(rows: int) -> batches.Share:
-    """What this process draws of a batch: its own rows, or, where the devices do not divide it evenly, everything."""
-    if rows % sharding.mesh().size:
-        return batches.EVERYTHING
-    return batches.Share(jax.process_index(), hosts.count())
 
 
 def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.Head, weights.Card]:

@@ -20,6 +20,7 @@ import optax
 from dsr_jax import blocks, fcn, losses, networks, reconstruction, resnet
 from dsr_jax.parallel import sharding
 from dsr_jax.parallel.sharding import Share
+from experiments.settings.training import Tuning
 
 EVERYTHING = Share()
 Batch = dict[str, Any]
@@ -28,18 +29,12 @@ Aside = tuple[Figures, fcn.Params]  # what a loss gives beside its value: figure
 
 
 class State(NamedTuple):
-    """What training changes.
-
-    Attributes:
-      step: how many were taken.
-      params: {"network": trained blocks, "head": classifier}.
-      optimiser: its memory.
-      statistics: running means and variances of the trained blocks; empty for a network without batch normalisation.
-    """
+    """What training changes."""
 
     step: Any
-    params: Any
+    params: Any  # {"network": trained blocks, "head": classifier}
     optimiser: Any
+    # Running means and variances of the trained blocks; empty for a network without batch normalisation.
     statistics: Any
 
     def stored(self) -> dict[str, Any]:
@@ -58,51 +53,13 @@ class State(NamedTuple):
 
 
 class Trunk(NamedTuple):
-    """How the network is run: frozen parameters are passed beside.
+    """How the network is run: frozen parameters are passed beside."""
 
-    Attributes:
-      output_stride: 16 or 32.
-      first_block: 1 where batches are uint8 images; k + 1 where they are outputs of the frozen blocks 1 to k.
-      frozen_blocks: blocks without gradient.
-      convention: input convention of the weights.
-      dtype: type of the computation.
-    """
-
-    output_stride: int
-    first_block: int
-    frozen_blocks: int
-    convention: str
-    dtype: str = "float32"
-
-
-class Verification(NamedTuple):
-    """How pairs are compared (Eq. 5) and what their losses weigh.
-
-    Attributes:
-      form: "signed" (Eq. 5 on the pairs of the batch) or "ranked" (every patch against every whole image of the batch:
-        softmax over the negative distances).
-      weight: weight of the verification loss.
-      id_weight: weight of the identification loss.
-      id_patches: whether the identification loss sees the patches as well as the whole images.
-      l1: weight of the L1 penalty.
-      scales: block scales of both sides.
-      gradient: "envelope" (Eq. 7) or "implicit".
-      ceiling: largest distance to which a negative pair is pushed (signed).
-      temperature: of the softmax (ranked).
-      mining: "none", or "batch_hard": of every patch against every whole image of the batch, only each patch's hardest
-        pair of one person and hardest of two count, in either form.
-    """
-
-    form: str = "signed"
-    weight: float = 1.0
-    id_weight: float = 0.0
-    id_patches: bool = False
-    l1: float = 0.4
-    scales: tuple[int, ...] = (1,)
-    gradient: str = "envelope"
-    ceiling: float = 1.0
-    temperature: float = 0.1
-    mining: str = "none"
+    output_stride: int  # 16 or 32
+    first_block: int  # 1 where batches are uint8 images; k + 1 where they are outputs of the frozen blocks 1 to k
+    frozen_blocks: int  # blocks without gradient
+    convention: str  # input convention of the weights
+    dtype: str = "float32"  # type of the computation
 
 
 def init(
@@ -115,23 +72,12 @@ def init(
 
 
 def maps(
-    trained: fcn.Params,
-    kept: fcn.Params,
-    inputs: Any,
-    sizes: Any,
-    *,
-    trunk: Trunk,
-    share: Share = EVERYTHING,
+    trained: fcn.Params, kept: fcn.Params, inputs: Any, sizes: Any, *, trunk: Trunk, share: Share = EVERYTHING
 ) -> tuple[Any, Any, fcn.Params]:
     """Maps of a batch of images or of frozen-prefix outputs, their sizes, and the running statistics after it.
 
     Args:
-      trained: the parameters that are trained.
       kept: all others: those of frozen blocks, and the running statistics of the trained ones.
-      inputs: the batch.
-      sizes: (B, 2) true sizes.
-      trunk: how the network is run.
-      share: of the batch, what is here.
     """
     params = resnet.join({**kept, **trained}, {name: x for name, x in kept.items() if name in trained})
     if networks.architecture(params) == "resnet50":
@@ -182,24 +128,28 @@ def reconstruction_step(
     optimiser: optax.GradientTransformation,
     trunk: Trunk,
     smoothing: float,
-    verification: Verification,
+    how: Tuning,
     mesh: Any = None,
 ) -> tuple[State, Figures]:
-    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,)."""
+    """One step on pairs: whole and patch (B, ...) with their sizes (B, 2) and identities (B,), sign (B,).
+
+    ``how`` says how pairs are compared (Eq. 5, or every patch against every whole image of the batch by softmax over
+    the negative distances; all pairs, or each patch's hardest) and what the losses weigh.
+    """
 
     def loss(params: Any, kept: fcn.Params, batch: Batch, share: Share) -> tuple[jax.Array, Aside]:
         (whole, whole_sizes), (patch, patch_sizes), statistics = _both(params["network"], kept, batch, trunk, share)
         scores = losses.logits(params["head"], whole, whole_sizes)
         identities = batch["whole_identities"]
-        if verification.id_patches:
+        if how.id_patches:
             scores = jnp.concatenate([scores, losses.logits(params["head"], patch, patch_sizes)])
             identities = jnp.concatenate([identities, batch["patch_identities"]])
         identification = losses.identification(scores, identities, smoothing=smoothing, mean=share.mean)
         figures = {"identification": identification, "accuracy": _accuracy(scores, identities, share)}
-        value = verification.id_weight * identification
-        if verification.weight:
-            verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, verification, share)
-            value = value + verification.weight * verified
+        value = how.id_loss_weight * identification
+        if how.verification_weight:
+            verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, how, share)
+            value = value + how.verification_weight * verified
             figures |= {"verification": verified, **compared}
         return value, ({"loss": value, **figures}, statistics)
 
@@ -234,17 +184,17 @@ def _padded(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def _verify(
-    patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Verification, share: Share
+    patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Tuning, share: Share
 ) -> tuple[jax.Array, Figures]:
     """The verification loss of a batch, mean distances of its positive and negative pairs, and what their codes are.
 
     A patch whose map is zero everywhere has nothing to compare: it is left out of every mean.
     """
     shown = batch["whole_identities"]
-    in_pairs = how.form == "signed" and how.mining == "none"
+    in_pairs = how.verification == "signed" and how.mining == "none"
     if not in_pairs:  # every patch against the whole images of all devices
         whole, whole_sizes, shown = share.gathered((whole, whole_sizes, shown))
-    cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.scales))
+    cut = jax.vmap(lambda m, s: blocks.cut(m, s, scales=how.train_scales))
     probe, valid = cut(patch, patch_sizes)
     gallery, _ = cut(whole, whole_sizes)
     counted = valid & jnp.any(probe != 0, axis=2)
@@ -272,10 +222,10 @@ def _verify(
     }
 
 
-def _of_all(distances: jax.Array, same: jax.Array, how: Verification, share: Share, mean: losses.Mean) -> jax.Array:
+def _of_all(distances: jax.Array, same: jax.Array, how: Tuning, share: Share, mean: losses.Mean) -> jax.Array:
     """The verification loss of every patch against every whole image, of all pairs or of the hardest."""
     kept = losses.hardest(distances, same) if how.mining == "batch_hard" else jnp.isfinite(distances)
-    if how.form == "ranked":
+    if how.verification == "ranked":
         chosen = jnp.where(kept, distances, jnp.inf)
         return losses.ranking(chosen, same, temperature=how.temperature, mean=mean)
     signs, mean = jnp.where(same, 1, -1).ravel(), functools.partial(share.mean_over, share.only_real(kept).ravel())

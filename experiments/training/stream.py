@@ -18,26 +18,10 @@ class Stream:
     What they hold is ``dataset``'s alone: number of threads and what is made ahead change nothing.
 
     Args:
-      dataset: the batch of each step.
-      start: the first step.
-      stop: the step after the last.
       threads: threads that make batches; with 0 each is made when it is asked for.
-
-    Raises:
-      ValueError: for a negative number of threads.
-
-    Example:
-      >>> import grain
-      >>> import numpy as np
-      >>> from experiments.training.stream import Stream
-      >>> dataset = grain.MapDataset.source(np.arange(8)).batch(2)
-      >>> with Stream(dataset, start=1, stop=3, threads=2) as stream:
-      ...     print([batch.tolist() for batch in stream])
-      [[2, 3], [4, 5]]
     """
 
     def __init__(self, dataset: grain.MapDataset, *, start: int, stop: int, threads: int):
-        """Makes nothing yet."""
         if threads < 0:
             raise ValueError(f"threads must be at least 0, got {threads}")
         # What is made ahead bounds the memory that it takes.

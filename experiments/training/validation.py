@@ -77,16 +77,9 @@ class Validation:
 
     Args:
       settings: of the training: its data, its held-out people, its seed, the memory for what frozen blocks gave.
-      size: height and width of whole images.
-      convention: input convention of the weights.
-      output_stride: of the network.
-
-    Raises:
-      ValueError: if there are no held-out identities, or they cannot be told apart by their cameras.
     """
 
     def __init__(self, settings: Training, size: tuple[int, int], *, convention: str, output_stride: int):
-        """Reads the pictures."""
         blocks, memory = settings.frozen.frozen_blocks, settings.batches.image_memory * decoded.MEGABYTE
         kept = extract.Prefix(blocks, limit=memory) if blocks else None
         self._how: dict[str, Any] = {"convention": convention, "output_stride": output_stride, "size": size}
@@ -94,8 +87,8 @@ class Validation:
         searched = settings.searched.held_out()
         self._found = selection.Selection(searched, size)
         print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)
-        protocol = comparison.Protocol(1, TRIALS, searched.camera_rule, settings.seeds.seed)
-        self._trials = comparison.draws(self._found.probes, self._found.gallery, protocol)
+        how: dict[str, Any] = {"trials": TRIALS, "camera_rule": searched.camera_rule, "seed": settings.seeds.seed}
+        self._trials = comparison.draws(self._found.probes, self._found.gallery, shots=1, **how)
 
     def __call__(self, params: fcn.Params, step: int) -> Validated:
         """What the network comes to."""

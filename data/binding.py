@@ -19,14 +19,13 @@ group, so that settings are a flat object in `config.json`. absl parses: flag fi
 
 import contextlib
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from absl import flags
-
-from data import command
 
 S = TypeVar("S")
 
@@ -126,12 +125,14 @@ def replaced(settings: S, **changes: Any) -> S:
     """The same settings with other values of some flags.
 
     Example:
-      >>> from experiments.settings import binding, run
+      >>> @dataclasses.dataclass(frozen=True)
+      ... class Matching:
+      ...     l1: float = setting(0.4, "Weight of the L1 penalty.")
       >>> @dataclasses.dataclass(frozen=True)
       ... class Settings:
-      ...     place: run.Place = run.Place()
-      >>> binding.replaced(Settings(), workdir="out").place.workdir
-      'out'
+      ...     matching: Matching = Matching()
+      >>> replaced(Settings(), l1=0.3).matching.l1
+      0.3
     """
     parts: dict[str, Any] = {}
     for part in _groups(type(settings)):
@@ -144,11 +145,7 @@ def replaced(settings: S, **changes: Any) -> S:
 
 
 def parsed(kind: type, name: str, text: str) -> Any:
-    """The value that a flag has where the command line says ``text``.
-
-    Raises:
-      ValueError: if the flag does not take it.
-    """
+    """The value that a flag has where the command line says ``text``."""
     flag = flag_values(kind)[name]
     with readable():
         flag.parse(text)
@@ -169,20 +166,35 @@ def readable() -> Iterator[None]:
 
 
 class UnknownFlag(ValueError):
-    """A flag that the runner does not have.
-
-    Attributes:
-      name: of the flag.
-    """
+    """A flag that the runner does not have."""
 
     def __init__(self, message: str, name: str) -> None:
-        """Takes the message and the flag's name."""
         super().__init__(message)
         self.name = name
 
 
 class Unwanted(ValueError):
     """A value that a tuple cannot be; the message is complete."""
+
+
+class PathParser(flags.ArgumentParser[str]):
+    """Parser of a path: ~ is the home folder whether or not a shell has seen it, and is expanded at once."""
+
+    def parse(self, argument: str) -> str:
+        """The path without ~ or ~user at its beginning.
+
+        Raises:
+          ValueError: if there is no such home, and no file of that name either.
+        """
+        path = os.path.expanduser(argument)
+        if path.startswith("~") and not os.path.lexists(path):
+            home = path.split("/")[0]
+            raise ValueError(f"there is no home folder {home}: write ./{path} for a file of that name")
+        return path
+
+    def flag_type(self) -> str:
+        """Its name in --help."""
+        return "path"
 
 
 class _Tuples(flags.ArgumentParser[tuple[Any, ...]]):
@@ -228,7 +240,7 @@ def _flag(group: type, name: str, default: Any) -> flags.Flag:
     parsers = {
         int: lambda: flags.IntegerParser(rule["low"], rule["high"]),
         float: lambda: flags.FloatParser(rule["low"], rule["high"]),
-        str: command.PathParser if rule["path"] else flags.ArgumentParser,
+        str: PathParser if rule["path"] else flags.ArgumentParser,
     }
     return flags.Flag(parsers[kind](), flags.ArgumentSerializer(), name, default, about)
 

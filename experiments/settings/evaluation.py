@@ -1,0 +1,51 @@
+"""Settings of a comparison on a data set, of an evaluation, and what follows from them."""
+
+from dataclasses import dataclass
+
+from experiments.evaluation import choosing
+from experiments.evaluation.methods import Method, Options
+from experiments.settings.matching import Comparison, Matching, Page, Variants
+from experiments.settings.networks import Network
+from experiments.settings.pictures import Chosen, DataSet, HeldOut, Maps, Probes, Searched
+from experiments.settings.run import Hosts, Place, Seed
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Settings of every comparison on a data set."""
+
+    place: Place = Place()
+    hosts: Hosts = Hosts()
+    data: DataSet = DataSet()
+    network: Network = Network()
+    held_out: HeldOut = HeldOut()
+    seed: Seed = Seed()
+    probes: Probes = Probes()
+    chosen: Chosen = Chosen()
+    matching: Matching = Matching()
+    comparison: Comparison = Comparison()
+    variants: Variants = Variants()
+    given: frozenset[str] = frozenset()
+
+    @property
+    def searched(self) -> Searched:
+        """Which pictures of the data set are compared."""
+        return Searched(self.data, self.probes, self.chosen, self.held_out.holdout, self.given)
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods that are compared; see `choosing.chosen`."""
+        return choosing.chosen(self.comparison, self.coding, self.variants)
+
+    @property
+    def coding(self) -> Options:
+        """How the methods code."""
+        return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
+
+
+@dataclass(frozen=True)
+class Settings(Compared):
+    """Settings of the runner."""
+
+    maps: Maps = Maps()
+    page: Page = Page()
