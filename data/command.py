@@ -1,12 +1,15 @@
 """Command-line parts shared by `data` and `experiments`: flags that hold paths, streams that can show any name."""
 
+import contextlib
 import functools
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from absl import app, flags
+
+HELP = frozenset({"--help", "--helpfull", "--helpshort", "-help", "-helpfull", "-h", "-?"})
 
 flags.disclaim_key_flags()  # a flag belongs to the module that calls `define_path`
 
@@ -52,6 +55,18 @@ def show_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """For help: printing ends quietly where the reader of standard output has read enough, ``--help | head -3``."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+
+
 def reporting(program: str) -> Callable[[Callable[[], None]], Callable[[Sequence[str]], None]]:
     """Decorator of a command: takes the arguments left by the flags, prints a ValueError or OSError, exit code 1.
 
@@ -78,4 +93,5 @@ def reporting(program: str) -> Callable[[Callable[[], None]], Callable[[Sequence
 def run(main: Callable[[Sequence[str]], None]) -> None:
     """Runs a command: parses the flags and calls ``main`` with the arguments left."""
     show_anything()
-    app.run(main)
+    with contextlib.nullcontext() if HELP.isdisjoint(sys.argv) else reader_may_leave():
+        app.run(main)

@@ -18,7 +18,6 @@ from experiments.settings import binding
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 
-HELP = frozenset({"--help", "--helpfull", "--helpshort", "-help", "-helpfull", "-h", "-?"})
 RUNNERS = ("pretrain", "finetune", "evaluate", "sweep", "difference", "export", "benchmark_speed", "benchmark_pipeline")
 S = TypeVar("S")
 
@@ -31,8 +30,9 @@ def main(job: Callable[[S], None], kind: type[S]) -> None:
       kind: its settings; see `settings.binding`.
     """
     command.show_anything()
-    if HELP & set(sys.argv[1:]):
-        print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
+    if command.HELP & set(sys.argv[1:]):
+        with command.reader_may_leave():
+            print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
         sys.exit(0)
     flags.FLAGS(sys.argv[:1])  # Grain and others have flags of their own, at their defaults
     logging.use_absl_handler()
