@@ -24,7 +24,9 @@ class Histogram(NamedTuple):
     def densities(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Both as densities, (B,) each: they integrate to 1, and to 0 where there is no finite distance."""
         widths = np.diff(self.edges)
-        return self.same / (widths * max(1, self.same.sum())), self.different / (widths * max(1, self.different.sum()))
+        return self.same / (widths * max(1, int(self.same.sum()))), self.different / (
+            widths * max(1, int(self.different.sum()))
+        )
 
 
 def histogram(pairs: Pairs, *, bins: int = 50) -> Histogram:
