@@ -260,7 +260,6 @@ def test_kept_outputs_of_frozen_blocks_are_shared_by_runs(people, tmp_path):
     assert tune(people, tmp_path / "c", *cache, "--mirror=0") == 1
 
 
-@pytest.mark.slow
 def test_pretraining_alone(people, tmp_path):
     arguments = (
         "--dataset=folder",

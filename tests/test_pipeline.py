@@ -476,7 +476,6 @@ def measure(data_dir, workdir, *arguments):
     return call(benchmark_pipeline, *given, "--pipeline_rounds=1", "--timed_seconds=0", *arguments)
 
 
-@pytest.mark.slow
 def test_the_benchmark_measures_every_case(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(benchmark_pipeline, "IMAGES", 64)
     assert measure(folder, tmp_path / "out") == 0
