@@ -1,8 +1,10 @@
 """Start of a command, of `data` or `experiments`: streams that can show any name, help, errors in one line."""
 
+import contextlib
 import io
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from absl import flags, logging
@@ -23,11 +25,24 @@ def show_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """For help: printing ends quietly where the reader of standard output has read enough, ``--help | head -3``."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still flushes at its end
+
+
 def begin(kind: type) -> None:
     """Prepares streams and logging, leaves the flags of other packages at their defaults, and answers --help."""
     show_anything()
     if HELP & set(sys.argv[1:]):
-        print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
+        with reader_may_leave():
+            print(binding.help_text(kind, sys.modules["__main__"].__doc__ or ""))
         sys.exit(0)
     flags.FLAGS(sys.argv[:1])
     logging.use_absl_handler()

@@ -111,9 +111,11 @@ def cut_exactly(
       >>> blocks.cut_exactly(np.ones((2, 2, 4)), scales=(1, 2, 3)).shape
       (5, 4)
     """
-    pool, parts = np.max if pooling == "max" else np.sum, []
+    parts = []
     for s in scales:
-        pooled = pool(windows(np.asarray(feature_map, np.float64), s), axis=(-1, -2)).reshape(-1, feature_map.shape[2])
+        cut = windows(np.asarray(feature_map, np.float64), s)
+        pooled = np.max(cut, axis=(-1, -2)) if pooling == "max" else np.sum(cut, axis=(-1, -2))
+        pooled = pooled.reshape(-1, feature_map.shape[2])
         lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
         parts.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
     return np.concatenate(parts)

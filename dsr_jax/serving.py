@@ -140,8 +140,7 @@ def _map_shape(params: Any, size: tuple[int, int], stride: int) -> tuple[int, in
 
 def _extraction(params: Any, convention: str, size: tuple[int, int], stride: int, platforms: Sequence[str]) -> bytes:
     def program(images: jax.Array, sizes: jax.Array) -> tuple[jax.Array, jax.Array]:
-        how = {"output_stride": stride, "convention": convention, "dtype": jnp.float32}
-        return extract.padded(params, images, sizes, **how)
+        return extract.padded(params, images, sizes, output_stride=stride, convention=convention, dtype=jnp.float32)
 
     (count,) = export.symbolic_shape("n")
     arguments = _array((count, *size, 3), jnp.uint8), _array((count, 2), jnp.int32)

@@ -4,9 +4,11 @@
 - The CPU shows eight devices, so that sharded code is tested as sharded.
 - The annotations of `dsr_jax` (shapes and types) are checked at every call, under jit while tracing.
 - Compiled programs go with the tests that ran them, so that a process stays small.
+- What is imported stays to the end, and the garbage collector does not look through it again and again.
 - `x64` switches a test to float64, for the independent oracles; `shared` gives files that only some checkouts have.
 """
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,8 @@ import pytest
 from tests import memory, typecheck
 
 ROOT = Path(__file__).resolve().parent.parent
+
+gc.disable()  # until all is collected
 
 # Compiled programs are kept, the quick ones too: most of the time goes into compiling. In the environment, so that the
 # programs which tests start take part; after JAX is imported, its own settings have to be told as well.
@@ -41,6 +45,12 @@ jaxtyping.install_import_hook("dsr_jax", f"{typecheck.__name__}.check")
 # The same examples in every run, and no deadline: the first example of a jitted function compiles it.
 hypothesis.settings.register_profile("repeatable", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("repeatable")
+
+
+def pytest_collection_finish() -> None:
+    """Sets what was imported and collected apart: to look through it takes a third of a second, each time."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -144,6 +144,7 @@ def cache(folder, images, fingerprint=None, number=1, **options):
     )
 
 
+@pytest.mark.slow
 def test_frozen_outputs_are_those_of_the_blocks_to_float16(tmp_path, images):
     found = cache(tmp_path / "cache", images)
     for kind in ("whole", "patch"):

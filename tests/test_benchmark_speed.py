@@ -121,6 +121,7 @@ def test_quick_changes_what_is_not_given():
     assert settings.reduced(slow) is slow
 
 
+@pytest.mark.slow
 def test_maps_are_extracted_once_and_know_what_they_are_of(people, tmp_path, capsys, monkeypatch):
     small = ("--quick", "--parts=identification", "--people_shots=1", f"--kept_maps={tmp_path / 'maps.npz'}")
     assert benchmark(people, tmp_path / "a", *small) == 0

@@ -114,6 +114,7 @@ def test_searching_stops_at_another_answer_than_that_of_distances(pairs, monkeyp
         searching.run(*pairs, k=3, l1=0.4, turns=alternating.Turns(1), source="")
 
 
+@pytest.mark.slow
 def test_growth_process_has_its_own_peak():
     """Not that of the process that starts it, from which `ru_maxrss` begins."""
     large = np.ones(400 << 17)  # 400 MB

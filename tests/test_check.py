@@ -281,6 +281,7 @@ def pictures(count: int, looks: np.ndarray, contents: np.ndarray) -> Inspection:
     return Inspection(names, splits, zeros, zeros, sizes, contents, contents, looks, zeros + 256, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [0, 4])
 def test_same_looks_of_a_placeholder_is_one_pair_per_picture(noise):
     """Not one per pair, of which 20,000 pictures that nobody replaced have 400 million; noise: bits that differ."""
@@ -445,6 +446,7 @@ def test_check_command_exit_code(tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gallery", "people.csv", "probe", "train"]
 
 
+@pytest.mark.slow
 def test_check_of_real_cuhk03(shared):
     report = check(data.DATASETS["cuhk03"], shared("data/cuhk03"))
     assert report.usable and report.cautions == 1

@@ -226,6 +226,7 @@ def test_what_is_exported_or_kept_is_looked_at_before_the_work(people, network, 
         browse.check_out(tmp_path / "file" / "page")
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_made_is_said_and_a_whole_one_may_be_read_only(people, tmp_path, monkeypatch, capsys):
     frozen = ("--frozen_blocks=4", "--frozen_views=1", f"--frozen_cache={tmp_path / 'file' / 'cache'}")
     arguments = ("--dataset=folder", f"--data_dir={people}", *TRAINING, *SMALL, *frozen)

@@ -142,6 +142,28 @@ def test_a_run_reads_and_writes_in_the_home_folder_and_goes_on_by_either_name(pe
     assert list(Path().iterdir()) == []
 
 
+# Help whose reader leaves
+
+
+def test_reader_may_leave(monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        with command.reader_may_leave():
+            print("long" * 10_000)
+        print("what Python flushes at its end")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", ["experiments.finetune", "data.prepare"])
+def test_help_ends_quietly_where_its_reader_leaves(module):
+    process = start(module, "--help")
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(timeout=600) == 0
+    process.stderr.close()
+
+
 # A terminal without letters
 
 DSR = ("--methods=dsr_single", "--trials=1")

@@ -75,6 +75,7 @@ def test_neither_threads_nor_tiles_change_the_answer(threads, max_bytes):
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_difficult_columns_are_coded_again():
     """With l1 so small that more atoms are active than the first attempt has places for."""
     rng = np.random.default_rng(1)
@@ -94,6 +95,7 @@ def one_pair(probe: np.ndarray, image: np.ndarray, *, scales: tuple[int, ...]):
     return [Entries.single([m], scales=scales, pooling="average").positions for m in (probe, image)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [64, 512, 2048])
 def test_intervals_allow_for_the_rounding_of_long_products(length):
     """Equal terms round alike: their sum is off by tens of units, and the interval must know."""

@@ -169,6 +169,7 @@ def test_choice_is_by_size_and_type():
     assert not pays((4, 80, 30, 256), 256, jnp.bfloat16)
 
 
+@pytest.mark.slow
 def test_network_is_the_same_network(monkeypatch):
     params = fcn.init(jax.random.key(0), width=0.125)
     images = jax.random.normal(jax.random.key(1), (2, 64, 48, 3)) * 50

@@ -299,6 +299,7 @@ def test_prepare_command_prints_the_table_and_needs_no_tensorflow(tmp_path):
     assert (read.stdout, read.stderr) == ("False 2\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,6 +1,7 @@
 """Paired comparison of two evaluations, and of what makes none."""
 
 import numpy as np
+import pytest
 
 from experiments.evaluation import paired
 from tests.runners import evaluated, finished, start
@@ -11,6 +12,7 @@ def test_a_missing_p_value_is_no_number_on_the_page():
     assert paired.cells(alone, alone, np.array([1, 1]))[-2:] == (None, None)
 
 
+@pytest.mark.slow
 def test_two_evaluations_are_compared_probe_by_probe_or_refused(people, network, tmp_path):
     for name, method in (("a", "resizing"), ("b", "resizing"), ("c", "dsr_single")):
         evaluated(people, network, tmp_path / name, f"--methods={method}")

@@ -14,7 +14,7 @@ from dsr_jax.matching import streaming
 from experiments.settings.training import Tuning
 from experiments.training import steps
 
-from . import oracles
+from . import oracles, quick
 
 D = 12
 CODERS = sorted(match.CODERS)
@@ -50,9 +50,10 @@ def exact(scales: tuple[int, ...], signed: bool) -> np.ndarray:
     ("coder", "scales", "signed"),
     [
         *[("active_set", scales, signed) for scales in [(1,), (1, 2), (2, 3)] for signed in (False, True)],
-        ("homotopy", (1, 2), True),
-        ("feature_sign", (1, 2), True),
-        ("proximal", (1, 2), True),
+        *[
+            pytest.param(coder, (1, 2), True, marks=pytest.mark.slow)
+            for coder in ("homotopy", "feature_sign", "proximal")
+        ],
     ],
 )
 def test_distances(coder, scales, signed):
@@ -91,7 +92,7 @@ def test_joint_dictionary():
     np.testing.assert_allclose(found.counted, [share(p, (1,)) for p in masked()])
 
 
-@pytest.mark.parametrize("coder", ["active_set", "feature_sign"])
+@pytest.mark.parametrize("coder", quick.only(["active_set"], ["active_set", "feature_sign"]))
 def test_search(coder):
     for probe, expected in zip(masked(), exact((1, 2), False), strict=True):
         hits = match.search(probe, match.Gallery.build(WHOLE, scales=(1, 2)), k=3, coder=coder)
@@ -101,7 +102,7 @@ def test_search(coder):
         assert hits.counted == pytest.approx(share(probe, (1, 2)))
 
 
-@pytest.mark.parametrize("coder", ["active_set", "feature_sign"])
+@pytest.mark.parametrize("coder", quick.only(["active_set"], ["active_set", "feature_sign"]))
 def test_shortlist(coder):
     found = shortlist.distances(masked(), WHOLE, 2, scales=(1, 2), coder=coder)
     np.testing.assert_allclose(
@@ -125,6 +126,7 @@ def test_explain():
     assert np.isnan(found.rebuilt[2:]).all() and np.isfinite(found.rebuilt[:2]).all()
 
 
+@pytest.mark.slow
 def test_subnormal_positions_count_alike_in_every_engine():
     probe = masked()[0]
     probe[2:] = 1e-41 * WHOLE[0][2:]
@@ -164,7 +166,7 @@ def test_a_streamed_probe_without_a_direction_is_named_with_its_part():
         streaming.distances([WHOLE[0], 0 * WHOLE[1]], WHOLE, part_bytes=1)
 
 
-@pytest.mark.parametrize("coder", ["active_set", "proximal"])
+@pytest.mark.parametrize("coder", quick.only(["active_set"], ["active_set", "proximal"]))
 def test_a_gallery_map_of_zeros_rebuilds_nothing(coder):
     found = match.distances(masked(), [*WHOLE, 0 * WHOLE[0]], scales=(1, 2), coder=coder)
     np.testing.assert_allclose(found.distance[:, -1], 1, atol=1e-6)
@@ -188,6 +190,7 @@ def test_amc_leaves_out_patches_of_nothing():
         amc.distances([x[:1], nothing], [x[:1]])
 
 
+@pytest.mark.slow
 def test_exported_programs(tmp_path):
     serving.save(
         tmp_path / "dsr.zip",
@@ -209,6 +212,7 @@ def test_exported_programs(tmp_path):
     assert all(np.isnan(figure[1]).all() for figure in (distance, lower, upper))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", reconstruction.GRADIENTS)
 def test_differentiable_distance(gradient):
     x = blocks.cut(jnp.asarray(masked()[1]), scales=(1, 2))[0]
@@ -234,6 +238,7 @@ def test_differentiable_distance_of_nothing():
     assert np.isnan(values) and not np.any(gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"mining": "batch_hard"}, {"verification": "ranked"}, {"verification": "ranked", "mining": "batch_hard"}],

@@ -29,6 +29,7 @@ EVERY = f"--methods={','.join(OF_PICTURES)}"
 # Every method
 
 
+@pytest.mark.slow
 def test_every_method_is_scored_and_its_distances_are_kept(tmp_path, network):
     folder = prepared(tmp_path, listing(shots=3))
     found = evaluated(folder, network, tmp_path / "out", EVERY, "--shots=1,3", "--trials=2", "--partial=crop")
@@ -66,6 +67,7 @@ def test_the_whole_gallery_is_ranked_image_by_image_by_the_benchmarks_rule(tmp_p
     assert "CMC, whole gallery" in text and "ranked" in text.lower()
 
 
+@pytest.mark.slow
 def test_re_ranked_distances_stand_beside_the_first(tmp_path, network, capsys):
     folder = prepared(tmp_path, listing(shots=2))
     asked = ("--methods=dsr_single,resizing", "--shots=whole", "--rerank=3,2,0.3")
@@ -95,6 +97,7 @@ def selection_of(folder, network):
     return made.maps([example.image for example in probes]), made.maps([example.image for example in gallery])
 
 
+@pytest.mark.slow
 def test_another_method_is_added_without_computing_the_first_again(people, network, tmp_path, monkeypatch):
     first = evaluated(people, network, tmp_path / "out", "--methods=dsr_single")
     before = contents(tmp_path / "out" / "distances")
@@ -179,6 +182,7 @@ def test_probes_that_search_their_own_picture_are_told(tmp_path, network, capsys
 # Bad input
 
 
+@pytest.mark.slow
 def test_equal_distances_are_told_and_not_averaged_away(people, tmp_path, capsys):
     """A network of nothing but biases: all maps are alike, everybody is equally far."""
     np.savez(tmp_path / "alike.npz", **deaf(1))
@@ -238,6 +242,7 @@ def test_reconstructions_are_of_a_right_and_a_wrong_image(people, network, tmp_p
     assert "Reconstruction maps" not in (tmp_path / "none" / "report" / "index.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_the_same_in_any_number_of_pieces(people, network, tmp_path):
     """Stopped after the first method: what is left of it is enough to go on."""
     whole = evaluated(people, network, tmp_path / "whole", "--methods=resizing,dsr_single", "--shots=1")

@@ -101,6 +101,7 @@ def test_the_two_commands_of_the_readme(tmp_path, network):
     assert (tmp_path / "OUT" / "report" / "index.html").exists()
 
 
+@pytest.mark.slow
 def test_without_cameras_every_gallery_image_counts(tmp_path, network, capsys):
     folder = prepared(tmp_path, listing(shots=2), cameras=False)
     found = evaluated(folder, network, tmp_path / "out", "--shots=1,3", "--methods=resizing,dsr_single")
@@ -327,6 +328,7 @@ def test_bad_input_of_a_training_writes_nothing(people, tmp_path, capsys, argume
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_network_for_other_people_is_an_error(tuned, people, tmp_path, capsys):
     assert tune(people, tmp_path / "out", f"--weights={tuned}", "--holdout=1") == 1
     assert "classify 4 identities, the training data have 3" in capsys.readouterr().err

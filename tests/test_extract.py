@@ -98,6 +98,7 @@ def without(params, block):
     return {name: jax.tree.map(lambda x: 1.5 * x, v) if int(name[5]) == block else v for name, v in params.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["vgg16", "resnet50"])
 @pytest.mark.parametrize("devices", [1, 8])
 def test_maps_are_the_same_with_first_blocks_kept(architecture, devices):
@@ -113,6 +114,7 @@ def test_maps_are_the_same_with_first_blocks_kept(architecture, devices):
     assert networks.architecture(first) == architecture and kept.batches >= 2
 
 
+@pytest.mark.slow
 def test_first_blocks_run_once_and_again_only_for_others(monkeypatch):
     ran, apply = [], extract._apply
 

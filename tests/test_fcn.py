@@ -96,6 +96,7 @@ def test_blocks_joined_again_are_the_whole():
     assert joined_sizes.tolist() == whole_sizes.tolist() == [[3, 5]]
 
 
+@pytest.mark.slow
 def test_frozen_blocks_have_no_gradient():
     x = jnp.asarray(image(32, 32))[None]
 
@@ -108,6 +109,7 @@ def test_frozen_blocks_have_no_gradient():
     np.testing.assert_allclose(values, apply(params(), x)[0].sum(), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_derivative_of_a_padded_batch(x64):
     """By finite differences along a line: the masks let the right gradient through."""
     images = np.zeros((2, 64, 64, 3))

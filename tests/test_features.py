@@ -14,6 +14,7 @@ def prepared(probes, gallery, used, **options):
     return features.Features(NETWORK, probes, gallery, used, **options)
 
 
+@pytest.mark.slow
 def test_maps_are_those_of_single_pictures():
     probes, gallery = drawn([(40, 33), (33, 48)], [0, 1], [0, 0]), drawn([SIZE], [0], [1])
     sides = prepared(probes, gallery, [0])
@@ -67,6 +68,7 @@ def test_windows_and_patches_are_the_baselines():
     np.testing.assert_allclose(sides.patches[0][0], own, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_probe_larger_than_the_gallery_is_scaled_to_fit_and_counted():
     probes = drawn([(40, 33), (80, 48), (64, 96)], [0, 1, 2], [0] * 3)
     sides = prepared(probes, drawn([SIZE], [0], [1]), [0])

@@ -75,6 +75,7 @@ def test_a_workdir_that_knows_no_content_compares_paths(people, given, tmp_path,
     assert "--weights: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_evaluation_goes_on_with_the_same_weights_by_another_path(people, given, tmp_path):
     figures = evaluated(people, given, tmp_path / "out")
     assert evaluated(people, tmp_path / "link" / "x.safetensors", tmp_path / "out") == figures
@@ -104,6 +105,7 @@ def test_a_flag_that_says_what_the_file_says_is_not(people, given, tmp_path, cap
     assert "it was trained with" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_another_size_or_stride_than_the_trained_is_used_and_said(people, given, tmp_path, capsys):
     """That is what the flags are for: networks take any size."""
     larger = ("--size=96,64", "--output_stride=32", "--methods=global_average", "--trials=1", "--partial=none")
@@ -117,6 +119,7 @@ def test_another_size_or_stride_than_the_trained_is_used_and_said(people, given,
     assert "--size=96,64 is used; it was trained with 64,32" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_classifier_without_bias_and_its_neck_are_dropped_with_a_remark(people, tmp_path, capsys):
     """As in fast-reid, the strong baseline, AGW and TransReID."""
     from .test_weights_file import HEADS, WITHOUT_FC, np

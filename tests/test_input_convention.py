@@ -153,6 +153,7 @@ def test_the_published_network_is_known_whatever_its_names_and_order(tmp_path, s
     assert "published VGG-16" in weights.read(shared("weights/vgg16_imagenet_conv.npz")).remarks[-1]
 
 
+@pytest.mark.slow
 def test_extraction_takes_the_convention_that_the_parameters_show():
     picture = [np.random.default_rng(0).integers(0, 256, (64, 32, 3), np.uint8)]
     vgg16, torchs = fcn.init(jax.random.key(0)), signs(input_convention.TORCHVISION, (64,))
@@ -209,6 +210,7 @@ def test_a_card_that_says_another_convention_is_an_error_that_names_both(tmp_pat
         weights.read_card(tmp_path, preprocessing="torch")
 
 
+@pytest.mark.slow
 def test_the_runners_ask_for_it_tell_it_and_keep_it(people, tmp_path, capsys):
     common = (f"--weights={REFERENCE / 'vgg16_tiny.pth'}", "--dataset=folder", f"--data_dir={people}", *SMALL)
     trained = (

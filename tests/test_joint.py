@@ -65,6 +65,7 @@ kinds = st.sampled_from(["non-negative", "signed", "sparse", "zero"])
 sizes = st.tuples(kinds, st.integers(1, 5), st.integers(1, 4))
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     st.lists(sizes.filter(lambda drawn: drawn[0] != "zero"), min_size=1, max_size=3),
@@ -83,6 +84,7 @@ def test_any_maps_and_shots(probes, gallery, shots, boost, l1):
     np.testing.assert_allclose(found.distance, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_real_maps(shared):
     """Photographs of six people of CUHK03, three shots each, through VGG-16."""
     params, size = weights.load(shared("weights/vgg16_imagenet_conv.npz")), (96, 48)
@@ -178,6 +180,7 @@ def test_signed_atoms_and_negative_codes():
     assert broken(columns, np.concatenate([atoms, -atoms[:50]]), l1=0.2) <= 1e-5
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(dictionaries.KINDS), st.integers(0, 1000), st.sampled_from([0.05, 0.4]), st.sampled_from([0, 1.2])
 )

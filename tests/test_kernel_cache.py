@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.runners import ROOT
 
 # The smallest kernel there is, and one that is not ours.
@@ -34,6 +36,7 @@ def lines(**environment):
     return told.stderr.splitlines()
 
 
+@pytest.mark.slow
 def test_it_is_said_once_before_and_never_again(tmp_path):
     first = lines(NUMBA_CACHE_DIR=str(tmp_path))
     assert [line for line in first if "dsr_jax" not in line] == ["before", "others", "use 0", "use 1"]
@@ -44,6 +47,7 @@ def test_it_is_said_once_before_and_never_again(tmp_path):
     assert lines(NUMBA_CACHE_DIR=str(tmp_path)) == ["before", "others", "use 0", "use 1"]
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_it_says_why(tmp_path):
     (tmp_path / "file").touch()
     for _ in range(2):

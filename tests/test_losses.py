@@ -143,6 +143,7 @@ def test_no_pair_kept_is_no_loss():
     assert float(losses.verification(jnp.array([0.5, 0.75]), jnp.array([1, -1]), mean=mean)) == 0
 
 
+@pytest.mark.slow
 def test_verification_alone_parts_what_differs():
     """A few steps of Eq. 5 on free maps bring the positive pair together and push the negative pair apart."""
     rng = np.random.default_rng(0)

@@ -61,6 +61,7 @@ def run(folder, runner, name, *arguments, workdir=""):
     return call(runner, f"--flagfile={FLAG_FILES / f'market1501_{name}.flags'}", *places, *arguments)
 
 
+@pytest.mark.slow
 def test_the_classes_of_imagenet_are_left_out_and_the_identities_learnt(runs):
     assert weights.load_head(START)["bias"].shape == (5,)
     for name, phase in (("pretrain", "identification"), ("finetune", "reconstruction")):
@@ -117,6 +118,7 @@ def test_the_rows_of_table_4(runs, capsys, trained, row):
     assert all(str(float(number)) in page for _, *paper in rows for number in paper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -48,6 +48,7 @@ def test_the_page_opens_from_disk_in_a_browser(tmp_path):
             assert spoken == "sum: 2 at step 1, 0.4 at step 5."
 
 
+@pytest.mark.slow
 def test_a_page_that_is_over_is_read_once(tmp_path):
     for refresh, times in ((60, 1), (0, 0)):
         plots.write(workdir(tmp_path, log(1)), refresh=refresh)

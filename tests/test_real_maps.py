@@ -16,7 +16,7 @@ from PIL import Image
 from dsr_jax import blocks, extract, fcn, match, reconstruction, weights
 from dsr_jax.solvers import table
 
-from . import oracles
+from . import oracles, quick
 
 SCALES = {"single": (1,), "multi": (1, 2, 3)}
 PEOPLE, SIZE = (
@@ -58,7 +58,7 @@ def exact(maps) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("scales", SCALES)
-@pytest.mark.parametrize("coder", sorted(table.names("training")))
+@pytest.mark.parametrize("coder", quick.only(["active_set"], sorted(table.names("training"))))
 def test_distances(maps, exact, coder, scales, capsys):
     found = match.distances(maps["probes"], maps["gallery"], scales=SCALES[scales], coder=coder, tol=1e-6)
     off, gap = np.abs(found.distance - exact[scales]).max(), found.gap.max()
@@ -69,6 +69,7 @@ def test_distances(maps, exact, coder, scales, capsys):
     assert gap <= 1e-6
 
 
+@pytest.mark.slow
 def test_padded_batch_equals_each_image_alone(params, photographs):
     pictures = [photographs["gallery"][0], *photographs["probes"][:2], photographs["gallery"][1][:97, :53]]
     together = extract.maps(params, pictures, output_stride=16, max_buckets=1, batch_size=4)
@@ -79,6 +80,7 @@ def test_padded_batch_equals_each_image_alone(params, photographs):
         assert np.abs(found - expected).max() <= 1e-5 * expected.max()
 
 
+@pytest.mark.slow
 def test_implicit_gradient_is_finite_on_real_blocks(maps):
     x, y = (blocks.cut(jnp.asarray(maps[side][0]), scales=(1, 2, 3))[0] for side in ("probes", "gallery"))
     for gradient in reconstruction.GRADIENTS:

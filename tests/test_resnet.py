@@ -59,6 +59,7 @@ def test_padded_batch_equals_each_image_alone(last_stride):
         assert not found[height:].any() and not found[:, width:].any(), "maps are zero beyond their sizes"
 
 
+@pytest.mark.slow
 def test_an_image_alone_needs_no_sizes():
     x = image(65, 40)
     found, sizes = apply(params(), jnp.asarray(x)[None])
@@ -68,6 +69,7 @@ def test_an_image_alone_needs_no_sizes():
     np.testing.assert_allclose(without_jit, found, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_counts_true_positions_only():
     """Maps and moved statistics of a padded batch are those of its images, whatever the padding."""
     maps, map_sizes, statistics = jax.jit(resnet.train)(params(), *batch(SIZES))
@@ -82,6 +84,7 @@ def test_training_counts_true_positions_only():
             assert relative(np.asarray(statistics[name][leaf]), expected) <= 1e-5, (name, leaf)
 
 
+@pytest.mark.slow
 def test_a_batch_on_several_devices_is_one_batch():
     """Shared out by rows and filled up with rows of no size: the same statistics, which all devices then have."""
     weights, (images, sizes) = params(1 / 64), batch(SIZES[:3])
@@ -102,6 +105,7 @@ def test_a_batch_on_several_devices_is_one_batch():
             np.testing.assert_allclose(statistics[name][leaf], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_frozen_blocks_keep_their_statistics_and_have_no_gradient():
     inputs, sizes = jnp.asarray(np.random.default_rng(0).random((2, 8, 6, 8), np.float32)), jnp.array([[8, 6], [5, 4]])
     inputs = fcn.zero_outside(inputs, sizes)
@@ -121,6 +125,7 @@ def test_frozen_blocks_keep_their_statistics_and_have_no_gradient():
                 assert bool((statistics[name][leaf] != x).any()) == moved, (name, leaf)
 
 
+@pytest.mark.slow
 def test_derivative_through_the_statistics_of_a_padded_batch(x64):
     """By finite differences along a line."""
     images, sizes = batch([(40, 33), (64, 64)], (64, 64))
@@ -138,6 +143,7 @@ def test_derivative_through_the_statistics_of_a_padded_batch(x64):
     np.testing.assert_allclose(slope, (along(h) - along(-h)) / (2 * h), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_the_running_statistics():
     """Fine-tuning with fixed statistics moves scales and biases alone."""
     inputs = jnp.ones((1, 64, 32, 3))
@@ -158,6 +164,7 @@ def test_statistics_are_set_apart_and_put_back():
         resnet.apply(fcn.init(jax.random.key(0), width=0.03), jnp.zeros((1, 32, 32, 3)))
 
 
+@pytest.mark.slow
 def test_blocks_joined_again_are_the_whole():
     x, sizes = batch([(50, 90)], (64, 96))
     whole, whole_sizes = apply(params(), x, sizes, last_stride=1)
@@ -167,6 +174,7 @@ def test_blocks_joined_again_are_the_whole():
     assert joined_sizes.tolist() == whole_sizes.tolist() == [[4, 6]] and middle_sizes.tolist() == [[7, 12]]
 
 
+@pytest.mark.slow
 def test_block_strides_are_those_of_the_maps():
     shapes = jax.eval_shape(functools.partial(resnet.init, width=WIDTH), jax.random.key(0))
     for block, last_stride in ((1, 2), (3, 2), (5, 2), (5, 1)):
@@ -176,6 +184,7 @@ def test_block_strides_are_those_of_the_maps():
         assert maps.shape[1:3] == (128 // stride, 64 // stride)
 
 
+@pytest.mark.slow
 def test_the_published_shapes():
     shapes = jax.eval_shape(resnet.init, jax.random.key(0))
     assert sum(x.size for x in jax.tree.leaves(resnet.split(shapes)[0])) == 23_508_032  # torchvision's, without fc
@@ -185,6 +194,7 @@ def test_the_published_shapes():
         assert maps.shape == (2, *shape)
 
 
+@pytest.mark.slow
 def test_bfloat16_has_statistics_in_float32():
     x, sizes = batch(SIZES[:2])
     maps, _ = apply(params(), x, sizes, blocks=(1, 2), dtype=jnp.bfloat16)
@@ -194,6 +204,7 @@ def test_bfloat16_has_statistics_in_float32():
     assert {leaf.dtype for leaf in jax.tree.leaves(statistics)} == {np.dtype(np.float32)}
 
 
+@pytest.mark.slow
 def test_pooled_is_the_mean_of_the_true_area():
     maps, sizes = apply(params(), *batch(SIZES))
     found = losses.pooled(maps, sizes)

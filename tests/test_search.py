@@ -27,6 +27,7 @@ def exhaustive(probe: np.ndarray, gallery: match.Gallery, **options) -> np.ndarr
     return match.distances(probe, gallery, **options).distance[0]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(kinds, st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=12),
     st.integers(1, 14),
@@ -102,6 +103,7 @@ def test_identities_and_names():
     assert hits.names[0] == "3.png", "the first map of the entry"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", ["homotopy", "feature_sign"])
 def test_other_coders_code_everything(coder):
     probe, images = many(6)

@@ -184,6 +184,7 @@ def test_a_small_part_is_no_small_scale_where_parts_are_cut_here(people, network
     assert "are small beside" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["global_average", "dsr_single", "resizing"])
 def test_probes_larger_than_whole_people_are_told_for_every_method(tmp_path, network, capsys, method):
     folder = prepared(tmp_path, [(*row[:4], 1.0) for row in listing()])

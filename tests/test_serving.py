@@ -80,6 +80,7 @@ def test_another_process_finds_the_distances_of_match(tmp_path, network, card, s
         assert json.loads(archive.read("card.json")) == said
 
 
+@pytest.mark.slow
 def test_a_large_network_is_exported_without_calls_into_this_process(tmp_path):
     """Of many channels and pixels the convolution on a CPU is this library's own, which no other process has."""
     network = fcn.init(jax.random.key(0))

@@ -143,7 +143,7 @@ def test_width_of_one_is_the_default():
         (finetune, "--match_l1=0.4", "It is a flag of evaluate (as --l1)"),
         (finetune, "--patch_share=0.5", "It is a flag of pretrain"),
         (pretrain, "--dataset=none", "dataset 'none' is unknown: use one of "),
-        (finetune, "--warm_up=nan", "warm_up is a share of the updates"),
+        pytest.param(finetune, "--warm_up=nan", "warm_up is a share of the updates", marks=pytest.mark.slow),
     ],
 )
 def test_errors_say_what_to_do(tmp_path, capsys, runner, argument, message):

@@ -13,7 +13,7 @@ from dsr_jax.matching import xla
 from dsr_jax.matching.gallery import Entries
 from dsr_jax.parallel import sharding
 from experiments.training import checkpoint
-from tests import joined, test_steps
+from tests import joined, quick, test_steps
 
 COUNTS = (2, 4, 8)
 # What a program of several devices exchanges, by its names in StableHLO and HLO.
@@ -39,7 +39,7 @@ def solved(coder, count):
 
 
 @pytest.mark.parametrize("count", COUNTS)
-@pytest.mark.parametrize("coder", ["homotopy", "feature_sign", "ridge"])
+@pytest.mark.parametrize("coder", quick.only(["ridge"], ["homotopy", "feature_sign", "ridge"]))
 def test_devices_share_a_gallery(coder, count):
     """Six entries: none of the numbers of devices but 2 divides them, and 8 are more than there are."""
     for found, alone in zip(solved(coder, count), solved(coder, 1), strict=True):
@@ -78,6 +78,7 @@ def matching(count):
     return found + [program.compile().as_text() for program in lowered if count > 1]
 
 
+@pytest.mark.slow
 def test_matching_is_computed_without_a_word_between_devices():
     for text in matching(4):
         assert "num_partitions = 4" in text or "num_partitions=4" in text
@@ -97,6 +98,7 @@ def test_the_words_looked_for_are_those_of_a_training_step():
     assert COLLECTIVE.search(lowered.as_text()) and COLLECTIVE.search(lowered.compile().as_text())
 
 
+@pytest.mark.slow
 def test_on_one_device_programs_are_as_without_a_mesh():
     mesh = over(1)
     values, batch = np.ones((2, 3, 4), np.float32), joined.compared(0, 3, 16)

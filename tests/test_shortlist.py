@@ -98,6 +98,7 @@ def test_listed_entries_have_the_distances_of_the_whole(part_bytes):
     np.testing.assert_array_equal(np.sort(found.entries, axis=1), np.sort(shortlist.nearest(found.pooled, 4), axis=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", ["homotopy", "feature_sign"])
 def test_coders_of_accelerators_certify_the_same(coder):
     exact = match.distances(PROBES, GALLERY, scales=(1,))
@@ -286,6 +287,7 @@ def test_another_length_is_added_to_what_was_compared(tmp_path):
     assert first.items() <= again.items() and "dsr_single_top6/whole/rank1" in again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shots", ["1", "2"])
 def test_lists_of_drawn_galleries(tmp_path, shots):
     path, out = crowd(tmp_path / "maps.npz"), tmp_path / "out"
@@ -302,6 +304,7 @@ def test_lists_of_drawn_galleries(tmp_path, shots):
         assert found[f"dsr_single_top30/shots{shots}/{name}"] == found[f"dsr_single/shots{shots}/{name}"]
 
 
+@pytest.mark.slow
 def test_other_methods_compare_everybody(tmp_path):
     found = evaluated(
         crowd(tmp_path / "maps.npz"), tmp_path / "out", "--shortlist=4", chosen="ridge_single,joint_single,dsr_single"

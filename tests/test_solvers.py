@@ -15,7 +15,7 @@ from sklearn.linear_model import Lasso
 from dsr_jax import reconstruction
 from dsr_jax.solvers import certificate, table
 
-from . import dictionaries, oracles
+from . import dictionaries, oracles, quick
 
 CODERS = sorted(table.names("training"))
 L1 = 0.4
@@ -23,6 +23,8 @@ L1 = 0.4
 SHAPES = [(150, 12, 10, 8), (40, 3, 40, 16), (40, 40, 3, 6), (30, 1, 1, 4)]
 
 parametrize_coder = pytest.mark.parametrize("coder", CODERS)
+# For tests that compile a program of their own.
+parametrize_program = pytest.mark.parametrize("coder", quick.only(["active_set"], CODERS))
 
 
 @functools.cache
@@ -85,17 +87,18 @@ def test_oracle_agrees_with_coordinate_descent():
 
 
 @parametrize_coder
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", quick.only(SHAPES[:1], SHAPES), ids=str)
 def test_interval_holds_the_exact_error(coder, shape):
     assert_certified(solve(coder, problems(shape)), exact(shape), problems(shape).kinds)
 
 
-@parametrize_coder
+@parametrize_program
 @pytest.mark.parametrize("l1", [0.1, 0.01])
 def test_interval_holds_where_codes_are_many_and_large(coder, l1):
     assert_certified(solve(coder, problems(l1=l1), l1), exact(l1=l1), problems(l1=l1).kinds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coder", ["feature_sign", "proximal"])
 @pytest.mark.parametrize("l1", [L1, 0.01])
 def test_a_coder_that_is_stopped_says_so(coder, l1):
@@ -145,7 +148,7 @@ def test_certificate_by_definition(x64):
 # Optimal
 
 
-@parametrize_coder
+@parametrize_program
 def test_gap_and_agreement(coder):
     """A gap of g bounds the residual's distance to the exact one by sqrt(2 g); the coders are nearer than that."""
     solution, truth = solve(coder, problems(), tol=2e-6), exact()
@@ -155,7 +158,7 @@ def test_gap_and_agreement(coder):
     np.testing.assert_allclose(solution.error, truth, atol=2e-6)
 
 
-@parametrize_coder
+@parametrize_program
 def test_optimality_conditions(coder, x64):
     """KKT: |Y_j'r| <= l1 everywhere, Y_j'r = l1 sign(w_j) where w_j is not zero."""
     drawn = problems((20, 12, 10, 8))
@@ -187,7 +190,7 @@ def test_columns_solved_by_zero(coder):
 # Indifferent
 
 
-@parametrize_coder
+@parametrize_program
 def test_zero_padding_is_inert(coder):
     drawn = problems()
     more_atoms = np.concatenate([drawn.atoms, np.zeros_like(drawn.atoms[:, :5])], axis=1)
@@ -199,7 +202,7 @@ def test_zero_padding_is_inert(coder):
     np.testing.assert_allclose(padded.error[:, :10], alone.error, atol=5e-6)
 
 
-@parametrize_coder
+@parametrize_program
 def test_jit_vmap_and_loop_agree(coder):
     drawn = problems()
     together = solve(coder, drawn)
@@ -218,6 +221,7 @@ def test_two_runs_agree_bit_for_bit(coder):
     jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
+@pytest.mark.slow
 def test_few_places_for_active_atoms_are_admitted():
     """A column that needs more active atoms than there are places is not silently wrong."""
     drawn = problems(l1=0.01)

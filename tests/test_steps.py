@@ -74,6 +74,7 @@ def test_every_trained_layer_moves_and_no_frozen_one_is_in_reach():
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.slow
 def test_no_gradient_reaches_frozen_blocks():
     values = batch()
 
@@ -87,6 +88,7 @@ def test_no_gradient_reaches_frozen_blocks():
     assert np.any(gradient["block3_conv1"]["kernel"]) and np.any(gradient["block5_conv3"]["kernel"])
 
 
+@pytest.mark.slow
 def test_many_batches_are_one_compilation():
     state, step = prepared()
     for seed in range(4):
@@ -94,6 +96,7 @@ def test_many_batches_are_one_compilation():
     assert step._cache_size() == 1
 
 
+@pytest.mark.slow
 def test_steps_on_one_batch_lower_its_loss():
     state, step = prepared()
     found = []
@@ -137,6 +140,7 @@ def test_the_figures_are_the_losses_of_the_pairs():
     np.testing.assert_allclose(figures["verification"], (3 * positive - negative) / 4, rtol=1e-5)  # Eq. 5
 
 
+@pytest.mark.slow
 def test_the_control_is_identification_alone():
     _, step = prepared(verification_weight=0.0)
     state, figures = step(prepared()[0], frozen(), batch())
@@ -179,6 +183,7 @@ def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
     np.testing.assert_allclose(figures["verification"], np.mean(terms), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_codes_of_the_pairs_are_told():
     state, step = prepared()
     _, figures = step(state, frozen(), batch())
@@ -229,6 +234,7 @@ def test_bfloat16_is_for_the_network_alone(form):
         assert not (sums and ":bf16" in line.split("=")[0]), f"summed in bfloat16: {line}"
 
 
+@pytest.mark.slow
 def test_identification_counts_what_is_right():
     updates = optimiser.build("adam", 1e-2, Update(), count=20).transform
     step = jax.jit(

@@ -86,6 +86,7 @@ def test_a_coarse_grid_is_low_by_at_most_a_cell():
     assert exact["EER"].value == coarse["EER"].value
 
 
+@pytest.mark.slow
 def test_interval_covers_the_truth_as_often_as_it_says():
     truth = verification.roc(population(60_000)).equal_error_rate
     covered = 0

@@ -89,10 +89,11 @@ def same_looks(seen: Inspection, *, near: int = NEAR, progress: bool = False) ->
             column_of = {content: column for column, content in enumerate(_contents(seen, theirs))}
             equal = [column_of.get(content, -1) for content in _contents(seen, ours)]
             for rows in _blocks(len(ours.first), len(theirs.first)):
-                apart = sum(
+                first, second = (
                     np.bitwise_count(seen.looks[ours.first[rows], None, word] ^ seen.looks[None, theirs.first, word])
                     for word in (0, 1)
                 )
+                apart = first + second
                 for row, column in enumerate(equal[rows]):
                     if column >= 0:
                         apart[row, column] = _SAME_FILE

@@ -97,7 +97,7 @@ def distances(
     owner = np.arange(len(gallery_patches)) if identities is None else np.asarray(identities)
     if not len(probe_patches) or not len(gallery_patches):
         raise ValueError(f"{len(probe_patches)} probes and {len(gallery_patches)} gallery images: give at least one")
-    if len(owner) != len(gallery_patches) or not np.array_equal(np.unique(owner), np.arange(owner.max() + 1)):
+    if len(owner) != len(gallery_patches) or not np.array_equal(np.unique(owner), np.arange(np.max(owner) + 1)):
         raise ValueError(f"identities must be {len(gallery_patches)} numbers that cover 0 ... K - 1, got {owner}")
     solid = [np.any(part, axis=1) for part in probe_patches]
     for p, some in enumerate(solid):
@@ -105,7 +105,7 @@ def distances(
             raise ValueError(f"probe_patches[{p}] are all zero, there is nothing to compare: leave this probe out")
     atoms = np.concatenate(gallery_patches)
     owners = np.repeat(owner, [len(part) for part in gallery_patches])
-    found = np.empty((len(probe_patches), int(owner.max()) + 1), np.float32)
+    found = np.empty((len(probe_patches), int(np.max(owner)) + 1), np.float32)
     with tqdm(total=len(probe_patches), desc=progress, unit="probe", disable=not progress) as bar:
         for first, last in joint.parts(np.array([len(part) for part in probe_patches]), COLUMNS):
             counts = [len(part) for part in probe_patches[first:last]]

@@ -77,7 +77,7 @@ def _resampled(
 def _clusters(pairs: Pairs, identities: ArrayLike, *, samples: int, seed: int) -> intervals.Resampling:
     """The identities resampled, once it is sure that every pair has one."""
     ids = np.asarray(identities)
-    beyond = max(int(pairs.same_probe.max()), int(pairs.different_probe.max()))
+    beyond = max(int(np.max(pairs.same_probe)), int(np.max(pairs.different_probe)))
     if ids.ndim != 1 or len(ids) <= beyond:
         raise ValueError(f"identities has shape {ids.shape}; pairs needs one for each of {beyond + 1} probes or more.")
     return intervals.resample(ids, samples=samples, seed=seed)

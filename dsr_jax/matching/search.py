@@ -79,7 +79,7 @@ def nearest(engine: "compiled.Engine", k: int) -> Nearest:
         while left.size:
             bar = np.partition(figures[2], k - 1)[k - 1] if entries.size >= k else np.inf
             out = floors[left] > bar
-            beyond = min(beyond, floors[left[out]].min(initial=np.inf))
+            beyond = min(beyond, np.min(floors[left[out]], initial=np.inf))
             left = left[~out]
             chosen, left, size = left[:size], left[size:], min(2 * size, most)
             grams = tile.grams(chosen) if cached is None else Grams(cached.flat, cached.places[tile.members])

@@ -130,7 +130,7 @@ class _Column:
         r = self.residual
         point = r * min(1.0, l1 / max(largest, 1e-300))
         primal = 0.5 * r @ r + l1 * np.abs(self.codes).sum()
-        return float(max(0.0, primal - 0.5 * (self.x @ self.x - (self.x - point) @ (self.x - point))))
+        return max(0.0, float(primal - 0.5 * (self.x @ self.x - (self.x - point) @ (self.x - point))))
 
 
 def _share_out(

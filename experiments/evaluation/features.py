@@ -212,7 +212,7 @@ def hidden(maps: Iterable[np.ndarray], names: Sequence[str]) -> list[str]:
     count = int(np.count_nonzero(shares))
     return [
         f"{count} of {len(shares)} probes have positions that are zero (masked, or dead in the network), of "
-        f"{names[int(shares.argmax())]} {100 * shares.max():.0f} %: DSR leaves them out of its mean"
+        f"{names[int(np.argmax(shares))]} {100 * np.max(shares):.0f} %: DSR leaves them out of its mean"
     ][:count]
 
 
