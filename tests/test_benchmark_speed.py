@@ -141,7 +141,7 @@ def test_maps_are_extracted_once_and_know_what_they_are_of(people, tmp_path, cap
         (("--parts=codes",), "parts must be one or several of coder, .* steps, growth, got codes"),
         (("--parts=",), "parts must be .* got nothing"),
         (("--rounds=4",), "rounds must be at least 5 .* got 4"),
-        (("--match_l1=0",), "l1 must be positive"),
+        (("--match_l1=0",), "l1 must be"),
         (("--few=9",), "few must not exceed checked"),
         (("--people_shots=0",), "people_shots must be whole numbers"),
         (("--growth_sizes=many",), "growth_sizes must be whole numbers"),

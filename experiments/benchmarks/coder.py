@@ -76,7 +76,6 @@ def run(sets: Sequence[MapSet], chosen: settings.Coder, *, l1: float, turns: Tur
     """
     tables: list[Table] = []
     figures: Figures = {}
-    unplotted: set[str] = set()
     for maps in sets:
         problem = Problem.of(maps.probes, maps.gallery, scales=maps.scales, l1=l1)
         measured = _measure(maps, problem, chosen, turns)
@@ -87,8 +86,7 @@ def run(sets: Sequence[MapSet], chosen: settings.Coder, *, l1: float, turns: Tur
             figures |= one.figures(f"{key}/{name}")
         if best:
             figures |= measured[best].figures(f"{key}/spams_best") | {f"{key}/spams_best/setting": best}
-        unplotted |= {f"{key}/{name}" for name in peers.SPAMS}
-    return Part(tables, figures, unplotted)
+    return Part(tables, figures)
 
 
 def _measure(maps: MapSet, problem: Problem, chosen: settings.Coder, turns: Turns) -> dict[str, Measured]:

@@ -1,6 +1,6 @@
 """Results of a part of the benchmark: tables of values for people, figures for programs; text is made here alone."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dsr_jax import report
@@ -34,7 +34,6 @@ class Part(NamedTuple):
 
     tables: list[Table]
     figures: Figures  # keys are "<part>/<what>/<contender>/<figure>"; of a ratio "<part>/<what>/<contender>"
-    unplotted: Collection[str] = ()  # ratios of the settings of one peer, the best of which is in the table
 
     def flat(self) -> dict[str, float | int | str]:
         """The figures for `speed.json`: a ratio becomes four numbers."""
