@@ -14,7 +14,7 @@ from dsr_jax.parallel import sharding
 from experiments import finetune, pretrain
 from experiments.training import optimiser, steps
 
-from . import test_fcn, test_resnet
+from . import memory, test_fcn, test_resnet
 from .resnet_by_hand import ByHand
 from .runners import SMALL, call, evaluated
 
@@ -92,6 +92,7 @@ def pretraining(people, tmp_path_factory):
     new = ("--architecture=resnet50", "--width=0.03125", "--pretrain_steps=3", "--pretrain_batch_size=4")
     flags, workdir = (*TRAINED, f"--data_dir={people}", *new), tmp_path_factory.mktemp("runs") / "whole"
     assert call(pretrain, *flags, f"--workdir={workdir}") == 0
+    memory.release()  # large programs, beside those of what follows
     return flags, workdir
 
 
