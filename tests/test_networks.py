@@ -15,7 +15,7 @@ from experiments import finetune, pretrain
 from experiments.settings.training import Update
 from experiments.training import optimiser, steps
 
-from . import test_fcn, test_resnet
+from . import memory, test_fcn, test_resnet
 from .resnet_by_hand import ByHand
 from .runners import SMALL, call, evaluated
 
@@ -93,6 +93,7 @@ def pretraining(people, tmp_path_factory):
     new = ("--architecture=resnet50", "--width=0.03125", "--pretrain_steps=3", "--pretrain_batch_size=4")
     flags, workdir = (*TRAINED, f"--data_dir={people}", *new), tmp_path_factory.mktemp("runs") / "whole"
     assert call(pretrain, *flags, f"--workdir={workdir}") == 0
+    memory.release()  # large programs, beside those of what follows
     return flags, workdir
 
 
