@@ -148,7 +148,7 @@ def sizes(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int, devi
             f"max_bytes must be at least {pair + entry + probe} for one pair of {columns} x {atoms} blocks, "
             f"got {max_bytes}"
         )
-    room = min(max_bytes, COMFORT * SOLVERS[coder].copies)
+    room = min(max_bytes, COMFORT * SOLVERS[coder].memory.atom)
     share = len(gallery) if devices == 1 else max(PAIR, -(-len(gallery) // devices))
     entries = max(1, min(16, share, int(0.3 * room) // (entry + pair)))
     left = room - entries * entry
@@ -157,8 +157,9 @@ def sizes(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int, devi
 
 def _bytes(columns: int, atoms: int, channels: int, coder: str) -> tuple[int, int, int]:
     """What a pair, an entry and a probe take."""
-    pair = 4 * columns * atoms * SOLVERS[coder].copies
-    return pair, 4 * atoms * (atoms * 2 + channels * 3), 4 * columns * channels * 3
+    memory = SOLVERS[coder].memory
+    pair = 4 * columns * (atoms * memory.atom + memory.column)
+    return pair, 4 * (atoms * (atoms * 2 + channels * 3) + memory.dictionary), 4 * columns * channels * 3
 
 
 def _split(figures: Any, images: Padded, entries: Padded) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Proximal gradient with an active-set finish: the solver of GPU and TPU, batched matrix products all the way.
+"""Proximal gradient with an active-set finish: batched matrix products all the way.
 
 First-order steps (FISTA) find out which atoms matter; on ill-conditioned dictionaries, where a multi-scale block is
 nearly an average of others, they need thousands more for the coefficients, and a gap of 1e-6 still leaves 1e-4 of the

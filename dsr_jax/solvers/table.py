@@ -13,6 +13,21 @@ from dsr_jax.solvers import active_set, feature_sign, homotopy, proximal, ridge
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Numbers that a solver in XLA keeps at once, by what the compiler sets aside for tiles of several shapes.
+
+    Attributes:
+      atom: for each atom of each column.
+      column: for each column beside these.
+      dictionary: for each dictionary, however few its columns.
+    """
+
+    atom: int = 0
+    column: int = 0
+    dictionary: int = 0
+
+
+@dataclass(frozen=True)
 class Solver:
     """What a solver needs and can.
 
@@ -20,24 +35,24 @@ class Solver:
       solve: the function; of a solver that is not certified `(gram, atoms (M, d), columns (N, d)) -> errors (N,)`.
       engine: which engine of `matching` runs it: "compiled" needs a CPU (inside jit it is a call of the host), "xla"
         runs on every backend.
-      copies: arrays as large as the correlations that it keeps at once in XLA, measured by peak memory.
+      memory: the `Memory` that it takes in XLA.
       certified: distances come with their interval and gap.
       training: it gives codes, inside jit, vmap and grad.
     """
 
     solve: Callable[..., Any]
     engine: str
-    copies: int = 0
+    memory: Memory = Memory()
     certified: bool = True
     training: bool = True
 
 
 SOLVERS = {
     "active_set": Solver(active_set.coder, "compiled"),
-    "homotopy": Solver(homotopy.homotopy, "xla", copies=8),
-    "proximal": Solver(proximal.proximal, "xla", copies=10),
-    "feature_sign": Solver(feature_sign.feature_sign, "xla", copies=6),
-    "ridge": Solver(ridge.errors, "xla", copies=4, certified=False, training=False),
+    "homotopy": Solver(homotopy.homotopy, "xla", Memory(8, dictionary=12 * 96**2)),
+    "proximal": Solver(proximal.proximal, "xla", Memory(40, 2500)),
+    "feature_sign": Solver(feature_sign.feature_sign, "xla", Memory(40, 2500)),
+    "ridge": Solver(ridge.errors, "xla", Memory(20), certified=False, training=False),
 }
 # What "auto" is on a CPU, and elsewhere.
 AUTO = {"matching": ("active_set", "homotopy"), "training": ("active_set", "homotopy")}
