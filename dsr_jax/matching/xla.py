@@ -159,7 +159,11 @@ def _bytes(columns: int, atoms: int, channels: int, coder: str) -> tuple[int, in
     """What a pair, an entry and a probe take."""
     memory = SOLVERS[coder].memory
     pair = 4 * columns * (atoms * memory.atom + memory.column)
-    return pair, 4 * (atoms * (atoms * 2 + channels * 3) + memory.dictionary), 4 * columns * channels * 3
+    return (
+        pair,
+        4 * (atoms * (atoms * (2 + memory.square) + channels * 3) + memory.dictionary),
+        4 * columns * channels * 3,
+    )
 
 
 def _split(figures: Any, images: Padded, entries: Padded) -> np.ndarray:

@@ -7,7 +7,7 @@ objective falls, no set comes twice, so the search ends at the exact solution.
 
 Columns with |Y'x| <= l1 are solved by no codes and never start. The others go through stages of larger and larger
 working sets, at each of which the columns that still need it are gathered, some at a time, so that few columns with
-many atoms do not hold up the rest. A column that needs more atoms than the last stage has says so by its gap.
+many atoms do not hold up the rest. In the last one the working set is the whole dictionary.
 """
 
 from typing import NamedTuple
@@ -43,9 +43,9 @@ STAGES = (
     Stage(places=4, max_steps=5, rounds=1, share=1 / 8, least=64),
     Stage(places=8, max_steps=14, rounds=2, share=1 / 16, least=32),
     Stage(places=24, max_steps=60, rounds=4, share=1 / 32, least=16),
-    Stage(places=96, max_steps=400, rounds=8, share=1 / 64, least=4),
 )
-WIDER = 3  # a stage is left out where the dictionary has fewer atoms than so many times its places; never the last
+WIDER = 3  # a stage is left out where the dictionary has fewer atoms than so many times its places
+ROOM = 4 * 96**2  # numbers in the tables of the last stage, if one table is not larger
 
 
 class _Coded(NamedTuple):
@@ -85,7 +85,7 @@ def homotopy(
       energy: (N,) x'x, one per column; 1 for unit blocks, 0 for padding.
       l1: weight of the L1 penalty, > 0.
       tol: how far, relative to l1, an atom outside a working set may exceed l1.
-      stages: what columns go through; of all but the last only those much smaller than the dictionary.
+      stages: what columns go through before the last stage; only sets much smaller than the dictionary are tried.
 
     Returns:
       A `certificate.Solution`; its steps are the events on all paths of a column.
@@ -104,9 +104,10 @@ def homotopy(
         jnp.zeros(len(energy), jnp.int32),
         jnp.max(jnp.abs(correlation), axis=0) > l1,
     )
-    for number, stage in enumerate(stages, start=1):
-        if number == len(stages) or WIDER * stage.places <= len(gram):
-            coded = _staged(gram, correlation, energy, coded, stage, l1=l1, tol=tol)
+    atoms = len(gram)
+    last = Stage(places=atoms, max_steps=8 * atoms + 100, rounds=1, share=0, least=max(1, ROOM // atoms**2))
+    for stage in (*(stage for stage in stages if WIDER * stage.places <= atoms), last):
+        coded = _staged(gram, correlation, energy, coded, stage, l1=l1, tol=tol)
     error, lower, upper, gap = coded.figures
     return Solution(coded.codes, error, lower, upper, gap, coded.steps)
 
@@ -133,8 +134,7 @@ def _staged(
         turn, coded = carry
         which = lax.dynamic_slice(order, (turn * width,), (width,))
         chosen, x = jnp.take(correlation, which, axis=1, mode="clip"), jnp.take(energy, which, mode="clip")
-        begin = _Attempt(jnp.zeros_like(chosen), chosen, jnp.zeros(width, jnp.int32), which >= columns)
-        found = _attempted(gram, chosen, x, begin, stage, l1=l1, tol=tol)
+        found = _attempted(gram, chosen, x, which < columns, stage, l1=l1, tol=tol)
         figures = certify(found.codes, found.residual, chosen, x, l1=l1)
         better = figures[3] <= jnp.take(coded.figures[3], which, mode="clip")
         where = jnp.where(better, which, columns)  # out of range: not written
@@ -152,10 +152,9 @@ def _staged(
 
 
 def _attempted(
-    gram: jax.Array, correlation: jax.Array, energy: jax.Array, begin: _Attempt, stage: Stage, *, l1: float, tol: float
+    gram: jax.Array, correlation: jax.Array, energy: jax.Array, live: jax.Array, stage: Stage, *, l1: float, tol: float
 ) -> _Attempt:
     """Codes some columns on one working set after another."""
-    places = min(stage.places, len(gram))
     eps = float(jnp.finfo(gram.dtype).eps)
 
     def going(carry: tuple[jax.Array, _Attempt]) -> jax.Array:
@@ -163,7 +162,7 @@ def _attempted(
 
     def again(carry: tuple[jax.Array, _Attempt]) -> tuple[jax.Array, _Attempt]:
         turn, last = carry
-        atoms = _largest(jnp.where(last.codes != 0, jnp.inf, jnp.abs(last.residual)), places)
+        atoms = _largest(jnp.where(last.codes != 0, jnp.inf, jnp.abs(last.residual)), stage.places)
         found = path.follow(
             gram[atoms[:, None], atoms[None]],
             jnp.take_along_axis(correlation, atoms, axis=0),
@@ -177,6 +176,7 @@ def _attempted(
         new = _Attempt(codes, residual, last.steps + found.steps, last.solved | solved)
         return turn + 1, _Attempt(*(_kept(last.solved, old, fresh) for old, fresh in zip(last, new, strict=True)))
 
+    begin = _Attempt(jnp.zeros_like(correlation), correlation, jnp.zeros(len(energy), jnp.int32), ~live)
     return lax.while_loop(going, again, (jnp.int32(0), begin))[1]
 
 

@@ -19,11 +19,13 @@ class Memory:
     Attributes:
       atom: for each atom of each column.
       column: for each column beside these.
-      dictionary: for each dictionary, however few its columns.
+      square: for each pair of atoms of a dictionary.
+      dictionary: for each dictionary, however few its atoms and columns.
     """
 
     atom: int = 0
     column: int = 0
+    square: int = 0
     dictionary: int = 0
 
 
@@ -49,13 +51,13 @@ class Solver:
 
 SOLVERS = {
     "active_set": Solver(active_set.coder, "compiled"),
-    "homotopy": Solver(homotopy.homotopy, "xla", Memory(8, dictionary=12 * 96**2)),
+    "homotopy": Solver(homotopy.homotopy, "xla", Memory(8, square=4, dictionary=4 * homotopy.ROOM)),
     "proximal": Solver(proximal.proximal, "xla", Memory(40, 2500)),
     "feature_sign": Solver(feature_sign.feature_sign, "xla", Memory(40, 2500)),
     "ridge": Solver(ridge.errors, "xla", Memory(20), certified=False, training=False),
 }
 # What "auto" is on a CPU, and elsewhere.
-AUTO = {"matching": ("active_set", "homotopy"), "training": ("active_set", "homotopy")}
+AUTO = "active_set", "homotopy"
 
 
 def names(use: str) -> tuple[str, ...]:
@@ -70,7 +72,7 @@ def names(use: str) -> tuple[str, ...]:
 
 
 def choose(coder: str, *, use: str, certified: bool = False) -> str:
-    """The solver that a call asks for; of "auto" the one for this backend and use.
+    """The solver that a call asks for; of "auto" the one for this backend.
 
     Args:
       coder: "auto" or a name of `SOLVERS`.
@@ -89,7 +91,7 @@ def choose(coder: str, *, use: str, certified: bool = False) -> str:
       'proximal'
     """
     if coder == "auto":
-        return AUTO[use][0 if cpu.fast() else 1]
+        return AUTO[0 if cpu.fast() else 1]
     if coder not in names(use):
         raise ValueError(f"coder must be 'auto' or one of {sorted(names(use))}, got {coder!r}")
     if certified and not SOLVERS[coder].certified:
