@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from dsr_jax import blocks, match
-from dsr_jax.matching import checks, compiled, padded, xla
+from dsr_jax.matching import checks, compiled, memory, padded, programs
 from dsr_jax.matching.gallery import Entries
+from dsr_jax.parallel import sharding
 
 from . import oracles
 
@@ -163,7 +164,8 @@ def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
         sizes = compiled.sizes(*(side.positions for side in sides), max_bytes=smallest, threads=2)
         assert sizes[:3] == (1, 1, 1)
     else:
-        assert xla.sizes(*sides, coder=coder, max_bytes=smallest) == (1, 1)
+        found = memory.sizes(*(side.positions for side in sides), coder=coder, max_bytes=smallest)
+        assert found.entries == 1 and found.columns == memory.columns(padded.largest(sides[0].positions).blocks)
     small, large = distances(coder=coder, max_bytes=smallest), distances(coder=coder)
     np.testing.assert_allclose(small.distance, large.distance, atol=2e-6)
     if coder != "ridge":
@@ -172,43 +174,25 @@ def test_a_tiny_tile_gives_what_a_large_one_gives(coder):
         distances(coder=coder, max_bytes=smallest - 1)
 
 
-@pytest.mark.slow
-def test_few_compilations_for_many_sizes():
-    """A program per grid size and full or last tile; a second call compiles nothing."""
-    rng = np.random.default_rng(0)
-    shapes = [(11, 3), (5, 7), (6, 6), (4, 9), (19, 2), (3, 13), (5, 8), (4, 10)]
-    probes = [rng.random((*shape, D), np.float32) for shape in shapes]
-    gallery = [rng.random((4, 3, D), np.float32) for _ in range(5)]
-    sizes = {padded.grid(h * w) for h, w in shapes}
-    assert len(sizes) == 2
-    xla._shared.clear_cache()
-    match.distances(probes, gallery, scales=(1,), coder="proximal", tol=1e-2)
-    compiled = xla._shared._cache_size()
-    assert 0 < compiled <= 2 * len(sizes) < len(probes)
-    match.distances([p + 1 for p in probes], gallery, scales=(1,), coder="proximal", tol=1e-2)
-    assert xla._shared._cache_size() == compiled
-
-
 def test_grid_wastes_little_and_has_few_sizes():
     numbers = np.arange(1, 5000)
     rounded = np.array([padded.grid(int(n)) for n in numbers])
-    assert np.all(rounded >= numbers) and np.all(rounded <= numbers * 1.125)
-    assert len(np.unique(rounded)) <= 16 + 8 * 9
+    assert np.all(rounded >= numbers) and np.all(rounded <= numbers * 1.25)
+    assert len(np.unique(rounded)) <= 8 + 4 * 10
 
 
-def test_tiles_hold_every_entry_once_with_its_blocks():
+def test_tiles_hold_every_position_and_block():
     given = Entries(list(maps("gallery")), [[0, 2], [1], [3], [4]], (1, 2), "average")
-    seen = {}
-    for tile in padded.tiles(given, 2):
-        assert len(tile.members) <= 2
-        for member, values, count in zip(tile.members, tile.values, tile.counts, strict=False):
-            assert not values[count:].any()
-            seen[int(member)] = values[:count]
-    assert sorted(seen) == [0, 1, 2, 3]
-    for member, group in enumerate(given.groups):
-        expected = np.concatenate([oracles.blocks(given.maps[i], scales=(1, 2)) for i in group])
-        np.testing.assert_allclose(seen[member], expected, atol=1e-6)
-    assert given.counts.tolist() == [len(seen[i]) for i in range(4)]
+    side = programs.side(
+        padded.tile(given.positions, np.array([2, 0]), padded.largest(given.positions), slots=3),
+        sharding.mesh(jax.devices()[:1]),
+    )
+    blocks = np.asarray(programs.blocks(side))
+    for found, entry in zip(blocks, (2, 0, None), strict=True):
+        own = [] if entry is None else given.groups[entry]
+        expected = np.concatenate([np.zeros((0, D)), *(oracles.blocks(given.maps[i], scales=(1, 2)) for i in own)])
+        np.testing.assert_allclose(found[: len(expected)], expected, atol=1e-6)
+        assert not found[len(expected) :].any()
 
 
 # Galleries

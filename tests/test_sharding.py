@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dsr_jax import extract
-from dsr_jax.matching import xla
+from dsr_jax.matching import programs, xla
 from dsr_jax.matching.gallery import Entries
 from dsr_jax.parallel import sharding
 from experiments.training import checkpoint
@@ -42,8 +42,9 @@ def solved(coder, count):
 @pytest.mark.parametrize("coder", quick.only(["ridge"], ["homotopy", "feature_sign", "ridge"]))
 def test_devices_share_a_gallery(coder, count):
     """Six entries: none of the numbers of devices but 2 divides them, and 8 are more than there are."""
-    for found, alone in zip(solved(coder, count), solved(coder, 1), strict=True):
-        np.testing.assert_allclose(found, alone, atol=1e-6)
+    found, alone = solved(coder, count), solved(coder, 1)
+    np.testing.assert_allclose(found[0], alone[0], atol=1e-6)
+    np.testing.assert_allclose(found[1:], alone[1:], atol=2e-5)  # an interval is as wide as the root of a gap
 
 
 def test_no_device_holds_the_whole_gallery(monkeypatch):
@@ -53,7 +54,7 @@ def test_no_device_holds_the_whole_gallery(monkeypatch):
     probes, gallery = (Entries.single(joined.drawn(n, n, (3,)), scales=(1,), pooling="average") for n in (2, 11))
     xla.Engine(probes, gallery, coder="ridge", mesh=over(4), **OPTIONS).distances()
     held = {}
-    for array in placed:
+    for array in (array for array in placed if array.dtype == np.float32):  # their positions
         for shard in array.addressable_shards:
             held[shard.device] = held.get(shard.device, 0) + int(np.any(shard.data, axis=(1, 2)).sum())
     assert sorted(held.values()) == [2, 3, 3, 3]
@@ -65,15 +66,23 @@ def matching(count):
     mesh = over(count)
     place = sharding.everywhere(mesh) and jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(sharding.AXIS))
     entries, atoms, depth = max(6, 2 * count), 9, joined.SHAPE[2]  # those of `sides()`, compiled once
-    gram, dictionary = (jax.ShapeDtypeStruct((entries, atoms, n), jnp.float32, sharding=place) for n in (atoms, depth))
-    probes = jax.ShapeDtypeStruct((3, atoms, depth), jnp.float32)
+
+    def side(entries, place):
+        shapes = ((atoms, depth), np.float32), ((atoms, 3), np.int32), ((atoms, 4), np.int32), ((atoms,), np.float32)
+        return programs.Side(*(jax.ShapeDtypeStruct((entries, *shape), kind, sharding=place) for shape, kind in shapes))
+
+    dictionaries, probes = side(entries, place), side(3, sharding.everywhere(mesh))
+    gram = jax.ShapeDtypeStruct((entries, atoms, atoms), jnp.float32, sharding=place)
+    correlation = jax.ShapeDtypeStruct((entries, atoms, 34), jnp.float32, sharding=place)
+    energy = jax.ShapeDtypeStruct((34,), jnp.float32)
     how = {"l1": 0.4, "tol": 1e-6, "mesh": mesh}
     lowered = [
-        xla._shared.lower(gram, dictionary, probes, coder="feature_sign", **how),
-        xla._shared.lower(gram, dictionary, probes, coder="ridge", **how),
-        xla._grams.lower(dictionary, mesh=mesh),
+        programs.coded.lower(gram, correlation, energy, coder="feature_sign", **how),
+        programs.uncertified.lower(gram, dictionaries, probes, coder="ridge", mesh=mesh),
+        programs.correlations.lower(dictionaries, probes, columns=34, mesh=mesh),
+        programs.gram.lower(dictionaries, mesh=mesh),
     ]
-    longest = xla._shared.lower(gram, dictionary, probes, coder="homotopy", **how)
+    longest = programs.coded.lower(gram, correlation, energy, coder="homotopy", **how)
     found = [program.as_text() for program in (longest, *lowered)]
     return found + [program.compile().as_text() for program in lowered if count > 1]
 

@@ -1,33 +1,128 @@
-"""Memory of the engine in XLA: what the compiler sets aside for a tile is within what the engine reckons with."""
+"""The engine in XLA: memory within what it reckons with, few programs for many sizes, galleries that stay there."""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from dsr_jax.matching import xla
+from dsr_jax import match, shortlist
+from dsr_jax.matching import memory, padded, programs, xla
+from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.padded import Size
 from dsr_jax.parallel import sharding
 from dsr_jax.solvers import table
 
 from . import quick
 
 SOLVERS = [name for name, solver in table.SOLVERS.items() if solver.engine == "xla"]
-# (dictionaries, atoms, probes, columns of each, length): few columns of many atoms, many of few, and both.
-SHAPES = [(8, 128, 1, 16, 128), (8, 30, 20, 15, 64), (2, 128, 10, 80, 128)]
+# (dictionaries, its positions and blocks, probes, their positions and blocks, length): few columns of many atoms, many
+# of few, and both.
+SHAPES = [(8, Size(128, 128), 1, Size(16, 16), 128), (8, Size(16, 32), 20, Size(8, 16), 64)]
+SHAPES += [(2, Size(48, 128), 10, Size(32, 80), 128)]
+ONE = sharding.mesh(jax.devices()[:1])
+
+
+def sides(entries: int, size: Size, channels: int) -> programs.Side:
+    """Shapes of some entries on a device."""
+    kinds = [((size.rows, channels), jnp.float32), ((size.rows, 3), jnp.int32), ((size.blocks, 4), jnp.int32)]
+    each = [jax.ShapeDtypeStruct((entries, *shape), kind) for shape, kind in kinds]
+    return programs.Side(*each, jax.ShapeDtypeStruct((entries, size.blocks), jnp.float32))
+
+
+def used(lowered) -> int:
+    """Bytes that the compiler sets aside."""
+    memory = lowered.compile().memory_analysis()
+    return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
 
 
 @pytest.mark.parametrize("shape", quick.only(SHAPES[:1], SHAPES), ids=str)
 @pytest.mark.parametrize("coder", quick.only(["ridge"], SOLVERS))
 def test_memory_of_a_tile(coder, shape):
-    dictionaries, atoms, probes, columns, length = shape
-    given = [(dictionaries, atoms, atoms), (dictionaries, atoms, length), (probes, columns, length)]
-    lowered = xla._shared.lower(
-        *(jax.ShapeDtypeStruct(sides, jnp.float32) for sides in given),
-        coder=coder,
-        l1=0.4,
-        tol=1e-6,
-        mesh=sharding.mesh(jax.devices()[:1]),
+    count, size, probes, image, length = shape
+    columns = memory.columns(probes * image.blocks)
+    taken = memory.taken(image, size, length, coder)
+    entries, images = sides(count, size, length), sides(probes, image, length)
+    correlation, gram, energy = (
+        jax.ShapeDtypeStruct(given, jnp.float32)
+        for given in [(count, size.blocks, columns), (count, size.blocks, size.blocks), (columns,)]
     )
-    memory = lowered.compile().memory_analysis()
-    used = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
-    pair, entry, probe = xla._bytes(columns, atoms, length, coder)
-    assert used <= dictionaries * probes * pair + dictionaries * entry + probes * probe
+    kept = count * (taken.entry + taken.dictionary)
+    assert used(programs.gram.lower(entries, mesh=ONE)) <= kept
+    if not table.SOLVERS[coder].certified:
+        coded = programs.uncertified.lower(gram, entries, images, coder=coder, mesh=ONE)
+    else:
+        coded = programs.coded.lower(gram, correlation, energy, coder=coder, l1=0.4, tol=1e-6, mesh=ONE)
+        products = programs.correlations.lower(entries, images, columns=columns, mesh=ONE)
+        assert used(products) <= kept + columns * (count * taken.product + taken.common)
+    assert used(coded) <= kept + columns * (count * taken.column + taken.common)
+
+
+def maps(shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [np.maximum(rng.standard_normal((*shape, 24)), 0).astype(np.float32) for shape in shapes]
+
+
+def test_few_programs_for_many_sizes():
+    """The coder is compiled once for all of them, and a second call compiles nothing."""
+    shapes = [(11, 3), (5, 7), (6, 6), (4, 9), (19, 2), (3, 13), (5, 8), (4, 10)]
+    programs.coded.clear_cache()
+    options = {"scales": (1, 2), "coder": "homotopy"}
+    match.distances(maps(shapes), maps(shapes[::-1], 1), **options)
+    assert programs.coded._cache_size() == 1
+    compiled = programs.correlations._cache_size()
+    match.distances(maps(shapes, 2), maps(shapes[::-1], 3), **options)
+    assert programs.coded._cache_size() == 1 and programs.correlations._cache_size() == compiled
+
+
+def test_a_size_of_its_own_only_where_it_saves_enough():
+    given = Entries.single(maps([(4, 3), (2, 2), (2, 2), (4, 3)]), scales=(1,), pooling="average").positions
+    for worth, expected in ((16, [[0, 3], [1, 2]]), (17, [[0, 1, 2, 3]])):  # two entries of 4 instead of 12 blocks
+        found = list(padded.groups(given, worth))
+        assert [members.tolist() for _, members in found] == expected
+        assert found[0][0] == Size(12, 12)
+
+
+def test_a_gallery_stays_on_the_device():
+    gallery = match.Gallery.build(maps([(4, 3)] * 5))
+    first = match.distances(maps([(3, 2)] * 2, 1), gallery, coder="homotopy")
+    [held] = gallery.as_entries.kept.values()
+    second = match.distances(maps([(3, 2)] * 2, 1), gallery, coder="homotopy")
+    assert held is next(iter(gallery.as_entries.kept.values()))
+    np.testing.assert_array_equal(first.distance, second.distance)
+    other = match.Gallery.build(maps([(4, 3)] * 5))
+    match.distances(maps([(3, 2)] * 2, 1), other, coder="proximal", tol=1e-2, max_bytes=1 << 20)
+    assert other.as_entries.kept or memory.kept(Size(12, 20), 24) * 8 > 1 << 19
+
+
+@pytest.mark.parametrize("count", quick.only([3], [1, 3, 8]))
+def test_lists_are_those_of_all_pairs(count):
+    """Entries with many pairs and with none, maps of several identities, on one device or several."""
+    sizes = [(4, 3), (3, 3), (6, 2), (2, 2), (3, 4)]
+    probes = Entries.single(maps(sizes[:4], 1), scales=(1, 2), pooling="average")
+    gallery = Entries(maps(sizes), [[0, 2], [1], [3], [4]], (1, 2), "average")
+    engine = xla.Engine(
+        probes,
+        gallery,
+        coder="homotopy",
+        l1=0.3,
+        tol=1e-6,
+        max_bytes=1 << 26,
+        mesh=sharding.mesh(jax.devices()[:count]),
+    )
+    pairs = np.array([[3, 0], [0, 2], [1, 0], [2, 0], [0, 0], [1, 2], [3, 3]])
+    np.testing.assert_allclose(engine.listed(pairs), engine.distances()[:, pairs[:, 0], pairs[:, 1]], atol=1e-5)
+
+
+def test_search_leaves_out_and_a_shortlist_is_exact():
+    rng = np.random.default_rng(0)
+    images = maps([(6, 3)] * 200, 5)
+    probe = images[100][:3].copy()
+    for i in range(0, 200, 25):
+        images[i][1:4] = probe + 0.3 * np.abs(rng.standard_normal(probe.shape)).astype(np.float32)
+    options = {"coder": "homotopy", "scales": (1,)}
+    hits = match.search(probe, images, 4, **options)
+    every = match.distances(probe, images, **options).distance[0]
+    np.testing.assert_array_equal(hits.entries, np.argsort(every, kind="stable")[:4])
+    assert hits.coded < 0.6
+    listed = shortlist.distances([probe], images, 6, **options)
+    np.testing.assert_allclose(listed.distance[0], every[listed.entries[0]], atol=1e-6)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from dsr_jax.cpu import cores
 from dsr_jax.cpu._product_kernel import product
-from dsr_jax.matching import _pair_kernel, _window_kernel, search
+from dsr_jax.matching import _pair_kernel, _window_kernel, bounds, search
 from dsr_jax.matching._pair_kernel import Bar, Columns, Products, Sums, Work
 from dsr_jax.matching._window_kernel import ROW, Grams, Maps, Space
 from dsr_jax.matching.gallery import Entries
@@ -114,7 +114,7 @@ class Engine:
 
     def nearest(self, k: int) -> search.Nearest:
         """The k nearest entries of the only probe, and no more coded than that takes."""
-        return search.nearest(self, k)
+        return search.nearest(bounds.parts(self), k, columns=int(self.probes.directed[0]))
 
     def code(self, probes: "Probes", entries: Tile, grams: Grams, products: Products, bar: Bar = ALL) -> Sums:
         """Codes pairs: the `Sums`, with means over the columns in place of the sums of error, lower and upper.
@@ -156,7 +156,7 @@ class Engine:
 
     def _small_products(self, entries: Tile, pairs: np.ndarray) -> Products:
         """One small product per pair (entry, probe), of the positions of its probe with those of its entry."""
-        strides, starts = np.diff(entries.offsets), np.cumsum([0, *self.probes.heights])
+        strides, starts = np.diff(entries.offsets), self.probes.starts
         sizes = self.probes.heights[pairs[:, 1]] * strides[pairs[:, 0]]
         places = np.cumsum([0, *sizes])
         flat = np.empty(places[-1], np.float32)

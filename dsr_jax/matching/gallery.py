@@ -66,8 +66,13 @@ class Entries:
 
     @functools.cached_property
     def positions(self) -> Positions:
-        """The maps as the compiled engine multiplies them."""
+        """The maps as they are multiplied."""
         return Positions.of(self.maps, self.groups, scales=self.scales, pooling=self.pooling)
+
+    @functools.cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What an engine keeps of the entries from one call to the next."""
+        return {}
 
     def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""

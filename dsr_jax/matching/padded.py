@@ -1,94 +1,109 @@
-"""Padded tiles of blocks: the maps of some entries as one array, which is what XLA's engine multiplies.
+"""Padded tiles of positions: the maps of some entries as arrays of one size, which is what XLA's engine multiplies.
 
-Entries are sorted by their number of blocks, so that a tile of consecutive ones wastes little padding, and block counts
-are rounded up to a coarse grid, so that the number of compiled shapes stays small whatever the sizes of the maps.
+Entries of many blocks and of few are in different tiles, where that saves more padding than the programs of another
+size are worth, and all sizes are rounded up to a coarse grid. Where positions and blocks lie is data, not shape: maps
+of any heights and widths share a program.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
-from dsr_jax import blocks
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching._window_kernel import CUT, HEIGHT, ROW, WIDTH
+from dsr_jax.matching.positions import Positions
 
 
 class Padded(NamedTuple):
-    """Some entries as one padded array of blocks.
+    """Some entries as padded arrays.
 
     Attributes:
       members: (T,) numbers of the entries.
-      values: (S, n, d) float32 unit or zero blocks of S >= T slots, zero beyond the entries and their blocks.
-      counts: (T,) true blocks of each entry.
+      rows: (S, R, d) float32 positions of S >= T slots, zero beyond the entries and their positions.
+      places: (S, R, 3) int32 map, line and column of each position; the map is -1 beyond.
+      windows: (S, M, 4) int32 map, first line and column, and side of each block; the side is 0 beyond.
     """
 
     members: np.ndarray
-    values: np.ndarray
-    counts: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
+    windows: np.ndarray
 
 
-def tiles(entries: Entries, limit: int, *, multiple: int = 1, least: int = 1) -> Iterator[Padded]:
-    """All entries in tiles of equal padded size, at most ``limit`` entries and one grid size per tile.
+class Size(NamedTuple):
+    """What the entries of a tile are padded to: so many positions and blocks each."""
 
-    A tile has at least ``least`` slots and a multiple of ``multiple``; trailing slots may be empty.
-    """
-    sizes = np.array([grid(n) for n in entries.counts.tolist()])
-    order = np.argsort(sizes, kind="stable")
-    for size in np.unique(sizes):
-        members = order[sizes[order] == size]
-        for start in range(0, len(members), limit):
-            chosen = members[start : start + limit]
-            slots = max(least, -(-min(limit, grid(len(chosen))) // multiple) * multiple)
-            yield tile(entries, chosen, size=int(size), slots=slots)
-
-
-def tile(entries: Entries, members: np.ndarray, *, size: int, slots: int) -> Padded:
-    """Some entries, which may occur again, in ``slots`` slots of ``size`` blocks."""
-    values = np.zeros((slots, size, entries.channels), np.float32)
-    numbers = [i for member in members for i in entries.groups[member]]
-    parts = iter(_cut([entries.maps[i] for i in numbers], entries.scales, entries.pooling))
-    counts = np.zeros(len(members), np.int64)
-    for row, member in enumerate(members):
-        for _ in entries.groups[member]:
-            part = next(parts)
-            values[row, counts[row] : counts[row] + len(part)] = part
-            counts[row] += len(part)
-    return Padded(members, values, counts)
+    rows: int
+    blocks: int
 
 
 def grid(n: int) -> int:
-    """``n`` rounded up to 1, 2, ..., 16, 18, 20, ..., 32, 36, ...: eight sizes per doubling, at most 1/8 waste.
+    """``n`` rounded up to 1, 2, ..., 8, 10, 12, ..., 16, 20, ...: four sizes per doubling, at most a quarter of waste.
 
     Example:
       >>> from dsr_jax.matching.padded import grid
-      >>> [grid(n) for n in (1, 5, 17, 33, 57, 300)]
-      [1, 5, 18, 36, 60, 320]
+      >>> [grid(n) for n in (1, 5, 17, 33, 56, 300)]
+      [1, 5, 20, 40, 56, 320]
     """
-    step = 1 << max(0, n.bit_length() - 4)
+    step = 1 << max(0, n.bit_length() - 3)
     return -(-n // step) * step
 
 
-def _cut(maps: Sequence[np.ndarray], scales: tuple[int, ...], pooling: str) -> Iterator[np.ndarray]:
-    """Blocks of every map, in order, without padding: (n_i, d) each.
+def groups(positions: Positions, worth: int = 1) -> Iterator[tuple[Size, np.ndarray]]:
+    """The entries that are padded to one size, many blocks first: that size and their numbers.
 
-    XLA may round sums that cancel, and flushes subnormal numbers: where it gives or takes a direction, NumPy cuts.
+    Args:
+      positions: all entries.
+      worth: what is padded less must be at least so many blocks in all for another size, which needs programs of its
+        own.
     """
-    shapes = sorted({m.shape for m in maps})
-    cut: dict[int, np.ndarray] = {}
-    for shape in shapes:
-        members = [i for i, m in enumerate(maps) if m.shape == shape]
-        padded = np.zeros((grid(len(members)), *shape), np.float32)
-        padded[: len(members)] = [maps[i] for i in members]
-        values = np.asarray(_cut_batch(padded, scales=scales, pooling=pooling))
-        for i, part in zip(members, values, strict=False):
-            solid = blocks.directed(maps[i], scales=scales, pooling=pooling)
-            exact = np.array_equal(part.any(axis=1), solid)
-            cut[i] = part if exact else blocks.cut_exactly(maps[i], scales=scales, pooling=pooling).astype(np.float32)
-    return (cut[i] for i in range(len(maps)))
+    counts = positions.maps.counts
+    sizes = np.array([grid(n) for n in counts.tolist()])
+    bound = int(sizes.max())
+    for blocks in np.unique(sizes)[::-1].tolist():
+        fewer = np.count_nonzero(sizes <= blocks)
+        if fewer * (bound - blocks) >= worth:
+            yield _group(positions, (sizes > blocks) & (sizes <= bound), bound)
+            bound = blocks
+    yield _group(positions, sizes <= bound, bound)
 
 
-@functools.partial(jax.jit, static_argnames=("scales", "pooling"))
-def _cut_batch(maps: jax.Array, *, scales: tuple[int, ...], pooling: str) -> jax.Array:
-    return jax.vmap(lambda m: blocks.cut(m, scales=scales, pooling=pooling)[0])(maps)
+def _group(positions: Positions, chosen: np.ndarray, blocks: int) -> tuple[Size, np.ndarray]:
+    members = np.flatnonzero(chosen)
+    return Size(grid(int(positions.heights[members].max())), blocks), members
+
+
+def largest(positions: Positions) -> Size:
+    """The size that holds every entry."""
+    return Size(grid(int(positions.heights.max())), grid(int(positions.maps.counts.max())))
+
+
+def tile(positions: Positions, members: np.ndarray, size: Size, *, slots: int) -> Padded:
+    """Some entries, which may occur again, in as many slots."""
+    rows = np.zeros((slots, size.rows, positions.channels), np.float32)
+    places, windows = np.full((slots, size.rows, 3), -1, np.int32), np.zeros((slots, size.blocks, 4), np.int32)
+    starts, firsts = positions.starts, positions.maps.firsts
+    for slot, member in enumerate(members.tolist()):
+        height = int(positions.heights[member])
+        rows[slot, :height] = positions.rows.between(int(starts[member]), int(starts[member]) + height)
+        block = 0
+        for number, one in enumerate(positions.maps.table[firsts[member] : firsts[member + 1]].tolist()):
+            scales = (1,) if one[CUT] else tuple(positions.maps.scales.tolist())
+            lines, cut = _lie(one[HEIGHT], one[WIDTH], scales)
+            places[slot, one[ROW] : one[ROW] + len(lines), 0] = number
+            places[slot, one[ROW] : one[ROW] + len(lines), 1:] = lines
+            windows[slot, block : block + len(cut), 0] = number
+            windows[slot, block : block + len(cut), 1:] = cut
+            block += len(cut)
+    return Padded(members, rows, places, windows)
+
+
+@functools.lru_cache(1024)
+def _lie(height: int, width: int, scales: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Line and column of each position of a map; first line, first column and side of each of its windows."""
+    lines = np.indices((height, width)).reshape(2, -1).T
+    fit = [s for s in scales if s <= min(height, width)]
+    corners = [np.indices((height - s + 1, width - s + 1)).reshape(2, -1).T for s in fit]
+    sides = [np.insert(each, 2, s, axis=1) for each, s in zip(corners, fit, strict=True)]
+    return lines, np.concatenate(sides)

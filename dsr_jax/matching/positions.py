@@ -1,4 +1,4 @@
-"""Maps as matrices of positions, entry by entry: what the compiled engine multiplies.
+"""Maps as matrices of positions, entry by entry: what the engines multiply.
 
 Blocks are never cut where window sums of products give the same to rounding. Maps for which they would not (pooled by
 maximum, signed ones whose averages cancel, positions near the ends of float32's range) are cut into unit blocks here,
@@ -93,6 +93,11 @@ class Positions:
     def __len__(self) -> int:
         """Number of entries."""
         return len(self.heights)
+
+    @functools.cached_property
+    def starts(self) -> np.ndarray:
+        """(E + 1,) first position of each entry among those of all."""
+        return np.cumsum([0, *self.heights])
 
     @property
     def channels(self) -> int:

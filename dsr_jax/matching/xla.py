@@ -1,40 +1,36 @@
-"""The engine in XLA, matching on GPU and TPU: some probes and some gallery entries at a time, as padded blocks.
+"""The engine in XLA, matching on GPU and TPU: products of positions, pooled and coded on the device.
 
-For a tile of T gallery entries (M blocks each, zero-padded) and the probes of a tile laid side by side (C columns in
-all), one matrix product gives the correlations (T, C, M), a solver turns them into squared errors with their
-certificate (T, C), and the mean over each probe's columns is the distance. Memory is that of one tile. Several devices
-share out the T entries: each has its slice of them and all probes of the tile, without any exchange between them.
+For a tile of T gallery entries (M blocks each, padded) and the columns of some probes laid side by side (C in all), one
+matrix product gives the correlations of all positions, two small ones pool them (T, M, C), a solver turns them into
+squared errors with their certificate (T, C), and the mean over each probe's columns is the distance. Maps go in and
+four figures per pair come out; nothing waits for them, so that the next tile is put together while one is coded. The
+number of columns is rounded up, whatever the probes: few programs serve maps of all sizes. Memory is that of one tile.
+Several devices share out the T entries: each has its slice of them and all probes of the tile, without any exchange
+between them.
 """
 
-import functools
-from typing import Any, NamedTuple
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dsr_jax.matching import padded, search
+from dsr_jax.matching import memory, padded, programs, search
 from dsr_jax.matching.gallery import Entries
-from dsr_jax.matching.padded import Padded, grid
+from dsr_jax.matching.padded import Size
+from dsr_jax.matching.programs import Side
 from dsr_jax.parallel import sharding
 from dsr_jax.solvers import certificate
 from dsr_jax.solvers.table import SOLVERS
 
-# XLA makes another program of a single entry than of several, which rounds otherwise; a solver stops within 1e-6 of the
-# codes, so its distances would differ by as much. A device of several therefore has at least so many, if they fit.
-PAIR = 2
-COMFORT = 1 << 25  # bytes of correlations beyond which a larger tile no longer helps (it leaves the cache)
-
-
-class Certificates(NamedTuple):
-    """Certified squared errors of columns: of a tile, each (T, C), or of pairs, each (n, N)."""
-
-    error: Any
-    lower: Any
-    upper: Any
-    gap: Any
+Item = TypeVar("Item")
+# Blocks of padding that are worth another size, of products and, so many times that, of the coder as well: on two cores
+# some seconds go into compiling, or into coding in vain, either way.
+ANOTHER, CODER = 1 << 10, 64
+AHEAD = 2  # tiles whose figures nobody has waited for
 
 
 class Engine:
@@ -42,7 +38,7 @@ class Engine:
 
     Args:
       probes: entries of one map each.
-      gallery: entries of any number of maps.
+      gallery: entries of any number of maps; they stay on the device if they fit into half of ``max_bytes``.
       coder: name of a solver that XLA runs.
       l1: weight of the L1 penalty.
       tol: largest duality gap of a column.
@@ -67,147 +63,187 @@ class Engine:
         """See the class."""
         self.probes, self.gallery, self.max_bytes = probes, gallery, max_bytes
         self.mesh = sharding.own_mesh() if mesh is None else mesh
-        self.how: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol, "mesh": self.mesh}
-        self.sizes = sizes(probes, gallery, coder=coder, max_bytes=max_bytes, devices=self.mesh.size)
+        self.how: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol}
+        self.sides = probes.positions, gallery.positions
+        self.within: dict[str, Any] = {"coder": coder, "max_bytes": max_bytes}
+        self.sizes = memory.sizes(*self.sides, devices=self.mesh.size, **self.within)
 
     def distances(self, *, progress: bool = False) -> np.ndarray:
         """Distance, lower, upper (means over the probe's blocks with a direction), largest gap: (4, P, G) float32."""
-        probes, devices = self.probes, self.mesh.size
-        shape, (limit, probe_limit) = (len(probes), len(self.gallery)), self.sizes
-        figures = np.empty((4, *shape), np.float32)
-        least = 1 if devices == 1 else min(limit, PAIR) * devices
-        # The blocks of few probes are cut once.
-        few = 4 * int(probes.counts.sum()) * probes.channels * 2 <= self.max_bytes // 4
-        whole = list(padded.tiles(probes, probe_limit)) if few else None
-        total = shape[0] * shape[1]
+        figures = np.empty((4, len(self.probes), len(self.gallery)), np.float32)
+        total = figures[0].size
         bar = tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress)
         # On accelerators the default precision of a matrix product is too coarse for the certificate.
         with bar, jax.default_matmul_precision("highest"):
-            for entries in padded.tiles(self.gallery, limit * devices, multiple=devices, least=least):
-                dictionaries = sharding.entries(entries.values, self.mesh)
-                grams = _grams(dictionaries, mesh=self.mesh)
-                for images in whole or padded.tiles(probes, probe_limit):
-                    columns = _shared(grams, dictionaries, images.values, **self.how)
-                    per_pair = Certificates(*(_split(figure, images, entries) for figure in columns))
-                    each = self._figures(per_pair, probes.directed[images.members][None, :])
-                    figures[:, images.members[:, None], entries.members] = each.swapaxes(1, 2)
-                    bar.update(each[0].size)
+            for entries, images, found in _behind(self._tiles()):
+                each = self._widened(found)[:, : len(entries), : len(images)]
+                figures[:, images[:, None], entries] = each.swapaxes(1, 2)
+                bar.update(each[0].size)
         return figures
+
+    def _tiles(self) -> Iterator[tuple[np.ndarray, np.ndarray, jax.Array]]:
+        """Numbers of the entries and of the probes of a tile, and its figures (4, T, P), which are on their way."""
+        columns = self.sizes.columns
+        for entries, dictionaries in self._sides(self.gallery, self.mesh, lambda _: self.sizes.entries):
+            gram = programs.gram(dictionaries, mesh=self.mesh)
+            for images, probes in self._sides(self.probes, self.mesh, lambda s: columns // s.blocks, shared=True):
+                if SOLVERS[self.how["coder"]].certified:
+                    correlation = programs.correlations(dictionaries, probes, columns=columns, mesh=self.mesh)
+                    energy = programs.energy(probes, columns=columns)
+                    solved = programs.coded(gram, correlation, energy, mesh=self.mesh, **self.how)
+                else:
+                    coder = self.how["coder"]
+                    solved = programs.uncertified(gram, dictionaries, probes, coder=coder, mesh=self.mesh)
+                directed = np.ones(len(probes.rows), np.float32)
+                directed[: len(images)] = self.probes.directed[images]
+                yield entries, images, programs.figures(solved, directed, blocks=probes.windows.shape[1])
 
     def listed(self, pairs: np.ndarray, *, progress: tqdm | None = None) -> np.ndarray:
-        """The same of chosen pairs (n, 2), numbers of probe and entry in any order: (4, n) float32.
-
-        Every pair has its own probe and its own dictionary, padded to the largest of each; several devices share out
-        the pairs.
-        """
-        probes, gallery, devices = self.probes, self.gallery, self.mesh.size
-        counts = grid(int(probes.counts.max())), grid(int(gallery.counts.max()))
-        each = sum(_bytes(*counts, gallery.channels, self.how["coder"]))
-        slots = devices * max(1, min(16 * PAIR, -(-len(pairs) // devices), self.max_bytes // each))
-        figures, order = np.empty((4, len(pairs)), np.float32), np.lexsort((pairs[:, 0], pairs[:, 1]))
+        """The same of chosen pairs (n, 2), numbers of probe and entry in any order: (4, n) float32."""
+        figures = np.empty((4, len(pairs)), np.float32)
         with jax.default_matmul_precision("highest"):
-            for start in range(0, len(pairs), slots):
-                chosen = order[start : start + slots]
-                dictionaries, values = (
-                    sharding.entries(padded.tile(side, members, size=size, slots=slots).values, self.mesh)
-                    for side, members, size in (
-                        (gallery, pairs[chosen, 1], counts[1]),
-                        (probes, pairs[chosen, 0], counts[0]),
-                    )
-                )
-                columns = Certificates(
-                    *(np.asarray(part)[: len(chosen)] for part in _each(dictionaries, values, **self.how))
-                )
-                figures[:, chosen] = self._figures(columns, probes.directed[pairs[chosen, 0]])
+            for chosen, found in _behind(self._lists(pairs)):
+                figures[:, chosen[chosen >= 0]] = self._widened(found)[:, : len(chosen)][:, chosen >= 0]
                 if progress is not None:
-                    progress.update(len(chosen))
+                    progress.update(int((chosen >= 0).sum()))
         return figures
 
+    def _lists(self, pairs: np.ndarray) -> Iterator[tuple[np.ndarray, jax.Array]]:
+        """Numbers (T, P) of pairs, each row of one entry and -1 where there is none, and figures (4, T', P) of them.
+
+        An entry of more pairs than a row has stands in several.
+        """
+        sizes = memory.sizes(*self.sides, devices=self.mesh.size, apart=True, **self.within)
+        probes, gallery = self.sides
+        size = padded.largest(probes)
+        share = -(-len(pairs) // len(np.unique(pairs[:, 1])))
+        each = max(1, min(sizes.columns // size.blocks, share))
+        slots = sizes.entries * self.mesh.size
+        for group, members in padded.groups(gallery, ANOTHER * CODER):
+            wanted = np.flatnonzero(np.isin(pairs[:, 1], members))
+            rows = _rows(wanted[np.lexsort((pairs[wanted, 0], pairs[wanted, 1]))], pairs[:, 1], each)
+            for start in range(0, len(rows), slots):
+                chosen = rows[start : start + slots]
+                numbers, which = np.unique(pairs[chosen, 0], return_inverse=True)
+                own = np.zeros((slots, each), np.int32)
+                own[: len(chosen)] = which.reshape(chosen.shape)
+                images = padded.tile(probes, numbers, size, slots=min(padded.grid(len(numbers)), slots * each))
+                entries = padded.tile(gallery, pairs[chosen[:, 0], 1], group, slots=slots)
+                dictionaries = programs.side(entries, self.mesh)
+                correlation, energy = programs.apart(
+                    dictionaries,
+                    sharding.entries(own, self.mesh),
+                    programs.side(images, self.mesh, shared=True),
+                    columns=sizes.columns,
+                    mesh=self.mesh,
+                )
+                gram = programs.gram(dictionaries, mesh=self.mesh)
+                solved = programs.coded(gram, correlation, energy, mesh=self.mesh, **self.how)
+                directed = self.probes.directed[numbers][own].astype(np.float32)
+                yield chosen, programs.figures(solved, directed, blocks=size.blocks)
+
     def nearest(self, k: int) -> search.Nearest:
-        """The k nearest entries of the only probe, all of which are coded."""
-        return search.of_figures(self.distances()[:, 0], k)
+        """The k nearest entries of the only probe, and no more coded than that takes. One device does it."""
+        with jax.default_matmul_precision("highest"):
+            return search.nearest(self._parts(), k, columns=int(self.probes.directed[0]))
 
-    def _figures(self, columns: Certificates, directed: np.ndarray) -> np.ndarray:
-        """Figures (4, ...) of pairs from those of their columns (..., N), of which so many have a direction."""
-        # What rounding of the products themselves, which grows with d, can do beside the solver's own allowance.
-        slack = certificate.slack(self.gallery.channels)
-        error, lower, upper = (part.sum(axis=-1, dtype=np.float64) / directed for part in columns[:3])
-        return np.stack([error, np.maximum(lower - slack, 0), upper + slack, columns.gap.max(axis=-1)])
+    def _parts(self) -> Iterator[search.Part]:
+        """The gallery part by part, as it is searched."""
+        mesh = sharding.mesh(list(self.mesh.devices)[:1])
+        sizes = memory.searched(*self.sides, **self.within)
+        size = padded.largest(self.probes.positions)
+        probe = programs.side(padded.tile(self.probes.positions, np.zeros(1, int), size, slots=1), mesh)
+        energy = programs.energy(probe, columns=sizes.columns)
+        directed = self.probes.directed[:1].astype(np.float32)
+        for members, dictionaries in self._sides(self.gallery, mesh, lambda _: sizes.entries):
+            correlation = programs.correlations(dictionaries, probe, columns=sizes.columns, mesh=mesh)
+            floors, guess = programs.bounds(correlation, energy, l1=self.how["l1"], length=self.probes.channels)
+
+            def code(
+                chosen: np.ndarray, bar: float, dictionaries: Side = dictionaries, correlation: jax.Array = correlation
+            ) -> search.Coded:
+                found = []
+                for start in range(0, len(chosen), sizes.coded):
+                    some = np.resize(chosen[start : start + sizes.coded], sizes.coded)
+                    gram = programs.gram(dictionaries.at(some), mesh=mesh)
+                    solved = programs.coded(gram, correlation[some], energy, mesh=mesh, **self.how)
+                    found.append(programs.figures(solved, directed, blocks=size.blocks))
+                figures = np.concatenate([self._widened(each)[:, :, 0] for each in found], axis=1)[:, : len(chosen)]
+                return search.Coded(figures, np.ones(len(chosen), bool), len(chosen) * int(directed[0]))
+
+            yield search.Part(members, np.asarray(floors)[: len(members)], np.asarray(guess)[: len(members)], code)
+
+    def _sides(
+        self, entries: Entries, mesh: Mesh, slots: Callable[[Size], int], *, shared: bool = False
+    ) -> Iterator[tuple[np.ndarray, Side]]:
+        """Numbers of some entries at a time, and these on the mesh, where they stay if all together are small enough.
+
+        Args:
+          entries: all of them.
+          mesh: the devices, which share them out in slices.
+          slots: entries of a padded size that a device has at once, at most.
+          shared: every device has all of them instead.
+        """
+        positions, devices = entries.positions, 1 if shared else mesh.size
+        plan = []
+        for size, members in padded.groups(positions, ANOTHER if shared else ANOTHER * CODER):
+            needed = max(_doubled(-(-len(members) // devices)), 1 if devices == 1 else memory.PAIR)
+            count = devices * min(slots(size), needed)
+            plan += [(size, members[start : start + count], count) for start in range(0, len(members), count)]
+        key = mesh, shared, tuple(count for _, _, count in plan)
+        if key in entries.kept:
+            yield from entries.kept[key]
+            return
+        total = sum(count * memory.kept(size, entries.channels) for size, _, count in plan)
+        sides = []
+        for size, members, count in plan:
+            found = members, programs.side(padded.tile(positions, members, size, slots=count), mesh, shared=shared)
+            yield found
+            if 2 * total <= devices * self.max_bytes:
+                sides.append(found)
+        if sides:
+            entries.kept.clear()
+            entries.kept[key] = sides
+
+    def _widened(self, found: jax.Array) -> np.ndarray:
+        """Figures (4, ...), their intervals widened by what rounding of products and means can do."""
+        figures = np.array(found)
+        slack = certificate.slack(self.gallery.channels)  # beside the solver's own allowance, and grows with d
+        share, least = programs.rounding(int(self.probes.counts.max()))
+        figures[1] = np.maximum(figures[1] * (1 - share) - slack - least, 0)
+        figures[2] = figures[2] * (1 + share) + slack + least
+        return figures
 
 
-def sizes(probes: Entries, gallery: Entries, *, coder: str, max_bytes: int, devices: int = 1) -> tuple[int, int]:
-    """Largest number of gallery entries and of probes per tile, on each device, within ``max_bytes`` there.
+def _rows(order: np.ndarray, entries: np.ndarray, each: int) -> np.ndarray:
+    """Pairs in rows of one entry each, (n, each), -1 where there is none left.
 
-    Raises:
-      ValueError: if not even one pair fits.
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.matching import xla
+      >>> xla._rows(np.array([2, 0, 1]), np.array([5, 7, 5]), 2).tolist()
+      [[2, -1], [0, -1], [1, -1]]
     """
-    columns, atoms = grid(int(probes.counts.max())), grid(int(gallery.counts.max()))
-    pair, entry, probe = _bytes(columns, atoms, gallery.channels, coder)
-    if pair + entry + probe > max_bytes:
-        raise ValueError(
-            f"max_bytes must be at least {pair + entry + probe} for one pair of {columns} x {atoms} blocks, "
-            f"got {max_bytes}"
-        )
-    room = min(max_bytes, COMFORT * SOLVERS[coder].memory.atom)
-    share = len(gallery) if devices == 1 else max(PAIR, -(-len(gallery) // devices))
-    entries = max(1, min(16, share, int(0.3 * room) // (entry + pair)))
-    left = room - entries * entry
-    return entries, max(1, min(len(probes), left // (entries * pair + probe)))
+    owners = entries[order]
+    starts = np.flatnonzero(np.append(True, owners[1:] != owners[:-1]))
+    ends = np.append(starts[1:], len(order))
+    cuts = [(i, min(i + each, end)) for start, end in zip(starts, ends, strict=True) for i in range(start, end, each)]
+    rows = np.full((len(cuts), each), -1)
+    for row, (start, end) in zip(rows, cuts, strict=True):
+        row[: end - start] = order[start:end]
+    return rows
 
 
-def _bytes(columns: int, atoms: int, channels: int, coder: str) -> tuple[int, int, int]:
-    """What a pair, an entry and a probe take."""
-    memory = SOLVERS[coder].memory
-    pair = 4 * columns * (atoms * memory.atom + memory.column)
-    return (
-        pair,
-        4 * (atoms * (atoms * (2 + memory.square) + channels * 3) + memory.dictionary),
-        4 * columns * channels * 3,
-    )
+def _doubled(n: int) -> int:
+    """``n`` rounded up to a power of two."""
+    return 1 << max(0, n - 1).bit_length()
 
 
-def _split(figures: Any, images: Padded, entries: Padded) -> np.ndarray:
-    """(T, C) per column -> (entries, probes, N) per pair."""
-    per_pair = np.asarray(figures).reshape(len(entries.values), *images.values.shape[:2])
-    return per_pair[: len(entries.members), : len(images.members)]
-
-
-@functools.partial(jax.jit, static_argnames=("coder", "l1", "tol", "mesh"))
-def _shared(
-    grams: jax.Array, dictionaries: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float, mesh: Mesh
-) -> Certificates:
-    """Figures (T, C) of the columns of all probes on each of T dictionaries."""
-
-    def columns(grams: jax.Array, dictionaries: jax.Array, values: jax.Array) -> Certificates:
-        x = values.reshape(-1, values.shape[-1])
-        solver = SOLVERS[coder]
-        if not solver.certified:
-            error = jax.vmap(lambda g, y: solver.solve(g, y, x))(grams, dictionaries)
-            return Certificates(error, *[jnp.full_like(error, jnp.nan)] * 3)
-        energy = jnp.sum(x * x, axis=1)
-        solved = jax.vmap(lambda g, y: solver.solve(g, y @ x.T, energy, l1=l1, tol=tol))(grams, dictionaries)
-        return Certificates(solved.error, solved.lower, solved.upper, solved.gap)
-
-    return sharding.by_rows(columns, mesh, shared=2)(grams, dictionaries, values)
-
-
-@functools.partial(jax.jit, static_argnames=("coder", "l1", "tol", "mesh"))
-def _each(
-    dictionaries: jax.Array, values: jax.Array, *, coder: str, l1: float, tol: float, mesh: Mesh
-) -> tuple[jax.Array, ...]:
-    """Figures (n, N) of every probe on the dictionary beside it."""
-    solver = functools.partial(SOLVERS[coder].solve, l1=l1, tol=tol)
-
-    def columns(dictionaries: jax.Array, values: jax.Array) -> tuple[jax.Array, ...]:
-        def pair(y: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
-            solved = solver(y @ y.T, y @ x.T, jnp.sum(x * x, axis=1))
-            return solved.error, solved.lower, solved.upper, solved.gap
-
-        return jax.vmap(pair)(dictionaries, values)
-
-    return sharding.by_rows(columns, mesh, shared=2)(dictionaries, values)
-
-
-@functools.partial(jax.jit, static_argnames="mesh")
-def _grams(dictionaries: jax.Array, *, mesh: Mesh) -> jax.Array:
-    return sharding.by_rows(lambda y: y @ jnp.swapaxes(y, 1, 2), mesh, shared=1)(dictionaries)
+def _behind(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each of them some places later: nobody waits for what was only begun."""
+    waiting: deque[Item] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > AHEAD:
+            yield waiting.popleft()
+    yield from waiting
