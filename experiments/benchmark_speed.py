@@ -107,6 +107,10 @@ def _accelerator(settings: Settings, _: object) -> Iterator[Part]:
         with accelerator.readable(maps.name):
             part = accelerator.run(maps, chosen, l1=settings.matching.l1, turns=_turns(settings))
         yield part
+    case = settings.part_steps.case._replace(batch=chosen.device_batch)
+    with accelerator.readable("the network"):
+        part = accelerator.run_network(case, width=settings.maps.vgg_width, seed=seed, turns=_turns(settings))
+    yield part
 
 
 PARTS: dict[str, Callable[[Settings, Any], Iterator[Part]]] = {

@@ -57,8 +57,9 @@ def kept(tmp_path):
 def test_a_run_needs_no_library_of_data_sets_and_leaves_tables(quick):
     text = (quick / "speed.txt").read_text()
     assert text.startswith("Quick run, not a measurement: ")
-    for title in ("Accelerator, vgg_single", "Accelerator, osnet_multi"):
+    for title in ("Accelerator, vgg_single", "Accelerator, osnet_multi", "Accelerator, network"):
         assert title in text
+    assert "torch: not installed" in text
     assert "homotopy on the CPU: JAX sees no accelerator" in text and "active_set, compiled, " in text
     assert "STAND-INS, drawn at random: --kept_maps has none" in text and "not told" in text
     assert {file.name for file in quick.iterdir()} == {"config.json", "speed.json", "speed.txt"}
@@ -75,6 +76,16 @@ def test_the_coder_is_exact_and_certified_on_what_was_timed(quick):
         for coder in accelerator.CODERS:
             assert figures[f"{key}/{coder}/largest_error"] <= 1e-6 and figures[f"{key}/{coder}/largest_gap"] <= 1e-6
             assert figures[f"{key}/{coder}/missing"] == 0 and figures[f"{key}/{coder}/pairs_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_the_network_is_timed_in_both_types(quick):
+    figures = json.loads((quick / "speed.json").read_text())
+    assert {key: value > 0 for key, value in figures.items() if "/network/" in key} == {
+        f"accelerator/network/64x32_stride16_batch2_{dtype}/{what}_seconds_per_image": True
+        for dtype in ("bfloat16", "float32")
+        for what in ("forward", "step")
+    }
 
 
 def test_accelerator_is_measured_only_where_it_is_named():

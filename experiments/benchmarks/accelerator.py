@@ -18,11 +18,12 @@ import numpy as np
 
 from dsr_jax import match
 from dsr_jax.cpu import cores
-from experiments.benchmarks import device_maps, outcome, settings
+from experiments.benchmarks import device_maps, network, outcome, settings
 from experiments.benchmarks.alternating import Contender, Timed, Turns, alternate, ratio
 from experiments.benchmarks.maps import MapSet
 from experiments.benchmarks.outcome import Figures, Part, Table
 from experiments.benchmarks.problem import Problem, oracle
+from experiments.benchmarks.settings import Case
 
 TOL = 1e-6
 CODERS = ("homotopy", "active_set")
@@ -57,18 +58,18 @@ def peak_bytes() -> int | None:
 
 @contextlib.contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Errors of XLA within the block, such as memory that is not there or a device that is lost, as an OSError.
+    """Errors of XLA, or torch, within the block as an OSError: memory that is not there, a device that is lost.
 
     Args:
       what: what is measured, for the message.
     """
     try:
         yield
-    except jax.errors.JaxRuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
+    except RuntimeError as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise OSError(
             f"{what} failed on {device()}: {reason}. What was measured before is in speed.json; where memory is short, "
-            "give a smaller --device_gallery or --device_bytes"
+            "give a smaller --device_gallery, --device_bytes or --device_batch"
         ) from error
 
 
@@ -121,6 +122,20 @@ def run(maps: MapSet, chosen: settings.Accelerator, *, l1: float, turns: Turns) 
         "first call: with compilation. Floor: product of all positions, float32 at the highest precision, one device",
     ]
     return Part([Table(f"Accelerator, {maps.name}", HEADER, _rows(times, exact, first), notes)], figures)
+
+
+def run_network(case: Case, *, width: float, seed: int, turns: Turns) -> Part:
+    """Times VGG-16, forward and a training step, in bfloat16 and float32, against torch on the same device."""
+    platform = jax.local_devices()[0].platform
+    place = {"gpu": "cuda"}.get(platform, platform)
+    ways = {f"{case.name}_{dtype}": (case, network.Way(dtype, place)) for dtype in ("bfloat16", "float32")}
+    table, figures = network.measured(ways, width=width, seed=seed, turns=turns, key="accelerator/network")
+    notes = [
+        f"VGG-16 of {width:g} of its width, random weights, on {device()}; each at its default precision of float32",
+        "torch: channels_last, bfloat16 by autocast, on a GPU compiled by torch.compile",
+        *table.notes,
+    ]
+    return Part([table._replace(title="Accelerator, network", notes=notes)], figures)
 
 
 def _rows(times: dict[str, Timed], exact: dict[str, Exactness], first: float) -> list[tuple[outcome.Cell, ...]]:

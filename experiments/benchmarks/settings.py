@@ -244,6 +244,7 @@ class Accelerator:
     device_checked: int = setting(
         8, "So many probes x gallery maps, spread over all, are compared with a float64 oracle.", low=1
     )
+    device_batch: int = setting(128, "Images of --step_size per batch of the network.", low=1)
     device_bytes: int = setting(1 << 29, "max_bytes of match.distances: memory ceiling of its tiles.", low=1)
 
 
@@ -306,6 +307,7 @@ QUICK: dict[str, Any] = {
     **{"growth_probes": 2, "search_gallery": 80, "search_k": 3, "search_probes": 2},
     **{"memory_probes": 4, "memory_gallery": 30},
     **{"device_sets": ("vgg_single", "osnet_multi"), "device_probes": 4, "device_gallery": 6, "device_checked": 3},
+    **{"device_batch": 2},
     **{"crop_height": (0.6, 0.6), "crop_width": (1.0, 1.0)},  # one shape: less to compile
 }
 
