@@ -19,7 +19,17 @@ import jax
 
 from dsr_jax.cpu import cores
 from experiments import run, workdir
-from experiments.benchmarks import accelerator, coder, device_maps, growth, identification, network, searching, steps
+from experiments.benchmarks import (
+    accelerator,
+    coder,
+    device_maps,
+    growth,
+    identification,
+    network,
+    predicted,
+    searching,
+    steps,
+)
 from experiments.benchmarks.alternating import Turns
 from experiments.benchmarks.maps import MapSet, Store
 from experiments.benchmarks.outcome import Part
@@ -103,7 +113,8 @@ def _accelerator(settings: Settings, _: object) -> Iterator[Part]:
     chosen, seed = settings.part_accelerator, settings.seed.seed
     sizes: dict[str, Any] = {"probes": chosen.device_probes, "gallery": chosen.device_gallery}
     store, shape = Store(settings.maps.kept_maps), settings.onnx.stand_in_map
-    for maps in device_maps.sets(chosen.device_sets, store, **sizes, osnet_shape=shape, seed=seed):
+    sets = device_maps.sets(chosen.device_sets, store, **sizes, osnet_shape=shape, seed=seed)
+    for maps in sets:
         with accelerator.readable(maps.name):
             part = accelerator.run(maps, chosen, l1=settings.matching.l1, turns=_turns(settings))
         yield part
@@ -111,6 +122,8 @@ def _accelerator(settings: Settings, _: object) -> Iterator[Part]:
     with accelerator.readable("the network"):
         part = accelerator.run_network(case, width=settings.maps.vgg_width, seed=seed, turns=_turns(settings))
     yield part
+    # What the coder takes is measured where the device tells it.
+    yield predicted.run(sets, l1=settings.matching.l1, memory=accelerator.peak_bytes() is None)
 
 
 PARTS: dict[str, Callable[[Settings, Any], Iterator[Part]]] = {

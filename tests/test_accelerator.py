@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from experiments import benchmark_speed
-from experiments.benchmarks import accelerator, device_maps, settings, stand_ins
-from experiments.benchmarks.maps import Store
+from experiments.benchmarks import accelerator, device_maps, predicted, settings, stand_ins
+from experiments.benchmarks.maps import MapSet, Store
 from experiments.benchmarks.problem import Problem
 
 from .runners import ROOT, call
@@ -57,7 +57,12 @@ def kept(tmp_path):
 def test_a_run_needs_no_library_of_data_sets_and_leaves_tables(quick):
     text = (quick / "speed.txt").read_text()
     assert text.startswith("Quick run, not a measurement: ")
-    for title in ("Accelerator, vgg_single", "Accelerator, osnet_multi", "Accelerator, network"):
+    for title in (
+        "Accelerator, vgg_single",
+        "Accelerator, osnet_multi",
+        "Accelerator, network",
+        "predicted, not measured",
+    ):
         assert title in text
     assert "torch: not installed" in text
     assert "homotopy on the CPU: JAX sees no accelerator" in text and "active_set, compiled, " in text
@@ -86,6 +91,27 @@ def test_the_network_is_timed_in_both_types(quick):
         for dtype in ("bfloat16", "float32")
         for what in ("forward", "step")
     }
+
+
+@pytest.mark.slow
+def test_predictions_are_there_beside_what_was_measured(quick):
+    figures = json.loads((quick / "speed.json").read_text())
+    for name in ("vgg_single", "osnet_multi"):
+        key = f"accelerator/predicted/{name}"
+        assert figures[f"{key}/pairs_per_second_at_most"] > 0 and figures[f"{key}/homotopy_bytes"] > 0
+
+
+def test_predictions_follow_from_counts_and_peaks():
+    maps = [np.ones((2, 3, 8), np.float32)] * 5
+    chip = predicted.Chip("slow", float32=960.0, bfloat16=9600.0, bandwidth=1e9)
+    part = predicted.run([MapSet("vgg_multi", maps[:2], maps, (1, 2), "drawn")], l1=0.4, chip=chip, memory=False)
+    figures = {key.rpartition("/")[2]: value for key, value in part.figures.items()}
+    operations = 2 * 12 * 30 * 8
+    assert figures["operations"] == operations and figures["bytes"] == 4 * (8 * (12 + 30) + 12 * 30)
+    assert figures["float32_seconds"] == operations / 960 and figures["bfloat16_seconds"] == 3 * operations / 9600
+    assert figures["pairs_per_second_at_most"] == pytest.approx(10 / (3 * operations / 9600))
+    assert figures["correlation_bytes"] == 4 * (2 * 8) * (5 * 8) and "homotopy_bytes" not in figures
+    assert "PREDICTED, NOT MEASURED" in part.tables[0].text() and "slow" in part.tables[0].title
 
 
 def test_accelerator_is_measured_only_where_it_is_named():
