@@ -76,6 +76,7 @@ def test_the_coder_is_exact_and_certified_on_what_was_timed(quick):
     for name in ("vgg_single", "osnet_multi"):
         key = f"accelerator/{name}"
         assert figures[f"{key}/pairs"] == 24 and figures[f"{key}/intervals_apart"] == 0
+        assert figures[f"{key}/programs"] >= 1 and 0 < figures[f"{key}/compile_seconds"] < figures[f"{key}/seconds"]
         assert 0 <= figures[f"{key}/zero_columns"] < 1 and figures[f"{key}/codes_per_column"] > 0
         assert figures[f"{key}/active_set/ratio"] > 0 and figures[f"{key}/floor/floor_share"] == 1
         for coder in accelerator.CODERS:
@@ -118,6 +119,13 @@ def test_accelerator_is_measured_only_where_it_is_named():
     assert "accelerator" not in settings.Settings().timing.parts
     assert settings.Settings(timing=settings.Timing(parts=("accelerator", "network"))).pictured is False
     assert settings.Settings().pictured is True
+
+
+def test_programs_that_are_compiled_are_counted():
+    with accelerator.compilations() as seconds:
+        jax.jit(lambda x: x + 17)(np.ones(3, np.float32))
+    jax.jit(lambda x: x + 18)(np.ones(3, np.float32))
+    assert len(seconds) == 1 and seconds[0] > 0
 
 
 # Exactness
