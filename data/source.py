@@ -11,8 +11,6 @@ from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
 
-from data.sources.decoding import decode, upright_size
-
 SPLITS = ("train", "probe", "gallery")
 NOBODY = -1  # junk: no evaluation counts it; a distractor, a wrong answer, has an identity that no probe has
 UNKNOWN_CAMERA = -1
@@ -25,6 +23,13 @@ class Example(NamedTuple):
     identity: int
     camera: int
     name: str
+
+
+def decode(encoded: bytes) -> np.ndarray:
+    """Pixels of a picture file, (H, W, 3) uint8; see `data.sources.decoding`, which is imported with the first one."""
+    from data.sources import decoding  # Pillow; a run without pictures does without
+
+    return decoding.decode(encoded)
 
 
 class Source(Sequence[Example]):
@@ -79,7 +84,9 @@ class Source(Sequence[Example]):
 
     def size(self, position: SupportsIndex) -> tuple[int, int]:
         """(height, width) of the image at `position`, without decoding it."""
-        return upright_size(self._records[range(len(self))[position.__index__()]]["image"])
+        from data.sources import decoding
+
+        return decoding.upright_size(self._records[range(len(self))[position.__index__()]]["image"])
 
     def __repr__(self) -> str:
         """Title and counts."""

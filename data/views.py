@@ -8,7 +8,6 @@ its true size stands beside it.
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from data import _recolour_kernel
 from dsr_jax.evaluation import partial_crops
@@ -75,6 +74,8 @@ def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at `size` (height, width), bicubic, as uint8 RGB."""
     if image.shape[:2] == tuple(size):
         return image
+    from PIL import Image  # here: a run without pictures does without
+
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 

@@ -171,7 +171,7 @@ def environment() -> dict[str, Any]:
     """Versions, git revision and device: what a number must have beside it."""
     packages = ("jax", "jaxlib", "flax", "optax", "grain", "numpy")
     return {
-        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "versions": {name: _version(name) for name in packages},
         "python": platform.python_version(),
         "git_revision": _git("rev-parse", "HEAD"),
         "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
@@ -216,6 +216,14 @@ def _before(line: str, phase: str, after: int) -> bool:
     except json.JSONDecodeError:  # cut off when the run was killed
         return False
     return entry.get("phase") != phase or entry.get("step", 0) <= after
+
+
+def _version(package: str) -> str | None:
+    """Its version, or None where it is not installed: not every run needs every package."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _git(*arguments: str) -> str:

@@ -138,7 +138,7 @@ def test_maps_are_extracted_once_and_know_what_they_are_of(people, tmp_path, cap
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--parts=codes",), "parts must be one or several of coder, .* steps, growth, got codes"),
+        (("--parts=codes",), "parts must be one or several of coder, .* growth, accelerator, got codes"),
         (("--parts=",), "parts must be .* got nothing"),
         (("--rounds=4",), "rounds must be at least 5 .* got 4"),
         (("--match_l1=0",), "l1 must be"),

@@ -76,6 +76,12 @@ class Store:
                     f"kept_maps {self._path} is not a file of maps: give another --kept_maps=FILE.npz"
                 ) from error
 
+    def stored(self, key: str) -> Maps:
+        """The maps of a key, whatever they are of; none if the file has none."""
+        if f"{key}/values" not in self._content or f"{key}/shapes" not in self._content:
+            return []
+        return _split(self._content[f"{key}/values"], self._content[f"{key}/shapes"])
+
     def get(self, key: str, about: dict[str, Any], make: Callable[[], Maps]) -> Maps:
         """The maps of a key: from the file, or made and stored.
 

@@ -1,14 +1,16 @@
-"""Part `network`: VGG-16 forward and one training step, ours compiled by XLA against torch, channels last, float32.
+"""Part `network`: VGG-16 forward and one training step, ours compiled by XLA against torch, channels last.
 
-Both run the same random weights on the same images, torch with a thread per core; the step is value and gradient, in
-all parameters, of the mean square of the maps. Their maps are compared: a fast wrong answer would be seen.
+Both run the same random weights on the same images, torch with a thread per core, or on a GPU compiled by
+`torch.compile`; the step is value and gradient, in all parameters, of the mean square of the maps. Their maps are
+compared: a fast wrong answer would be seen. On the CPU in float32; part `accelerator` also asks for bfloat16, which is
+torch's autocast, and for the GPU.
 """
 
 import functools
 import importlib
 import importlib.util
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,47 +30,74 @@ HEADER = (
 NAMES = ("forward", "torch_forward", "step", "torch_step")
 
 
+class Way(NamedTuple):
+    """How a case is computed: the type of the numbers, "float32" or "bfloat16", and torch's device, "cpu" or "cuda"."""
+
+    dtype: str = "float32"
+    device: str = "cpu"
+
+
+PLAIN = Way()
+
+
 def run(cases: Sequence[Case], *, width: float, seed: int, turns: Turns) -> Part:
-    """Times every case; without torch, ours alone."""
+    """Times every case on the CPU; without torch, ours alone."""
+    table, figures = measured({case.name: (case, PLAIN) for case in cases}, width=width, seed=seed, turns=turns)
+    where = f"{cores.count()} cores; torch: channels_last, a thread per core"
+    notes = [f"VGG-16 of {width:g} of its width, random weights, {where}", *table.notes]
+    return Part([table._replace(notes=notes)], figures)
+
+
+def missing(device: str) -> str:
+    """Why torch cannot be measured on a device, in words; empty if it can."""
+    if importlib.util.find_spec("torch") is None:
+        return "not installed, so ours stands alone (pip install torch)"
+    if device == "cuda" and not importlib.import_module("torch").cuda.is_available():
+        return "sees no GPU, so ours stands alone (install torch with CUDA)"
+    return "" if device in ("cpu", "cuda") else f"has no {device}, so ours stands alone"
+
+
+def measured(
+    ways: Mapping[str, tuple[Case, Way]], *, width: float, seed: int, turns: Turns, key: str = "network"
+) -> tuple[Table, Figures]:
+    """Times every case in its way, by name; without torch, ours alone. Figures are under a key."""
     params = fcn.init(jax.random.key(seed), width=width)
-    with_torch = importlib.util.find_spec("torch") is not None
     figures: Figures = {}
     rows: list[tuple[outcome.Cell, ...]] = []
-    for case in cases:
+    for name, (case, way) in ways.items():
+        absent = missing(way.device)
         images = np.random.default_rng(seed).normal(0, 50, (case.batch, case.height, case.width, 3)).astype(np.float32)
-        contenders = _ours(params, images, case) + (_torchs(params, images, case) if with_torch else [])
-        times = alternate(contenders, turns, label=f"network, {case.name}")
-        key = f"network/{case.name}"
-        figures |= {f"{key}/{name}_seconds_per_image": timed.median for name, timed in times.items()}
+        contenders = _ours(params, images, case, way) + ([] if absent else _torchs(params, images, case, way))
+        times = alternate(contenders, turns, label=f"network, {name}")
+        under = f"{key}/{name}"
+        figures |= {f"{under}/{what}_seconds_per_image": timed.median for what, timed in times.items()}
         ratios: tuple[outcome.Cell, ...] = (None,) * 4
         difference = None
-        if with_torch:
+        if not absent:
             forward = ratio(times["torch_forward"], times["forward"])
             step = ratio(times["torch_step"], times["step"])
-            ours, theirs = times["forward"].result, times["torch_forward"].result.permute(0, 2, 3, 1).numpy()
-            difference = float(np.abs(np.asarray(ours) - theirs).max() / np.abs(theirs).max())
-            figures |= {f"{key}/forward": forward, f"{key}/step": step, f"{key}/difference": difference}
+            ours = np.asarray(times["forward"].result, np.float32)
+            theirs = times["torch_forward"].result.permute(0, 2, 3, 1).float().cpu().numpy()
+            difference = float(np.abs(ours - theirs).max() / np.abs(theirs).max())
+            figures |= {f"{under}/forward": forward, f"{under}/step": step, f"{under}/difference": difference}
             ratios = (*outcome.cells(forward), *outcome.cells(step))
-        seconds = [times[name].median if name in times else None for name in NAMES]
-        rows.append((case.name.replace("_", " "), *ratios, *seconds, difference))
+        seconds = [times[what].median if what in times else None for what in NAMES]
+        rows.append((name.replace("_", " "), *ratios, *seconds, difference))
     notes = [
-        f"VGG-16 of {width:g} of its width, random weights, {cores.count()} cores; torch: channels_last, a thread "
-        "per core",
         "step: value and gradient of the mean square of the maps in all parameters; difference: of the maps, relative",
+        *sorted({f"torch: {why}" for _, way in ways.values() if (why := missing(way.device))}),
     ]
-    if not with_torch:
-        notes.append("torch: not installed, so ours stands alone (pip install torch)")
-    return Part([Table("Network", HEADER, rows, notes)], figures)
+    return Table("Network", HEADER, rows, notes), figures
 
 
-def _ours(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]:
+def _ours(params: fcn.Params, images: np.ndarray, case: Case, way: Way = PLAIN) -> list[Contender]:
     @jax.jit
     def forward(params: Any, x: jax.Array) -> jax.Array:
-        return fcn.apply(params, x, output_stride=case.output_stride)[0]
+        return fcn.apply(params, x, output_stride=case.output_stride, dtype=jnp.dtype(way.dtype))[0]
 
     @jax.jit
     def step(params: Any, x: jax.Array) -> tuple[jax.Array, Any]:
-        return jax.value_and_grad(lambda p: jnp.mean(jnp.square(forward(p, x))))(params)
+        return jax.value_and_grad(lambda p: jnp.mean(jnp.square(forward(p, x).astype(jnp.float32))))(params)
 
     x = jnp.asarray(images)
     return [
@@ -77,31 +106,41 @@ def _ours(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]
     ]
 
 
-def _torchs(params: fcn.Params, images: np.ndarray, case: Case) -> list[Contender]:
+def _torchs(params: fcn.Params, images: np.ndarray, case: Case, way: Way = PLAIN) -> list[Contender]:
     torch = importlib.import_module("torch")
     torch.set_num_threads(cores.count())
-    leaves = [tensor(torch, layer[name]) for layer in params.values() for name in ("kernel", "bias")]
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
-    apply = functools.partial(layers, torch, leaves, x, case.output_stride)
+    leaves = [tensor(torch, layer[name], way.device) for layer in params.values() for name in ("kernel", "bias")]
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last).to(way.device)
+    apply, wait = functools.partial(layers, torch), int
+    if way.device == "cuda":
+        apply, wait = torch.compile(apply), torch.cuda.synchronize
+
+    def maps() -> Any:
+        with torch.autocast(way.device, torch.bfloat16, enabled=way.dtype == "bfloat16"):
+            return apply(leaves, x, case.output_stride)
 
     def forward() -> Any:
         with torch.inference_mode():
-            return apply()
+            found = maps()
+            wait()
+            return found
 
     def step() -> Any:
-        loss = apply().square().mean()
-        return loss.detach(), torch.autograd.grad(loss, leaves)
+        loss = maps().float().square().mean()
+        gradient = torch.autograd.grad(loss, leaves)
+        wait()
+        return loss.detach(), gradient
 
     return [Contender("torch_forward", forward, case.batch), Contender("torch_step", step, case.batch)]
 
 
-def tensor(torch: Any, values: Any) -> Any:
+def tensor(torch: Any, values: Any, device: str = "cpu") -> Any:
     """A kernel (3, 3, in, out) as torch's (out, in, 3, 3), channels last; a bias as it is."""
     array = np.array(values)
     if array.ndim == 1:
-        return torch.from_numpy(array).requires_grad_()
+        return torch.from_numpy(array).to(device).requires_grad_()
     turned = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1)))
-    return turned.contiguous(memory_format=torch.channels_last).requires_grad_()
+    return turned.contiguous(memory_format=torch.channels_last).to(device).requires_grad_()
 
 
 def layers(torch: Any, leaves: Sequence[Any], x: Any, output_stride: int, *, first_block: int = 1) -> Any:

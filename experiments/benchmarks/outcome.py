@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dsr_jax import report
 from experiments.benchmarks.alternating import Ratio, Spread
 
 Cell = str | int | float | Spread | None
@@ -22,11 +21,9 @@ class Table(NamedTuple):
         """For the terminal: numbers to the right, the first column to the left."""
         rows = [self.header, *(tuple(map(_text, row)) for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        padded = [
-            (row[0], *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))) for row in rows
-        ]
-        lines = [self.title, "", report.text_table(padded[1:], padded[0]), ""]
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)]) + "\n"
+        rows.insert(1, tuple("-" * width for width in widths))
+        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
+        return "\n".join([self.title, "", *lines, "", *(f"  {note}" for note in self.notes)]) + "\n"
 
 
 class Part(NamedTuple):

@@ -10,7 +10,10 @@ from data.binding import setting
 from experiments.settings import networks, pictures, run
 from experiments.settings.matching import Penalty
 
-PARTS = ("coder", "identification", "network", "steps", "growth")
+SETS = ("vgg_single", "vgg_multi", "osnet_single", "osnet_multi")
+PARTS = ("coder", "identification", "network", "steps", "growth", "accelerator")
+DEFAULT = PARTS[:-1]  # accelerator is for machines that have one, and is asked for by name
+DRAWN = ("network", "steps", "accelerator")  # parts that need no pictures
 CHANNELS = 512  # of the maps that growth draws
 IMAGE = "HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32"
 
@@ -74,7 +77,10 @@ class Timing:
     """Timing."""
 
     parts: tuple[str, ...] = several(
-        PARTS, f"Of {', '.join(PARTS)}.", f"one or several of {', '.join(PARTS)}", lambda values: {*values} <= {*PARTS}
+        DEFAULT,
+        f"Of {', '.join(PARTS)}; accelerator only where it is named.",
+        f"one or several of {', '.join(PARTS)}",
+        lambda values: {*values} <= {*PARTS},
     )
     rounds: int = setting(5, "Times that each contender is timed, in turns; at least 5 but for --quick.")
     quick: bool = setting(
@@ -222,6 +228,27 @@ class Growth:
 
 
 @dataclass(frozen=True)
+class Accelerator:
+    """Part accelerator."""
+
+    device_sets: tuple[str, ...] = several(
+        SETS,
+        f"Of {', '.join(SETS)}.",
+        f"one or several of {', '.join(SETS)}",
+        lambda values: {*values} <= {*SETS},
+    )
+    device_probes: int = setting(64, "Probe maps that are matched on the device.", low=1)
+    device_gallery: int = setting(
+        512, "Gallery maps that they are matched with: enough for a GPU to be busy, too many for a CPU.", low=1
+    )
+    device_checked: int = setting(
+        8, "So many probes x gallery maps, spread over all, are compared with a float64 oracle.", low=1
+    )
+    device_batch: int = setting(128, "Images of --step_size per batch of the network.", low=1)
+    device_bytes: int = setting(1 << 29, "max_bytes of match.distances: memory ceiling of its tiles.", low=1)
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of them, with the shared ones that decide the maps."""
 
@@ -239,7 +266,13 @@ class Settings:
     part_network: Network = Network()
     part_steps: Steps = Steps()
     part_growth: Growth = Growth()
+    part_accelerator: Accelerator = Accelerator()
     given: frozenset[str] = frozenset()
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a part needs pictures, and so a data set."""
+        return not {*self.timing.parts} <= {*DRAWN}
 
     @property
     def partial(self) -> str:
@@ -254,7 +287,14 @@ class Settings:
             )
         for group in (self.matching, self.onnx, self.part_coder):
             group.check()
-        _ = self.part_steps.case, self.data.split("probe")
+        _ = self.part_steps.case
+        if self.pictured:
+            self.data.split("probe")
+        elif "accelerator" in self.timing.parts and self.maps.kept_maps and not Path(self.maps.kept_maps).is_file():
+            raise ValueError(
+                f"kept_maps {self.maps.kept_maps} does not exist, and no part makes it: give a file, or none for "
+                "stand-ins"
+            )
         if not self.network.weights:
             self.network.refuse_without_weights()
 
@@ -266,6 +306,8 @@ QUICK: dict[str, Any] = {
     **{"step_size": "64x32/16", "step_batch": 2, "stand_in_map": (5, 3, 16), "growth_maps": ("3x2", "2x2")},
     **{"growth_probes": 2, "search_gallery": 80, "search_k": 3, "search_probes": 2},
     **{"memory_probes": 4, "memory_gallery": 30},
+    **{"device_sets": ("vgg_single", "osnet_multi"), "device_probes": 4, "device_gallery": 6, "device_checked": 3},
+    **{"device_batch": 2},
     **{"crop_height": (0.6, 0.6), "crop_width": (1.0, 1.0)},  # one shape: less to compile
 }
 

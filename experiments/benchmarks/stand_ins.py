@@ -1,11 +1,13 @@
 """Maps to time with where real ones are missing: drawn, non-negative, smooth, and never to be taken for results.
 
 A map is the ReLU of a smooth random field, so that neighbouring positions resemble each other, plus a person's own
-pattern, which a probe and its gallery image share. With these numbers a column has one to three non-zero codes at
-l1 = 0.4, as on real maps.
+pattern, which a probe and its gallery image share. With the numbers of `PLAIN` a column has one to three non-zero codes
+at l1 = 0.4, as on real maps, but hardly any needs none. `VGG` and `OSNET` come close to both shares of real maps of
+these networks, on which the work of a coder depends (`benchmarks.device_maps` counts them).
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +15,30 @@ from numpy.typing import NDArray
 Maps = list[NDArray[np.float32]]
 
 
-def drawn(count: int, *, shape: tuple[int, ...], seed: int, view: int = 0) -> Maps:
+class Look(NamedTuple):
+    """Numbers of the random field.
+
+    Attributes:
+      common: weight of what all people share.
+      spread: how far that weight varies from position to position, the deviation of its logarithm.
+      threshold: what is subtracted before the ReLU.
+      smoothings: times that the field is averaged with its neighbours.
+      noise: weight of what only one view has.
+    """
+
+    common: float = 1.0
+    spread: float = 0.0
+    threshold: float = 0.1
+    smoothings: int = 1
+    noise: float = 0.7
+
+
+PLAIN = Look()
+VGG = Look(common=0.91, spread=1.14, threshold=0.4, smoothings=2, noise=0.37)
+OSNET = Look(common=0.58, spread=1.61, threshold=0.02, smoothings=2, noise=0.73)
+
+
+def drawn(count: int, *, shape: tuple[int, ...], seed: int, view: int = 0, look: Look = PLAIN) -> Maps:
     """(h, w, d) float32 maps of people 0 ... count - 1; another ``view`` sees the same people again.
 
     Example:
@@ -25,8 +50,13 @@ def drawn(count: int, *, shape: tuple[int, ...], seed: int, view: int = 0) -> Ma
     people = []
     for number in range(count):
         pattern = np.random.default_rng([seed, 1, number]).standard_normal(shape, np.float32)
-        noise = np.random.default_rng([seed, 2, number, view]).standard_normal(shape, np.float32)
-        people.append(np.maximum(_smooth(common + pattern + 0.7 * noise) - np.float32(0.1), 0))
+        rng = np.random.default_rng([seed, 2, number, view])
+        noise = np.float32(look.noise) * rng.standard_normal(shape, np.float32)
+        weights = np.exp(np.float32(look.spread) * rng.standard_normal((*shape[:2], 1), np.float32))
+        field = np.float32(look.common) * weights * common + pattern + noise
+        for _ in range(look.smoothings):
+            field = _smooth(field)
+        people.append(np.maximum(field - np.float32(look.threshold), 0))
     return people
 
 
@@ -47,12 +77,14 @@ def cropped(
     return parts
 
 
-def perturbed(maps: Sequence[np.ndarray], count: int, *, seed: int) -> Iterator[NDArray[np.float32]]:
-    """``count`` maps one by one, each a copy of one of ``maps``, its numbers multiplied by log-normal noise of 50 %."""
+def perturbed(
+    maps: Sequence[np.ndarray], count: int, *, seed: int, noise: float = 0.5
+) -> Iterator[NDArray[np.float32]]:
+    """``count`` maps one by one, each a copy of one of ``maps``, its numbers multiplied by log-normal ``noise``."""
     for number in range(count):
         values = maps[number % len(maps)]
-        noise = np.random.default_rng([seed, 4, number]).standard_normal(values.shape, np.float32)
-        yield values * np.exp(np.float32(0.5) * noise)
+        factors = np.random.default_rng([seed, 4, number]).standard_normal(values.shape, np.float32)
+        yield values * np.exp(np.float32(noise) * factors)
 
 
 def _smooth(field: np.ndarray) -> np.ndarray:

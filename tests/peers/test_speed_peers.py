@@ -43,6 +43,22 @@ def test_network_and_torch_compute_the_same():
         assert found[f"network/{case.name}/step/ratio"] > 0
 
 
+def test_network_and_torch_agree_in_bfloat16_to_its_digits():
+    pytest.importorskip("torch")
+    ways = {dtype: (Case(64, 32, 16, 2), network.Way(dtype)) for dtype in ("bfloat16", "float32")}
+    table, figures = network.measured(ways, width=1 / 16, seed=0, turns=Turns(1), key="accelerator/network")
+    assert 1e-4 < figures["accelerator/network/bfloat16/difference"] < 3e-2
+    assert figures["accelerator/network/float32/difference"] < 1e-4
+    assert [row[0] for row in table.rows] == ["bfloat16", "float32"] and not any("torch:" in x for x in table.notes)
+
+
+def test_torch_that_cannot_have_the_device_is_said_to_be_missing(monkeypatch):
+    torch = pytest.importorskip("torch")
+    assert network.missing("cpu") == "" and network.missing("tpu").startswith("has no tpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert network.missing("cuda").startswith("sees no GPU")
+
+
 def test_the_gradients_of_the_train_steps_are_the_same():
     pytest.importorskip("torch")
     jax = importlib.import_module("jax")
