@@ -22,9 +22,12 @@ L1 = 0.4
 # (problems, atoms, columns, length): usual; N >> M; M >> N; one atom and one column.
 SHAPES = [(150, 12, 10, 8), (40, 3, 40, 16), (40, 40, 3, 6), (30, 1, 1, 4)]
 
+EXACT = [coder for coder in CODERS if table.SOLVERS[coder].exact]
+
 parametrize_coder = pytest.mark.parametrize("coder", CODERS)
 # For tests that compile a program of their own.
 parametrize_program = pytest.mark.parametrize("coder", quick.only(["active_set"], CODERS))
+parametrize_exact = pytest.mark.parametrize("coder", quick.only(["active_set"], EXACT))
 
 
 @functools.cache
@@ -104,7 +107,7 @@ def test_interval_holds_where_codes_are_many_and_large(coder, l1):
 def test_a_coder_that_is_stopped_says_so(coder, l1):
     stopped = solve(coder, problems(l1=l1), l1, max_steps=3)
     assert_certified(stopped, exact(l1=l1), problems(l1=l1).kinds)
-    assert stopped.steps.max() == (3 if coder == "feature_sign" else 9)
+    assert stopped.steps.max() == 3
     if l1 < L1:
         assert stopped.gap.max() > 1e-3, "three steps cannot be enough for all of these"
 
@@ -150,15 +153,18 @@ def test_certificate_by_definition(x64):
 
 @parametrize_program
 def test_gap_and_agreement(coder):
-    """A gap of g bounds the residual's distance to the exact one by sqrt(2 g); the coders are nearer than that."""
+    """A gap of g bounds the residual's distance to the exact one by sqrt(2 g); exact coders are nearer than that."""
     solution, truth = solve(coder, problems(), tol=2e-6), exact()
-    assert solution.gap.max() <= 2e-6
     lengths = np.abs(np.sqrt(solution.error) - np.sqrt(truth))
     assert np.all(lengths <= np.sqrt(2 * solution.gap) + 1e-3)
-    np.testing.assert_allclose(solution.error, truth, atol=2e-6)
+    if coder in EXACT:
+        assert solution.gap.max() <= 2e-6
+        np.testing.assert_allclose(solution.error, truth, atol=2e-6)
+    else:
+        assert np.mean(solution.gap <= 2e-6) > 0.9, "the others say by their gap that they need more steps"
 
 
-@parametrize_program
+@parametrize_exact
 def test_optimality_conditions(coder, x64):
     """KKT: |Y_j'r| <= l1 everywhere, Y_j'r = l1 sign(w_j) where w_j is not zero."""
     drawn = problems((20, 12, 10, 8))
@@ -199,7 +205,7 @@ def test_zero_padding_is_inert(coder):
     assert not padded.codes[:, 12:].any() and not padded.codes[:, :, 10:].any()
     for name in ("error", "lower", "upper", "gap", "steps"):
         assert not getattr(padded, name)[:, 10:].any(), f"{name} of padding is not zero"
-    np.testing.assert_allclose(padded.error[:, :10], alone.error, atol=5e-6)
+    np.testing.assert_allclose(padded.error[:, :10], alone.error, atol=5e-6 if coder in EXACT else 1e-3)
 
 
 @parametrize_program

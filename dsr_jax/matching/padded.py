@@ -21,14 +21,15 @@ class Padded(NamedTuple):
     Attributes:
       members: (T,) numbers of the entries.
       rows: (S, R, d) float32 positions of S >= T slots, zero beyond the entries and their positions.
-      places: (S, R, 3) int32 map, line and column of each position; the map is -1 beyond.
-      windows: (S, M, 4) int32 map, first line and column, and side of each block; the side is 0 beyond.
+      places: (S, R, 3) int32 map, line and column of each position; the map is -1 beyond. None where every block is a
+        position.
+      windows: (S, M, 4) int32 map, first line and column, and side of each block; the side is 0 beyond. None as above.
     """
 
     members: np.ndarray
     rows: np.ndarray
-    places: np.ndarray
-    windows: np.ndarray
+    places: np.ndarray | None
+    windows: np.ndarray | None
 
 
 class Size(NamedTuple):
@@ -71,23 +72,25 @@ def groups(positions: Positions, worth: int = 1) -> Iterator[tuple[Size, np.ndar
 
 def _group(positions: Positions, chosen: np.ndarray, blocks: int) -> tuple[Size, np.ndarray]:
     members = np.flatnonzero(chosen)
-    return Size(grid(int(positions.heights[members].max())), blocks), members
+    return Size(blocks if positions.plain else grid(int(positions.heights[members].max())), blocks), members
 
 
 def largest(positions: Positions) -> Size:
     """The size that holds every entry."""
-    return Size(grid(int(positions.heights.max())), grid(int(positions.maps.counts.max())))
+    return _group(positions, positions.heights > 0, grid(int(positions.maps.counts.max())))[0]
 
 
 def tile(positions: Positions, members: np.ndarray, size: Size, *, slots: int) -> Padded:
     """Some entries, which may occur again, in as many slots."""
     rows = np.zeros((slots, size.rows, positions.channels), np.float32)
-    places, windows = np.full((slots, size.rows, 3), -1, np.int32), np.zeros((slots, size.blocks, 4), np.int32)
-    starts, firsts = positions.starts, positions.maps.firsts
     for slot, member in enumerate(members.tolist()):
-        height = int(positions.heights[member])
-        rows[slot, :height] = positions.rows.between(int(starts[member]), int(starts[member]) + height)
-        block = 0
+        start, height = int(positions.starts[member]), int(positions.heights[member])
+        rows[slot, :height] = positions.rows.between(start, start + height)
+    if positions.plain:
+        return Padded(members, rows, None, None)
+    places, windows = np.full((slots, size.rows, 3), -1, np.int32), np.zeros((slots, size.blocks, 4), np.int32)
+    for slot, member in enumerate(members.tolist()):
+        block, firsts = 0, positions.maps.firsts
         for number, one in enumerate(positions.maps.table[firsts[member] : firsts[member + 1]].tolist()):
             scales = (1,) if one[CUT] else tuple(positions.maps.scales.tolist())
             lines, cut = _lie(one[HEIGHT], one[WIDTH], scales)

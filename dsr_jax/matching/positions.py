@@ -95,6 +95,11 @@ class Positions:
         return len(self.heights)
 
     @functools.cached_property
+    def plain(self) -> bool:
+        """Whether every block is one position."""
+        return self.maps.scales.tolist() == [1] or bool(self.maps.table[:, CUT].all())
+
+    @functools.cached_property
     def starts(self) -> np.ndarray:
         """(E + 1,) first position of each entry among those of all."""
         return np.cumsum([0, *self.heights])

@@ -27,19 +27,19 @@ class Side(NamedTuple):
 
     Attributes:
       rows: (S, R, d) positions.
-      places: (S, R, 3) where each lies.
-      windows: (S, M, 4) what each block pools.
+      places: (S, R, 3) where each lies, None where every block is a position.
+      windows: (S, M, 4) what each block pools, None as above.
       inverse: (S, M) one over the length of each block's sum of positions; 0 of a block without a direction.
     """
 
     rows: Float[Array, "s r d"]
-    places: Int[Array, "s r 3"]
-    windows: Int[Array, "s m 4"]
+    places: Int[Array, "s r 3"] | None
+    windows: Int[Array, "s m 4"] | None
     inverse: Float[Array, "s m"]
 
     def at(self, numbers: Any) -> "Side":
         """The entries of these numbers."""
-        return Side(*(part[numbers] for part in self))
+        return jax.tree.map(lambda part: part[numbers], self)
 
 
 class Certificates(NamedTuple):
@@ -54,17 +54,20 @@ class Certificates(NamedTuple):
 def side(tile: Padded, mesh: Mesh, *, shared: bool = False) -> Side:
     """A tile on the mesh: each device has its slice of the entries or, if they are ``shared``, all of them."""
     put = sharding.replicated if shared else sharding.entries
-    rows, places, windows = (put(part, mesh) for part in tile[1:])
+    rows, places, windows = jax.tree.map(lambda part: put(part, mesh), tile[1:])
     return Side(rows, places, windows, _inverse(rows, places, windows, mesh=None if shared else mesh))
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
-def _inverse(rows: jax.Array, places: jax.Array, windows: jax.Array, *, mesh: Mesh | None) -> jax.Array:
+def _inverse(rows: jax.Array, places: Any, windows: Any, *, mesh: Mesh | None) -> jax.Array:
     """One over the lengths of the sums of positions."""
 
-    def lengths(rows: jax.Array, places: jax.Array, windows: jax.Array) -> jax.Array:
-        inside = _inside(places, windows).astype(rows.dtype)
-        squares = jnp.sum((inside @ (rows @ jnp.swapaxes(rows, 1, 2))) * inside, axis=2)
+    def lengths(rows: jax.Array, places: Any, windows: Any) -> jax.Array:
+        if windows is None:
+            squares = jnp.sum(rows * rows, axis=2)
+        else:
+            inside = _inside(places, windows).astype(rows.dtype)
+            squares = jnp.sum((inside @ (rows @ jnp.swapaxes(rows, 1, 2))) * inside, axis=2)
         return jnp.where(squares > 0, 1 / jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
 
     return sharding.by_rows(lengths, mesh, shared=3)(rows, places, windows)
@@ -72,7 +75,7 @@ def _inverse(rows: jax.Array, places: jax.Array, windows: jax.Array, *, mesh: Me
 
 def blocks(one: Side) -> jax.Array:
     """(S, M, d) unit or zero blocks themselves."""
-    return _weights(one) @ one.rows
+    return _pooled(one, one.rows)
 
 
 @functools.partial(jax.jit, static_argnames="mesh")
@@ -179,25 +182,35 @@ def rounding(blocks: int) -> tuple[float, float]:
 
 
 def _gram(entries: Side) -> jax.Array:
-    pooling = _weights(entries)
-    return pooling @ (entries.rows @ jnp.swapaxes(entries.rows, 1, 2)) @ jnp.swapaxes(pooling, 1, 2)
+    products = entries.rows @ jnp.swapaxes(entries.rows, 1, 2)
+    return _pooled(entries, jnp.swapaxes(_pooled(entries, products), 1, 2))
 
 
 def _correlations(entries: Side, probes: Side) -> jax.Array:
     """(T, M, P N)."""
     products = jnp.einsum("trd,pqd->trpq", entries.rows, probes.rows)
-    pooled = jnp.einsum("tmr,trpq->tmpq", _weights(entries), products)
-    blocks = jnp.einsum("tmpq,pnq->tmpn", pooled, _weights(probes))
-    return blocks.reshape(*blocks.shape[:2], -1)
+    pooled = _pooled(entries, products.reshape(*products.shape[:2], -1)).reshape(
+        *entries.inverse.shape, *products.shape[2:]
+    )
+    if probes.windows is None:
+        found = pooled * probes.inverse[None, None]
+    else:
+        found = jnp.einsum("tmpq,pnq->tmpn", pooled, _weights(probes))
+    return found.reshape(*found.shape[:2], -1)
+
+
+def _pooled(one: Side, rows: jax.Array) -> jax.Array:
+    """(S, R, n) numbers of the positions -> (S, M, n) of the unit blocks."""
+    return one.inverse[..., None] * rows if one.windows is None else _weights(one) @ rows
 
 
 def _weights(one: Side) -> jax.Array:
-    """(..., M, R) weights of the positions in every unit block."""
+    """(S, M, R) weights of the positions in every unit block."""
     return _inside(one.places, one.windows).astype(one.inverse.dtype) * one.inverse[..., None]
 
 
-def _inside(places: jax.Array, windows: jax.Array) -> jax.Array:
-    """(..., M, R) whether a position lies in a block's window."""
+def _inside(places: Any, windows: Any) -> jax.Array:
+    """(S, M, R) whether a position lies in a block's window."""
     number, line, column = (places[..., None, :, i] for i in range(3))
     of, top, left, side = (windows[..., :, None, i] for i in range(4))
     within = (line >= top) & (line < top + side) & (column >= left) & (column < left + side)

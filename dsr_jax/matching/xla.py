@@ -96,7 +96,7 @@ class Engine:
                     solved = programs.uncertified(gram, dictionaries, probes, coder=coder, mesh=self.mesh)
                 directed = np.ones(len(probes.rows), np.float32)
                 directed[: len(images)] = self.probes.directed[images]
-                yield entries, images, programs.figures(solved, directed, blocks=probes.windows.shape[1])
+                yield entries, images, programs.figures(solved, directed, blocks=probes.inverse.shape[1])
 
     def listed(self, pairs: np.ndarray, *, progress: tqdm | None = None) -> np.ndarray:
         """The same of chosen pairs (n, 2), numbers of probe and entry in any order: (4, n) float32."""

@@ -38,6 +38,7 @@ class Solver:
       engine: which engine of `matching` runs it: "compiled" needs a CPU (inside jit it is a call of the host), "xla"
         runs on every backend.
       memory: the `Memory` that it takes in XLA.
+      exact: its codes are exact but for rounding; else within what its gap says.
       certified: distances come with their interval and gap.
       training: it gives codes, inside jit, vmap and grad.
     """
@@ -45,6 +46,7 @@ class Solver:
     solve: Callable[..., Any]
     engine: str
     memory: Memory = Memory()
+    exact: bool = True
     certified: bool = True
     training: bool = True
 
@@ -52,9 +54,9 @@ class Solver:
 SOLVERS = {
     "active_set": Solver(active_set.coder, "compiled"),
     "homotopy": Solver(homotopy.homotopy, "xla", Memory(8, square=4, dictionary=4 * homotopy.ROOM)),
-    "proximal": Solver(proximal.proximal, "xla", Memory(40, 2500)),
+    "proximal": Solver(proximal.proximal, "xla", Memory(20, 40), exact=False),
     "feature_sign": Solver(feature_sign.feature_sign, "xla", Memory(40, 2500)),
-    "ridge": Solver(ridge.errors, "xla", Memory(20), certified=False, training=False),
+    "ridge": Solver(ridge.errors, "xla", Memory(20), exact=False, certified=False, training=False),
 }
 # What "auto" is on a CPU, and elsewhere.
 AUTO = "active_set", "homotopy"
