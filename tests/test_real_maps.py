@@ -65,8 +65,10 @@ def test_distances(maps, exact, coder, scales, capsys):
     with capsys.disabled():
         print(f"\n{coder}, {scales}: largest error of a distance {off:.1e}, largest gap {gap:.1e}", end="")
     assert np.all(found.lower <= exact[scales]) and np.all(exact[scales] <= found.upper)
-    assert off <= 1e-5
-    assert gap <= 1e-6
+    if table.SOLVERS[coder].exact:
+        assert off <= 1e-5 and gap <= 1e-6
+    else:
+        assert off <= 1e-3
 
 
 @pytest.mark.slow

@@ -60,7 +60,8 @@ def mean_error(probe: np.ndarray, gallery: np.ndarray, *, l1: float) -> float:
 def test_value(coder):
     probe, gallery = pair()
     found, _ = gradients(coder, x64=False)(probe, gallery)
-    np.testing.assert_allclose(found, mean_error(probe, gallery, l1=L1), atol=1e-6)
+    within = 1e-6 if table.SOLVERS[coder].exact else 1e-3
+    np.testing.assert_allclose(found, mean_error(probe, gallery, l1=L1), atol=within)
 
 
 @pytest.mark.parametrize(
