@@ -50,10 +50,7 @@ def exact(scales: tuple[int, ...], signed: bool) -> np.ndarray:
     ("coder", "scales", "signed"),
     [
         *[("active_set", scales, signed) for scales in [(1,), (1, 2), (2, 3)] for signed in (False, True)],
-        *[
-            pytest.param(coder, (1, 2), True, marks=pytest.mark.slow)
-            for coder in ("homotopy", "feature_sign")
-        ],
+        *[pytest.param(coder, (1, 2), True, marks=pytest.mark.slow) for coder in ("homotopy", "feature_sign")],
     ],
 )
 def test_distances(coder, scales, signed):

@@ -12,7 +12,7 @@ import pytest
 from dsr_jax import reconstruction
 from dsr_jax.solvers import table
 
-from . import dictionaries, oracles
+from . import dictionaries, oracles, quick
 
 L1 = 0.4
 CODERS = sorted(table.names("training"))
@@ -288,3 +288,33 @@ def test_ranks_are_checked_before_shapes():
         reconstruction.check_blocks(jnp.ones((1, 2, 3)), jnp.ones((2, 3)), 0.4)
     with pytest.raises(ValueError, match="coder must be .*one of"):
         reconstruction.solve(jnp.ones((2, 3)), jnp.ones((2, 3)), coder="lars")
+
+
+@pytest.mark.parametrize("gradient", quick.only(["envelope"], list(reconstruction.GRADIENTS)))
+@pytest.mark.parametrize("coder", quick.only(["active_set"], ["active_set", "homotopy"]))
+def test_several_probes_together_are_each_alone(coder, gradient):
+    """Distances, what the codes are like, and gradients; masked blocks and a probe without any."""
+    rng = np.random.default_rng(4)
+    probes, gallery = np.abs(rng.standard_normal((3, 5, 10))), np.abs(rng.standard_normal((6, 10)))
+    probes, gallery = (b / np.linalg.norm(b, axis=-1, keepdims=True) for b in (probes, gallery))
+    probes, gallery = jnp.asarray(probes, jnp.float32), jnp.asarray(gallery, jnp.float32)
+    valid = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2, [False] * 5])
+    weigh = jnp.asarray([1.0, 2.0, 0.0])
+    options = {"l1": 0.2, "coder": coder, "gradient": gradient}
+
+    def together(x, y):
+        distances, coding = reconstruction.measured(x, y, valid=valid, **options)
+        return jnp.sum(jnp.where(weigh > 0, weigh * distances, 0)), (distances, coding)
+
+    def alone(x, y):
+        found = jax.vmap(lambda one, mask: reconstruction.measured(one, y, valid=mask, **options))(x, valid)
+        return jnp.sum(jnp.where(weigh > 0, weigh * found[0], 0)), found
+
+    differentiated = [jax.jit(jax.value_and_grad(f, argnums=(0, 1), has_aux=True)) for f in (together, alone)]
+    ((_, first), slopes), ((_, second), expected) = (f(probes, gallery) for f in differentiated)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), (first, slopes), (second, expected))
+    assert np.isnan(first[0][2]) and np.isfinite(first[0][:2]).all()
+    with pytest.raises(ValueError, match=r"valid must have .* \(3, 5\), got \(5,\)"):
+        reconstruction.distance(probes, gallery, valid=valid[0])
+    with pytest.raises(ValueError, match=r"probe_blocks\[2\] .*nothing to compare"):
+        reconstruction.distance(probes, gallery, valid=valid, **options)

@@ -208,7 +208,8 @@ def _verify(
         (distances, coding), same = jax.vmap(measured)(probe, valid, gallery), batch["sign"] > 0
         value = losses.verification(distances, batch["sign"], ceiling=how.ceiling, mean=mean)
     else:
-        distances, coding = jax.vmap(lambda x, mask: jax.vmap(lambda y: measured(x, mask, y))(gallery))(probe, valid)
+        every = jax.vmap(lambda y: measured(probe, valid, y))(gallery)
+        distances, coding = jax.tree.map(jnp.transpose, every)
         same = batch["patch_identities"][:, None] == shown[None, :]
         value = _of_all(share.within(distances), same, how, share, mean)
         seen = seen[:, None]
