@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from dsr_jax import cpu
 from dsr_jax.cpu import im2col, winograd
+from dsr_jax.parallel.varying import vary, varying
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 # From so many channels (in and out) and products per window on another way than XLA's is faster, and from so many 4 x 4
@@ -37,8 +38,8 @@ def convolve(
     """
     if not pays(images, kernel):
         return _xla(images, kernel)
-    over = _varying(images, kernel)
-    return _fast(_vary(images, over), _vary(kernel, over))
+    over = varying(images, kernel)
+    return _fast(vary(images, over), vary(kernel, over))
 
 
 def pays(images: Any, kernel: Any) -> bool:
@@ -87,7 +88,7 @@ def _way(images: jax.Array) -> ModuleType:
 def _call(function: Callable[..., None], shape: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
     """A function that writes into its last argument, as an operation of XLA."""
     call = buffer_callback(_host(function), jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
-    return _vary(call(*arrays), _varying(*arrays))
+    return vary(call(*arrays), varying(*arrays))
 
 
 @functools.cache  # for JAX a new function would be another program
@@ -97,14 +98,3 @@ def _host(function: Callable[..., None]) -> Callable[..., None]:
             function(*map(np.asarray, given), np.asarray(out))
 
     return host
-
-
-def _varying(*arrays: jax.Array) -> frozenset[str]:
-    """The axes of a `jax.shard_map` over which any of the arrays differs."""
-    return frozenset().union(*(jax.typeof(array).manual_axis_type.varying for array in arrays))
-
-
-def _vary(array: jax.Array, over: frozenset[str]) -> jax.Array:
-    """The same array, marked as varying over these axes."""
-    missing = tuple(sorted(over - _varying(array)))
-    return jax.lax.pcast(array, missing, to="varying") if missing else array
