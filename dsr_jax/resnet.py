@@ -178,8 +178,7 @@ def train(
       >>> float(resnet.join(params, statistics)["block1_norm"]["mean"][0]) == 0.0
       False
     """
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}; torch's default is 0.1")
+    batch_norm.check_momentum(momentum)
     options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     training = Training(float(momentum), total)
     return _forward(params, images, sizes, training, last_stride=last_stride, **options)

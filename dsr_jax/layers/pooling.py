@@ -30,6 +30,13 @@ def max_pool(x: jax.Array) -> jax.Array:
     return x
 
 
+def average_pool(x: jax.Array) -> jax.Array:
+    """2 x 2 average pooling, stride 2, VALID."""
+    height, width = (side // 2 * 2 for side in x.shape[1:3])
+    corners = (x[:, down:height:2, right:width:2] for down in (0, 1) for right in (0, 1))
+    return functools.reduce(jnp.add, corners) / jnp.asarray(4, x.dtype)
+
+
 def halved(sizes: jax.Array) -> jax.Array:
     """Cells after a strided layer: torch's floor((n + 2 padding - side) / 2) + 1, which is ceil(n / 2)."""
     return (sizes + 1) // 2
