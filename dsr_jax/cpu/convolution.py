@@ -59,7 +59,7 @@ def _xla(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _fast(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _call(_way(images).convolve, (*images.shape[:3], kernel.shape[3]), images, kernel)
+    return call(_way(images).convolve, (*images.shape[:3], kernel.shape[3]), images, kernel)
 
 
 def _forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -70,8 +70,8 @@ def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[j
     images, kernel = kept
     way = _way(images)
     return (
-        _call(way.image_gradient, images.shape, gradient, kernel),
-        _call(way.kernel_gradient, kernel.shape, images, gradient),
+        call(way.image_gradient, images.shape, gradient, kernel),
+        call(way.kernel_gradient, kernel.shape, images, gradient),
     )
 
 
@@ -85,10 +85,10 @@ def _way(images: jax.Array) -> ModuleType:
     return winograd if tiles >= TILES else im2col
 
 
-def _call(function: Callable[..., None], shape: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
+def call(function: Callable[..., None], shape: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
     """A function that writes into its last argument, as an operation of XLA."""
-    call = buffer_callback(_host(function), jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
-    return vary(call(*arrays), varying(*arrays))
+    operation = buffer_callback(_host(function), jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
+    return vary(operation(*arrays), varying(*arrays))
 
 
 @functools.cache  # for JAX a new function would be another program

@@ -2,7 +2,8 @@
 
 XLA's convolution with as many groups as channels takes dozens of times as long on a CPU as the sum of nine shifted
 products, which compiles to one loop. The gradient in the images is the same sum with the kernel turned by half a
-circle; that in the kernel is nine sums over all positions, taken in one pass.
+circle; that in the kernel is nine sums over all positions, which on a CPU `dsr_jax.cpu.depthwise` takes several times
+faster than XLA.
 """
 
 import functools
@@ -11,6 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from dsr_jax import cpu
+from dsr_jax.cpu import convolution
+from dsr_jax.cpu import depthwise as compiled
 from dsr_jax.parallel.varying import vary, varying
 
 
@@ -50,6 +54,8 @@ _convolve.defvjp(_forward, _backward)
 
 def _kernel_gradient(images: jax.Array, gradient: jax.Array) -> jax.Array:
     """(3, 3, C): for every place of the kernel, the sum over all positions of its window's number and the gradient."""
+    if cpu.fast() and images.dtype == gradient.dtype == jnp.float32:
+        return convolution.call(compiled.kernel_gradient, (3, 3, images.shape[3]), images, gradient)
     products = [window * gradient for window in _windows(images).values()]
     sums = jax.lax.reduce(
         products,
