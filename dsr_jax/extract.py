@@ -91,7 +91,7 @@ def maps(
     images: Sequence[np.ndarray],
     *,
     convention: str | None = None,
-    output_stride: int = 32,
+    output_stride: int | None = None,
     batch_size: int = 8,
     max_buckets: int = 8,
     dtype: Any = np.float32,
@@ -105,12 +105,12 @@ def maps(
     and all have all maps.
 
     Args:
-      params: parameters of `fcn` or `resnet`, as `weights.load` returns them: they say which network it is.
+      params: parameters of `fcn`, `resnet` or `osnet`, as `weights.load` returns them: they say which network it is.
       images: (H, W, 3) uint8 RGB images of any sizes; a lazy sequence is read one batch at a time.
       convention: input convention of the weights, see `fcn.preprocess`; `weights.read_card` knows that of a file.
         Default: the one that the parameters show (a published VGG-16's first layer, a ResNet's first running
-        variances), and "caffe", Keras', where they show none.
-      output_stride: 32 or 16.
+        variances; OSNet's is "torch"), and "caffe", Keras', where they show none.
+      output_stride: 32 or 16; default: 32, of an OSNet 16.
       batch_size: images per batch, on each device.
       max_buckets: largest number of padded shapes, hence of compilations.
       dtype: type of the computation, float32 or bfloat16.
@@ -133,10 +133,11 @@ def maps(
       [(2, 2, 64), (3, 1, 64)]
     """
     convention = convention or next(iter(input_convention.evidence(params, {}).possible), "caffe")
-    shapes = [_shape(image, i, output_stride) for i, image in enumerate(images)]
-    bucket_of = buckets(shapes, stride=output_stride, limit=max_buckets)
+    stride = networks.output_stride(networks.architecture(params), output_stride)
+    shapes = [_shape(image, i, stride) for i, image in enumerate(images)]
+    bucket_of = buckets(shapes, stride=stride, limit=max_buckets)
     over = sharding.own_mesh() if mesh is None else mesh
-    options = {"output_stride": output_stride, "convention": convention, "dtype": np.dtype(dtype).name}
+    options = {"output_stride": stride, "convention": convention, "dtype": np.dtype(dtype).name}
     network = functools.partial(_apply, **options, mesh=over)
     if prefix is not None:
         prefix.begin(params, (options, over))
@@ -153,7 +154,7 @@ def maps(
                 _run(network, placed, [(i, images[i]) for i in part], bucket, places, results)
                 bar.update(len(part))
             if hosts.count() > 1:
-                sizes = [networks.map_size(params, shapes[i], output_stride=output_stride) for i in members]
+                sizes = [networks.map_size(params, shapes[i], output_stride=stride) for i in members]
                 _exchange(results, members, sizes, networks.channels(params))
     return results
 
@@ -171,7 +172,7 @@ def padded(
     """The maps of images that are padded to one shape, for `jax.jit`; `maps` does the padding and the batches.
 
     Args:
-      params: parameters of `fcn` or `resnet`.
+      params: parameters of `fcn`, `resnet` or `osnet`.
       images: (B, H, W, 3) uint8, anything beyond each image's size; with ``blocks=(k, ...)``, k > 1, the output of
         block k - 1 instead, zero there.
       sizes: (B, 2) true heights and widths.

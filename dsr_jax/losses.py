@@ -23,6 +23,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from dsr_jax.layers.pooling import pooled
+
 __all__ = ["Head", "Mean", "hardest", "identification", "init_head", "logits", "pooled", "ranking", "verification"]
 
 Head = dict[str, Any]
@@ -41,19 +43,6 @@ def init_head(key: jax.Array, *, width: int, identities: int) -> Head:
     # Small: activations of ImageNet networks are large, and a first loss far above log K kills ReLUs on the way back.
     kernel = 1e-3 * jax.random.normal(key, (width, identities))
     return {"kernel": kernel, "bias": jnp.zeros(identities)}
-
-
-def pooled(maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]) -> Float[Array, "batch d"]:
-    """Average of each map over its true area: (B, d). Maps are zero beyond their sizes.
-
-    Example:
-      >>> import jax.numpy as jnp
-      >>> from dsr_jax import losses
-      >>> losses.pooled(jnp.zeros((1, 4, 2, 3)).at[0, :2].set(1.0), jnp.array([[2, 2]])).tolist()
-      [[1.0, 1.0, 1.0]]
-    """
-    area = jnp.maximum(jnp.prod(map_sizes, axis=1), 1).astype(maps.dtype)  # a map without cells: zero, not NaN
-    return jnp.sum(maps, axis=(1, 2)) / area[:, None]
 
 
 def logits(

@@ -1,8 +1,9 @@
-"""VGG-16 (`fcn`) and ResNet-50 (`resnet`) behind one interface: the parameters decide which network runs.
+"""VGG-16 (`fcn`), ResNet-50 (`resnet`) and OSNet (`osnet`) behind one interface: the parameters decide which runs.
 
 Everything that takes "a network's parameters" (extraction, training, the runners) goes through here (Sec. 3.1, 4.7).
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,21 +11,43 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from dsr_jax import fcn, resnet
-from dsr_jax.layers.parameters import Params, split
+from dsr_jax import fcn, osnet, resnet
+from dsr_jax.layers import osnet_table
+from dsr_jax.layers.parameters import Params, block_of, split
 
-__all__ = ["INIT", "Params", "apply", "architecture", "channels", "init", "last_stride", "map_size", "split", "train"]
+__all__ = [
+    "INIT",
+    "Params",
+    "apply",
+    "architecture",
+    "by_batch",
+    "channels",
+    "init",
+    "last_stride",
+    "map_size",
+    "output_stride",
+    "size",
+    "split",
+    "train",
+]
 
-_FIRST = {"block1_conv1": "vgg16", "block1_conv": "resnet50"}  # by the name of the first layer
+INIT: dict[str, Callable[..., Params]] = {
+    "vgg16": fcn.init,
+    "resnet50": resnet.init,
+    **{
+        "osnet" if form == "plain" else f"osnet_{form}": functools.partial(osnet.init, form=form)
+        for form in osnet.FORMS
+    },
+}
+_LAYER = {"block1_conv1": "vgg16", "block2a_conv2": "resnet50", "block2a_gate_conv1": "osnet"}  # that no other has
 _LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
-INIT = {"vgg16": fcn.init, "resnet50": resnet.init}
 
 
 def architecture(params: Params) -> str:
-    """Which network the parameters are of, "vgg16" or "resnet50".
+    """Which network the parameters are of: "vgg16", "resnet50", "osnet", "osnet_ibn" or "osnet_ain".
 
     Raises:
-      ValueError: if they are of neither.
+      ValueError: if they are of none.
 
     Example:
       >>> import jax
@@ -32,11 +55,13 @@ def architecture(params: Params) -> str:
       >>> networks.architecture(fcn.init(jax.random.key(0), width=0.125))
       'vgg16'
     """
-    for layer, name in _FIRST.items():
+    for layer, name in _LAYER.items():
         if layer in params:
-            return name
+            form = osnet_table.form(params)
+            return name if name != "osnet" or form == "plain" else f"osnet_{form}"
     raise ValueError(
-        f"params must be those of fcn or resnet, as weights.load returns them, got layers {', '.join(list(params)[:5])}"
+        "params must be those of fcn, resnet or osnet, as weights.load returns them, got layers "
+        f"{', '.join(list(params)[:5])}"
     )
 
 
@@ -49,7 +74,50 @@ def channels(params: Params) -> int:
       >>> networks.channels(fcn.init(jax.random.key(0), width=0.125))
       64
     """
-    return int(params[_LAST[architecture(params)]]["kernel"].shape[3])
+    return int(params[_LAST.get(architecture(params), "block5_conv")]["kernel"].shape[3])
+
+
+def by_batch(params: Params) -> bool:
+    """Whether training normalises by the statistics of a batch: ResNet-50, and OSNet if that is not folded.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks, resnet
+      >>> params = fcn.init(jax.random.key(0), width=0.02), resnet.init(jax.random.key(0), width=0.02)
+      >>> [networks.by_batch(one) for one in params]
+      [False, True]
+    """
+    return any("mean" in leaves for layer, leaves in params.items() if block_of(layer))
+
+
+def size(architecture: str) -> tuple[int, int]:
+    """Height and width of the images that a network is made for: the paper's, OSNet's own."""
+    return osnet.SIZE if architecture.startswith("osnet") else (320, 120)
+
+
+def output_stride(architecture: str, stride: int | None = None) -> int:
+    """Pixels per cell of a network's maps.
+
+    Args:
+      architecture: name of the network.
+      stride: the one that is asked for; default: 32, and 16 of an OSNet.
+
+    Raises:
+      ValueError: if the network has no such stride: OSNet has 16 alone, the others 16 and 32.
+
+    Example:
+      >>> from dsr_jax import networks
+      >>> networks.output_stride("vgg16"), networks.output_stride("osnet_ain")
+      (32, 16)
+    """
+    possible = (osnet.STRIDE,) if architecture.startswith("osnet") else (32, 16)
+    if stride is None:
+        return possible[0]
+    if stride not in possible:
+        raise ValueError(
+            f"output_stride must be {' or '.join(map(str, sorted(possible)))} for {architecture}, got {stride}"
+        )
+    return stride
 
 
 def apply(
@@ -57,43 +125,43 @@ def apply(
     images: Float[Array, "batch height width channels"],
     sizes: Int[Array, "batch 2"] | None = None,
     *,
-    output_stride: int = 32,
+    output_stride: int | None = None,
     blocks: tuple[int, int] = (1, 5),
     frozen_blocks: int = 0,
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
-    """`fcn.apply` or `resnet.apply`; both networks have five blocks.
+    """`fcn.apply`, `resnet.apply` or `osnet.apply`; all networks have five blocks.
 
     Args:
       params: the network's parameters.
       images: (B, H, W, 3), zero beyond each image's size, or the output of block k - 1 with ``blocks=(k, ...)``.
       sizes: (B, 2) true heights and widths; default: no padding.
       output_stride: pixels per cell of the maps: 32, or 16 (VGG-16 without its last pool, ResNet-50 with a last stride
-        of 1).
+        of 1); of OSNet always 16. Default: 32, of OSNet 16.
       blocks: first and last block that are run.
       frozen_blocks: blocks without gradient.
       dtype: type of the computation.
 
     Returns:
       maps: (B, h, w, d).
-      map_sizes: (B, 2), ``floor(size / output_stride)`` of VGG-16, ``ceil`` of ResNet-50.
+      map_sizes: (B, 2), see `map_size`.
 
     Raises:
-      ValueError: as `fcn.apply` and `resnet.apply`.
+      ValueError: as `fcn.apply`, `resnet.apply` and `osnet.apply`, and for a stride that the network does not have.
     """
-    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
-    if architecture(params) == "vgg16":
-        return fcn.apply(params, images, sizes, output_stride=output_stride, **options)
-    return resnet.apply(params, images, sizes, last_stride=last_stride(output_stride), **options)
+    name, options = _options(params, output_stride, blocks=blocks, frozen_blocks=frozen_blocks, dtype=dtype)
+    applied: dict[str, Callable[..., Any]] = {"vgg16": fcn.apply, "resnet50": resnet.apply}
+    found: tuple[jax.Array, jax.Array] = applied.get(name, osnet.apply)(params, images, sizes, **options)
+    return found
 
 
 def map_size(
-    params: Params, size: tuple[int, int], *, output_stride: int = 32, first_block: int = 1
+    params: Params, size: tuple[int, int], *, output_stride: int | None = None, first_block: int = 1
 ) -> tuple[int, int]:
     """Height and width of the map of an image, or of an output of block ``first_block - 1``.
 
     VGG-16 leaves out the last cell where it is cut, ResNet-50 does not: n pixels make floor(n / output_stride) cells of
-    the one and ceil(n / output_stride) of the other.
+    the one and ceil(n / output_stride) of the other, and floor(ceil(n / 4) / 4) of OSNet.
 
     Example:
       >>> import jax
@@ -102,11 +170,15 @@ def map_size(
       >>> [networks.map_size(one, (120, 64)) for one in params]
       [(3, 2), (4, 2)]
     """
-    if architecture(params) == "vgg16":
-        cell = output_stride // 2 ** (first_block - 1)
+    name = architecture(params)
+    stride = _stride(name, output_stride)
+    if name == "vgg16":
+        cell = stride // 2 ** (first_block - 1)
         return size[0] // cell, size[1] // cell
-    cell = output_stride // resnet.block_stride(first_block - 1)
-    return -(-size[0] // cell), -(-size[1] // cell)
+    if name == "resnet50":
+        cell = stride // resnet.block_stride(first_block - 1)
+        return -(-size[0] // cell), -(-size[1] // cell)
+    return osnet.map_size(size, first_block)
 
 
 def train(
@@ -115,34 +187,35 @@ def train(
     sizes: Int[Array, "batch 2"] | None = None,
     *,
     total: Callable[[jax.Array], jax.Array] = lambda x: x,
-    output_stride: int = 32,
+    output_stride: int | None = None,
     blocks: tuple[int, int] = (1, 5),
     frozen_blocks: int = 0,
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"], Params]:
-    """`fcn.apply` or `resnet.train`: normalised by the batch where the network has batch normalisation.
+    """`fcn.apply`, `resnet.train` or `osnet.train`: normalised by the batch where there is batch normalisation.
 
     Args:
       params: the network's parameters.
       images: (B, H, W, 3), zero beyond each image's size, or the output of block k - 1 with ``blocks=(k, ...)``.
       sizes: (B, 2) true heights and widths; default: no padding.
       total: the sum over all devices that share the batch, see `resnet.train`.
-      output_stride: pixels per cell of the maps, 32 or 16.
+      output_stride: pixels per cell of the maps, 32 or 16, as of `apply`.
       blocks: first and last block that are run.
       frozen_blocks: blocks without gradient.
       dtype: type of the computation.
 
     Returns:
       Maps (B, h, w, d), their sizes (B, 2), and the running statistics after this batch (`resnet.join` puts them in
-      place), empty for VGG-16.
+      place), empty for VGG-16 and for an OSNet whose normalisations are folded.
 
     Raises:
-      ValueError: as `fcn.apply` and `resnet.train`.
+      ValueError: as `apply`.
     """
-    options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
-    if architecture(params) == "vgg16":
-        return *fcn.apply(params, images, sizes, output_stride=output_stride, **options), {}
-    return resnet.train(params, images, sizes, total=total, last_stride=last_stride(output_stride), **options)
+    name, options = _options(params, output_stride, blocks=blocks, frozen_blocks=frozen_blocks, dtype=dtype)
+    if name == "vgg16":
+        return *fcn.apply(params, images, sizes, **options), {}
+    run = resnet.train if name == "resnet50" else osnet.train
+    return run(params, images, sizes, total=total, **options)
 
 
 def last_stride(output_stride: int) -> int:
@@ -150,6 +223,18 @@ def last_stride(output_stride: int) -> int:
     if output_stride not in (16, 32):
         raise ValueError(f"output_stride must be 16 or 32, got {output_stride}")
     return output_stride // 16
+
+
+def _options(params: Params, output_stride: int | None, **options: Any) -> tuple[str, dict[str, Any]]:
+    """The network's name, and the options with its stride as the network calls it."""
+    name = architecture(params)
+    stride = _stride(name, output_stride)
+    if name == "resnet50":
+        return name, {"last_stride": last_stride(stride), **options}
+    return name, {"output_stride": stride, **options} if name == "vgg16" else options
+
+
+_stride = output_stride  # where an argument has that name
 
 
 def init(architecture: str, key: jax.Array, *, width: float = 1.0) -> Params:

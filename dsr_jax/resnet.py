@@ -14,7 +14,6 @@ The parameters are ``{"block1_conv": {"kernel"}, "block1_norm": {"scale", "bias"
 "block2a_shortcut_conv": ...}``; mean and var are the running statistics, which no gradient reaches (see `split`).
 """
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +27,7 @@ from dsr_jax.layers import batch_norm, padding, parameters
 from dsr_jax.layers.batch_norm import MOMENTUM, STATISTICS, BatchNorm, Training, join, split
 from dsr_jax.layers.padding import zero_outside
 from dsr_jax.layers.parameters import Params
+from dsr_jax.layers.pooling import halved, max_pool
 
 __all__ = [
     "CHANNELS",
@@ -178,8 +178,7 @@ def train(
       >>> float(resnet.join(params, statistics)["block1_norm"]["mean"][0]) == 0.0
       False
     """
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}; torch's default is 0.1")
+    batch_norm.check_momentum(momentum)
     options: dict[str, Any] = {"blocks": blocks, "frozen_blocks": frozen_blocks, "dtype": dtype}
     training = Training(float(momentum), total)
     return _forward(params, images, sizes, training, last_stride=last_stride, **options)
@@ -239,9 +238,9 @@ def _forward(
     for block in range(blocks[0], blocks[1] + 1):
         now = None if block <= frozen_blocks else training
         if block == 1:
-            sizes = _halved(sizes)
-            x = _pool(_layer(network, "block1_conv", x, sizes, now))
-            sizes = _halved(sizes)
+            sizes = halved(sizes)
+            x = max_pool(_layer(network, "block1_conv", x, sizes, now))
+            sizes = halved(sizes)
             x = zero_outside(x, sizes)  # a pool reaches one cell beyond the true area
         for unit in "abcdef"[: _UNITS.get(block, 0)]:
             x, sizes = _unit(network, f"block{block}{unit}", x, sizes, now)
@@ -254,7 +253,7 @@ def _unit(
     network: ResNet50, name: str, x: jax.Array, sizes: jax.Array, training: Training | None
 ) -> tuple[jax.Array, jax.Array]:
     """A bottleneck and its shortcut: 1x1, 3x3 (with the stride), 1x1, the sum, ReLU."""
-    after = _halved(sizes) if getattr(network, f"{name}_conv2").strides == 2 else sizes
+    after = halved(sizes) if getattr(network, f"{name}_conv2").strides == 2 else sizes
     y = _layer(network, f"{name}_conv1", x, sizes, training)
     y = _layer(network, f"{name}_conv2", y, after, training)
     y = _normalised(network, f"{name}_conv3", y, after, training)
@@ -280,21 +279,6 @@ def _convolve(images: jax.Array, kernel: jax.Array, strides: Any, padding: Any, 
     if kernel.shape[:2] == (3, 3) and strides == (1, 1):
         return convolution.convolve(images, kernel)
     return jax.lax.conv_general_dilated(images, kernel, strides, padding, dimension_numbers=convolution.LAYOUT)
-
-
-def _pool(x: jax.Array) -> jax.Array:
-    """3 x 3 max-pooling, stride 2, padding 1, of values >= 0 (so that zeros are no more than torch's -infinity)."""
-    for axis in (1, 2):
-        outputs = -(-x.shape[axis] // 2)
-        padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)])
-        windows = (jax.lax.slice_in_dim(padded, k, k + 2 * outputs - 1, 2, axis) for k in range(3))
-        x = functools.reduce(jnp.maximum, windows)
-    return x
-
-
-def _halved(sizes: jax.Array) -> jax.Array:
-    """Cells after a strided layer: torch's floor((n + 2 padding - side) / 2) + 1, which is ceil(n / 2)."""
-    return (sizes + 1) // 2
 
 
 def _stride(name: str, last_stride: int) -> int:

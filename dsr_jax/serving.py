@@ -60,10 +60,10 @@ def save(
 
     Args:
       path: a `.zip` file.
-      params: parameters of `fcn` or `resnet`.
+      params: parameters of `fcn`, `resnet` or `osnet`.
       card: the network's card, see `weights.read_card`.
       size: (H, W), the largest height and width of an image.
-      output_stride: pixels per position of the maps; default: the card's, else 32.
+      output_stride: pixels per position of the maps; default: the card's, else 32 (OSNet: 16).
       scales: sides of the windows that are averaged to blocks.
       l1: weight of the L1 penalty.
       shots: the most gallery images of one person.
@@ -88,7 +88,7 @@ def save(
       [2, 1, 8]
     """
     file, scales = Path(path), tuple(scales)
-    stride = output_stride or card.output_stride or 32
+    stride = networks.output_stride(card.architecture, output_stride or card.output_stride)
     _check(file, size, stride, l1, shots, platforms)
     rows, columns, depth = _map_shape(params, size, stride)
     programs = {

@@ -30,7 +30,7 @@ class ByHand:
     def maps(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """(h, w, d) of every preprocessed image (H, W, 3)."""
         x = self.normalised("block1_conv", [np.asarray(image, np.float64) for image in images], stride=2, padding=3)
-        x = [_windows(np.maximum(one, 0), 3, 2, 1, -np.inf).max(axis=(2, 3)) for one in x]
+        x = [windows(np.maximum(one, 0), 3, 2, 1, -np.inf).max(axis=(2, 3)) for one in x]
         for block, count in enumerate(UNITS, start=2):
             for unit in "abcdef"[:count]:
                 stride = {2: 1, 5: self.last_stride}.get(block, 2) if unit == "a" else 1
@@ -48,7 +48,7 @@ class ByHand:
     def normalised(self, name: str, x: list[np.ndarray], *, stride: int = 1, padding: int = 0) -> list[np.ndarray]:
         kernel = self.params[name]["kernel"]
         x = [
-            np.einsum("hwijc,ijcd->hwd", _windows(one, len(kernel), stride, padding, 0.0), kernel, optimize=True)
+            np.einsum("hwijc,ijcd->hwd", windows(one, len(kernel), stride, padding, 0.0), kernel, optimize=True)
             for one in x
         ]
         norm = self.params[name.replace("conv", "norm")]
@@ -63,7 +63,7 @@ class ByHand:
         return [(one - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"] for one in x]
 
 
-def _windows(x: np.ndarray, side: int, stride: int, padding: int, fill: float) -> np.ndarray:
+def windows(x: np.ndarray, side: int, stride: int, padding: int, fill: float) -> np.ndarray:
     """(h, w, side, side, d): the windows of an image that a strided layer sees."""
     padded = np.pad(x, ((padding, padding), (padding, padding), (0, 0)), constant_values=fill)
     found = np.lib.stride_tricks.sliding_window_view(padded, (side, side), axis=(0, 1))

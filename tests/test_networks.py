@@ -1,4 +1,4 @@
-"""Either network behind one function, in extraction and in the runners: the parameters say which it is."""
+"""Every network behind one function, in extraction and in the runners: the parameters say which it is."""
 
 import functools
 import json
@@ -9,17 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn, losses, networks, resnet, weights
+from dsr_jax import extract, fcn, losses, networks, osnet, resnet, weights
 from dsr_jax.parallel import sharding
 from experiments import finetune, pretrain
 from experiments.settings.training import Update
 from experiments.training import optimiser, steps
 
-from . import memory, test_fcn, test_resnet
+from . import memory, test_fcn, test_osnet, test_resnet
 from .resnet_by_hand import ByHand
 from .runners import SMALL, call, evaluated
 
-TINY = {"vgg16": functools.partial(test_fcn.params, 1 / 32), "resnet50": functools.partial(test_resnet.params, 1 / 64)}
+TINY = {
+    "vgg16": functools.partial(test_fcn.params, 1 / 32),
+    "resnet50": functools.partial(test_resnet.params, 1 / 64),
+    "osnet": functools.partial(test_osnet.params, "plain"),
+    "osnet_ibn": functools.partial(test_osnet.params, "ibn", folded=True),
+    "osnet_ain": functools.partial(test_osnet.params, "ain"),
+}
 
 
 @pytest.mark.parametrize("output_stride", [16, 32])
@@ -32,8 +38,12 @@ def test_each_is_run_as_itself(output_stride):
     }
     for name, params in TINY.items():
         assert networks.architecture(params()) == name
+        if name.startswith("osnet") and output_stride == 32:
+            with pytest.raises(ValueError, match=f"output_stride must be 16 for {name}, got 32"):
+                shape(params(), images, sizes)
+            continue
         maps, map_sizes = shape(params(), images, sizes)
-        expected = jax.eval_shape(own[name], params(), images, sizes)
+        expected = jax.eval_shape(own.get(name, osnet.apply), params(), images, sizes)
         assert (maps.shape, map_sizes.shape) == (expected[0].shape, expected[1].shape)
         assert networks.channels(params()) == maps.shape[3]
 
@@ -41,10 +51,10 @@ def test_each_is_run_as_itself(output_stride):
 @pytest.mark.slow
 def test_training_moves_statistics_where_there_are_some():
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
-    _, _, statistics = jax.eval_shape(networks.train, TINY["vgg16"](), images)
-    assert statistics == {}
-    _, _, statistics = jax.eval_shape(networks.train, TINY["resnet50"](), images)
-    assert statistics.keys() == resnet.split(TINY["resnet50"]())[1].keys()
+    for name, params in TINY.items():
+        _, _, statistics = jax.eval_shape(networks.train, params(), images)
+        assert statistics.keys() == resnet.split(params())[1].keys() - {"vector_norm"}, name
+        assert networks.by_batch(params()) == bool(statistics) == (name in ("resnet50", "osnet", "osnet_ain"))
 
 
 @pytest.mark.parametrize("blocks", [0, 2, 4, 5])
@@ -57,18 +67,33 @@ def test_split_divides_the_layers_between_two_blocks(name, blocks):
     assert all(layer.startswith(below) for layer in first) and not any(layer.startswith(below) for layer in others)
 
 
+def test_an_own_vector_is_no_part_of_any_block():
+    """It is kept beside the frozen blocks, even where there are none, so that no training touches it."""
+    for blocks in (0, 3, 5):
+        first, others = networks.split(TINY["osnet_ain"](), blocks)
+        assert {"vector", "vector_norm"} <= first.keys() and not any(name.startswith("vector") for name in others)
+        assert len(first) + len(others) == len(TINY["osnet_ain"]())
+
+
+def test_map_sizes_are_those_of_the_maps():
+    for name, params in TINY.items():
+        for side in (32, 33, 47, 61):
+            maps, _ = jax.eval_shape(networks.apply, params(), jax.ShapeDtypeStruct((1, side, 64, 3), jnp.float32))
+            assert networks.map_size(params(), (side, 64)) == maps.shape[1:3], name
+
+
 def test_random_parameters_by_name():
     for name in networks.INIT:
         shapes = jax.eval_shape(functools.partial(networks.init, name, width=0.1), jax.random.key(0))
         assert networks.architecture(shapes) == name
-    with pytest.raises(ValueError, match="architecture must be one of vgg16, resnet50, got 'osnet'"):
-        networks.init("osnet", jax.random.key(0))
+    with pytest.raises(ValueError, match="architecture must be one of vgg16, resnet50, osnet, .*got 'mobilenet'"):
+        networks.init("mobilenet", jax.random.key(0))
 
 
 def test_what_is_no_network_is_refused():
-    with pytest.raises(ValueError, match="params must be those of fcn or resnet.*got layers conv1"):
+    with pytest.raises(ValueError, match="params must be those of fcn, resnet or osnet.*got layers conv1"):
         networks.apply({"conv1": {}}, jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(ValueError, match="output_stride must be 16 or 32, got 8"):
+    with pytest.raises(ValueError, match="output_stride must be 16 or 32 for resnet50, got 8"):
         networks.apply(TINY["resnet50"](), jnp.zeros((1, 32, 32, 3)), output_stride=8)
 
 

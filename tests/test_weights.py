@@ -251,7 +251,7 @@ def test_save_refuses_what_load_would(tmp_path, tiny):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"architecture": "osnet"}, {"preprocessing": "RGB"}, {"output_stride": 8}, {"width": 0.0}]
+    "bad", [{"architecture": "mobilenet"}, {"preprocessing": "RGB"}, {"output_stride": 8}, {"width": 0.0}]
 )
 def test_impossible_cards(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

@@ -92,7 +92,10 @@ FOREIGN = {
     "npy": (b"\x93NUMPY\x01\0", "a single array of NumPy's: save all of them by name"),
     "hdf5": (hdf5, "an HDF5 file of Keras: save its arrays by numpy.savez"),
     "tar": (tar, "a tar archive: unpack it"),
-    "zip": (zipped, "a zip archive of readme.txt; NumPy's .npz, safetensors and a torch state dict are read"),
+    "zip": (
+        zipped,
+        "a zip archive of readme.txt; NumPy's .npz, safetensors, a torch state dict and an ONNX model are read",
+    ),
     "torchscript": (
         torchscript,
         r"a TorchScript archive.*torch.save\(torch.jit.load\(path\).state_dict\(\), other_path\)",

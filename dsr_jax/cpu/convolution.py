@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from dsr_jax import cpu
 from dsr_jax.cpu import im2col, winograd
+from dsr_jax.parallel.varying import vary, varying
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 # From so many channels (in and out) and products per window on another way than XLA's is faster, and from so many 4 x 4
@@ -37,8 +38,8 @@ def convolve(
     """
     if not pays(images, kernel):
         return _xla(images, kernel)
-    over = _varying(images, kernel)
-    return _fast(_vary(images, over), _vary(kernel, over))
+    over = varying(images, kernel)
+    return _fast(vary(images, over), vary(kernel, over))
 
 
 def pays(images: Any, kernel: Any) -> bool:
@@ -58,7 +59,7 @@ def _xla(images: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _fast(images: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _call(_way(images).convolve, (*images.shape[:3], kernel.shape[3]), images, kernel)
+    return call(_way(images).convolve, (*images.shape[:3], kernel.shape[3]), images, kernel)
 
 
 def _forward(images: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -69,8 +70,8 @@ def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[j
     images, kernel = kept
     way = _way(images)
     return (
-        _call(way.image_gradient, images.shape, gradient, kernel),
-        _call(way.kernel_gradient, kernel.shape, images, gradient),
+        call(way.image_gradient, images.shape, gradient, kernel),
+        call(way.kernel_gradient, kernel.shape, images, gradient),
     )
 
 
@@ -84,10 +85,10 @@ def _way(images: jax.Array) -> ModuleType:
     return winograd if tiles >= TILES else im2col
 
 
-def _call(function: Callable[..., None], shape: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
+def call(function: Callable[..., None], shape: tuple[int, ...], *arrays: jax.Array) -> jax.Array:
     """A function that writes into its last argument, as an operation of XLA."""
-    call = buffer_callback(_host(function), jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
-    return _vary(call(*arrays), _varying(*arrays))
+    operation = buffer_callback(_host(function), jax.ShapeDtypeStruct(shape, jnp.float32), vmap_method="sequential")
+    return vary(operation(*arrays), varying(*arrays))
 
 
 @functools.cache  # for JAX a new function would be another program
@@ -97,14 +98,3 @@ def _host(function: Callable[..., None]) -> Callable[..., None]:
             function(*map(np.asarray, given), np.asarray(out))
 
     return host
-
-
-def _varying(*arrays: jax.Array) -> frozenset[str]:
-    """The axes of a `jax.shard_map` over which any of the arrays differs."""
-    return frozenset().union(*(jax.typeof(array).manual_axis_type.varying for array in arrays))
-
-
-def _vary(array: jax.Array, over: frozenset[str]) -> jax.Array:
-    """The same array, marked as varying over these axes."""
-    missing = tuple(sorted(over - _varying(array)))
-    return jax.lax.pcast(array, missing, to="varying") if missing else array

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dsr_jax import fcn
-from dsr_jax.formats import resnet50_names, vgg16_names
+from dsr_jax.formats import osnet_names, resnet50_names, vgg16_names
 
 # Parameter-name maps, by the network's name on a card.
-NAMES = {"vgg16": vgg16_names, "resnet50": resnet50_names}
+NAMES: dict[str, Any] = {"vgg16": vgg16_names, "resnet50": resnet50_names, **osnet_names.NAMES}
 # The key of the card in our files' metadata.
 KEY = "dsr_jax.card"
 
@@ -20,7 +20,7 @@ class Card:
     """A weights file's description of its network.
 
     Attributes:
-      architecture: the network's name, "vgg16" or "resnet50".
+      architecture: the network's name: "vgg16", "resnet50", "osnet", "osnet_ibn" or "osnet_ain".
       width: channels as a multiple of the published network's.
       output_stride: input pixels per map position that it was trained with; `None` if the file does not say.
       preprocessing: input convention, "caffe" (BGR, 0-255, mean subtracted), "caffe_rgb" (the same in RGB) or "torch"
@@ -50,8 +50,9 @@ class Card:
             raise ValueError(f"width={self.width}: pass a positive multiple of the published network's channels.")
         if self.preprocessing not in fcn.CONVENTIONS:
             raise ValueError(f"preprocessing={self.preprocessing!r}: pass one of {', '.join(fcn.CONVENTIONS)}.")
-        if self.output_stride not in (None, 16, 32):
-            raise ValueError(f"output_stride={self.output_stride!r}: pass 16, 32 or None.")
+        strides = (None, 16) if self.architecture in osnet_names.NAMES else (None, 16, 32)
+        if self.output_stride not in strides:
+            raise ValueError(f"output_stride={self.output_stride!r}: pass {', '.join(map(str, strides[1:]))} or None.")
 
 
 def parse(metadata: Mapping[str, str] | None) -> Card | None:

@@ -1,9 +1,10 @@
 """The card of a foreign weights file: network, width and input convention by names, shapes and numbers."""
 
-from dsr_jax import fcn, resnet
-from dsr_jax.formats import input_convention, named_arrays
+from dsr_jax import fcn, osnet, resnet
+from dsr_jax.formats import input_convention, named_arrays, osnet_names
 from dsr_jax.formats.card import NAMES, Card
 from dsr_jax.formats.named_arrays import Tensors
+from dsr_jax.layers import osnet_table
 
 
 def architecture(tensors: Tensors) -> str:
@@ -17,8 +18,8 @@ def architecture(tensors: Tensors) -> str:
     }
     if not any(known.values()):
         raise ValueError(
-            "no VGG-16 and no ResNet-50: expected names such as 'block1_conv1/kernel', 'features.0.weight' or "
-            f"'layer1.0.conv1.weight', found {named_arrays.listed(tensors) or 'nothing'}"
+            "no VGG-16, ResNet-50 or OSNet: expected names such as 'block1_conv1/kernel', 'features.0.weight', "
+            f"'layer1.0.conv1.weight' or 'conv2.0.gate.fc1.weight', found {named_arrays.listed(tensors) or 'nothing'}"
         )
     return max(known, key=lambda network: known[network])
 
@@ -30,15 +31,21 @@ def card(params: fcn.Params, tensors: Tensors, preprocessing: str | None) -> tup
       ValueError: if the convention cannot be known and is not given.
     """
     network = architecture(tensors)
+    names = NAMES[network]
     evidence = input_convention.evidence(params, tensors)
-    convention, remark = input_convention.decide(evidence, NAMES[network].naming(tensors), preprocessing)
-    left_out = named_arrays.left_out(tensors)
+    convention, remark = input_convention.decide(evidence, names.naming(tensors), preprocessing)
+    known = names.layers(names.naming(tensors))
+    left_out = named_arrays.left_out({key: x for key, x in tensors.items() if key not in known})
     remarks = [f"left out, as no part of the network: {named_arrays.listed(left_out)}"] if left_out else []
-    return Card(architecture=network, width=_width(params, network), preprocessing=convention), [*remarks, remark]
+    stride = osnet.STRIDE if network in osnet_names.NAMES else None  # others have a choice
+    width = _width(params, network)
+    return Card(architecture=network, width=width, output_stride=stride, preprocessing=convention), [*remarks, remark]
 
 
 def _width(params: fcn.Params, network: str) -> float:
     """Channels of the first convolution as a multiple of the published network's."""
+    if network in osnet_names.NAMES:
+        return osnet_table.width(params)
     if network == "resnet50":
         return params["block1_conv"]["kernel"].shape[3] / resnet.CHANNELS
     return params["block1_conv1"]["bias"].size / fcn.CHANNELS[0]

@@ -60,6 +60,8 @@ def evidence(params: fcn.Params, tensors: Tensors) -> Evidence:
         return _pixels(tensors)
     if "block1_norm" in params:
         return _statistics(params)
+    if "block1_conv" in params:
+        return Evidence(("torch",), "it is an OSNet, and those are published for it alone")
     return _ancestor(params)
 
 

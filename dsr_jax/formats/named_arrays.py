@@ -1,7 +1,7 @@
 """Conversion of a file's named arrays to a network's parameters and back, or one error that lists all that is wrong.
 
-`vgg16_names` and `resnet50_names` have the names of each publisher; here a file is checked to have exactly those, in
-their shapes, with finite numbers.
+`vgg16_names`, `resnet50_names` and `osnet_names` have the names of each publisher; here a file is checked to have
+exactly those, in their shapes, with finite numbers.
 """
 
 import re
@@ -13,6 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 Tensors = dict[str, NDArray[Any]]
+
+# A hint of an error.
+NO_STATISTICS = (
+    "batch-norm statistics are missing, without which the network computes something else: save model.state_dict(), "
+    "not the parameters alone"
+)
+# Axes of a kernel that is stored as (out, in, height, width), or (out, in) of a dense layer, in our order.
+_AXES = {4: (2, 3, 1, 0), 2: (1, 0)}
 
 # Known, and no part of a network up to its maps: what training code puts behind them (pooling, the neck of
 # re-identification, embeddings, classifiers, a head of ours), losses, and buffers.
@@ -85,13 +93,22 @@ def from_params(
     tensors = {}
     for key, (layer, leaf) in entries.items():
         x = float32(f"{layer}.{leaf}", np.asarray(params[layer][leaf]))
-        tensors[key] = np.ascontiguousarray(x.transpose(3, 2, 0, 1)) if transposed and x.ndim == 4 else x
+        tensors[key] = (
+            np.ascontiguousarray(x.transpose(np.argsort(_AXES[x.ndim]))) if transposed and x.ndim in _AXES else x
+        )
     return tensors
 
 
 def kernel(x: NDArray[Any], transposed: bool) -> NDArray[Any]:
-    """A kernel as (height, width, in, out); other arrays as they are."""
-    return x.transpose(2, 3, 1, 0) if transposed and x.ndim == 4 else x
+    """A kernel as (height, width, in, out), or (in, out) of a dense layer; other arrays as they are."""
+    return x.transpose(_AXES[x.ndim]) if transposed and x.ndim in _AXES else x
+
+
+def check_variances(params: Mapping[str, Mapping[str, Any]], entries: Mapping[str, tuple[str, str]]) -> None:
+    """Raises ValueError, with the file's name of it, for a negative running variance."""
+    for key, (layer, leaf) in entries.items():
+        if leaf == "var" and np.min(params[layer][leaf]) < 0:
+            raise ValueError(f"{key} holds negative variances, down to {np.min(params[layer][leaf]):g}")
 
 
 def float32(name: str, x: NDArray[Any]) -> NDArray[np.float32]:
@@ -144,4 +161,4 @@ def left_out(tensors: Tensors) -> list[str]:
 
 def _stored(shape: tuple[int, ...], transposed: bool) -> tuple[int, ...]:
     """The shape in which the file stores an array that has ``shape`` here."""
-    return (shape[3], shape[2], shape[0], shape[1]) if transposed and len(shape) == 4 else shape
+    return tuple(shape[i] for i in np.argsort(_AXES[len(shape)])) if transposed and len(shape) in _AXES else shape

@@ -8,9 +8,9 @@ The names that this library knows are looked for behind any prefix; that of most
 import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dsr_jax.formats import resnet50_names, vgg16_names
+from dsr_jax.formats import osnet_names, resnet50_names, vgg16_names
 from dsr_jax.formats.named_arrays import Tensors
 
 # Parts of names that wrappers of torch put there: DataParallel, torch.compile, FSDP, activation checkpoints.
@@ -104,5 +104,5 @@ def _described(place: Place) -> str:
 @functools.cache
 def _known() -> frozenset[str]:
     """Every name of a network's array."""
-    modules = (vgg16_names, resnet50_names)
-    return frozenset(name for names in modules for naming in names.NAMINGS for name in names.layers(naming))
+    networks: tuple[Any, ...] = (vgg16_names, resnet50_names, *osnet_names.NAMES.values())
+    return frozenset(name for names in networks for naming in names.NAMINGS for name in names.layers(naming))

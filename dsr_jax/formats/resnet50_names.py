@@ -59,9 +59,7 @@ def to_params(tensors: Tensors, *, width: float | None = None) -> Params:
     title, transposed = f"ResNet-50 of width {width:g} in {name} names", name == "torchvision"
     how: dict[str, Any] = {"title": title, "transposed": transposed, "hint": _hint(tensors, entries)}
     params = named_arrays.to_params(tensors, entries, shapes, **how)
-    for key, (layer, leaf) in entries.items():
-        if leaf == "var" and np.min(params[layer][leaf]) < 0:
-            raise ValueError(f"{key} holds negative variances, down to {np.min(params[layer][leaf]):g}")
+    named_arrays.check_variances(params, entries)
     return params
 
 
@@ -153,8 +151,5 @@ def _hint(tensors: Tensors, entries: Collection[str]) -> str:
         return "its units are wider than a ResNet-50's: it seems to be a Wide ResNet or a ResNeXt"
     lacking = [key for key in entries if key not in tensors]
     if lacking and all(key.endswith(("running_mean", "running_var", ".mean", ".var")) for key in lacking):
-        return (
-            "batch-norm statistics are missing, without which the network computes something else: save "
-            "model.state_dict(), not the parameters alone"
-        )
+        return named_arrays.NO_STATISTICS
     return ""

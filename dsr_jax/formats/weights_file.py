@@ -1,4 +1,4 @@
-"""Readers of weights files: NumPy's `.npz`, safetensors, torch's state dicts.
+"""Readers of weights files: NumPy's `.npz`, safetensors, torch's state dicts, ONNX models.
 
 The content decides about the format, not the name. An error says what another file is: a Git LFS pointer, a web page,
 text, HDF5, a TorchScript archive, a file that is cut off. Of several state dicts in a file, and of names with a prefix,
@@ -15,12 +15,12 @@ import numpy as np
 import safetensors
 
 from dsr_jax.formats import card as cards
-from dsr_jax.formats import prefixes, torch_file
+from dsr_jax.formats import onnx_file, prefixes, torch_file
 from dsr_jax.formats.named_arrays import Tensors
 
 ERRORS = (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, safetensors.SafetensorError)
-TORCH, NPZ, SAFETENSORS = "a torch state dict", "NumPy's .npz", "safetensors"
-READ = f"{NPZ}, {SAFETENSORS} and {TORCH} are read"
+TORCH, NPZ, SAFETENSORS, ONNX = "a torch state dict", "NumPy's .npz", "safetensors", "an ONNX model"
+READ = f"{NPZ}, {SAFETENSORS}, {TORCH} and {ONNX} are read"
 # Files by their first bytes, and what to do about them.
 OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself: fetch that by 'git lfs pull'",
@@ -50,6 +50,7 @@ def read(file: Path) -> Content:
       ValueError: if it cannot be read, or holds several networks.
     """
     kind = "a weights file"
+    named: list[str] = []
     try:
         kind = _kind(file)
         if kind == NPZ:
@@ -59,11 +60,14 @@ def read(file: Path) -> Content:
             with safetensors.safe_open(file, framework="numpy") as archive:
                 groups = {"": {name: archive.get_tensor(name) for name in archive.keys()}}
                 card = cards.parse(archive.metadata())
+        elif kind == ONNX:
+            arrays, named = onnx_file.read(file)
+            groups, card = {"": arrays}, None
         else:
             groups, card = torch_file.read_state_dicts(file), cards.read_beside(file)
         unwrapped = {key: prefixes.unwrapped(tensors) for key, tensors in groups.items()}
         place = prefixes.find(unwrapped)
-        remarks = [f"the network is the one under its key {place.key!r}"] if place.key else []
+        remarks = [*named, *([f"the network is the one under its key {place.key!r}"] if place.key else [])]
         if list(unwrapped[place.key]) != list(groups[place.key]):
             wrappers = sorted({part for name in groups[place.key] for part in name.split(".")} & prefixes.WRAPPERS)
             remarks.append(
@@ -90,6 +94,8 @@ def _kind(file: Path) -> str:
         return SAFETENSORS
     if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:
         return TORCH
+    if onnx_file.looks_like(head):
+        return ONNX
     described = next((words for start, words in OTHERS.items() if head.startswith(start)), "") or _described(head)
     raise ValueError(f"it is {described}; {READ}")
 

@@ -1,1 +1,1 @@
-"""Parts shared by networks: parameters by layer, zero padding, batch normalisation."""
+"""Parts shared by networks: parameters by layer, zero padding, pooling, batch normalisation."""

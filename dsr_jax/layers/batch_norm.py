@@ -52,6 +52,12 @@ class BatchNorm(nnx.Module):
         return mean, var
 
 
+def check_momentum(momentum: float) -> None:
+    """Raises ValueError for a share that is not in [0, 1]."""
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum must be in [0, 1], got {momentum}; torch's default is 0.1")
+
+
 def initial(channels: int) -> dict[str, jax.Array]:
     """Scale, bias and running statistics before training."""
     zeros, ones = jnp.zeros(channels), jnp.ones(channels)

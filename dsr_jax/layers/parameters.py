@@ -11,17 +11,17 @@ Params = dict[str, dict[str, Any]]
 
 
 def block_of(layer: str) -> int:
-    """The block, 1 to 5, that a layer belongs to, by its name.
+    """The block, 1 to 5, that a layer belongs to, by its name; 0 for those of an own vector, behind the maps.
 
     Example:
-      >>> block_of("block5c_conv2")
-      5
+      >>> block_of("block5c_conv2"), block_of("vector_norm")
+      (5, 0)
     """
-    return int(layer.removeprefix("block")[0])
+    return 0 if layer.startswith("vector") else int(layer.removeprefix("block")[0])
 
 
 def split(params: Params, blocks: int) -> tuple[Params, Params]:
-    """The layers of the first ``blocks`` blocks, and the others.
+    """The layers of the first ``blocks`` blocks, those of an own vector with them, and the others.
 
     Example:
       >>> split({"block1_conv1": {"bias": 1}, "block2_conv1": {"bias": 2}}, 1)

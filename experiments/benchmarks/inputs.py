@@ -59,7 +59,9 @@ class Inputs:
         """Origin of the network's maps, in words."""
         height, width = self.network.size
         random = f"STAND-IN with random weights of width {self._settings.maps.vgg_width:g}: --weights is missing"
-        network = {"vgg16": "VGG-16", "resnet50": "ResNet-50"}[networks.architecture(self.network.params)]
+        titles = {"vgg16": "VGG-16", "resnet50": "ResNet-50", "osnet": "OSNet"}
+        titles |= {"osnet_ibn": "OSNet-IBN", "osnet_ain": "OSNet-AIN"}
+        network = titles[networks.architecture(self.network.params)]
         given = "weights given" if self._settings.network.weights else random
         return f"{self._settings.data.dataset}, {network} at {height} x {width}, {given}"
 

@@ -8,8 +8,6 @@ from dsr_jax import networks
 from dsr_jax import weights as weight_files
 from dsr_jax.formats import input_convention
 
-PAPER_SIZE, PAPER_STRIDE = (320, 120), 32
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -17,8 +15,8 @@ class Trained:
 
     weights: str | None = setting(
         None,
-        "A weights file of NumPy, safetensors or torch, whatever its name, or the workdir of a training run; training "
-        "runners start from random parameters without it.",
+        "A weights file of NumPy, safetensors, torch or ONNX, whatever its name, or the workdir of a training run; "
+        "training runners start from random parameters without it.",
         path=True,
     )
     preprocessing: str | None = setting(
@@ -29,26 +27,29 @@ class Trained:
     )
     size: tuple[int, int] | None = setting(
         None,
-        "Height,width in pixels to which whole images are brought; default: the weights' own, else 320,120.",
+        "Height,width in pixels to which whole images are brought; default: the weights' own, else 320,120, of OSNet "
+        "256,128.",
         wanted="height,width such as 320,120",
         check=lambda sides: len(sides) == 2 and min(sides) > 0,
     )
     output_stride: str | None = setting(
         None,
-        "Pixels per map position, 16 leaves the last pool out; default: the weights' own, else 32.",
+        "Pixels per map position, 16 leaves the last pool out; default: the weights' own, else 32. OSNet has 16 alone.",
         choices=("16", "32"),
     )
 
     def of_card(self, card: weight_files.Card) -> tuple[tuple[int, int], int]:
-        """Size of whole images and output stride: the flags, else the card's, else the paper's."""
-        height, width = (int(side) for side in self.size or card.extra.get("size") or PAPER_SIZE)
-        return (height, width), int(self.output_stride or card.output_stride or PAPER_STRIDE)
+        """Size of whole images and output stride: the flags, else the card's, else the network's."""
+        name = card.architecture
+        height, width = (int(side) for side in self.size or card.extra.get("size") or networks.size(name))
+        stride = self.output_stride or card.output_stride
+        return (height, width), networks.output_stride(name, int(stride) if stride else None)
 
     def read(self) -> weight_files.Network:
         """The network of --weights; prints how it was read."""
         if not self.weights:
             raise ValueError(
-                "weights is missing: give --weights=FILE (.npz, .safetensors, .pth) or a training run's workdir"
+                "weights is missing: give --weights=FILE (.npz, .safetensors, .pth, .onnx) or a training run's workdir"
             )
         network = weight_files.read(self.weights, preprocessing=self.preprocessing)
         for remark in network.remarks + self._otherwise(network.card):

@@ -4,10 +4,10 @@
 Configuration is keyword-only and bound with `functools.partial`; a step is then jit-compiled by the loop. With a mesh
 of several devices the batch is one of `sharding.spread`; losses, figures and gradient are those of the whole batch.
 
-A network with batch normalisation (ResNet-50) is normalised by the batch of the step, of all devices together, and the
-running statistics of its trained blocks move towards it: they are part of the state, but nothing that an optimiser or
-weight decay touches. Frozen blocks are normalised by their running statistics, which stay. The whole images and the
-patches of a reconstruction step are one batch, because matching normalises both sides alike, too.
+A network with batch normalisation (`networks.by_batch`) is normalised by the batch of the step, of all devices
+together, and the running statistics of its trained blocks move towards it: they are part of the state, but nothing that
+an optimiser or weight decay touches. Frozen blocks are normalised by their running statistics, which stay. The whole
+images and the patches of a reconstruction step are one batch, because matching normalises both sides alike, too.
 """
 
 import functools
@@ -80,7 +80,7 @@ def maps(
       kept: all others: those of frozen blocks, and the running statistics of the trained ones.
     """
     params = resnet.join({**kept, **trained}, {name: x for name, x in kept.items() if name in trained})
-    if networks.architecture(params) == "resnet50":
+    if networks.by_batch(params):
         sizes = share.sizes(sizes)  # stand-ins count for nothing in the statistics
     if trunk.first_block == 1:
         inputs = fcn.zero_outside(fcn.preprocess(inputs, trunk.convention), sizes)
@@ -164,7 +164,7 @@ def _both(
     whole, patch = batch["whole"], batch["patch"]
     sizes = batch["whole_sizes"], batch["patch_sizes"]
     params = {**kept, **trained}
-    if networks.architecture(params) == "vgg16":
+    if not networks.by_batch(params):
         whole, patch = (maps(trained, kept, x, s, **how)[:2] for x, s in zip((whole, patch), sizes, strict=True))
         return whole, patch, {}
     # One batch of one padded shape: padding counts for nothing in the statistics, and is cut off the maps again.
