@@ -126,3 +126,27 @@ def test_search_leaves_out_and_a_shortlist_is_exact():
     assert hits.coded < 0.6
     listed = shortlist.distances([probe], images, 6, **options)
     np.testing.assert_allclose(listed.distance[0], every[listed.entries[0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "told"),
+    [
+        ("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes", MemoryError, r"max_bytes .* got 536870912"),
+        ("INTERNAL: device is lost", RuntimeError, "the device failed during the call"),
+    ],
+)
+def test_a_device_that_fails(monkeypatch, text, kind, told):
+    """Told in the caller's words; the gallery is as good as before."""
+    gallery, probe = match.Gallery.build(maps([(4, 3)] * 5)), maps([(3, 2)], 1)
+    expected = match.distances(probe, gallery, coder="homotopy")
+
+    def fails(*_, **__):
+        raise jax.errors.JaxRuntimeError(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "coded", fails)
+        for call in (match.distances, lambda *given, **how: match.search(given[0][0], given[1], **how)):
+            with pytest.raises(kind, match=told):
+                call(probe, gallery, coder="homotopy")
+    assert not gallery.as_entries.kept, "what a lost device held is not asked for again"
+    np.testing.assert_array_equal(match.distances(probe, gallery, coder="homotopy").distance, expected.distance)

@@ -9,6 +9,7 @@ Several devices share out the T entries: each has its slice of them and all prob
 between them.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -74,7 +75,7 @@ class Engine:
         total = figures[0].size
         bar = tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress)
         # On accelerators the default precision of a matrix product is too coarse for the certificate.
-        with bar, jax.default_matmul_precision("highest"):
+        with bar, self._told(), jax.default_matmul_precision("highest"):
             for entries, images, found in _behind(self._tiles()):
                 each = self._widened(found)[:, : len(entries), : len(images)]
                 figures[:, images[:, None], entries] = each.swapaxes(1, 2)
@@ -101,7 +102,7 @@ class Engine:
     def listed(self, pairs: np.ndarray, *, progress: tqdm | None = None) -> np.ndarray:
         """The same of chosen pairs (n, 2), numbers of probe and entry in any order: (4, n) float32."""
         figures = np.empty((4, len(pairs)), np.float32)
-        with jax.default_matmul_precision("highest"):
+        with self._told(), jax.default_matmul_precision("highest"):
             for chosen, found in _behind(self._lists(pairs)):
                 figures[:, chosen[chosen >= 0]] = self._widened(found)[:, : len(chosen)][:, chosen >= 0]
                 if progress is not None:
@@ -144,7 +145,7 @@ class Engine:
 
     def nearest(self, k: int) -> search.Nearest:
         """The k nearest entries of the only probe, and no more coded than that takes. One device does it."""
-        with jax.default_matmul_precision("highest"):
+        with self._told(), jax.default_matmul_precision("highest"):
             return search.nearest(self._parts(), k, columns=int(self.probes.directed[0]))
 
     def _parts(self) -> Iterator[search.Part]:
@@ -204,6 +205,21 @@ class Engine:
         if sides:
             entries.kept.clear()
             entries.kept[key] = sides
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Errors of the devices in words of the call; what is kept there is dropped, and nothing was returned."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            self.gallery.kept.clear()
+            self.probes.kept.clear()
+            if "RESOURCE_EXHAUSTED" in str(error):
+                raise MemoryError(
+                    f"max_bytes must leave room for what else is on the device, got {self.max_bytes}, and the device "
+                    f"has no memory left: give less, or match fewer maps at a time ({error})"
+                ) from error
+            raise RuntimeError(f"the device failed during the call, of which nothing is kept: {error}") from error
 
     def _widened(self, found: jax.Array) -> np.ndarray:
         """Figures (4, ...), their intervals widened by what rounding of products and means can do."""
