@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from dsr_jax import map_file, match
+from dsr_jax.baselines import fusion
 from dsr_jax.matching import streaming
 from experiments import evaluate
 from tests.runners import RANKS, call, metrics_of
@@ -443,6 +444,19 @@ def test_own_vectors_are_compared_by_their_cosine(tmp_path, shots):
     np.testing.assert_allclose(distances, expected, atol=1e-6)
     nearest = expected.argmin(axis=1) == np.arange(6)
     assert found[f"own_vector/shots{shots}/rank1"] == pytest.approx(100 * nearest.mean())
+
+
+def test_a_fusion_with_own_vectors_is_of_stored_distances(tmp_path):
+    maps = drawn([(3, 2, 8)] * 18)
+    labels = {"identities": [*range(6)] * 3, "cameras": [0] * 6 + [1] * 12, "roles": ["probe"] * 6 + ["gallery"] * 12}
+    map_file.write(tmp_path / "maps.npz", maps, vectors=np.random.default_rng(3).normal(size=(18, 7)), **labels)
+    run_evaluate(tmp_path / "maps.npz", tmp_path / "out", methods="dsr_multi+own_vector")
+    kept = {}
+    for name in ("dsr_multi", "own_vector", "dsr_multi+own_vector"):
+        with np.load(tmp_path / "out" / "distances" / f"{name}-shots1.npz") as file:
+            kept[name] = file["distances_0"]
+    expected = fusion.standardised(kept["dsr_multi"], kept["own_vector"])
+    np.testing.assert_allclose(kept["dsr_multi+own_vector"], expected, atol=1e-6)
 
 
 def test_own_vectors_are_refused_where_there_are_none(tmp_path, capsys):

@@ -80,6 +80,20 @@ def test_amc_codes_over_everybody_and_the_fusion_has_both():
     assert methods.METHODS["amc"](methods.Options()).together
 
 
+@pytest.mark.parametrize("other", ["own_vector", "global_average"])
+def test_fusions_weigh_what_was_standardised_alike(other):
+    parts = [compare("dsr_multi", SINGLE), compare(other, SINGLE)]
+    expected = [(part - part.mean(axis=1, keepdims=True)) / part.std(axis=1, keepdims=True) for part in parts]
+    np.testing.assert_allclose(compare(f"dsr_multi+{other}", SINGLE), sum(expected) / 2, atol=1e-5)
+
+
+def test_a_fusion_of_distances_that_are_equal_leaves_it_to_the_others():
+    some, same = np.array([[0.3, 0.1, 0.2]]), np.full((1, 3), 0.7)
+    np.testing.assert_allclose(fusion.standardised(some, same), fusion.standardised(some) / 2)
+    with pytest.raises(ValueError, match=r"distances must all be \(P, G\) of one shape"):
+        fusion.standardised(some, same[:, :2])
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -1,4 +1,4 @@
-"""AMC + SWM (Sec. 4.4): two methods' scores brought to one scale and added."""
+"""Fusion: several methods' distances brought to one scale and added, AMC + SWM as in Sec. 4.4, or any."""
 
 import numpy as np
 
@@ -24,6 +24,35 @@ def distances(amc: np.ndarray, swm: np.ndarray, *, weight: float = 0.7) -> np.nd
     if not 0 <= weight <= 1:
         raise ValueError(f"weight must be in [0, 1], got {weight}; the paper uses 0.7")
     return weight * _stretched(amc) + (1 - weight) * _stretched(swm)
+
+
+def standardised(*distances: np.ndarray) -> np.ndarray:
+    """The mean of several methods' distances, (P, G) each, those of every probe standardised before.
+
+        s(d) = (d - mean d) / standard deviation of d, over the gallery of one probe
+
+    All weigh the same: nothing is tuned, so that nothing can be tuned on the people who are then judged. Where all of a
+    probe's distances by one method are equal, the others decide. A scale per probe says how far a gallery image stands
+    out from the others; a gallery of few images has few to stand out from.
+
+    Raises:
+      ValueError: if the shapes differ, or there is nothing.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.baselines import fusion
+      >>> fusion.standardised(np.array([[0.2, 0.4, 0.3]]), np.array([[9.0, 5.0, 9.0]])).round(2).tolist()
+      [[-0.26, -0.09, 0.35]]
+    """
+    if not distances or any(each.ndim != 2 or each.shape != distances[0].shape for each in distances):
+        raise ValueError(f"distances must all be (P, G) of one shape, got {[each.shape for each in distances]}")
+    return np.mean([_standardised(np.asarray(each, np.float64)) for each in distances], axis=0)
+
+
+def _standardised(distances: np.ndarray) -> np.ndarray:
+    around = distances - distances.mean(axis=1, keepdims=True)
+    spread = around.std(axis=1, keepdims=True)
+    return np.divide(around, spread, where=spread > 1e-9, out=np.zeros(around.shape))
 
 
 def _stretched(distances: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ joint_authors   the authors' released code: joint, boosted by 1.2, gallery block
 ridge_single    the later ports: ridge regression, 1 x 1 blocks
 ridge_multi     the same with three scales
 own_vector      the network's own vectors, of a file of maps that has them: cosine; several shots: their average
+dsr_multi+own_vector, dsr_multi+global_average  the mean of both, each standardised per probe; no weight is tuned
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -31,7 +32,7 @@ from experiments.evaluation.features import Given, Sides
 DSR = ("dsr_single", "dsr_double", "dsr_multi")
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")  # they stretch, cut or look again at the pictures
-OF_VECTORS = ("own_vector",)
+OF_VECTORS = ("own_vector", "dsr_multi+own_vector")
 MULTI_SHOT = ("stack", "minimum", "mean")
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
@@ -191,7 +192,12 @@ def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Opti
     def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
         return fuse(*(part.compare(sides, probes, entries) for part in parts))
 
-    return Method(compare, together=True, parts=parts, fuse=fuse)
+    return Method(compare, together=True, parts=parts, fuse=fuse, maps=all(part.maps for part in parts))
+
+
+def standardised(*names: str) -> Callable[[Options], Method]:
+    """The fusion of methods, each standardised per probe."""
+    return lambda options: fused(names, fusion.standardised, options)
 
 
 def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
@@ -223,4 +229,6 @@ METHODS: dict[str, Callable[[Options], Method]] = {
     "ridge_single": lambda options: dsr((1,), options, coder="ridge"),
     "ridge_multi": lambda options: dsr((1, 2, 3), options, coder="ridge"),
     "own_vector": lambda _: Method(_own_vector),
+    "dsr_multi+own_vector": standardised("dsr_multi", "own_vector"),
+    "dsr_multi+global_average": standardised("dsr_multi", "global_average"),
 }
