@@ -56,6 +56,13 @@ def test_working_sets_grow_to_the_exact_codes_whatever_the_first_were():
     assert found.gap.max() < 1e-5
 
 
+def test_stages_of_accelerators_give_the_same():
+    values, exact = problem()
+    found = solved(values, stages=homotopy.WIDE)
+    np.testing.assert_allclose(found.error, exact, atol=2e-6)
+    np.testing.assert_allclose(found.error, solved(values).error, atol=1e-6)
+
+
 def test_columns_do_not_depend_on_each_other():
     (gram, correlation, energy), _ = problem()
     order = np.random.default_rng(0).permutation(correlation.shape[2])

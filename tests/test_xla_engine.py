@@ -10,7 +10,7 @@ from dsr_jax.matching import memory, padded, programs, xla
 from dsr_jax.matching.gallery import Entries
 from dsr_jax.matching.padded import Size
 from dsr_jax.parallel import sharding
-from dsr_jax.solvers import table
+from dsr_jax.solvers import homotopy, table
 
 from . import quick
 
@@ -36,8 +36,12 @@ def used(lowered) -> int:
 
 
 @pytest.mark.parametrize("shape", quick.only(SHAPES[:1], SHAPES), ids=str)
-@pytest.mark.parametrize("coder", quick.only(["ridge"], SOLVERS))
-def test_memory_of_a_tile(coder, shape):
+@pytest.mark.parametrize("coder", quick.only(["ridge"], [*SOLVERS, "homotopy, wide"]))
+def test_memory_of_a_tile(coder, shape, monkeypatch):
+    if "wide" in coder:
+        monkeypatch.setattr(homotopy, "STAGES", homotopy.WIDE)
+        programs.coded.clear_cache()
+    coder = coder.split(",")[0]
     count, size, probes, image, length = shape
     columns = memory.columns(probes * image.blocks)
     taken = memory.taken(image, size, length, coder)

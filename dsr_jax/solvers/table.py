@@ -53,7 +53,7 @@ class Solver:
 
 SOLVERS = {
     "active_set": Solver(active_set.coder, "compiled"),
-    "homotopy": Solver(homotopy.homotopy, "xla", Memory(8, square=4, dictionary=4 * homotopy.ROOM)),
+    "homotopy": Solver(homotopy.homotopy, "xla", Memory(11, square=4, dictionary=4 * homotopy.ROOM)),
     "proximal": Solver(proximal.proximal, "xla", Memory(20, 40), exact=False),
     "feature_sign": Solver(feature_sign.feature_sign, "xla", Memory(40, 2500)),
     "ridge": Solver(ridge.errors, "xla", Memory(20), exact=False, certified=False, training=False),
