@@ -142,7 +142,7 @@ def distances(
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probes; default: as ``scales``.
       pooling: "average" (the default) or "max", of blocks; the descriptor is an average in any case.
-      coder: "auto", "active_set", "homotopy", "proximal" or "feature_sign".
+      coder: "auto", "active_set", "homotopy", "proximal", "feature_sign" or "maxsim".
       tol: largest duality gap of a column.
       max_bytes: memory ceiling of the tiles, beside the maps.
       part_bytes: bytes of gallery maps, as float32, that are held; of the probes' four times as many.

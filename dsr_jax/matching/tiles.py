@@ -176,7 +176,9 @@ class Engine(abc.ABC, Generic[Space]):
         return Products(pairs, flat, places[:-1], strides)
 
 
-def sizes(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int, thread: int) -> Sizes:
+def sizes(
+    probes: Positions, gallery: Positions, *, max_bytes: int, threads: int, thread: int, comfort: int = COMFORT
+) -> Sizes:
     """What fits into ``max_bytes``: half of what one pair leaves is for threads.
 
     Args:
@@ -185,6 +187,7 @@ def sizes(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int
       max_bytes: the ceiling.
       threads: how many there may be.
       thread: bytes that each takes.
+      comfort: bytes of a tile's correlations beyond which a larger one no longer helps.
 
     Raises:
       ValueError: if not even one pair on one thread fits.
@@ -201,12 +204,12 @@ def sizes(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int
         )
     crew = max(1, min(threads, spare // (2 * thread)))
     room = max_bytes - crew * thread
-    images = max(1, min(len(probes), (room - entry) // (2 * (probe + pair)), COMFORT // pair))
+    images = max(1, min(len(probes), (room - entry) // (2 * (probe + pair)), comfort // pair))
     within = (room - images * probe) // (entry + images * pair)
     return Sizes(
         probes=images,
-        entries=max(1, min(len(gallery), within, WIDE // entry, COMFORT // (images * pair))),
+        entries=max(1, min(len(gallery), within, WIDE // entry, comfort // (images * pair))),
         threads=crew,
-        listed=1 + min(COMFORT, spare // 4) // pair,
+        listed=1 + min(comfort, spare // 4) // pair,
         listed_entries=1 + min(WIDE, spare // 4) // entry,
     )
