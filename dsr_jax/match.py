@@ -271,6 +271,7 @@ def explain(
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
+    coder: str = "auto",
 ) -> Explanation:
     """The codes of one pair, as probe position x gallery position: which part was rebuilt from which.
 
@@ -281,12 +282,14 @@ def explain(
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max".
+      coder: "auto" ("active_set" everywhere: all exact solvers have the same codes), or "maxsim": which part is most
+        like which.
 
     Returns:
       An `Explanation`.
 
     Raises:
-      ValueError: as `distances`, and for more than one map on either side.
+      ValueError: as `distances`, for more than one map on either side, and for another coder.
 
     Example:
       >>> import numpy as np
@@ -296,8 +299,11 @@ def explain(
       >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
       [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
     """
+    if coder not in ("auto", "active_set", "maxsim"):
+        raise ValueError(f"coder must be 'auto' (exact codes, by active_set) or 'maxsim' to explain, got {coder!r}")
+    chosen = "active_set" if coder == "auto" else coder
     comparison = compared(
-        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder="active_set", l1=l1
+        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder=chosen, l1=l1
     )
     for argument, count in (("probe_map", len(comparison.probes)), ("gallery_map", len(comparison.gallery.maps))):
         if count != 1:

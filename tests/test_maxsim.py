@@ -118,3 +118,34 @@ def test_memory_decides_tiles_and_not_distances(max_bytes):
     smallest = int(str(least.value).split("at least ")[1].split()[0])
     found = match.distances(maps, maps, max_bytes=max_bytes or smallest, **options)
     np.testing.assert_allclose(found.distance, match.distances(maps, maps, **options).distance, atol=1e-6)
+
+
+def test_explanation_of_one_scale_is_the_largest_cosines():
+    probe, image = (feature_map("signed", *size, 3) for size in [(3, 2), (4, 3)])
+    probe[0, 0], image[1, 1] = 0, 0
+    found = match.explain(probe, image, scales=(1,), coder="maxsim")
+    x, y = oracles.blocks(probe), oracles.blocks(image)
+    cosines = np.where(np.any(y, axis=1), x @ y.T, -2)
+    expected = np.zeros((6, 12))
+    expected[np.arange(1, 6), cosines[1:].argmax(axis=1)] = cosines[1:].max(axis=1)
+    np.testing.assert_allclose(found.codes.reshape(6, 12), expected, atol=1e-6)
+    np.testing.assert_allclose(found.rebuilt.ravel()[1:], cosines[1:].max(axis=1), atol=1e-6)
+    assert np.isnan(found.rebuilt[0, 0])
+    assert found.distance == pytest.approx(oracles.maxsim(probe, [image]), abs=1e-6)
+    nothing = match.explain(probe, 0 * image, scales=(1,), coder="maxsim")
+    assert nothing.distance == 1 and not nothing.codes.any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda maps: match.explain(maps[0], maps[0], coder="ridge"), "coder must be 'auto'"),
+        (lambda maps: match.distances(maps, maps, coder="maxsim", dictionary="joint"), "coder must be 'auto'"),
+        (lambda maps: match.distances(maps, maps, coder="maxsim", boost=1.2), "boost"),
+        (lambda maps: match.distances(maps, maps, coder="maxsim", l1=-1), "l1"),
+        (lambda maps: match.distances(maps, maps, coder="MaxSim"), "coder must be .*'maxsim'"),
+    ],
+)
+def test_where_it_does_not_belong(call, message):
+    with pytest.raises(ValueError, match=message):
+        call([np.ones((3, 3, 6), np.float32)])
