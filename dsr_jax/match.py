@@ -10,8 +10,10 @@ by the size of the gallery.
 
 Coders: "active_set" (exact, compiled, for the CPU, with all scales for little more than the price of one), "homotopy"
 (exact, XLA, for GPU and TPU), "proximal" (first-order) and "feature_sign" (the paper's) compute the same distance.
-Several devices, or processes, code a part of the gallery each. Two others are kept for comparison: "ridge" is the
-closed form of the later PyTorch ports, and ``dictionary="joint"`` the authors' released code:
+Several devices, or processes, code a part of the gallery each. "maxsim" is another distance of the same products,
+without any coding: for every probe block the largest cosine to any gallery block, 1 minus their mean. Two others are
+kept for comparison: "ridge" is the closed form of the later PyTorch ports, and ``dictionary="joint"`` the authors'
+released code:
 
     distances(P, G, dictionary="joint", pooling="max", scales=(1, 2, 3, 4), probe_scales=(1,), boost=1.2)
 """
@@ -41,11 +43,12 @@ class Distances:
 
     Attributes:
       distance: (P, G) float32, mean squared reconstruction error of the probe's blocks that have a direction, in
-        [0, 1]. Of the joint dictionary it may exceed 1: an entry's coefficients count on those of others.
+        [0, 1]. Of the joint dictionary it may exceed 1: an entry's coefficients count on those of others. Of MaxSim it
+        is in [0, 2], beyond 1 only where cosines are negative, as those of signed maps may be.
       lower: (P, G) certified lower bound of the exact distance (NaN for ridge and for the joint dictionary, which have
-        no certificate).
+        no certificate). MaxSim is exact but for rounding, by which alone its interval is wide.
       upper: (P, G) certified upper bound of the exact distance.
-      gap: (P, G) largest duality gap of the pair's columns.
+      gap: (P, G) largest duality gap of the pair's columns; 0 for MaxSim.
       identities: G labels of the entries, or None where none were given.
       coder: the coder that was used.
       counted: (P,) share of each probe's blocks that the distance is the mean over. A block of zeros (a masked
@@ -73,7 +76,7 @@ class Hits:
       lower: (k,) certified lower bound of the exact distance.
       upper: (k,) certified upper bound of the exact distance.
       certified: (k,) whether the intervals alone prove this place in the ranking of the whole gallery.
-      coded: share of the columns (probe blocks x entries) that had to be coded; 1 is everything.
+      coded: share of the columns (probe blocks x entries) that had to be coded; 1 is everything. MaxSim codes none.
       coder: the coder that was used.
       counted: share of the probe's blocks that the distance is the mean over, see `Distances`.
     """
@@ -115,7 +118,7 @@ def distances(
       probe_maps: one (h, w, d) array or a sequence of such arrays of any sizes (NumPy, JAX, anything with
         ``__array__``), or a `Gallery`, each map of which is then a probe.
       gallery_maps: the same, but a `Gallery` brings its own identities, scales and pooling.
-      l1: weight of the L1 penalty, the paper's beta, in Eq. 6's scaling.
+      l1: weight of the L1 penalty, the paper's beta, in Eq. 6's scaling; of no effect on "maxsim" and "ridge".
       scales: sides of the windows whose averages are blocks; (1,) is the paper's single-scale, (1, 2, 3) multi-scale
         and the default. Scales that exceed a map are skipped for it.
       probe_scales: the same for the probes; default: as ``scales``.
@@ -128,16 +131,16 @@ def distances(
         the authors' released code). Then the distance of an entry depends on the others, entries without a part in
         the codes are all equally far, and no interval is certified.
       boost: the authors' alpha, 1.2 in their code, by which "joint" adds to the correlations; >= 0.
-      coder: "auto" (active_set on CPU, homotopy elsewhere), "active_set", "homotopy", "proximal", "feature_sign", or
-        "ridge".
-      tol: largest duality gap of a column (of no effect on "joint", which is always exact); float32 certifies about
-        1e-6. A large one (1e-2) saves time, and the
-        intervals, which hold the exact distance in any case, show the loss.
+      coder: "auto" (active_set on CPU, homotopy elsewhere), "active_set", "homotopy", "proximal", "feature_sign"; or
+        another distance, "maxsim" or "ridge".
+      tol: largest duality gap of a column (of no effect on "maxsim" and "joint", which are always exact); float32
+        certifies about 1e-6. A large one (1e-2) saves time, and the intervals, which hold the exact distance in any
+        case, show the loss.
       max_bytes: memory ceiling of the tiles of this call, on each device, beside the maps and the result.
       progress: whether to show a progress bar.
 
     Returns:
-      A `Distances`. A gallery map of zeros rebuilds nothing: its distance to every probe is 1.
+      A `Distances`. A gallery map of zeros rebuilds nothing and is like nothing: its distance to every probe is 1.
 
     Raises:
       ValueError: for maps of a wrong rank, of different d, with NaN or infinity, empty or smaller than one block,
@@ -189,10 +192,10 @@ def search(
 ) -> Hits:
     """The k entries nearest to one probe: the first k of `distances`, proven without coding everything.
 
-    On the CPU the correlations order the entries and bound their distances from below; an entry is coded only until its
-    lower bound exceeds the k-th smallest upper bound. Elsewhere all distances are computed. A `Gallery` keeps what the
-    next search can use again (the Gram matrices of its maps, where they fit into ``max_bytes``). Each process searches
-    by itself.
+    The correlations order the entries and bound their distances from below; an entry is coded only until its bound
+    exceeds the k-th smallest upper bound: on a CPU column by column, elsewhere as a whole. MaxSim needs no more than
+    the correlations. A `Gallery` keeps what the next search can use again (the Gram matrices of its maps, where they
+    fit into ``max_bytes``). Each process searches by itself.
 
     Args:
       probe_map: one (h, w, d) array.
@@ -203,7 +206,7 @@ def search(
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max". A `Gallery` brings its own.
       identities: a label per gallery map: maps of one identity are one entry. A `Gallery` brings its own.
-      coder: "auto", "active_set", "homotopy", "proximal" or "feature_sign".
+      coder: "auto", "active_set", "homotopy", "proximal", "feature_sign" or "maxsim".
       tol: largest duality gap of a column. Beyond about 1e-5 the intervals are still honest, but near ties may be
         ordered otherwise than by `distances`.
       max_bytes: memory ceiling, beside the maps.
@@ -268,6 +271,7 @@ def explain(
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
+    coder: str = "auto",
 ) -> Explanation:
     """The codes of one pair, as probe position x gallery position: which part was rebuilt from which.
 
@@ -278,12 +282,14 @@ def explain(
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max".
+      coder: "auto" ("active_set" everywhere: all exact solvers have the same codes), or "maxsim": which part is most
+        like which.
 
     Returns:
       An `Explanation`.
 
     Raises:
-      ValueError: as `distances`, and for more than one map on either side.
+      ValueError: as `distances`, for more than one map on either side, and for another coder.
 
     Example:
       >>> import numpy as np
@@ -293,8 +299,11 @@ def explain(
       >>> explanation.codes[0, 1].round(3).tolist()  # of the probe's top right position
       [[0.0, 0.0], [0.0, 0.6...], [0.0, 0.0]]
     """
+    if coder not in ("auto", "active_set", "maxsim"):
+        raise ValueError(f"coder must be 'auto' (exact codes, by active_set) or 'maxsim' to explain, got {coder!r}")
+    chosen = "active_set" if coder == "auto" else coder
     comparison = compared(
-        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder="active_set", l1=l1
+        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder=chosen, l1=l1
     )
     for argument, count in (("probe_map", len(comparison.probes)), ("gallery_map", len(comparison.gallery.maps))):
         if count != 1:

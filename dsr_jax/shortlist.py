@@ -1,43 +1,45 @@
-"""DSR on a shortlist: the pooled descriptor chooses K gallery entries for each probe, Algorithm 1 codes these only.
+"""DSR on a shortlist: a coarse distance chooses K gallery entries for each probe, Algorithm 1 codes these only.
 
-    result = shortlist.distances(probe_maps, gallery_maps, 100)
+    result = shortlist.distances(probe_maps, gallery_maps, 100, by="stripes")
     result.entries, result.distance       # (P, 100): which entries, nearest first, and their certified distances
 
 Every pair of Market-1501 is 3,368 x 19,732 codings, a list of 100 is half a per cent of them. What that costs: an entry
 that is not on the list is not coded, however near DSR would find it. So the result has distances of the listed pairs
-alone; `Shortlist.extended` ranks the others after the list, by the pooled descriptor.
+alone; `Shortlist.extended` ranks the others after the list, by the coarse distance.
 
-The descriptor is that of `baselines.global_average`: the average over a map's positions, of unit length, Euclidean;
-several maps of one identity: the mean of their distances. Maps that are read lazily stay where they are: all are read
-once for their descriptors, then the listed ones part by part, as in `streaming`.
+The coarse distance is one of `BY`: "pooled" features (those of `baselines.global_average`: the average over a map's
+positions, of unit length, Euclidean; several maps of one identity: the mean of their distances), or MaxSim of the
+probe's positions, with 8 "stripes" of rows of every gallery map or with all positions ("maxsim"). Maps that are read
+lazily stay where they are: all are read for the coarse distances, then the listed ones part by part, as in `streaming`.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax import blocks
-from dsr_jax.baselines import global_average
-from dsr_jax.matching import checks, streaming
-from dsr_jax.matching.checks import as_labels, as_scales, each_map
+from dsr_jax.matching import checks, coarse, streaming
+from dsr_jax.matching.checks import as_labels, as_scales
 from dsr_jax.matching.comparison import check_numbers, compared
 from dsr_jax.matching.gallery import gather
 from dsr_jax.parallel import hosts
 from dsr_jax.solvers import table
 
-__all__ = ["BEYOND", "NOBODY", "Shortlist", "distances", "nearest"]
+__all__ = ["BEYOND", "BY", "NOBODY", "Shortlist", "distances", "nearest"]
+
+BY = coarse.WAYS
 
 NOBODY = -1  # in `Shortlist.entries`: a place that no entry has
-BEYOND = 2.0  # what `extended` adds to pooled distances: more than any distance of DSR
+BEYOND = 2.0  # what `extended` adds to coarse distances: no distance of the list is larger
 PROBES = 4  # parts of probes held for one of the gallery: for every part of probes the gallery is read again
 
 
 @dataclass(frozen=True)
 class Shortlist:
-    """Distances of P probes to their K listed entries, and pooled distances to all G.
+    """Distances of P probes to their K listed entries, and coarse distances to all G.
 
     Attributes:
       entries: (P, K) numbers of the listed entries, nearest by DSR first; -1 at the end of a list that is shorter.
@@ -45,7 +47,8 @@ class Shortlist:
       lower: (P, K) certified lower bound of the exact distance.
       upper: (P, K) certified upper bound of the exact distance.
       gap: (P, K) largest duality gap of the pair's columns.
-      pooled: (P, G) distances of the pooled descriptors, which chose the list.
+      coarse: (P, G) distances that chose the list.
+      by: what they are, one of `BY`.
       identities: G labels of the entries, or None where none were given.
       coder: the coder that was used.
       counted: (P,) share of each probe's blocks that the distance is the mean over, see `match.Distances`.
@@ -56,30 +59,38 @@ class Shortlist:
     lower: np.ndarray
     upper: np.ndarray
     gap: np.ndarray
-    pooled: np.ndarray
+    coarse: np.ndarray
+    by: str
     identities: tuple[Any, ...] | None
     coder: str
     counted: np.ndarray
 
     @property
+    def pooled(self) -> np.ndarray:
+        """(P, G) the coarse distances, where they are of pooled features."""
+        if self.by != "pooled":
+            raise AttributeError(f"pooled: the list was chosen by {self.by}; see coarse")
+        return self.coarse
+
+    @property
     def listed(self) -> np.ndarray:
         """(P, G) whether the entry is on the probe's list: where there is a distance of DSR."""
-        listed = np.zeros(self.pooled.shape, bool)
+        listed = np.zeros(self.coarse.shape, bool)
         rows, columns = np.nonzero(self.entries != NOBODY)
         listed[rows, self.entries[rows, columns]] = True
         return listed
 
     @property
     def extended(self) -> np.ndarray:
-        """(P, G) float32 to rank all entries by: DSR's distance on the list, 2 + the pooled distance beyond it."""
-        extended = self.pooled + np.float32(BEYOND)
+        """(P, G) float32 to rank all entries by: DSR's distance on the list, 2 + the coarse distance beyond it."""
+        extended = self.coarse + np.float32(BEYOND)
         rows, columns = np.nonzero(self.entries != NOBODY)
         extended[rows, self.entries[rows, columns]] = self.distance[rows, columns]
         return extended
 
 
 def nearest(pooled: np.ndarray, k: int, allowed: np.ndarray | None = None) -> np.ndarray:
-    """The k entries of each probe with the smallest pooled distance.
+    """The k entries of each probe with the smallest coarse distance.
 
     Args:
       pooled: (P, G) distances.
@@ -116,6 +127,7 @@ def distances(
     gallery_maps: Any,
     k: int,
     *,
+    by: str = "pooled",
     identities: Any = None,
     allowed: np.ndarray | None = None,
     l1: float = 0.4,
@@ -128,7 +140,7 @@ def distances(
     part_bytes: int = streaming.PART,
     progress: bool = False,
 ) -> Shortlist:
-    """DSR's distances of every probe to the k gallery entries that its pooled descriptor is nearest to.
+    """DSR's distances of every probe to the k gallery entries that are nearest to it by a coarse distance.
 
     Several processes must each make the same call; each codes the lists of its part of the probes.
 
@@ -136,13 +148,14 @@ def distances(
       probe_maps: a sequence of P maps (h, w, d) or an array of them; read lazily, if it is `map_file.Maps`.
       gallery_maps: the same of the gallery.
       k: length of the lists; that of the gallery or more: every pair is coded.
+      by: the coarse distance, "pooled", "stripes" or "maxsim", from cheap to dear.
       identities: a label per gallery map: maps of one identity form one dictionary and are one entry.
       allowed: (P, G) whether the entry may answer the probe (`candidates.allowed`); others take no place.
       l1: weight of the L1 penalty, the paper's beta.
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probes; default: as ``scales``.
-      pooling: "average" (the default) or "max", of blocks; the descriptor is an average in any case.
-      coder: "auto", "active_set", "homotopy", "proximal" or "feature_sign".
+      pooling: "average" (the default) or "max", of blocks; the coarse distance knows no blocks.
+      coder: "auto", "active_set", "homotopy", "proximal", "feature_sign" or "maxsim".
       tol: largest duality gap of a column.
       max_bytes: memory ceiling of the tiles, beside the maps.
       part_bytes: bytes of gallery maps, as float32, that are held; of the probes' four times as many.
@@ -152,7 +165,7 @@ def distances(
       The `Shortlist`.
 
     Raises:
-      ValueError: as `match.distances`; for k < 1, and for the coder "ridge", which has no certificate.
+      ValueError: as `match.distances`; for k < 1, an unknown ``by``, and the coder "ridge", which has no certificate.
 
     Example:
       >>> import numpy as np
@@ -165,6 +178,8 @@ def distances(
       True
     """
     _check_length(k)
+    if by not in BY:
+        raise ValueError(f"by must be one of {BY}, got {by!r}")
     chosen = table.choose(coder, use="matching", certified=True)
     if not (isinstance(part_bytes, int | np.integer) and part_bytes >= 1):
         raise ValueError(f"part_bytes must be at least 1, got {part_bytes!r}; {streaming.PART} is the default")
@@ -177,14 +192,19 @@ def distances(
     groups, labels = gather(as_labels("identities", identities, len(gallery_maps)), len(gallery_maps))
     cut_at = as_scales("scales", (1, 2, 3) if scales is None else scales)
     probes_at = cut_at if probe_scales is None else as_scales("probe_scales", probe_scales)
-    counted: list[float] = []
-    pooled = _pooled(
-        _counted(probe_maps, counted, scales=probes_at, pooling="average" if pooling is None else pooling),
-        each_map("gallery_maps", gallery_maps, scales=cut_at),
-        groups,
-    )
-    entries = nearest(pooled, k, allowed)
     check_numbers(l1, tol, max_bytes)
+    probes_read = coarse.Checked("probe_maps", probe_maps, scales=probes_at)
+    gallery_read = coarse.Checked("gallery_maps", gallery_maps, scales=cut_at)
+    shares: list[float] = []
+    looked: Any = coarse.counted(
+        probes_read, shares, scales=probes_at, pooling="average" if pooling is None else pooling
+    )
+    if by != "pooled":  # which looks at every probe once
+        deque(looked, maxlen=0)
+        looked = probes_read
+    reading: dict[str, Any] = {"part_bytes": part_bytes, "max_bytes": max_bytes, "progress": progress}
+    found = coarse.distances(by, looked, gallery_read, groups, **reading)
+    entries = nearest(found, k, allowed)
     how: dict[str, Any] = {"coder": chosen, "l1": l1, "tol": tol, "max_bytes": max_bytes, "pooling": pooling}
     how |= {"scales": cut_at, "probe_scales": probes_at}
     figures = np.full((4, *entries.shape), np.nan, np.float32)
@@ -207,7 +227,7 @@ def distances(
     order = np.argsort(figures[0], axis=1, kind="stable")  # NaN is last
     distance, lower, upper, gap = (np.take_along_axis(figure, order, axis=1) for figure in figures)
     ranked = np.take_along_axis(entries, order, axis=1)
-    return Shortlist(ranked, distance, lower, upper, gap, pooled, labels, chosen, np.array(counted))
+    return Shortlist(ranked, distance, lower, upper, gap, found, by, labels, chosen, np.array(shares))
 
 
 def _sequence(argument: str, maps: Any) -> Any:
@@ -217,25 +237,6 @@ def _sequence(argument: str, maps: Any) -> Any:
     if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
         raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {maps!r:.80}")
     return maps
-
-
-def _counted(maps: Any, counted: list[float], **cut: Any) -> Iterator[np.ndarray]:
-    """The probe maps, checked; what share of each probe's blocks has a direction is added to ``counted``."""
-    for i, values in enumerate(each_map("probe_maps", maps, scales=cut["scales"])):
-        solid = blocks.directed(values, **cut)
-        checks.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
-        counted.append(float(solid.mean()))
-        yield values
-
-
-def _pooled(
-    probe_maps: Iterable[np.ndarray], gallery_maps: Iterable[np.ndarray], groups: Sequence[Sequence[int]]
-) -> np.ndarray:
-    """(P, G) distances of the descriptors, of an entry the mean over its maps."""
-    each = global_average.distances(probe_maps, gallery_maps)
-    if all(len(group) == 1 for group in groups):
-        return each
-    return np.stack([each[:, group].mean(axis=1) for group in groups], axis=1)
 
 
 def _check_length(k: Any) -> None:

@@ -7,6 +7,7 @@
   Neither descent nor a path: it shares no idea with the coders, and degenerate dictionaries do not trouble it. It
   checks itself: primal and dual value must agree to `GAP`.
 - `distance`: Eq. 4 of two maps.
+- `maxsim`: one minus the mean of the largest cosines, pair by pair.
 - `authors`: the authors' released code, by coordinate descent on its objective as it stands. It checks itself: the
   conditions of optimality must hold to `GAP`.
 """
@@ -50,6 +51,21 @@ def blocks(feature_map: np.ndarray, *, scales: Sequence[int] = (1,), pooling: st
                 found.append(pool(x[i : i + s, j : j + s], axis=(0, 1)))
     lengths = [np.linalg.norm(b) for b in found]
     return np.stack([b / n if n else b for b, n in zip(found, lengths, strict=True)])
+
+
+def maxsim(
+    probe: np.ndarray,
+    images: Sequence[np.ndarray],
+    *,
+    scales: Sequence[int] = (1,),
+    probe_scales: Sequence[int] | None = None,
+    pooling: str = "average",
+) -> float:
+    """MaxSim distance of a probe map to the maps of one entry; an entry without any direction is at 1."""
+    x = solid(blocks(probe, scales=scales if probe_scales is None else probe_scales, pooling=pooling))
+    y = [solid(blocks(image, scales=scales, pooling=pooling)) for image in images]
+    every = [block for one in y for block in one]
+    return 1 - float(np.mean([max((float(a @ b) for b in every), default=0.0) for a in x]))
 
 
 def solid(all_blocks: np.ndarray) -> np.ndarray:

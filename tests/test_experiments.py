@@ -296,6 +296,7 @@ def test_pretraining_alone(people, tmp_path):
         (("--subset=heldout", "--holdout=2", "--camera_rule=any"), "each probe's own image"),
         (("--workdir=",), "workdir is missing"),
         (("--coder=quick",), "coder must be"),
+        (("--coder=maxsim",), "coder must be.*methods=maxsim_multi"),
         (("--l1=0",), "l1 must be"),
         (("positional",), "what is 'positional'"),
     ],

@@ -12,11 +12,12 @@ from dsr_jax import blocks, match
 from dsr_jax.matching import checks, compiled, memory, padded, programs
 from dsr_jax.matching.gallery import Entries
 from dsr_jax.parallel import sharding
+from dsr_jax.solvers import table
 
 from . import oracles
 
 D = 6
-CODERS = sorted(set(match.CODERS) - {"ridge"})
+CODERS = sorted(table.names("training"))
 # Of two numbers of blocks: a shape of a tile is a compilation, seconds with the coders in XLA.
 SIZES = {"probes": [(3, 2), (2, 3), (3, 2)], "gallery": [(4, 3), (2, 2), (3, 4), (4, 3), (2, 2)]}
 

@@ -16,6 +16,7 @@ from dsr_jax.matching import compiled
 from dsr_jax.matching.comparison import compared
 from experiments import evaluate
 from experiments.evaluation import comparison, methods, reliance
+from tests import oracles
 from tests.people import maps
 from tests.runners import call, metrics_of
 
@@ -139,6 +140,43 @@ def test_several_maps_of_a_person_are_one_entry_at_their_mean_pooled_distance():
     np.testing.assert_allclose(found.distance, whole.distance[np.arange(4)[:, None], found.entries], atol=1e-6)
 
 
+BY_HAND = {
+    "stripes": lambda probe, images: oracles.maxsim(probe, [striped(m) for m in images]),
+    "maxsim": lambda probe, images: oracles.maxsim(probe, images),
+}
+
+
+def striped(feature_map: np.ndarray) -> np.ndarray:
+    """Averages of 8 stripes of rows, by a loop: the first ones have a row more where they cannot be equal."""
+    n, rows = min(8, len(feature_map)), iter(feature_map.astype(np.float64))
+    high = [len(feature_map) // n + (i < len(feature_map) % n) for i in range(n)]
+    return np.stack([np.mean([next(rows) for _ in range(h)], axis=(0, 1)) for h in high])[:, None]
+
+
+@pytest.mark.parametrize("by", sorted(BY_HAND))
+@pytest.mark.parametrize("labels", [None, ["b", "a", "b", "c", "c", "a", "d", "d", "d"]])
+def test_lists_by_maxsim(by, labels, tmp_path):
+    """Maps of 20 rows and of fewer than 8; one position of zeros; in memory and from a file, all parts small."""
+    gallery = [maps(1, 70 + i, (20 if i % 2 else 5 + i, 3))[0] for i in range(9)]
+    probes = [m.copy() for m in PROBES]
+    gallery[3][0], probes[0][0, 0] = 0, 0
+    groups = [[i] for i in range(9)] if labels is None else [[i for i in range(9) if labels[i] == k] for k in "bacd"]
+    expected = np.array([[BY_HAND[by](p, [gallery[i] for i in group]) for group in groups] for p in probes])
+    found = shortlist.distances(probes, gallery, 2, by=by, identities=labels)
+    assert found.by == by
+    np.testing.assert_allclose(found.coarse, expected, atol=2e-6)
+    np.testing.assert_array_equal(np.sort(found.entries), np.sort(shortlist.nearest(found.coarse, 2)))
+    whole = match.distances(probes, gallery, identities=labels)
+    np.testing.assert_allclose(found.distance, whole.distance[np.arange(4)[:, None], found.entries], atol=1e-6)
+    assert (found.extended[~found.listed] >= shortlist.BEYOND).all()
+    with pytest.raises(AttributeError, match=f"pooled: the list was chosen by {by}"):
+        _ = found.pooled
+    map_file.write(tmp_path / "maps.npz", iter(gallery), identities=range(9))
+    lazy = map_file.read(tmp_path / "maps.npz").maps
+    again = shortlist.distances(probes, lazy, 2, by=by, identities=labels, part_bytes=1000)
+    np.testing.assert_allclose(again.coarse, found.coarse, atol=1e-6)
+
+
 def test_maps_of_a_file_are_read_part_by_part(tmp_path, monkeypatch):
     map_file.write(tmp_path / "maps.npz", iter(GALLERY), identities=range(9))
     lazy, held, code = map_file.read(tmp_path / "maps.npz").maps, [], compiled.Engine.listed
@@ -154,6 +192,7 @@ def test_maps_of_a_file_are_read_part_by_part(tmp_path, monkeypatch):
         (0, {}, "k must be a whole number >= 1, got 0"),
         (-3, {}, "k must be a whole number >= 1, got -3"),
         (2, {"coder": "ridge"}, "coder must not be 'ridge' here"),
+        (2, {"by": "rows"}, "by must be one of"),
         (2, {"coder": "none"}, "coder must be 'auto' or one of"),
         (2, {"part_bytes": 0}, "part_bytes must be at least 1"),
         (2, {"allowed": np.ones((4, 8), bool)}, r"allowed must be \(4, 9\)"),
@@ -348,7 +387,8 @@ def test_without_identities_of_the_probes_there_is_no_list():
     assert comparison.Result("", dsr, comparison.WHOLE, [], [], np.zeros(0)).reliance is None
 
 
-def test_bad_maps_are_found_whether_they_are_listed_or_not():
+@pytest.mark.parametrize("by", shortlist.BY)
+def test_bad_maps_are_found_whether_they_are_listed_or_not(by):
     rng = np.random.default_rng(0)
     g = list(rng.random((6, 4, 3, 8)))
     for value, said in (
@@ -358,13 +398,13 @@ def test_bad_maps_are_found_whether_they_are_listed_or_not():
         bad = [*g[:5], g[5].copy()]
         bad[5][0, 0, 0] = value
         with pytest.raises(ValueError, match=said):
-            shortlist.distances(g[:2], bad, 2)
+            shortlist.distances(g[:2], bad, 2, by=by)
     with pytest.raises(ValueError, match=r"gallery_maps\[5\] of shape \(1, 1, 8\) is smaller"):
-        shortlist.distances(g[:2], [*g[:5], np.ones((1, 1, 8))], 2, scales=(2,), part_bytes=1)
+        shortlist.distances(g[:2], [*g[:5], np.ones((1, 1, 8))], 2, scales=(2,), part_bytes=1, by=by)
     with pytest.raises(ValueError, match=r"gallery_maps\[5\] has 7 channels"):
-        shortlist.distances(g[:2], [*g[:5], np.ones((4, 3, 7))], 2)
+        shortlist.distances(g[:2], [*g[:5], np.ones((4, 3, 7))], 2, by=by)
     with pytest.raises(ValueError, match="same number of channels d, got 7 and 8"):
-        shortlist.distances([np.ones((4, 3, 7))], g, 2)
+        shortlist.distances([np.ones((4, 3, 7))], g, 2, by=by)
     with pytest.raises(ValueError, match="gallery_maps must be an"):
         shortlist.distances(g[:2], match.Gallery.build(g), 2)
     assert shortlist.distances(g[0], np.stack(g), 2).entries[0, 0] == 0

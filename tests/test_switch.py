@@ -27,7 +27,7 @@ def test_a_switch_that_is_neither_on_nor_off(monkeypatch):
 
 
 def test_names_are_refused_where_they_do_not_belong():
-    assert set(match.CODERS) - set(table.names("training")) == {"ridge"}
+    assert set(match.CODERS) - set(table.names("training")) == {"ridge", "maxsim"}
     with pytest.raises(ValueError, match="coder must be 'auto' or one of .*got 'ridge'"):
         reconstruction.solve(jnp.ones((1, 2)), jnp.ones((1, 2)), coder="ridge")
     with pytest.raises(ValueError, match="coder must not be 'ridge'.*no certificate"):

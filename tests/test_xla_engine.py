@@ -14,7 +14,7 @@ from dsr_jax.solvers import homotopy, table
 
 from . import quick
 
-SOLVERS = [name for name, solver in table.SOLVERS.items() if solver.engine == "xla"]
+SOLVERS = [name for name, solver in table.SOLVERS.items() if "xla" in solver.engines]
 # (dictionaries, its positions and blocks, probes, their positions and blocks, length): few columns of many atoms, many
 # of few, and both.
 SHAPES = [(8, Size(128, 128), 1, Size(16, 16), 128), (8, Size(16, 32), 20, Size(8, 16), 64)]
@@ -36,7 +36,7 @@ def used(lowered) -> int:
 
 
 @pytest.mark.parametrize("shape", quick.only(SHAPES[:1], SHAPES), ids=str)
-@pytest.mark.parametrize("coder", quick.only(["ridge"], [*SOLVERS, "homotopy, wide"]))
+@pytest.mark.parametrize("coder", quick.only(["ridge", "maxsim"], [*SOLVERS, "homotopy, wide"]))
 def test_memory_of_a_tile(coder, shape, monkeypatch):
     if "wide" in coder:
         monkeypatch.setattr(homotopy, "STAGES", homotopy.WIDE)
@@ -52,12 +52,16 @@ def test_memory_of_a_tile(coder, shape, monkeypatch):
     )
     kept = count * (taken.entry + taken.dictionary)
     assert used(programs.gram.lower(entries, mesh=ONE)) <= kept
-    if not table.SOLVERS[coder].certified:
-        coded = programs.uncertified.lower(gram, entries, images, coder=coder, mesh=ONE)
-    else:
-        coded = programs.coded.lower(gram, correlation, energy, coder=coder, l1=0.4, tol=1e-6, mesh=ONE)
+    figure = table.SOLVERS[coder].figure
+    if figure != "residual":
         products = programs.correlations.lower(entries, images, columns=columns, mesh=ONE)
         assert used(products) <= kept + columns * (count * taken.product + taken.common)
+    if figure == "residual":
+        coded = programs.uncertified.lower(gram, entries, images, coder=coder, mesh=ONE)
+    elif figure == "cosine":
+        coded = programs.cosines.lower(entries.inverse, correlation, energy, mesh=ONE)
+    else:
+        coded = programs.coded.lower(gram, correlation, energy, coder=coder, l1=0.4, tol=1e-6, mesh=ONE)
     assert used(coded) <= kept + columns * (count * taken.column + taken.common)
 
 

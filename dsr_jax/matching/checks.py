@@ -38,13 +38,22 @@ def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[
     """
     before = None
     for i in range(len(parts)):
-        name = f"{argument}[{i}]" if len(parts) > 1 else argument
-        m = array_of(name, parts[i])
-        check_shape(name, m.shape, before)
-        before = m.shape
-        if min(m.shape[:2]) < min(scales):
-            raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
-        yield finite(name, _float32(m))
+        checked = one_map(f"{argument}[{i}]" if len(parts) > 1 else argument, parts[i], before, scales=scales)
+        before = checked.shape
+        yield checked
+
+
+def one_map(name: str, value: Any, before: tuple[int, ...] | None, *, scales: tuple[int, ...]) -> np.ndarray:
+    """A map (h, w, d), checked, as float32; ``before`` is the shape of another one of the same maps.
+
+    Raises:
+      ValueError: as `as_maps`.
+    """
+    m = array_of(name, value)
+    check_shape(name, m.shape, before)
+    if min(m.shape[:2]) < min(scales):
+        raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
+    return finite(name, _float32(m))
 
 
 def array_of(name: str, value: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax.matching import checks, compiled, xla
+from dsr_jax.matching import checks, compiled, maxsim, xla
 from dsr_jax.matching.gallery import Entries, Gallery
 from dsr_jax.matching.search import Nearest
 from dsr_jax.parallel import hosts
@@ -31,7 +31,7 @@ class Engine(Protocol):
         """The k nearest entries of the only probe."""
 
 
-ENGINES = {"compiled": compiled.Engine, "xla": xla.Engine}
+ENGINES = {"compiled": compiled.Engine, "maxsim": maxsim.Engine, "xla": xla.Engine}
 
 
 @dataclass(frozen=True)

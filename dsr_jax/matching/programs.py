@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from dsr_jax.matching.padded import Padded
 from dsr_jax.parallel import sharding
-from dsr_jax.solvers import certificate
+from dsr_jax.solvers import certificate, maxsim
 from dsr_jax.solvers.table import SOLVERS
 
 UNIT = 128  # parts of a squared error, of which sums are exact
@@ -142,6 +142,18 @@ def uncertified(gram: jax.Array, entries: Side, probes: Side, *, coder: str, mes
         return Certificates(error, *[jnp.full_like(error, jnp.nan)] * 3)
 
     return sharding.by_rows(each, mesh, shared=2)(gram, entries, probes)
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def cosines(inverse: jax.Array, correlation: jax.Array, energy: jax.Array, *, mesh: Mesh | None) -> Certificates:
+    """MaxSim of columns (T, M, C) of energies (C,) or (T, C) on T dictionaries, one over whose lengths are (T, M)."""
+
+    def columns(inverse: jax.Array, correlation: jax.Array, energy: jax.Array) -> Certificates:
+        energies = jnp.broadcast_to(energy, (len(inverse), correlation.shape[2]))
+        distance = jax.vmap(maxsim.distances)(correlation, inverse > 0, energies)
+        return Certificates(distance, distance, distance, jnp.zeros_like(distance))
+
+    return sharding.by_rows(columns, mesh, shared=1 + 1 + (energy.ndim == 2))(inverse, correlation, energy)
 
 
 @functools.partial(jax.jit, static_argnames="blocks")

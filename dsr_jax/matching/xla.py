@@ -65,6 +65,7 @@ class Engine:
         self.probes, self.gallery, self.max_bytes = probes, gallery, max_bytes
         self.mesh = sharding.own_mesh() if mesh is None else mesh
         self.how: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol}
+        self.figure = SOLVERS[coder].figure
         self.sides = probes.positions, gallery.positions
         self.within: dict[str, Any] = {"coder": coder, "max_bytes": max_bytes}
         self.sizes = memory.sizes(*self.sides, devices=self.mesh.size, **self.within)
@@ -86,15 +87,15 @@ class Engine:
         """Numbers of the entries and of the probes of a tile, and its figures (4, T, P), which are on their way."""
         columns = self.sizes.columns
         for entries, dictionaries in self._sides(self.gallery, self.mesh, lambda _: self.sizes.entries):
-            gram = programs.gram(dictionaries, mesh=self.mesh)
+            gram = self._gram(dictionaries, self.mesh)
             for images, probes in self._sides(self.probes, self.mesh, lambda s: columns // s.blocks, shared=True):
-                if SOLVERS[self.how["coder"]].certified:
-                    correlation = programs.correlations(dictionaries, probes, columns=columns, mesh=self.mesh)
-                    energy = programs.energy(probes, columns=columns)
-                    solved = programs.coded(gram, correlation, energy, mesh=self.mesh, **self.how)
-                else:
+                if self.figure == "residual":
                     coder = self.how["coder"]
                     solved = programs.uncertified(gram, dictionaries, probes, coder=coder, mesh=self.mesh)
+                else:
+                    correlation = programs.correlations(dictionaries, probes, columns=columns, mesh=self.mesh)
+                    energy = programs.energy(probes, columns=columns)
+                    solved = self._solved(gram, dictionaries, correlation, energy)
                 directed = np.ones(len(probes.rows), np.float32)
                 directed[: len(images)] = self.probes.directed[images]
                 yield entries, images, programs.figures(solved, directed, blocks=probes.inverse.shape[1])
@@ -138,15 +139,28 @@ class Engine:
                     columns=sizes.columns,
                     mesh=self.mesh,
                 )
-                gram = programs.gram(dictionaries, mesh=self.mesh)
-                solved = programs.coded(gram, correlation, energy, mesh=self.mesh, **self.how)
+                solved = self._solved(self._gram(dictionaries, self.mesh), dictionaries, correlation, energy)
                 directed = self.probes.directed[numbers][own].astype(np.float32)
                 yield chosen, programs.figures(solved, directed, blocks=size.blocks)
 
     def nearest(self, k: int) -> search.Nearest:
-        """The k nearest entries of the only probe, and no more coded than that takes. One device does it."""
+        """The k nearest entries of the only probe, and no more coded than that takes, which one device does."""
+        if self.figure == "cosine":
+            return search.first(self.distances()[:, 0], k)
         with self._told(), jax.default_matmul_precision("highest"):
             return search.nearest(self._parts(), k, columns=int(self.probes.directed[0]))
+
+    def _gram(self, dictionaries: Side, mesh: Mesh) -> jax.Array | None:
+        """Gram matrices of the blocks, where codes need them."""
+        return None if self.figure == "cosine" else programs.gram(dictionaries, mesh=mesh)
+
+    def _solved(
+        self, gram: jax.Array | None, dictionaries: Side, correlation: jax.Array, energy: jax.Array
+    ) -> programs.Certificates:
+        """Figures of the columns."""
+        if gram is None:
+            return programs.cosines(dictionaries.inverse, correlation, energy, mesh=self.mesh)
+        return programs.coded(gram, correlation, energy, mesh=self.mesh, **self.how)
 
     def _parts(self) -> Iterator[search.Part]:
         """The gallery part by part, as it is searched."""

@@ -1,7 +1,8 @@
 """The table of solvers, what each needs and can, and the one choice that ``coder="auto"`` stands for.
 
 A solver is a function `(gram (M, M), correlation (M, N), energy (N,), *, l1, tol) -> certificate.Solution` that works
-inside jit and vmap, in float32 and float64. `matching` runs it in one of its engines; `reconstruction` calls it.
+inside jit and vmap, in float32 and float64. `matching` runs it in one of its engines; `reconstruction` calls it. Beside
+the solvers stand two other distances of the same products, ridge and MaxSim.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsr_jax import cpu
-from dsr_jax.solvers import active_set, feature_sign, homotopy, proximal, ridge
+from dsr_jax.solvers import active_set, feature_sign, homotopy, maxsim, proximal, ridge
 
 
 @dataclass(frozen=True)
@@ -34,29 +35,46 @@ class Solver:
     """What a solver needs and can.
 
     Attributes:
-      solve: the function; of a solver that is not certified `(gram, atoms (M, d), columns (N, d)) -> errors (N,)`.
-      engine: which engine of `matching` runs it: "compiled" needs a CPU (inside jit it is a call of the host), "xla"
-        runs on every backend.
+      solve: the function, see ``figure``.
+      engines: which engine of `matching` runs it on a CPU, and which elsewhere: "compiled" and "maxsim" need a CPU
+        (inside jit a call of the host), "xla" runs on every backend.
       memory: the `Memory` that it takes in XLA.
       exact: its codes are exact but for rounding; else within what its gap says.
-      certified: distances come with their interval and gap.
-      training: it gives codes, inside jit, vmap and grad.
+      figure: what a column's figure is. "lasso": the squared error of Eq. 6. "residual": the norm of what other codes
+        leave, by `(gram, atoms (M, d), columns (N, d)) -> (N,)`. "cosine": one minus the largest, without codes, by
+        `(correlation (M, N), directed (M,), energy (N,)) -> (N,)`.
     """
 
     solve: Callable[..., Any]
-    engine: str
+    engines: tuple[str, str]
     memory: Memory = Memory()
     exact: bool = True
-    certified: bool = True
-    training: bool = True
+    figure: str = "lasso"
+
+    @property
+    def certified(self) -> bool:
+        """Whether distances come with an interval that holds the exact one, and a gap."""
+        return self.figure != "residual"
+
+    @property
+    def training(self) -> bool:
+        """Whether it gives codes, inside jit, vmap and grad."""
+        return self.figure == "lasso"
+
+    @property
+    def engine(self) -> str:
+        """The engine for this backend."""
+        return self.engines[0 if cpu.fast() else 1]
 
 
+XLA = "xla", "xla"
 SOLVERS = {
-    "active_set": Solver(active_set.coder, "compiled"),
-    "homotopy": Solver(homotopy.homotopy, "xla", Memory(11, square=4, dictionary=4 * homotopy.ROOM)),
-    "proximal": Solver(proximal.proximal, "xla", Memory(20, 40), exact=False),
-    "feature_sign": Solver(feature_sign.feature_sign, "xla", Memory(40, 2500)),
-    "ridge": Solver(ridge.errors, "xla", Memory(20), exact=False, certified=False, training=False),
+    "active_set": Solver(active_set.coder, ("compiled", "compiled")),
+    "homotopy": Solver(homotopy.homotopy, XLA, Memory(11, square=4, dictionary=4 * homotopy.ROOM)),
+    "proximal": Solver(proximal.proximal, XLA, Memory(20, 40), exact=False),
+    "feature_sign": Solver(feature_sign.feature_sign, XLA, Memory(40, 2500)),
+    "ridge": Solver(ridge.errors, XLA, Memory(20), exact=False, figure="residual"),
+    "maxsim": Solver(maxsim.distances, ("maxsim", "xla"), Memory(2), figure="cosine"),
 }
 # What "auto" is on a CPU, and elsewhere.
 AUTO = "active_set", "homotopy"

@@ -11,6 +11,8 @@ from experiments.settings import matching
 def chosen(comparison: matching.Comparison, coding: Options, variants: matching.Variants) -> tuple[Method, ...]:
     """The methods that the settings name."""
     match.choose_coder(coding.coder)
+    if coding.coder == "maxsim":
+        raise ValueError("coder must be a solver of dsr_*, got 'maxsim', another distance: --methods=maxsim_multi")
     single = [named(name, coding) for name in dict.fromkeys(comparison.methods)]
     several_shots = any(number > 1 for number in comparison.conditions)
     listed = _shortlisted(single, variants, coder=coding.coder, several_shots=several_shots)

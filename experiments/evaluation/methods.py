@@ -1,13 +1,16 @@
 """Methods of a comparison, by name: DSR and its variants, and the rivals of Sec. 4.1.
 
 resizing        whole last layer of images brought to one size, Euclidean; several shots: their average
-global_average  pooled features, Euclidean; several shots: their average
+global_average  pooled features of every image's own map, which keeps its shape, Euclidean; several shots: their average
 swm             sliding window matching; several shots: the nearest window
 amc             ambiguity-sensitive matching by patches; several shots: all their patches
 amc_swm         0.7 AMC + 0.3 SWM
 dsr_single      DSR with 1 x 1 blocks
 dsr_double      with 1 x 1 and 2 x 2 blocks
 dsr_multi       with 1 x 1, 2 x 2 and 3 x 3 blocks
+maxsim_single   MaxSim with 1 x 1 blocks: the largest cosine of every probe block, no codes
+maxsim_double   with 1 x 1 and 2 x 2 blocks
+maxsim_multi    with 1 x 1, 2 x 2 and 3 x 3 blocks
 joint_single    one dictionary of all entries, 1 x 1 blocks, not boosted
 joint_authors   the authors' released code: joint, boosted by 1.2, gallery blocks of 4 scales by maxima
 ridge_single    the later ports: ridge regression, 1 x 1 blocks
@@ -27,6 +30,7 @@ from dsr_jax.baselines import amc, fusion, global_average, resizing
 from dsr_jax.evaluation import reranking
 from dsr_jax.matching import joint as joint_coding
 from dsr_jax.matching import streaming
+from dsr_jax.solvers import table
 from experiments.evaluation.features import Given, Sides
 
 DSR = ("dsr_single", "dsr_double", "dsr_multi")
@@ -110,7 +114,7 @@ def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
 
 
 def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
-    """DSR with blocks of these scales; ``how`` goes to `match.distances`."""
+    """DSR, or another distance of maps, with blocks of these scales; ``how`` goes to `match.distances`."""
     arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder, "progress": options.progress} | how
 
     def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
@@ -139,7 +143,8 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
         ).extended
 
     together = arguments.get("dictionary") == "joint"
-    drawn = () if together or arguments["coder"] == "ridge" else scales
+    lasso = arguments["coder"] in ("auto", *table.names("training"))
+    drawn = scales if lasso and not together else ()
     if options.multi_shot == "stack" or together:
         one = scales if together else ()
         return Method(
@@ -224,6 +229,9 @@ METHODS: dict[str, Callable[[Options], Method]] = {
     "dsr_single": lambda options: dsr((1,), options),
     "dsr_double": lambda options: dsr((1, 2), options),
     "dsr_multi": lambda options: dsr((1, 2, 3), options),
+    "maxsim_single": lambda options: dsr((1,), options, coder="maxsim"),
+    "maxsim_double": lambda options: dsr((1, 2), options, coder="maxsim"),
+    "maxsim_multi": lambda options: dsr((1, 2, 3), options, coder="maxsim"),
     "joint_single": lambda options: joint((1,), options),
     "joint_authors": lambda options: joint((1, 2, 3, 4), options, probe_scales=(1,), pooling="max", boost=1.2),
     "ridge_single": lambda options: dsr((1,), options, coder="ridge"),

@@ -24,7 +24,7 @@ class Penalty:
 class Matching(Penalty):
     """Matching."""
 
-    coder: str = setting("auto", "Coder of match.distances.")
+    coder: str = setting("auto", "Solver of the methods dsr_*, see match.distances.")
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,14 @@ class Variants:
     """Variants of the methods."""
 
     multi_shot: str = setting(
-        "stack", "DSR on several shots: one dictionary of all, the nearest, their mean.", choices=methods.MULTI_SHOT
+        "stack",
+        "DSR and MaxSim on several shots: one dictionary of all, the nearest, their mean.",
+        choices=methods.MULTI_SHOT,
     )
     rerank: tuple[float, ...] | None = setting(
         None,
         "k1,k2,weight of k-reciprocal re-ranking, 20,6,0.3 in its paper: methods that compare maps (global_average, "
-        "dsr, ridge) are shown once more, re-ranked. All gallery images are compared with one another.",
+        "dsr, maxsim, ridge) are shown once more, re-ranked. All gallery images are compared with one another.",
         wanted="k1,k2,weight such as 20,6,0.3",
         check=lambda values: (
             len(values) == 3 and all(k >= 1 and k.is_integer() for k in values[:2]) and 0 <= values[2] <= 1

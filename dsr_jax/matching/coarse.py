@@ -1,0 +1,100 @@
+"""Coarse distances of all pairs, by which the entries of a shortlist are chosen; maps may be read lazily.
+
+    pooled    Euclidean distance of the averages over all positions, of unit length; an entry of several maps: the mean
+    stripes   MaxSim of the probe's positions with the averages of 8 stripes of rows of every gallery map
+    maxsim    MaxSim of the probe's positions with all positions
+
+An entry of several maps is one dictionary of MaxSim. Descriptors are averages and positions whatever the blocks are.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from dsr_jax import blocks
+from dsr_jax.baselines import global_average
+from dsr_jax.matching import checks, streaming
+
+WAYS = ("pooled", "stripes", "maxsim")
+STRIPES = 8
+
+
+class Checked(Sequence):  # of arrays; with the type given, checkers at run time would read some
+    """The maps of a sequence, each checked whenever it is read, by `checks.one_map`.
+
+    Args:
+      argument: what errors call the sequence.
+      maps: the sequence, which may read them lazily.
+      scales: sides of the windows.
+    """
+
+    def __init__(self, argument: str, maps: Any, *, scales: tuple[int, ...]) -> None:
+        """See the class."""
+        self._argument, self._maps, self._scales = argument, maps, scales
+        self._before: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        """How many maps."""
+        return len(self._maps)
+
+    def __getitem__(self, i: Any) -> Any:
+        """Map number i."""
+        name = f"{self._argument}[{i}]" if len(self) > 1 else self._argument
+        found = checks.one_map(name, self._maps[i], self._before, scales=self._scales)
+        self._before = found.shape
+        return found
+
+
+def distances(
+    by: str,
+    probe_maps: Any,
+    gallery_maps: Any,
+    groups: Sequence[Sequence[int]],
+    **options: Any,
+) -> np.ndarray:
+    """Coarse distances (P, E) of every probe to every entry.
+
+    Args:
+      by: one of `WAYS`.
+      probe_maps: P maps (h, w, d), a sequence; of "pooled" they may come one by one.
+      gallery_maps: a sequence of the gallery's.
+      groups: for each entry, the numbers of its maps, in the order of the entries' first maps.
+      **options: part_bytes, max_bytes and progress of `streaming.distances`.
+    """
+    if by == "pooled":
+        each = global_average.distances(iter(probe_maps), iter(gallery_maps))
+        if all(len(group) == 1 for group in groups):
+            return each
+        return np.stack([each[:, group].mean(axis=1) for group in groups], axis=1)
+    owners = np.empty(len(gallery_maps), np.int64)
+    for number, group in enumerate(groups):
+        owners[list(group)] = number
+    against = gallery_maps if by == "maxsim" else [stripes(m) for m in gallery_maps]
+    how: dict[str, Any] = {"coder": "maxsim", "scales": (1,), "identities": owners, **options}
+    return streaming.distances(probe_maps, against, **how).distance
+
+
+def stripes(feature_map: np.ndarray) -> np.ndarray:
+    """Unit averages of the positions in `STRIPES` stripes of rows, (n, 1, d): of fewer rows, each row's own.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.matching import coarse
+      >>> coarse.stripes(np.ones((16, 3, 4))).shape, coarse.stripes(np.ones((5, 3, 4))).shape
+      ((8, 1, 4), (5, 1, 4))
+    """
+    rows: np.ndarray = np.asarray(feature_map, np.float64).mean(axis=1)
+    parts = np.array_split(rows, min(STRIPES, len(rows)))
+    means = np.stack([part.mean(axis=0) for part in parts])
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.divide(means, lengths, where=lengths > 0, out=np.zeros_like(means)).astype(np.float32)[:, None]
+
+
+def counted(maps: Any, shares: list[float], *, scales: tuple[int, ...], pooling: str) -> Iterator[Any]:
+    """The probe maps, one by one; what share of each one's blocks has a direction is added to ``shares``."""
+    for i, values in enumerate(maps):
+        solid = blocks.directed(values, scales=scales, pooling=pooling)
+        checks.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
+        shares.append(float(solid.mean()))
+        yield values
