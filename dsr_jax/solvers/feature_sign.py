@@ -39,7 +39,6 @@ def feature_sign(
     tol: float = 1e-6,
     max_steps: int = 200,
     max_active: int = 32,
-    start: Float[Array, "m n"] | None = None,
 ) -> Solution:
     """Exact codes by feature-sign search, every column on its own active set.
 
@@ -52,7 +51,6 @@ def feature_sign(
         active system holds to the same accuracy.
       max_steps: largest number of steps of a column.
       max_active: places for active atoms; on real maps at most 20 are needed.
-      start: (M, N) codes to begin with, of which each column's largest ``max_active`` are used; default: zero.
 
     Returns:
       A `certificate.Solution`.
@@ -68,13 +66,12 @@ def feature_sign(
     """
     places = min(max_active, gram.shape[0])
     search = functools.partial(_search, gram, l1=l1, tol=tol, max_steps=max_steps, places=places)
-    begin = jnp.zeros_like(correlation) if start is None else start
-    codes, steps = jax.vmap(search, in_axes=1, out_axes=(1, 0))(correlation, begin)
+    codes, steps = jax.vmap(search, in_axes=1, out_axes=(1, 0))(correlation)
     return Solution(codes, *certify(codes, correlation - gram @ codes, correlation, energy, l1=l1), steps)
 
 
 def _search(
-    gram: jax.Array, correlation: jax.Array, begin: jax.Array, *, l1: float, tol: float, max_steps: int, places: int
+    gram: jax.Array, correlation: jax.Array, *, l1: float, tol: float, max_steps: int, places: int
 ) -> tuple[jax.Array, jax.Array]:
     """One column: (M,) codes and the number of steps."""
     free, dtype = gram.shape[0], gram.dtype  # `free` marks a free place: it points at a zero atom
@@ -112,10 +109,8 @@ def _search(
         done = state._replace(finished=jnp.bool_(True))
         return jax.tree.map(lambda stop, go: jnp.where(solved & optimal, stop, go), done, moved)
 
-    _, largest = lax.top_k(jnp.abs(begin), places)
-    values = begin[largest]
-    atoms = jnp.where(values != 0, largest, free).astype(jnp.int32)
-    first = _State(atoms, values, jnp.sign(values), jnp.int32(0), jnp.bool_(False))
+    nothing = jnp.zeros(places, dtype)
+    first = _State(jnp.full(places, free, jnp.int32), nothing, nothing, jnp.int32(0), jnp.bool_(False))
     final = lax.while_loop(lambda s: ~s.finished & (s.steps < max_steps), step, first)
     return jnp.zeros(free + 1, dtype).at[final.atoms].add(final.values)[:-1], final.steps
 
