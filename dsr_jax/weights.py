@@ -1,11 +1,11 @@
-"""Weights files: networks of Keras, torchvision and our own are read, our own are written.
+"""Weights files: networks of Keras, torchvision, torchreid and our own are read, our own are written.
 
 The feature extractor of Sec. 3.1 starts from VGG-16 trained on ImageNet (Sec. 4: "pre-trained on ImageNet"), that of
-Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file. Whatever the file calls them
-(`block1_conv1/kernel` in Keras, `features.0.weight` or `layer1.0.conv1.weight` with OIHW kernels in torchvision),
-`load` returns the nested dictionary of `fcn` or `resnet` in float32, kernels HWIO. Our own files are safetensors with a
-`Card` inside that says which network it is and what it expects of its input; the card of a foreign file is derived, as
-far as possible. `read` returns everything at once, so that a file is read once in a run.
+Sec. 4.7 from ResNet-50, so the weights theta come from somebody else's file; OSNet's come from torchreid. Whatever the
+file calls them (`block1_conv1/kernel` in Keras, `features.0.weight` or `layer1.0.conv1.weight` with OIHW kernels in
+torchvision), `load` returns the nested dictionary of `fcn`, `resnet` or `osnet` in float32, kernels HWIO. Our own files
+are safetensors with a `Card` inside that says which network it is and what it expects of its input; the card of a
+foreign file is derived, as far as possible. `read` returns everything at once, so that a file is read once in a run.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ import numpy as np
 import safetensors.numpy
 
 from dsr_jax import fcn
-from dsr_jax.formats import atomic, foreign, named_arrays, weights_file
+from dsr_jax.formats import atomic, foreign, named_arrays, osnet_names, weights_file
 from dsr_jax.formats import card as cards
 from dsr_jax.formats import head as head_arrays
 from dsr_jax.formats.card import NAMES, Card
@@ -52,7 +52,7 @@ class Network:
     """A weights file that was read once: pass this on instead of the path.
 
     Attributes:
-      params: the parameters of `fcn` or `resnet`.
+      params: the parameters of `fcn`, `resnet` or `osnet`.
       card: description of the network and its input.
       remarks: sentences for the user: prefixes taken off, arrays left out, which input convention was chosen and why.
       file: where it was read.
@@ -77,15 +77,17 @@ class Network:
 
 
 def load(path: str | os.PathLike[str]) -> fcn.Params:
-    """Reads the convolutions of a VGG-16 (for `fcn`) or a ResNet-50 (for `resnet`); the file says which.
+    """Reads the convolutions of a VGG-16 (for `fcn`), a ResNet-50 (for `resnet`) or an OSNet (for `osnet`).
 
     Args:
-      path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras or
-        torchvision names, which a prefix may precede, or the workdir of a training run with its
-        `network.safetensors`. The content decides about the format, not the name. Pickled code is never run.
+      path: a file of NumPy's (.npz), safetensors' or torch's (.pth, .pt, .pth.tar, .bin, .ckpt) with Keras, torchvision
+        or torchreid names, which a prefix may precede, an ONNX export of torch (.onnx) of an OSNet, or the workdir of a
+        training run with its `network.safetensors`. The content decides about format and network, not the name. Pickled
+        code is never run.
 
     Returns:
-      `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet`.
+      `{"block1_conv1": {"kernel": (3, 3, in, out), "bias": (out,)}, ...}` in float32, or that of `resnet` or `osnet`;
+      an OSNet whose batch normalisations are folded, as in an ONNX file, has none (see `osnet`).
 
     Raises:
       ValueError: if the file is missing, unreadable, of another format, holds NaN or infinite values, or is not
@@ -112,7 +114,8 @@ def read(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> N
 
     For a foreign file without a card, the architecture is the one that knows the names, the width that of the first
     convolution. The input convention is what running statistics or a published first layer show (`input_convention`);
-    of Keras names it is "caffe" where they do not contradict. Otherwise it must be given.
+    of Keras names it is "caffe" where they do not contradict, of an OSNet without such statistics "torch". Otherwise it
+    must be given.
 
     Args:
       path: as for `load`.
@@ -185,7 +188,9 @@ def save(
         features.load_state_dict({name.removeprefix("features."): x for name, x in tensors.items()})
 
     for a VGG-16's `features`; a whole ResNet-50 takes the tensors as they are, but for the classifier, with
-    ``strict=False``. The network expects input as the card says: of "caffe" preprocessing, BGR of 0 to 255 without the
+    ``strict=False``. ``naming="torchreid"`` is the same for an OSNet: torchreid's model takes the tensors with
+    ``strict=False`` (its classifier is not there); normalisations that were folded are written as ones that add the
+    biases. The network expects input as the card says: of "caffe" preprocessing, BGR of 0 to 255 without the
     mean.
 
     Args:
@@ -193,8 +198,8 @@ def save(
       params: the network's nested dictionary, as `load` returns it.
       card: description of the network.
       head: arrays to keep beside it, such as the identity classifier's; `load_head` returns them.
-      naming: names of the arrays, "dsr_jax" or "torchvision". Torchvision has no name for the head of a VGG-16: its
-        classifier stands on dense layers.
+      naming: names of the arrays, "dsr_jax", "torchvision", or "torchreid" of an OSNet. Torchvision has no name for the
+        head of a VGG-16, whose classifier stands on dense layers, nor torchreid for one on the maps.
 
     Raises:
       ValueError: for another kind of file, another naming, or a head where none can be named; if `params` is not the
@@ -208,17 +213,21 @@ def save(
             "  tensors = safetensors.torch.load_file('NAME.safetensors')\n"
             "  torch.save(tensors, 'NAME.pth')"
         )
-    card = dataclasses.replace(card, sha256=digest(params))
-    tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in params.items() for leaf, x in leaves.items()}
+    named = NAMES[card.architecture]
+    if naming == "Keras" or naming not in named.NAMINGS:
+        publisher = list(named.NAMINGS)[-1]
+        raise ValueError(f"naming of {card.architecture} must be 'dsr_jax' or {publisher!r}, got {naming!r}")
+    written = osnet_names.unfolded(params) if naming == "torchreid" else params
+    card = dataclasses.replace(card, sha256=digest(written))
+    tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in written.items() for leaf, x in leaves.items()}
     with _errors_of(file):
         _params(tensors, card)
     heads = head_arrays.ours(head or {})
-    if naming == "torchvision":
-        names = NAMES[card.architecture].layers("torchvision")
-        tensors = named_arrays.from_params(params, names, transposed=True)
-        heads = head_arrays.torchvisions(head or {}, card.architecture)
-    elif naming != "dsr_jax":
-        raise ValueError(f"naming must be 'dsr_jax' or 'torchvision', got {naming!r}")
+    if naming != "dsr_jax":
+        places = named.layers(naming).items()
+        names = {key: place for key, place in places if place[1] in written.get(place[0], {})}
+        tensors = named_arrays.from_params(written, names, transposed=True)
+        heads = head_arrays.foreign(head or {}, card.architecture)
     tensors = {name: named_arrays.float32(name, x) for name, x in (tensors | heads).items()}
     note = json.dumps(dataclasses.asdict(card), allow_nan=False)
     atomic.write(file, safetensors.numpy.save(tensors, metadata={cards.KEY: note}))

@@ -2,10 +2,11 @@
 
     python -m experiments.export --weights=OUT --form=serving --out=dsr.zip
     python -m experiments.export --weights=OUT --form=torchvision --out=vgg16.safetensors
+    python -m experiments.export --weights=OUT --form=torchreid --out=osnet.safetensors
 
 `serving` writes extraction and matching as two programs of `jax.export` with the weights inside, and says in
-`card.json` which arrays they take (see `dsr_jax.serving`). `torchvision` writes the network under torchvision's names,
-without its classifier (see `dsr_jax.weights.save`).
+`card.json` which arrays they take (see `dsr_jax.serving`). `torchvision`, and `torchreid` of an OSNet, write the
+network under these names, without its classifier (see `dsr_jax.weights.save`).
 """
 
 import os
@@ -22,8 +23,8 @@ from experiments.settings import networks
 class File:
     """File."""
 
-    out: str | None = setting(None, "The file: .zip of `serving`, .safetensors of `torchvision`.", path=True)
-    form: str = setting("serving", "For whom.", choices=("serving", "torchvision"))
+    out: str | None = setting(None, "The file: .zip of `serving`, else .safetensors.", path=True)
+    form: str = setting("serving", "For whom.", choices=("serving", "torchvision", "torchreid"))
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,11 @@ def main(settings: Settings) -> None:
     out = settings.check()
     network = settings.network.read()
     card = network.card
-    if settings.file.form == "torchvision":
-        weights.save(out, network.params, card, naming="torchvision")
-        print(f"{card.architecture} for input of {card.preprocessing!r} preprocessing under torchvision's names")
+    if settings.file.form != "serving":
+        weights.save(out, network.params, card, naming=settings.file.form)
+        print(
+            f"{card.architecture} for input of {card.preprocessing!r} preprocessing under {settings.file.form}'s names"
+        )
     else:
         size, stride = settings.network.of_card(card)
         written = serving.save(

@@ -12,6 +12,7 @@ import pytest
 from dsr_jax import extract, fcn, match, resnet, serving, weights
 from experiments import export
 
+from . import test_osnet
 from .runners import call
 
 SERVE = """
@@ -49,8 +50,13 @@ def drawn(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
             weights.Card(architecture="resnet50", width=1 / 16, preprocessing="torch"),
             32,
         ),
+        (
+            test_osnet.params("ain", folded=True),
+            weights.Card(architecture="osnet_ain", width=1 / 16, preprocessing="torch"),
+            16,
+        ),
     ],
-    ids=["vgg16", "resnet50"],
+    ids=["vgg16", "resnet50", "osnet"],
 )
 def test_another_process_finds_the_distances_of_match(tmp_path, network, card, stride):
     images = drawn([(96, 64), (64, 64), (80, 40), (96, 33)])

@@ -209,7 +209,7 @@ def test_what_torchvision_has_no_name_for_is_refused(tmp_path, tiny):
     card, head = weights.Card(width=TINY), {"kernel": np.ones((8, 3), np.float32), "bias": np.zeros(3, np.float32)}
     with pytest.raises(ValueError, match="no names for a head of bias, kernel on vgg16: save without it"):
         weights.save(tmp_path / "a.safetensors", tiny, card, head=head, naming="torchvision")
-    with pytest.raises(ValueError, match="naming must be 'dsr_jax' or 'torchvision', got 'Keras'"):
+    with pytest.raises(ValueError, match="naming of vgg16 must be 'dsr_jax' or 'torchvision', got 'Keras'"):
         weights.save(tmp_path / "a.safetensors", tiny, card, naming="Keras")
     assert list(tmp_path.iterdir()) == []
 

@@ -55,16 +55,17 @@ def ours(head: Mapping[str, Any]) -> Tensors:
     return {f"{PREFIX}{name}": np.asarray(x) for name, x in head.items()}
 
 
-def torchvisions(head: Mapping[str, Any], architecture: str) -> Tensors:
-    """A head under torchvision's names.
+def foreign(head: Mapping[str, Any], architecture: str) -> Tensors:
+    """A head under the names of the network's publisher, torchvision or torchreid.
 
     Raises:
-      ValueError: if torchvision has none for it.
+      ValueError: if it has none for it.
     """
     if not head:
         return {}
-    if architecture == "vgg16" or set(head) != {"kernel", "bias"}:
+    if architecture != "resnet50" or set(head) != {"kernel", "bias"}:
+        publisher = "torchreid" if architecture.startswith("osnet") else "torchvision"
         raise ValueError(
-            f"torchvision has no names for a head of {', '.join(sorted(head))} on {architecture}: save without it"
+            f"{publisher} has no names for a head of {', '.join(sorted(head))} on {architecture}: save without it"
         )
     return {"fc.weight": np.ascontiguousarray(np.asarray(head["kernel"]).T), "fc.bias": np.asarray(head["bias"])}

@@ -7,7 +7,7 @@ the batch normalisations folded into the convolutions, which then have biases, a
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -156,7 +156,7 @@ class Names:
 NAMES = {"osnet": Names("plain"), "osnet_ibn": Names("ibn"), "osnet_ain": Names("ain")}
 
 
-def unfolded(params: Params) -> Params:
+def unfolded(params: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     """The same network with batch normalisations, which do nothing but add the biases, where they were folded.
 
     Example:

@@ -29,7 +29,7 @@ def layers(width: float, form: str) -> dict[str, Layer]:
     Example:
       >>> table = layers(0.25, "plain")
       >>> len(table), table["block3b_stream2a_conv"], table["block3b_gate_conv1"]
-      (169, Layer(kernel=(3, 3, 1, 24), then='batch'), Layer(kernel=(1, 1, 24, 1), then='bias'))
+      (151, Layer(kernel=(3, 3, 1, 24), then='batch'), Layer(kernel=(1, 1, 24, 1), then='bias'))
     """
     stem = max(1, round(width * CHANNELS))
     first = "" if INSTANCE[form] else "batch"

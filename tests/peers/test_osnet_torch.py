@@ -1,0 +1,113 @@
+"""OSNet against torch (every form, forwards and backwards) and against onnxruntime (a real network)."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dsr_jax import osnet, weights
+
+from .. import torch_files
+from ..reference import osnet_torch
+from ..test_fcn import relative
+
+STEM = 16  # x0.25
+
+
+@functools.cache
+def images(height: int = 96, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((3, height, width, 3)).astype(np.float32)
+
+
+def loaded(form, *, stem=STEM):
+    """The network in torch, with the drawn state dict."""
+    torch = pytest.importorskip("torch", reason="needs the package torch (extra peers)")
+    network = osnet_torch.network(form, stem=stem)
+    state = osnet_torch.arrays(form, stem=stem)
+    network.load_state_dict({name: torch.from_numpy(np.array(x)) for name, x in state.items()})
+    return torch, network.eval()
+
+
+def ours(tmp_path, form, *, stem=STEM):
+    state = osnet_torch.arrays(form, stem=stem)
+    return weights.read(torch_files.write(tmp_path / "network.pth", state), preprocessing="torch").params
+
+
+def first(x):
+    """Channels first, in torch."""
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("size", [(256, 128), (97, 61)])
+@pytest.mark.parametrize("stem", [16, 32])
+@pytest.mark.parametrize("form", osnet.FORMS)
+def test_maps_and_vectors(tmp_path, form, stem, size):
+    torch, network = loaded(form, stem=stem)
+    x = images(*size)
+    with torch.no_grad():
+        maps, vectors = network.featuremaps(torch.from_numpy(first(x))), network(torch.from_numpy(first(x)))
+    params = ours(tmp_path, form, stem=stem)
+    found, sizes = jax.jit(osnet.apply)(params, jnp.asarray(x))
+    assert relative(np.asarray(found), maps.numpy().transpose(0, 2, 3, 1)) <= 1e-5
+    assert relative(np.asarray(osnet.vector(params, found, sizes)), vectors.numpy()) <= 1e-5
+
+
+@pytest.mark.parametrize("form", ["plain", "ain"])
+def test_gradient_and_statistics_of_a_training_step(tmp_path, form):
+    torch, network = loaded(form, stem=4)
+    network.train()
+    torch.sum(network.featuremaps(torch.from_numpy(first(images()))) ** 2).backward()
+    params = ours(tmp_path, form, stem=4)
+
+    def loss(params):
+        maps, _, statistics = osnet.train(params, jnp.asarray(images()))
+        return jnp.sum(jnp.square(maps)), statistics
+
+    (_, statistics), slope = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    state, parameters = network.state_dict(), dict(network.named_parameters())
+    light = "conv3.1.conv2.2.layers.1" if form == "ain" else "conv3.1.conv2c.1"
+    pairs = {
+        "block1_conv": "conv1.conv",
+        "block3b_stream3b_conv": f"{light}.conv2",
+        "block3b_stream3b_point": f"{light}.conv1",
+        "block4a_shortcut_conv": "conv4.0.downsample.conv",
+    }
+    for name, other in pairs.items():
+        expected = parameters[f"{other}.weight"].grad.numpy().transpose(2, 3, 1, 0)
+        assert relative(np.asarray(slope[name]["kernel"]), expected) <= 2e-3, name
+    expected = parameters["conv3.1.gate.fc2.bias"].grad.numpy()
+    assert relative(np.asarray(slope["block3b_gate_conv2"]["bias"]), expected) <= 2e-3
+    for leaf, other in (("mean", "running_mean"), ("var", "running_var")):
+        found, expected = statistics["block3b_stream3b_norm"][leaf], state[f"{light}.bn.{other}"].numpy()
+        assert relative(np.asarray(found), expected) <= 1e-4
+
+
+def test_the_network_of_msmt17_is_onnxruntimes(shared):
+    """Maps and own vectors of the shared file, of pictures of its size."""
+    onnx = pytest.importorskip("onnx", reason="needs the packages onnx and onnxruntime (extra peers)")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the packages onnx and onnxruntime (extra peers)")
+    path = shared("weights/osnet_x0_25_msmt17.onnx")
+    model = onnx.load(path)
+    model.graph.output.append(onnx.ValueInfoProto(name="/conv5/relu/Relu_output_0"))
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    x = images(*osnet.SIZE)
+    vectors, maps = session.run(None, {"images": first(x)})
+    params = weights.load(path)
+    found, sizes = jax.jit(osnet.apply)(params, jnp.asarray(x))
+    assert relative(np.asarray(found), maps.transpose(0, 2, 3, 1)) <= 1e-4
+    assert relative(np.asarray(osnet.vector(params, found, sizes)), vectors) <= 1e-4
+
+
+@pytest.mark.parametrize("form", osnet.FORMS)
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+def test_an_export_of_torch_is_read(tmp_path, form):
+    """Written by torch itself, normalisations folded."""
+    pytest.importorskip("onnx", reason="needs the packages onnx and onnxruntime (extra peers)")
+    torch, network = loaded(form)
+    torch.onnx.export(network, torch.from_numpy(first(images())), tmp_path / "network.onnx", dynamo=False)
+    found, _ = jax.jit(osnet.apply)(weights.load(tmp_path / "network.onnx"), jnp.asarray(images()))
+    with torch.no_grad():
+        expected = network.featuremaps(torch.from_numpy(first(images()))).numpy()
+    assert relative(np.asarray(found), expected.transpose(0, 2, 3, 1)) <= 1e-5
