@@ -81,19 +81,22 @@ def gram(entries: Side, *, mesh: Mesh | None) -> jax.Array:
     return sharding.by_rows(_gram, mesh, shared=1)(entries)
 
 
-@functools.partial(jax.jit, static_argnames=("columns", "mesh"))
-def correlations(entries: Side, probes: Side, *, columns: int, mesh: Mesh | None) -> jax.Array:
-    """(T, M, C) every block of T entries with the blocks of P probes side by side, zero beyond them."""
+@functools.partial(jax.jit, static_argnames=("columns", "mesh", "plain"))
+def correlations(entries: Side, probes: Side, *, columns: int, mesh: Mesh | None, plain: bool = False) -> jax.Array:
+    """(T, M, C) every block of T entries with the blocks of P probes side by side, zero beyond them.
+
+    ``plain``: on both sides every block is the position of its number, and nothing has to be pooled.
+    """
 
     def each(entries: Side, probes: Side) -> jax.Array:
-        return _filled(_correlations(entries, probes), columns)
+        return _filled(_correlations(entries, probes, plain), columns)
 
     return sharding.by_rows(each, mesh, shared=1)(entries, probes)
 
 
-@functools.partial(jax.jit, static_argnames=("columns", "mesh"))
+@functools.partial(jax.jit, static_argnames=("columns", "mesh", "plain"))
 def apart(
-    entries: Side, numbers: jax.Array, probes: Side, *, columns: int, mesh: Mesh | None
+    entries: Side, numbers: jax.Array, probes: Side, *, columns: int, mesh: Mesh | None, plain: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """The same, (T, M, C), of every entry with its own (T, P) probes, and the energies (T, C) of the columns."""
 
@@ -101,7 +104,7 @@ def apart(
         def one(entry: Side, numbers: jax.Array) -> tuple[jax.Array, jax.Array]:
             own = probes.at(numbers)
             alone = jax.tree.map(lambda part: part[None], entry)
-            return _filled(_correlations(alone, own), columns)[0], _filled(_energy(own), columns)
+            return _filled(_correlations(alone, own, plain), columns)[0], _filled(_energy(own), columns)
 
         return jax.vmap(one)(entries, numbers)
 
@@ -195,8 +198,11 @@ def _gram(entries: Side) -> jax.Array:
     return pooling @ (entries.rows @ jnp.swapaxes(entries.rows, 1, 2)) @ jnp.swapaxes(pooling, 1, 2)
 
 
-def _correlations(entries: Side, probes: Side) -> jax.Array:
+def _correlations(entries: Side, probes: Side, plain: bool) -> jax.Array:
     """(T, M, P N)."""
+    if plain:
+        x, y = (side.rows * side.inverse[..., None] for side in (entries, probes))
+        return jnp.einsum("tmd,pnd->tmpn", x, y).reshape(*x.shape[:2], -1)
     products = jnp.einsum("trd,pqd->trpq", entries.rows, probes.rows)
     pooled = jnp.einsum("tmr,trpq->tmpq", _weights(entries), products)
     blocks = jnp.einsum("tmpq,pnq->tmpn", pooled, _weights(probes))

@@ -66,6 +66,7 @@ class Engine:
         self.how: dict[str, Any] = {"coder": coder, "l1": l1, "tol": tol}
         self.figure = SOLVERS[coder].figure
         self.sides = probes.positions, gallery.positions
+        self.plain = all(np.array_equal(side.heights, side.maps.counts) for side in self.sides)  # no windows
         self.within: dict[str, Any] = {"coder": coder, "max_bytes": max_bytes}
         self.sizes = memory.sizes(*self.sides, devices=self.mesh.size, **self.within)
 
@@ -92,7 +93,9 @@ class Engine:
                     coder = self.how["coder"]
                     solved = programs.uncertified(gram, dictionaries, probes, coder=coder, mesh=self.mesh)
                 else:
-                    correlation = programs.correlations(dictionaries, probes, columns=columns, mesh=self.mesh)
+                    correlation = programs.correlations(
+                        dictionaries, probes, columns=columns, mesh=self.mesh, plain=self.plain
+                    )
                     energy = programs.energy(probes, columns=columns)
                     solved = self._solved(gram, dictionaries, correlation, energy)
                 directed = np.ones(len(probes.rows), np.float32)
@@ -137,6 +140,7 @@ class Engine:
                     programs.side(images, self.mesh, shared=True),
                     columns=sizes.columns,
                     mesh=self.mesh,
+                    plain=self.plain,
                 )
                 solved = self._solved(self._gram(dictionaries, self.mesh), dictionaries, correlation, energy)
                 directed = self.probes.directed[numbers][own].astype(np.float32)
@@ -170,7 +174,7 @@ class Engine:
         energy = programs.energy(probe, columns=sizes.columns)
         directed = self.probes.directed[:1].astype(np.float32)
         for members, dictionaries in self._sides(self.gallery, mesh, lambda _: sizes.entries):
-            correlation = programs.correlations(dictionaries, probe, columns=sizes.columns, mesh=mesh)
+            correlation = programs.correlations(dictionaries, probe, columns=sizes.columns, mesh=mesh, plain=self.plain)
             floors, guess = programs.bounds(correlation, energy, l1=self.how["l1"], length=self.probes.channels)
 
             def code(
