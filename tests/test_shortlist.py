@@ -445,6 +445,6 @@ def test_ranks_beyond_the_list_rest_on_pooled_distances_only_where_somebody_miss
     row = np.array([0.1, 0.2, 2.3, 2.4], np.float32)
     listed_one, beyond = (np.array([i]) for i in (0, 1))
     on, off = (np.arange(4) == i for i in (1, 3))
-    assert reliance.of([(listed_one, [(row, on)])], 1, 2, {}).figures == ()
-    found = reliance.of([(listed_one, [(row, on)]), (beyond, [(row, off)])], 2, 2, {})
+    assert reliance.of([(listed_one, [(row, on)])], 1, 2, "pooled", {}).figures == ()
+    found = reliance.of([(listed_one, [(row, on)]), (beyond, [(row, off)])], 2, 2, "pooled", {})
     assert found.figures == ("rank3", "rank5", "rank10", "rank20", "mAP", "mINP")
