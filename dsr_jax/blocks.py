@@ -13,7 +13,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import NDArray
 
-__all__ = ["POOLINGS", "count", "cut", "cut_exactly", "directed", "members", "unit", "windows"]
+__all__ = ["POOLINGS", "check_pair", "count", "cut", "cut_exactly", "directed", "members", "shares", "unit", "windows"]
 
 POOLINGS = ("average", "max")
 
@@ -144,6 +144,49 @@ def directed(feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling
     if occupied.all() and np.min(feature_map) >= 0:
         return np.ones(count(*feature_map.shape[:2], scales=scales), bool)
     return np.count_nonzero(cut_exactly(feature_map, scales=scales, pooling=pooling), axis=1) > 0
+
+
+def check_pair(probe_blocks: jax.Array, gallery_blocks: jax.Array) -> None:
+    """Raises ValueError where blocks (N, d) and (M, d) of these shapes and types cannot be compared."""
+    types, (probe_shape, gallery_shape) = zip(
+        *((b.dtype, b.shape) for b in (probe_blocks, gallery_blocks)), strict=True
+    )
+    if types[0] != types[1] or types[0] not in (jnp.float32, jnp.float64):
+        raise ValueError(
+            f"blocks must both be float32 (or both float64, under x64), got {types[0]} and {types[1]}: convert them; "
+            "distances need that precision"
+        )
+    if len(probe_shape) != 2 or len(gallery_shape) != 2:
+        raise ValueError(f"blocks must be (N, d) and (M, d), got {probe_shape} and {gallery_shape}; vmap over batches")
+    if probe_shape[1] != gallery_shape[1]:
+        raise ValueError(
+            f"probe_blocks and gallery_blocks must have the same length d, got {probe_shape[1]} and {gallery_shape[1]}"
+        )
+    if not probe_shape[0] or not gallery_shape[0]:
+        raise ValueError(f"blocks must not be empty, got shapes {probe_shape} and {gallery_shape}")
+
+
+def shares(probe_blocks: jax.Array, valid: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """What each of a probe's blocks counts in a mean over them, (N,), and whether any counts at all.
+
+    Args:
+      probe_blocks: (N, d), or (P, N, d) of several probes; a block of zeros has no direction and does not count.
+      valid: (N,) or (P, N) which of them are real; None: all.
+
+    Raises:
+      ValueError: for ``valid`` of another shape, and outside of transformations if no block counts.
+    """
+    shape = probe_blocks.shape
+    if valid is not None and valid.shape != shape[:-1]:
+        raise ValueError(f"valid must have one entry per probe block, shape {shape[:-1]}, got {valid.shape}")
+    counted = jnp.any(probe_blocks != 0, axis=-1)
+    counted = counted if valid is None else counted & valid
+    seen = jnp.any(counted, axis=-1)
+    if not isinstance(seen, jax.core.Tracer) and not seen.all():
+        which = f"[{int(jnp.argmin(seen))}]" if seen.ndim else ""
+        raise ValueError(f"probe_blocks{which} {shape} has no valid block that is not zero: nothing to compare")
+    each = counted.astype(probe_blocks.dtype)
+    return each / jnp.maximum(jnp.sum(each, axis=-1, keepdims=True), 1), seen
 
 
 def windows(feature_map: np.ndarray, s: int) -> np.ndarray:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from dsr_jax import blocks
 from dsr_jax.solvers import certificate, table
 
 __all__ = ["GRADIENTS", "Coding", "check_blocks", "distance", "measured", "solve"]
@@ -162,22 +163,7 @@ def solve(
 
 def check_blocks(probe_blocks: jax.Array, gallery_blocks: jax.Array, l1: float) -> None:
     """Raises ValueError where blocks of these shapes and types cannot be matched."""
-    types, (probe_shape, gallery_shape) = zip(
-        *((b.dtype, b.shape) for b in (probe_blocks, gallery_blocks)), strict=True
-    )
-    if types[0] != types[1] or types[0] not in (jnp.float32, jnp.float64):
-        raise ValueError(
-            f"blocks must both be float32 (or both float64, under x64), got {types[0]} and {types[1]}: convert them; "
-            "the codes need that precision"
-        )
-    if len(probe_shape) != 2 or len(gallery_shape) != 2:
-        raise ValueError(f"blocks must be (N, d) and (M, d), got {probe_shape} and {gallery_shape}; vmap over batches")
-    if probe_shape[1] != gallery_shape[1]:
-        raise ValueError(
-            f"probe_blocks and gallery_blocks must have the same length d, got {probe_shape[1]} and {gallery_shape[1]}"
-        )
-    if not probe_shape[0] or not gallery_shape[0]:
-        raise ValueError(f"blocks must not be empty, got shapes {probe_shape} and {gallery_shape}")
+    blocks.check_pair(probe_blocks, gallery_blocks)
     certificate.check_l1(l1)
 
 
@@ -189,19 +175,11 @@ def _measured(
     check_blocks(given.reshape(-1, given.shape[-1]) if given.ndim == 3 else given, gallery_blocks, options.l1)
     if options.gradient not in GRADIENTS:
         raise ValueError(f"gradient must be one of {GRADIENTS}, got {options.gradient!r}")
-    if valid is not None and valid.shape != given.shape[:-1]:
-        raise ValueError(f"valid must have one entry per probe block, shape {given.shape[:-1]}, got {valid.shape}")
-    counted = jnp.any(probes != 0, axis=2)
-    counted = counted if valid is None else counted & valid.reshape(counted.shape)
-    seen = jnp.any(counted, axis=1)
-    if not isinstance(seen, jax.core.Tracer) and not seen.all():
-        which = f"[{int(jnp.argmin(seen))}]" if given.ndim == 3 else ""
-        raise ValueError(f"probe_blocks{which} {given.shape} has no valid block that is not zero: nothing to compare")
-    shares = counted.astype(probes.dtype)
-    shares = shares / jnp.maximum(jnp.sum(shares, axis=1, keepdims=True), 1)
+    shares, seen = blocks.shares(given, valid)
     options = options._replace(l1=float(options.l1), tol=float(options.tol))
-    means, coding = _distances(options, probes.reshape(-1, probes.shape[2]), gallery_blocks, shares)
-    found = jnp.where(seen, means, jnp.nan), coding
+    columns, each = probes.reshape(-1, probes.shape[2]), shares.reshape(probes.shape[:2])
+    means, coding = _distances(options, columns, gallery_blocks, each)
+    found = jnp.where(seen.reshape(-1), means, jnp.nan), coding
     return found if given.ndim == 3 else jax.tree.map(lambda each: each[0], found)
 
 

@@ -26,7 +26,7 @@ from experiments.settings.networks import Network
 from experiments.workdir import Workdir, opened
 
 # Settings that may differ in a later start in the same workdir: the distances of what was compared before are stored.
-ADDED = frozenset({"methods", "shots", "shortlist", "ranked_lists", "reconstructions", "paper"})
+ADDED = frozenset({"methods", "shots", "shortlist", "shortlist_by", "ranked_lists", "reconstructions", "paper"})
 
 
 def check(settings: Compared) -> None:

@@ -1,10 +1,12 @@
-"""Fine-tuning with DSR (Sec. 3.3, Fig. 5b, Algorithm 2), and the comparison before and after it (Fig. 13).
+"""Fine-tuning with DSR (Sec. 3.3, Fig. 5b, Algorithm 2) or MaxSim, and the comparison before and after it (Fig. 13).
 
     python -m experiments.finetune --dataset=cuhk03 --data_dir=DATA --weights=PRETRAINED --workdir=OUT
 
 Pairs of a whole image and a patch of another image at the same scale; the codes are solved exactly with the network
-fixed, then one gradient step with the codes fixed (Eq. 7). The identification loss can be kept by weight. With
-`--pretrain_steps` above 0 identification training comes first, from `--weights` or from random initialisation.
+fixed, then one gradient step with the codes fixed (Eq. 7). With `--distance=maxsim` largest cosines stand in the place
+of codes, all else alike: the control of what reconstruction brings to training. The identification loss can be kept by
+weight. With `--pretrain_steps` above 0 identification training comes first, from `--weights` or from random
+initialisation.
 
 With `--evaluate` the probes and gallery are matched before and after, and a table and `report/index.html` are written.
 """
@@ -42,6 +44,11 @@ class Settings(training.Training):
             comparison=self.comparison,
             given=self.given,
         )
+
+    @property
+    def validated_by(self) -> str:
+        """The method of `--validate_every`: that of the distance which is trained."""
+        return f"{self.tuning.distance}_single"
 
     @property
     def batch_sizes(self) -> dict[str, int]:

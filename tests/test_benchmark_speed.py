@@ -68,7 +68,7 @@ def test_every_part_has_its_tables_and_says_what_is_missing(quick):
 def test_figures_are_flat_and_complete(figures):
     assert all(isinstance(value, int | float) and np.isfinite(value) for value in figures.values())
     for name in SETS:
-        for coder in (*OURS, "floor", "sklearn_cd", "sklearn_lars", "ridge_numpy"):
+        for coder in (*OURS, "maxsim", "floor", "sklearn_cd", "sklearn_lars", "ridge_numpy"):
             assert figures[f"coder/{name}/{coder}/pairs_per_second"] > 0
             assert figures[f"coder/{name}/{coder}/floor_share"] > 0
         assert ("floor_single/pairs" in {key.removeprefix(f"coder/{name}/") for key in figures}) == ("multi" in name)
@@ -95,6 +95,7 @@ def test_our_coders_are_exact_and_certified_on_what_was_timed(figures):
         for algorithm in ("sklearn_cd", "sklearn_lars"):  # the same problem, or it would be far off
             assert figures[f"coder/{name}/{algorithm}/largest_error"] <= 1e-6
         assert f"coder/{name}/ridge_numpy/largest_error" not in figures
+        assert f"coder/{name}/maxsim/largest_error" not in figures, "another distance"
         assert figures[f"coder/{name}/floor/floor_share"] == 1
 
 

@@ -317,6 +317,8 @@ def test_bad_input_of_an_evaluation_writes_nothing(people, network, tmp_path, ca
         (("--weights=nowhere",), "does not exist"),
         (("--train_scales=x",), "train_scales must be whole numbers"),
         (("--width=0",), "width=0.0: pass a positive"),
+        (("--distance=cosine",), "distance"),
+        (("--distance=maxsim", "--gradient=implicit"), "gradient=implicit is of codes"),
         (("--verification_weight=0", "--id_loss_weight=0"), "nothing would be learnt"),
         (("--evaluate", "--methods=dsr"), "methods must be"),
         (("--subset=heldout",), "flag 'subset'"),

@@ -149,3 +149,23 @@ def test_explanation_of_one_scale_is_the_largest_cosines():
 def test_where_it_does_not_belong(call, message):
     with pytest.raises(ValueError, match=message):
         call([np.ones((3, 3, 6), np.float32)])
+
+
+@parametrize_engine
+@pytest.mark.parametrize("length", quick.only([512], [512, 2048, 5000]))
+def test_intervals_allow_for_the_rounding_of_long_products(engine, length):
+    """Equal terms round alike, their sum is off by tens of units; several scales, and signs."""
+    rng = np.random.default_rng(length)
+    probes, maps = [], []
+    for _ in range(8):
+        probe = np.full((2, 3, length), rng.uniform(0.5, 2), np.float32)
+        image = np.repeat(probe[:1], 3, axis=0)
+        image[:2] *= rng.integers(1, 3, length)
+        image[2] *= rng.standard_normal(length, np.float32)
+        probes.append(probe)
+        maps.append(image)
+    groups = [[i] for i in range(8)]
+    found = compared(engine, probes, maps, groups, scales=(1, 2)).distances()
+    expected = exact(probes, [[m] for m in maps], scales=(1, 2))
+    assert expected.min() > 1e-3
+    assert np.all(found[1] <= expected) and np.all(expected <= found[2])

@@ -19,6 +19,7 @@ MODULES = {
         "match",
         "blocks",
         "reconstruction",
+        "maxsim",
         "metrics",
         "map_file",
         "shortlist",

@@ -239,12 +239,12 @@ def test_what_rests_on_pooled_distances():
     rows = [(np.array([0.1, 0.2, 2.5, 2.7]), np.array([True, False, False, False])),
             (np.array([0.3, 0.1, 2.2, 2.9]), np.array([False, True, True, False])),
             (np.array([0.4, 0.5, 2.1, 2.8]), np.array([False, False, True, False]))]  # fmt: skip
-    found = reliance.of([(np.arange(3), iter(rows))], 3, 2, {"EER": 0.4, "TPR@0.1": 2.3})
+    found = reliance.of([(np.arange(3), iter(rows))], 3, 2, "pooled", {"EER": 0.4, "TPR@0.1": 2.3})
     assert found.missed.tolist() == [False, False, True] and found.beyond.tolist() == [False, True, True]
     assert found.figures == ("rank3", "rank5", "rank10", "rank20", "mAP", "mINP", "TPR@0.1")
     assert found.counts["pairs_coded"] == 50 and found.counts["shortlist"] == 2
     assert "1 of 3 probes have no right answer on the list, 2 have some beyond it" in found.remarks[1]
-    whole = reliance.of([(np.arange(1), [(rows[0][0][:2], rows[0][1][:2])])], 1, 2, {"EER": 0.1})
+    whole = reliance.of([(np.arange(1), [(rows[0][0][:2], rows[0][1][:2])])], 1, 2, "stripes", {"EER": 0.1})
     assert whole.figures == () and whole.remarks == [
         "the shortlist of 2 holds everybody who may answer: all pairs are coded"
     ]
@@ -314,9 +314,27 @@ def test_an_evaluation_says_what_rests_on_pooled_features(tmp_path, capsys):
     rest = found["dsr_single_top4/whole/rest_on_pooled"].split(",")
     assert {"rank5", "rank10", "rank20", "mAP", "mINP"} <= set(rest) and not {"rank1", "rank3"} & set(rest)
     for said in (text, page):
-        assert "resting on pooled distances of who is not on the list: rank5, rank10, rank20, mAP, mINP" in said
+        assert "resting on pooled features, of what is not on the list: rank5, rank10, rank20, mAP, mINP" in said
         assert "not certified against the whole gallery" in said and "dsr_single_top4" in said
     assert json.loads((out / "config.json").read_text())["flags"]["shortlist"] == [0, 4, 1000]
+
+
+@pytest.mark.parametrize("by", ["stripes", "maxsim"])
+def test_an_evaluation_with_a_list_by_maxsim(tmp_path, capsys, by):
+    path, out = crowd(tmp_path / "maps.npz"), tmp_path / "out"
+    options = {"chosen": "dsr_single,maxsim_single"}
+    found = evaluated(path, out, "--shortlist=0,4", f"--shortlist_by={by}", **options)
+    title = f"dsr_single_top4_{by}"
+    assert f"resting on {reliance.CALLED[by]}" in capsys.readouterr().out
+    assert f"{title}/whole/rest_on_{by}" in found
+    whole, short, every = (kept(out, f"{name}-whole") for name in ("dsr_single", title, "maxsim_single"))
+    on = short < shortlist.BEYOND
+    assert (on.sum(axis=1) == 4).all()
+    np.testing.assert_allclose(short[on], whole[on], atol=1e-6)
+    if by == "maxsim":
+        np.testing.assert_allclose(short[~on], shortlist.BEYOND + every[~on], atol=1e-6)
+    again = evaluated(path, out, "--shortlist=4", **options)
+    assert "dsr_single_top4/whole/rest_on_pooled" in again, "another way is added to what was compared"
 
 
 def test_another_length_is_added_to_what_was_compared(tmp_path):
@@ -361,6 +379,8 @@ def test_other_methods_compare_everybody(tmp_path):
         (("--shortlist=4", "--methods=joint_single,global_average"), "shortlist is for dsr_single"),
         (("--shortlist=4", "--coder=ridge"), "shortlist is for dsr_single.*coder ridge"),
         (("--shortlist=4", "--multi_shot=mean", "--shots=2"), "not multi_shot=mean"),
+        (("--shortlist_by=stripes",), "shortlist_by=stripes .*--shortlist=100"),
+        (("--shortlist=4", "--shortlist_by=rows"), "shortlist_by"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_written(tmp_path, capsys, arguments, words):
@@ -425,6 +445,6 @@ def test_ranks_beyond_the_list_rest_on_pooled_distances_only_where_somebody_miss
     row = np.array([0.1, 0.2, 2.3, 2.4], np.float32)
     listed_one, beyond = (np.array([i]) for i in (0, 1))
     on, off = (np.arange(4) == i for i in (1, 3))
-    assert reliance.of([(listed_one, [(row, on)])], 1, 2, {}).figures == ()
-    found = reliance.of([(listed_one, [(row, on)]), (beyond, [(row, off)])], 2, 2, {})
+    assert reliance.of([(listed_one, [(row, on)])], 1, 2, "pooled", {}).figures == ()
+    found = reliance.of([(listed_one, [(row, on)]), (beyond, [(row, off)])], 2, 2, "pooled", {})
     assert found.figures == ("rank3", "rank5", "rank10", "rank20", "mAP", "mINP")

@@ -9,13 +9,14 @@ import optax
 import pytest
 
 from data import views
-from dsr_jax import blocks, fcn, losses, reconstruction
+from dsr_jax import blocks, fcn, losses, maxsim, reconstruction
 from experiments.settings.training import Tuning, Update
 from experiments.training import optimiser, steps
 
 SIZE, PATCH = (48, 32), (36, 32)
 PARAMS = fcn.init(jax.random.key(0), width=0.03)
 HEAD = losses.init_head(jax.random.key(1), width=PARAMS["block5_conv3"]["bias"].size, identities=3)
+DISTANCES = {"dsr": reconstruction.distance, "maxsim": maxsim.distance}
 TRUNK = steps.Trunk(output_stride=16, first_block=1, frozen_blocks=2, convention="torch")
 
 
@@ -155,12 +156,8 @@ def test_ranked_verification_takes_every_patch_against_every_whole_image():
     assert 0 < float(figures["verification"]) < 20 and np.isfinite(figures["gradient_norm"])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("form", ["signed", "ranked"])
-def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
-    """Against a loop over the distances of every patch and whole image, each computed alone."""
-    state, step = prepared(verification=form, id_loss_weight=0.0, mining="batch_hard")
-    values = batch()
+def distances_alone(state, values, distance):
+    """Of every patch to every whole image of a batch, (4, 4), each pair alone, and whether it is one person."""
     found = {
         part: steps.maps(
             state.params["network"], frozen(), values[part], jnp.asarray(values[f"{part}_sizes"]), trunk=TRUNK
@@ -168,19 +165,49 @@ def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form):
         for part in ("whole", "patch")
     }
 
-    def distance(p, g):
+    def of(p, g):
         (x, valid), (y, _) = (
             blocks.cut(found[part][0][i], found[part][1][i], scales=(1,)) for part, i in (("patch", p), ("whole", g))
         )
-        return float(reconstruction.distance(x, y, valid=valid))
+        return float(DISTANCES[distance](x, y, valid=valid))
 
+    same = values["patch_identities"][:, None] == values["whole_identities"][None, :]
+    return np.array([[of(p, g) for g in range(4)] for p in range(4)]), same
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("distance", ["dsr", "maxsim"])
+@pytest.mark.parametrize("form", ["signed", "ranked"])
+def test_mined_verification_is_that_of_each_patch_s_hardest_pairs(form, distance):
+    """Against a loop over the distances of every patch and whole image, each computed alone."""
+    state, step = prepared(verification=form, id_loss_weight=0.0, mining="batch_hard", distance=distance)
+    values = batch()
+    alone, same = distances_alone(state, values, distance)
     terms = []
-    for p, identity in enumerate(values["patch_identities"]):
-        own = [distance(p, g) for g in range(4) if values["whole_identities"][g] == identity]
-        others = [distance(p, g) for g in range(4) if values["whole_identities"][g] != identity]
+    for row, right in zip(alone, same, strict=True):
+        own, others = row[right], row[~right]
         terms += [np.log1p(np.exp((max(own) - min(others)) / 0.1))] if form == "ranked" else [max(own), -min(others)]
     _, figures = step(state, frozen(), values)
     np.testing.assert_allclose(figures["verification"], np.mean(terms), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_verification_by_maxsim_is_of_the_same_pairs_by_largest_cosines():
+    """Signed over the pairs, ranked over all; no codes are told, and a step downhill lowers the loss."""
+    values = batch()
+    for form in ("signed", "ranked"):
+        state, step = prepared(verification=form, id_loss_weight=0.0, distance="maxsim", rate=1e-3)
+        alone, same = distances_alone(state, values, "maxsim")
+        after, figures = step(state, frozen(), values)
+        if form == "signed":
+            expected = np.mean(values["sign"] * np.diagonal(alone))
+        else:
+            scores = np.exp(-alone / 0.1)
+            expected = -np.mean(np.log((scores * same).sum(axis=1) / scores.sum(axis=1)))
+        np.testing.assert_allclose(figures["verification"], expected, rtol=1e-4, atol=1e-6)
+        assert not {"nonzero_codes", "gap"} & figures.keys()
+        assert 0 < float(figures["positive_distance"]) < 1 and float(figures["gradient_norm"]) > 0
+        assert step(after, frozen(), values)[1]["verification"] < figures["verification"]
 
 
 @pytest.mark.slow

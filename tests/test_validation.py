@@ -9,6 +9,8 @@ from data import binding
 from dsr_jax import weights
 from experiments import finetune, pretrain
 from experiments import workdir as workdirs
+from experiments.evaluation import methods
+from experiments.settings.training import Tuning
 from experiments.training import validation
 
 from . import kills
@@ -30,6 +32,12 @@ def test_the_best_is_the_first_of_the_highest_and_patience_counts_from_it():
     assert "20 *" in some.table() and "10 *" not in some.table()
     nothing = validation.History()
     assert nothing.best is None and not nothing.exhausted(1) and nothing.metrics() == {}
+
+
+def test_the_search_is_by_the_distance_that_is_trained():
+    settings = [pretrain.Settings(), *(finetune.Settings(tuning=Tuning(distance=d)) for d in ("dsr", "maxsim"))]
+    assert [one.validated_by for one in settings] == ["dsr_single", "dsr_single", "maxsim_single"]
+    assert {one.validated_by for one in settings} <= methods.METHODS.keys()
 
 
 def trained(people, workdir, *arguments, runner=pretrain, code=0):

@@ -117,7 +117,7 @@ def _widen(numbers, out, size, m, done, s):
 
 @kernel()
 @no_type_check
-def _mix(begin, rows, maps, g, scale, atoms, f, m, space):
+def _mix(begin, rows, maps, g, scale, atoms, f, m, stride, space):
     """Sums over the windows of one scale of the entry, for every position of the probe, into ``space.mixed``."""
     mixed, factor, one, end = space.mixed, atoms.factor, np.uint64(1), maps.firsts[g + 1]
     for k in range(maps.firsts[g], end):
@@ -127,7 +127,7 @@ def _mix(begin, rows, maps, g, scale, atoms, f, m, space):
         if cut:
             s = one
         for r in range(rows):
-            o, a, to = f + first, r * m + first, begin + r * m + first
+            o, a, to = f + first, r * m + first, begin + r * stride + first
             if s > height or s > width or (cut and scale > 0):
                 for j in range(n):
                     mixed[to + j] = 0
@@ -204,7 +204,7 @@ def _two(numbers, o, m, s, width, like):
 
 @kernel()
 @no_type_check
-def _raise(atoms, begin, f, m, maps, p, space):
+def _raise(atoms, f, m, maps, p, space):
     """The largest place of each block of the probe, into ``space.best``."""
     mixed, best, factor, b, one = space.mixed, space.best, atoms.factor, np.uint64(0), np.uint64(1)
     height, width, cut = np.uint64(maps.table[p, HEIGHT]), np.uint64(maps.table[p, WIDTH]), maps.table[p, CUT]
@@ -216,20 +216,18 @@ def _raise(atoms, begin, f, m, maps, p, space):
         twice = lines > one and (s == 2 or s == 3)
         for y in range(lines):
             for x in range(across):
-                o, at = begin + (y * width + x) * m, b + y * across + x
+                o, at = (y * width + x) * m, b + y * across + x
                 if s == one:
-                    best[at] = max(best[at], _top(mixed, o, m, factor, f))
+                    best[at] = _top(mixed, o, m, factor, f)
                 elif not twice:
-                    best[at] = max(best[at], _one(space, o, m, s, width, factor, f))
+                    best[at] = _one(space, o, m, s, width, factor, f)
                 elif y % np.uint64(2) == 0:
                     above = np.uint64(0) if y + one < lines else one  # the last line alone: again with that above
                     o, at = o - above * width * m, at - above * across
                     upper, lower = _two(mixed, o, m, s, width, mixed[0])
-                    top = number(upper) if upper > 0 else _one(space, o, m, s, width, factor, f)
-                    best[at] = max(best[at], top)
+                    best[at] = number(upper) if upper > 0 else _one(space, o, m, s, width, factor, f)
                     at, o = at + across, o + width * m
-                    top = number(lower) if lower > 0 else _one(space, o, m, s, width, factor, f)
-                    best[at] = max(best[at], top)
+                    best[at] = number(lower) if lower > 0 else _one(space, o, m, s, width, factor, f)
         b += lines * across
 
 
@@ -245,7 +243,7 @@ def sums(space, products, probes, columns, entries, atoms, start, stop, out):
         count, block = probes.counts[p], columns.blocks[p]
         for b in range(count):
             best[b] = NONE
-        n = np.uint64(atoms.offsets[g + 1] - atoms.offsets[g])
+        n, total = np.uint64(atoms.offsets[g + 1] - atoms.offsets[g]), m * np.uint64(entries.scales.size)
         for begin in range(np.uint64(0), rows, np.uint64(BAND)):
             band, done = min(rows - begin, np.uint64(BAND)), one
             _read(products, i, begin, band, n, m, space)
@@ -253,9 +251,9 @@ def sums(space, products, probes, columns, entries, atoms, start, stop, out):
                 s = np.uint64(entries.scales[t])
                 _widen(space.raw, space.wide, band * m, one, done, s)
                 done = s
-                _mix((np.uint64(t) * rows + begin) * m, band, entries, g, t, atoms, f + np.uint64(t) * m, m, space)
-        for t in range(entries.scales.size):
-            _raise(atoms, np.uint64(t) * rows * m, f + np.uint64(t) * m, m, probes, p, space)
+                place = np.uint64(t) * m
+                _mix(begin * total + place, band, entries, g, t, atoms, f + place, m, total, space)
+        _raise(atoms, f, total, probes, p, space)
         mean = 0.0
         for b in range(count):
             if columns.inverse[block + b] > 0 and best[b] > NONE:

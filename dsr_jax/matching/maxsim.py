@@ -17,7 +17,7 @@ from dsr_jax.matching.positions import Positions, Tile
 from dsr_jax.matching.tiles import Probes, Sizes
 from dsr_jax.solvers import maxsim
 
-COMFORT = 1 << 21  # bytes of a tile's correlations: what is left of them in a core's cache is read again at once
+COMFORT = 1 << 22  # bytes of a tile's correlations: what is left of them in a core's cache is read again at once
 
 
 class Engine(tiles.Engine[Space]):

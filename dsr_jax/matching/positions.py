@@ -104,6 +104,11 @@ class Positions:
         """(E + 1,) first position of each entry among those of all."""
         return np.cumsum([0, *self.heights])
 
+    @functools.cached_property
+    def edges(self) -> np.ndarray:
+        """(E + 1,) first block of each entry among those of all."""
+        return np.cumsum([0, *self.maps.counts])
+
     @property
     def channels(self) -> int:
         """Length d of a position."""
@@ -147,9 +152,9 @@ class Positions:
         offsets = np.cumsum([0, *self.heights[start:stop]])
         table = self.maps.table[firsts[0] : firsts[-1]].copy()
         table[:, ROW] += np.repeat(offsets[:-1], np.diff(firsts))
-        counts, above = self.maps.counts[start:stop], int(self.heights[:start].sum())
+        counts, above = self.maps.counts[start:stop], int(self.starts[start])
         rows = self.rows.between(above, above + int(offsets[-1]))
-        before = int(self.maps.counts[:start].sum())
+        before = int(self.edges[start])
         maps = Maps(table, firsts - firsts[0], counts, self.maps.scales)
         return Tile(rows, maps, offsets, slice(start, stop), slice(before, before + int(counts.sum())))
 

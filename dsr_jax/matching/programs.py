@@ -200,6 +200,9 @@ def _gram(entries: Side) -> jax.Array:
 
 def _correlations(entries: Side, probes: Side) -> jax.Array:
     """(T, M, P N)."""
+    if entries.windows is None and probes.windows is None:
+        y, x = (_pooled(side, side.rows) for side in (entries, probes))
+        return jnp.einsum("tmd,pnd->tmpn", y, x).reshape(*y.shape[:2], -1)
     products = jnp.einsum("trd,pqd->trpq", entries.rows, probes.rows)
     pooled = _pooled(entries, products.reshape(*products.shape[:2], -1)).reshape(
         *entries.inverse.shape, *products.shape[2:]

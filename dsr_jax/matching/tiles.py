@@ -105,18 +105,21 @@ class Engine(abc.ABC, Generic[Space]):
         """Distance, lower, upper (means over the probe's blocks with a direction), largest gap: (4, P, G) float32."""
         probes, shape = self.probes, (len(self.probes), len(self.gallery))
         figures = np.empty((4, *shape), np.float32)
-        whole = [probes.tile(0, shape[0])] if self.sizes.probes >= shape[0] else None
+        whole = [(probes.tile(0, shape[0]), self.every)] if self.sizes.probes >= shape[0] else None
         total = shape[0] * shape[1]
         with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
             for entries in self.gallery.tiles(self.sizes.entries):
                 dictionaries = self.dictionaries(entries)
-                for images in whole or probes.tiles(self.sizes.probes):
-                    products = self.products(images, entries)
-                    found = self.compare(Probes.of(probes, images), entries, dictionaries, products)
+                for images, columns in whole or self._parts():
+                    found = self.compare(columns, entries, dictionaries, self.products(images, entries))
                     each = found.reshape(4, len(entries.maps.counts), len(images.maps.counts))
                     figures[:, images.members, entries.members] = each.transpose(0, 2, 1)
                     bar.update(each[0].size)
         return figures
+
+    def _parts(self) -> Iterator[tuple[Tile, Probes]]:
+        """The probes tile by tile."""
+        return ((images, Probes.of(self.probes, images)) for images in self.probes.tiles(self.sizes.probes))
 
     def listed(self, pairs: np.ndarray, *, progress: tqdm | None = None) -> np.ndarray:
         """The same of chosen pairs (n, 2), numbers of probe and entry in any order: (4, n) float32.

@@ -30,7 +30,7 @@ def distances(
       >>> maxsim.distances(correlation, jnp.array([True, True, False]), jnp.ones(2)).round(2).tolist()
       [0.25, 1.2...]
     """
-    largest = jnp.max(jnp.where(directed[:, None], correlation, -jnp.inf), axis=0, initial=-jnp.inf)
+    largest = jnp.max(jnp.where(directed[:, None], correlation, -jnp.inf), axis=0)
     return (1 - jnp.where(jnp.any(directed), largest, 0)) * energy
 
 

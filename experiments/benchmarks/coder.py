@@ -26,6 +26,7 @@ TITLES = {
     "homotopy": "homotopy (XLA)",
     "feature_sign": "feature_sign (XLA)",
     "proximal": "proximal (XLA)",
+    "maxsim": "maxsim (another distance)",
     "floor": "floor: product of all blocks",
     "floor_single": "floor of single-scale blocks",
 }
@@ -137,6 +138,7 @@ def _ours(maps: MapSet, *, l1: float, checked: int) -> list[Contender]:
         Contender("homotopy", matched("homotopy", maps.probes, gallery), pairs),
         Contender("feature_sign", matched("feature_sign", probes, few), less),
         Contender("proximal", matched("proximal", probes, few), less),
+        Contender("maxsim", matched("maxsim", maps.probes, gallery), pairs),
     ]
 
 
@@ -165,7 +167,7 @@ def _product(problem: Problem) -> Callable[[], None]:
 
 def _accuracy(name: str, result: Any, problem: Problem, truth: np.ndarray, *, few: int) -> Accuracy | None:
     """Against the oracle's distances; None for what computes something else."""
-    if isinstance(result, match.Distances):
+    if isinstance(result, match.Distances) and result.coder != "maxsim":
         wrong = result.distance[: len(truth), : truth.shape[1]].astype(np.float64) - truth[: len(result.distance)]
         gap = float(result.gap.max())
     elif name in peers.PEERS and peers.PEERS[name].codes:

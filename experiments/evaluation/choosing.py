@@ -44,6 +44,8 @@ def _shortlisted(
     """The methods, those that can with every length of --shortlist."""
     lengths = list(dict.fromkeys(variants.shortlist))
     if lengths == [0]:
+        if variants.shortlist_by != "pooled":
+            raise ValueError(f"shortlist_by={variants.shortlist_by} chooses a shortlist: give --shortlist=100 with it")
         return list(methods)
     if variants.rerank:
         raise ValueError("rerank compares all with all, which a shortlist leaves out: give one of the two")
@@ -57,7 +59,7 @@ def _shortlisted(
             f"{', '.join(method.title for method in methods)} and coder {coder}"
         )
     return [
-        replace(method, maps=False, shortlist=length) if length else method
+        replace(method, maps=False, shortlist=length, by=variants.shortlist_by) if length else method
         for method in methods
         for length in (lengths if method.listed else [0])
     ]

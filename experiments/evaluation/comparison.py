@@ -186,7 +186,7 @@ class Result:
 
     @functools.cached_property
     def reliance(self) -> reliance.Reliance | None:
-        """Figures that rest on the pooled features which chose a shortlist; None without one."""
+        """Figures that rest on the coarse distance which chose a shortlist; None without one."""
         if not self.method.shortlist:
             return None
         left = [
@@ -197,7 +197,7 @@ class Result:
         if self.verifiable:
             roc = verification.roc(self.pairs)
             threshold = {"EER": roc.equal_error_threshold} | {f"TPR@{fpr:g}": roc.threshold_at(fpr) for fpr in FPRS}
-        return reliance.of(left, len(self.identities), self.method.shortlist, threshold)
+        return reliance.of(left, len(self.identities), self.method.shortlist, self.method.by, threshold)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -228,6 +228,7 @@ def _lookup(
             trial.probes,
             [images.tolist() for images in trial.draw.images],
             method.shortlist,
+            method.by,
             candidates.allowed(trial.labels(identities)),
         )
     several = any(len(images) > 1 for trial in trials for images in trial.draw.images)

@@ -41,8 +41,9 @@ MULTI_SHOT = ("stack", "minimum", "mean")
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
 Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
-# The same, how many entries of each probe to code, and which may answer it (P, entries), to `Shortlist.extended`.
-Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, np.ndarray], np.ndarray]
+# The same, how many entries of each probe to code, the coarse distance that chooses them, and which may answer it
+# (P, entries), to `Shortlist.extended`.
+Listed = Callable[[Sides, np.ndarray, Sequence[Sequence[int]], int, str, np.ndarray], np.ndarray]
 
 
 class Options(NamedTuple):
@@ -66,17 +67,19 @@ class Method:
     maps: bool = False  # whether it compares the maps of two images and nothing else
     parts: tuple["Method", ...] = ()  # the methods whose distances are all that it looks at; else empty
     fuse: Callable[..., np.ndarray] | None = None  # the parts' distances, (P, entries) each, to its own
-    # As ``compare``, but codes only the first entries of pooled features among those that may answer: see `Listed`.
+    # As ``compare``, but codes only the first entries by a coarse distance among those that may answer: see `Listed`.
     # None where there is no such way.
     listed: Listed | None = None
     dictionary: tuple[int, ...] = ()  # the scales of a gallery's blocks that are one dictionary, held whole; else empty
     shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
+    by: str = "pooled"  # the coarse distance that chooses them, of `shortlist.BY`
     reranked: bool = False  # whether its distances are re-ranked
 
     @property
     def title(self) -> str:
-        """What it is called in tables and keys: "dsr_multi", "dsr_multi_top100", "dsr_multi_reranked"."""
-        return self.name + f"_top{self.shortlist}" * bool(self.shortlist) + "_reranked" * self.reranked
+        """Its name in tables and keys: "dsr_multi_top100", "dsr_multi_top100_stripes", "dsr_multi_reranked"."""
+        chosen = f"_{self.by}" * (self.by != "pooled")
+        return self.name + f"_top{self.shortlist}{chosen}" * bool(self.shortlist) + "_reranked" * self.reranked
 
 
 def named(name: str, options: Options) -> Method:
@@ -130,12 +133,13 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
         ).distance
 
     def listed(
-        sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]], k: int, allowed: np.ndarray
+        sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]], k: int, by: str, allowed: np.ndarray
     ) -> np.ndarray:
         return shortlist.distances(
             some(sides.probe, probes),
             some(sides.gallery, [g for entry in entries for g in entry]),
             k,
+            by=by,
             identities=[number for number, entry in enumerate(entries) for _ in entry],
             allowed=allowed,
             scales=scales,

@@ -197,5 +197,5 @@ def _histogram(result: Result) -> report.DistancePlot:
         (f"equal error {100 * curve.equal_error_rate:.1f} %", float(curve.equal_error_threshold)),
         ("1 % false positives", curve.threshold_at(0.01)),
     ]
-    beyond = f"{result.key}; from {BEYOND:g} on pooled distances, not coded" if result.method.shortlist else result.key
+    beyond = f"{result.key}; from {BEYOND:g} on coarse distances, not coded" if result.method.shortlist else result.key
     return report.DistancePlot(beyond, *found, tuple((label, at) for label, at in thresholds if math.isfinite(at)))

@@ -55,7 +55,7 @@ def ranked_list(result: Result, probe: int, probes: pictures.Images, gallery: pi
     first = int(np.argmax(right)) if right.any() else -1
     title = f"{probes.names[probe]} by {result.key}"
     if any(hit.distance >= BEYOND for hit in hits):
-        title += f"; from {BEYOND:g} on by pooled distance, beyond the list"
+        title += f"; from {BEYOND:g} on by coarse distance, beyond the list"
     return report.RankedList(title, probes.pictures[probe], identity, hits, first)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from data.binding import setting
+from dsr_jax.shortlist import BY
 from dsr_jax.solvers import certificate
 from experiments.evaluation import comparison, methods, paper
 
@@ -74,13 +75,20 @@ class Variants:
     )
     shortlist: tuple[int, ...] = setting(
         (0,),
-        "K: pooled features (the ranking of global_average) choose the K entries of each probe that DSR codes; the "
-        "others come after them by pooled distance. 0: DSR codes all. The method is then called dsr_multi_topK, and "
-        "terminal, metrics.json and report say which figures rest on pooled distances. Junk and images that the "
+        "K: a coarse distance chooses the K entries of each probe that DSR codes; the others come after them by that "
+        "distance. 0: DSR codes all. The method is then called dsr_multi_topK, and terminal, metrics.json and report "
+        "say which figures rest on the coarse distance. Junk and images that the "
         "camera rule removes take no place. Several numbers: each is evaluated. Methods other than DSR with a lasso "
         "per image compare all entries as ever.",
         wanted="a number of entries to code for each probe, 0 for all; 100 is usual",
         check=lambda values: bool(values) and min(values) >= 0,
+    )
+    shortlist_by: str = setting(
+        "pooled",
+        "The coarse distance of --shortlist: pooled features (the ranking of global_average), MaxSim of the probe's "
+        "positions with 8 stripes of rows of each gallery map, or with all positions (maxsim). The method is then "
+        "called dsr_multi_topK_stripes.",
+        choices=BY,
     )
     window_stride: int = setting(0, "Pixels between the windows of swm; 0: one output cell.", low=0)
 

@@ -138,7 +138,7 @@ class Views:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Fine-tuning with DSR (Fig. 5b, Algorithm 2)."""
+    """Fine-tuning with DSR (Fig. 5b, Algorithm 2), or with MaxSim in its place."""
 
     positives: int = setting(3000, "Positive pairs drawn (Sec. 3.3).", low=0)
     negatives: int = setting(3000, "Negative pairs drawn.", low=0)
@@ -146,6 +146,12 @@ class Tuning:
     batch_size: int = setting(16, "Pairs per step.", low=1)
     optimizer: str = setting("sgd", "SGD with momentum (the paper) or AdamW.", choices=("sgd", "adam"))
     learning_rate: float = setting(1e-2, "Learning rate of fine-tuning.", low=0.0)
+    distance: str = setting(
+        "dsr",
+        "What the verification loss compares: the reconstruction distance, or MaxSim's (no codes; --l1 and --gradient "
+        "have no effect on it, and validation is by maxsim_single instead of dsr_single).",
+        choices=("dsr", "maxsim"),
+    )
     verification: str = setting(
         "signed",
         "Eq. 5 on each pair; or every patch of the batch against every whole image of it, by softmax (use with "
@@ -176,6 +182,8 @@ class Tuning:
     def check(self) -> None:
         """Raises ValueError for settings from which nothing could be learnt."""
         certificate.check_l1(self.l1)
+        if self.distance == "maxsim" and self.gradient != "envelope":
+            raise ValueError(f"gradient={self.gradient} is of codes, which --distance=maxsim has not: leave it out")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
         if not self.verification_weight and not self.id_loss_weight:
@@ -205,6 +213,11 @@ class Training:
     identification: Identification = Identification()
     probes: Rules = Rules()
     given: frozenset[str] = frozenset()
+
+    @property
+    def validated_by(self) -> str:
+        """The method of `--validate_every`."""
+        return "dsr_single"
 
     @property
     def searched(self) -> Searched:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dsr_jax import blocks, fcn, losses, networks, reconstruction, resnet
+from dsr_jax import blocks, fcn, losses, maxsim, networks, reconstruction, resnet
 from dsr_jax.parallel import sharding
 from dsr_jax.parallel.sharding import Share
 from experiments.settings.training import Tuning
@@ -186,7 +186,7 @@ def _padded(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 def _verify(
     patch: Any, patch_sizes: Any, whole: Any, whole_sizes: Any, batch: Batch, how: Tuning, share: Share
 ) -> tuple[jax.Array, Figures]:
-    """The verification loss of a batch, mean distances of its positive and negative pairs, and what their codes are.
+    """The verification loss of a batch, mean distances of its positive and negative pairs, and what codes they have.
 
     A patch whose map is zero everywhere has nothing to compare: it is left out of every mean.
     """
@@ -201,8 +201,11 @@ def _verify(
     seen = share.only_real(jnp.any(counted, axis=1))
     mean = functools.partial(share.mean_over, seen)
 
-    def measured(x: Any, mask: Any, y: Any) -> tuple[jax.Array, reconstruction.Coding]:
-        return reconstruction.measured(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
+    def measured(x: Any, mask: Any, y: Any) -> tuple[jax.Array, Figures]:
+        if how.distance == "maxsim":
+            return maxsim.distance(x, y, valid=mask), {}
+        found, coding = reconstruction.measured(x, y, l1=how.l1, valid=mask, gradient=how.gradient)
+        return found, {"nonzero_codes": coding.nonzero, "gap": coding.gap}
 
     if in_pairs:
         (distances, coding), same = jax.vmap(measured)(probe, valid, gallery), batch["sign"] > 0
@@ -215,8 +218,7 @@ def _verify(
         seen = seen[:, None]
     positive, negative = share.only_real(same) & seen, share.only_real(~same) & seen
     return value, {
-        "nonzero_codes": share.mean_over(positive | negative, coding.nonzero),
-        "gap": share.mean_over(positive | negative, coding.gap),
+        **{name: share.mean_over(positive | negative, values) for name, values in coding.items()},
         "positive_distance": share.mean_over(positive, distances),
         "negative_distance": share.mean_over(negative, distances),
         "counted": mean(jnp.sum(counted, axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)),

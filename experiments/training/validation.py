@@ -1,9 +1,9 @@
-"""Validation during training: single-scale DSR on cropped pictures of the --holdout identities.
+"""Validation during training: single-scale DSR or MaxSim on cropped pictures of the --holdout identities.
 
-Every so many steps the network searches as `evaluate --subset=heldout --methods=dsr_single` does, with the same crops
-and a few single-shot gallery draws. The network with the highest mAP is the one that training gives; training stops
-early when it has not been beaten `--patience` times in a row. What frozen blocks make of the pictures is kept from one
-validation to the next.
+Every so many steps the network searches as `evaluate --subset=heldout --methods=dsr_single` does (`maxsim_single`, if
+that distance is trained), with the same crops and a few single-shot gallery draws. The network with the highest mAP is
+the one that training gives; training stops early when it has not been beaten `--patience` times in a row. What frozen
+blocks make of the pictures is kept from one validation to the next.
 """
 
 from collections.abc import Iterable
@@ -17,7 +17,6 @@ from experiments.evaluation import comparison, features, methods, selection
 from experiments.settings.training import Training
 
 TRIALS = 5  # gallery draws; each pair of images is matched once, however many draw it
-METHOD = "dsr_single"
 
 
 class Validated(NamedTuple):
@@ -88,6 +87,7 @@ class Validation:
         self._found = selection.Selection(searched, size)
         print("\n".join([f"validation: {self._found.caption()}", *self._found.remarks]), flush=True)
         how: dict[str, Any] = {"trials": TRIALS, "camera_rule": searched.camera_rule, "seed": settings.seeds.seed}
+        self._method = methods.named(settings.validated_by, methods.Options())
         self._trials = comparison.draws(self._found.probes, self._found.gallery, shots=1, **how)
 
     def __call__(self, params: fcn.Params, step: int) -> Validated:
@@ -95,7 +95,7 @@ class Validation:
         found, trials = self._found, self._trials
         network = features.Network(params, **self._how)
         sides = features.Features(network, found.probes, found.gallery, comparison.used(trials))
-        method = methods.named(METHOD, methods.Options())
+        method = self._method
         distances = comparison.distances(method, sides, trials, label="validation", progress=False)
         result = comparison.Result("", method, 1, trials, distances, found.probes.identities)
         return Validated(step, *(float(np.mean(result.per_probe[name])) for name in ("rank1", "mAP")))

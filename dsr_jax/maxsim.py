@@ -1,0 +1,62 @@
+"""MaxSim as a differentiable distance, the rival of `reconstruction`: the largest cosines in place of codes.
+
+    distance = 1 - mean over the probe's blocks x_n of max_j cos(x_n, y_j)
+
+Unit blocks in, one number out, as from `reconstruction.distance`; it takes that one's place in `losses.verification`
+and `losses.ranking`. The gradient of a maximum goes to the largest cosine (equal ones share it): a subgradient.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from dsr_jax import blocks
+from dsr_jax.solvers import maxsim
+
+__all__ = ["distance"]
+
+
+def distance(
+    probe_blocks: Float[Array, "*p n d"],
+    gallery_blocks: Float[Array, "m d"],
+    *,
+    valid: Bool[Array, "*p n"] | None = None,
+) -> Float[Array, "*p"]:
+    """One minus the mean largest cosine of the probe's blocks to the gallery image's.
+
+    Differentiable in both blocks; jit, vmap and grad work.
+
+    Args:
+      probe_blocks: (N, d) unit-length blocks of the probe (see `blocks.cut`), or (P, N, d) of several probes.
+      gallery_blocks: (M, d) unit-length blocks of the gallery image; zero rows take no part. Without any other, every
+        cosine is 0.
+      valid: (N,) or (P, N) which probe blocks are real; default: all. The mean is over those of them that are not zero.
+
+    Returns:
+      The distance, in [0, 2] for unit blocks, in [0, 1] for non-negative ones: a scalar, or (P,). Inside a
+      transformation, where nothing can be raised, a probe without any block to count has the distance NaN.
+
+    Raises:
+      ValueError: if the blocks do not fit together, or no probe block is left to count.
+
+    References:
+      Khattab, Zaharia: ColBERT, 2020, Sec. 3.3 (late interaction).
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from dsr_jax import maxsim
+      >>> x, y = jnp.array([[1.0, 0.0]]), jnp.array([[0.8, 0.6], [0.0, 1.0]])
+      >>> round(float(maxsim.distance(x, y)), 3)
+      0.2
+      >>> jax.grad(maxsim.distance, argnums=1)(x, y).tolist()
+      [[-1.0, 0.0], [0.0, 0.0]]
+    """
+    probe_blocks, gallery_blocks = jnp.asarray(probe_blocks), jnp.asarray(gallery_blocks)
+    columns = probe_blocks.reshape(-1, probe_blocks.shape[-1]) if probe_blocks.ndim == 3 else probe_blocks
+    blocks.check_pair(columns, gallery_blocks)
+    shares, seen = blocks.shares(probe_blocks, valid)
+    with jax.default_matmul_precision("highest"):
+        correlation = gallery_blocks @ columns.T
+    directed = jnp.any(gallery_blocks != 0, axis=1)
+    each = maxsim.distances(correlation, directed, jnp.ones(len(columns), columns.dtype))
+    return jnp.where(seen, jnp.sum(shares * each.reshape(shares.shape), axis=-1), jnp.nan)
