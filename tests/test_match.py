@@ -61,7 +61,7 @@ def same(first: match.Distances, second: match.Distances, **tolerance: float) ->
 def test_distances_are_exact_and_certified(coder):
     found = distances(coder=coder)
     assert found.distance.shape == (3, 5) and found.distance.dtype == np.float32 and found.coder == coder
-    np.testing.assert_allclose(found.distance, exact(), atol=1e-5)
+    np.testing.assert_allclose(found.distance, exact(), atol=1e-5 if table.SOLVERS[coder].exact else 1e-3)
     assert np.all(found.lower <= exact()) and np.all(exact() <= found.upper)
     assert np.all(found.lower <= found.distance) and np.all(found.distance <= found.upper)
     assert found.gap.max() <= 2e-6
@@ -476,6 +476,6 @@ def test_auto_is_the_coder_of_this_machine():
 def test_a_tolerance_below_precision_gives_what_is_reachable(coder):
     """Nothing certifies 1e-12 in float32: the distances are as good as ever, and the interval says how good."""
     found, usual = distances(coder=coder, tol=1e-12), distances(coder=coder)
-    np.testing.assert_allclose(found.distance, usual.distance, atol=1e-6)
+    np.testing.assert_allclose(found.distance, usual.distance, atol=1e-6 if table.SOLVERS[coder].exact else 1e-3)
     assert (found.lower <= found.distance).all() and (found.distance <= found.upper).all()
     assert (found.gap > 1e-12).any() and (found.upper - found.lower > 0).any()

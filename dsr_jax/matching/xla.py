@@ -251,8 +251,8 @@ def _rows(order: np.ndarray, entries: np.ndarray, each: int) -> np.ndarray:
     Example:
       >>> import numpy as np
       >>> from dsr_jax.matching import xla
-      >>> xla._rows(np.array([2, 0, 1]), np.array([5, 7, 5]), 2).tolist()
-      [[2, -1], [0, -1], [1, -1]]
+      >>> xla._rows(np.array([0, 2, 1]), np.array([5, 7, 5]), 2).tolist()
+      [[0, 2], [1, -1]]
     """
     owners = entries[order]
     starts = np.flatnonzero(np.append(True, owners[1:] != owners[:-1]))

@@ -26,9 +26,9 @@ def distances(
     Example:
       >>> import jax.numpy as jnp
       >>> from dsr_jax.solvers import maxsim
-      >>> correlation = jnp.array([[0.5, -0.2], [0.75, -0.5], [0.0, 0.0]])
+      >>> correlation = jnp.array([[0.5, -0.25], [0.75, -0.5], [0.0, 0.0]])
       >>> maxsim.distances(correlation, jnp.array([True, True, False]), jnp.ones(2)).round(2).tolist()
-      [0.25, 1.2...]
+      [0.25, 1.25]
     """
     largest = jnp.max(jnp.where(directed[:, None], correlation, -jnp.inf), axis=0)
     return (1 - jnp.where(jnp.any(directed), largest, 0)) * energy
