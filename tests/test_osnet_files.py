@@ -12,7 +12,7 @@ from dsr_jax import osnet, weights
 from dsr_jax.formats import onnx_file, protobuf
 from dsr_jax.layers import osnet_table
 
-from . import onnx_files, quick, test_osnet, torch_files
+from . import onnx_files, test_osnet, torch_files
 from .reference import osnet_torch
 from .test_weights import assert_same
 
@@ -90,8 +90,7 @@ def test_ours_comes_back_bit_for_bit(tmp_path, form, folded):
     assert weights.read_card(tmp_path) == card
 
 
-@pytest.mark.parametrize("folded", quick.only([True], [True, False]))
-@pytest.mark.parametrize("form", quick.only(["ain"], osnet.FORMS))
+@pytest.mark.parametrize(("form", "folded"), [("ain", True), pytest.param("plain", False, marks=pytest.mark.slow)])
 def test_ours_under_torchreids_names_is_a_state_dict(tmp_path, form, folded):
     """With normalisations that do nothing but add the biases where they were folded: torchreid's model has them."""
     params, path = test_osnet.params(form, folded=folded), tmp_path / "theirs.safetensors"

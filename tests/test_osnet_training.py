@@ -30,7 +30,7 @@ def batch():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("form", "folded"), [("plain", True), ("ain", False)])
+@pytest.mark.parametrize(("form", "folded"), [("plain", True)])
 def test_what_is_trained_moves_and_lowers_the_loss(form, folded):
     """All but the frozen block and the own vector; statistics only where there are some."""
     params = test_osnet.params(form, folded=folded)
