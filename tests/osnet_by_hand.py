@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .resnet_by_hand import Statistics, windows
+from .resnet_by_hand import Statistics, batch_norm, windows
 
 EPSILON = 1e-5
 Maps = list[np.ndarray]
@@ -79,18 +79,10 @@ class ByHand:
         x = [one + self.params[name].get("bias", 0.0) for one in x]
         if name == "block1_conv":
             x = self.instance("block1", x)
-        norm = self.params.get(name.replace("conv", "norm")) if "conv" in name else None
-        if norm is None:
+        norm = name.replace("conv", "norm") if "conv" in name else ""
+        if norm not in self.params:
             return x
-        mean, var = norm["mean"], norm["var"]
-        if self.momentum is not None:
-            positions = np.concatenate([one.reshape(-1, one.shape[2]) for one in x])
-            mean, var = positions.mean(axis=0), positions.var(axis=0)
-            new = {"mean": mean, "var": positions.var(axis=0, ddof=1)}
-            self.statistics[name.replace("conv", "norm")] = {
-                leaf: (1 - self.momentum) * norm[leaf] + self.momentum * value for leaf, value in new.items()
-            }
-        return [(one - mean) / np.sqrt(var + EPSILON) * norm["scale"] + norm["bias"] for one in x]
+        return batch_norm(self.params[norm], x, self.momentum, self.statistics.setdefault(norm, {}))
 
     def depthwise(self, name: str) -> bool:
         return "_stream" in name and name.endswith("_conv")

@@ -51,16 +51,21 @@ class ByHand:
             np.einsum("hwijc,ijcd->hwd", windows(one, len(kernel), stride, padding, 0.0), kernel, optimize=True)
             for one in x
         ]
-        norm = self.params[name.replace("conv", "norm")]
-        mean, var = norm["mean"], norm["var"]
-        if self.momentum is not None:
-            positions = np.concatenate([one.reshape(-1, one.shape[2]) for one in x])
-            mean, var = positions.mean(axis=0), positions.var(axis=0)
-            new = {"mean": mean, "var": positions.var(axis=0, ddof=1)}
-            self.statistics[name.replace("conv", "norm")] = {
-                key: (1 - self.momentum) * norm[key] + self.momentum * value for key, value in new.items()
-            }
-        return [(one - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"] for one in x]
+        norm = name.replace("conv", "norm")
+        return batch_norm(self.params[norm], x, self.momentum, self.statistics.setdefault(norm, {}))
+
+
+def batch_norm(
+    norm: Mapping[str, np.ndarray], x: list[np.ndarray], momentum: float | None, moved: dict[str, np.ndarray]
+) -> list[np.ndarray]:
+    """Normalised by the running statistics or, with a momentum, by the batch's; how these move goes into ``moved``."""
+    mean, var = norm["mean"], norm["var"]
+    if momentum is not None:
+        positions = np.concatenate([one.reshape(-1, one.shape[2]) for one in x])
+        mean, var = positions.mean(axis=0), positions.var(axis=0)
+        new = {"mean": mean, "var": positions.var(axis=0, ddof=1)}
+        moved |= {key: (1 - momentum) * norm[key] + momentum * value for key, value in new.items()}
+    return [(one - mean) / np.sqrt(var + 1e-5) * norm["scale"] + norm["bias"] for one in x]
 
 
 def windows(x: np.ndarray, side: int, stride: int, padding: int, fill: float) -> np.ndarray:

@@ -97,9 +97,15 @@ def test_a_gallery_stays_on_the_device():
     second = match.distances(maps([(3, 2)] * 2, 1), gallery, coder="homotopy")
     assert held is next(iter(gallery.as_entries.kept.values()))
     np.testing.assert_array_equal(first.distance, second.distance)
-    other = match.Gallery.build(maps([(4, 3)] * 5))
-    match.distances(maps([(3, 2)] * 2, 1), other, coder="proximal", tol=1e-2, max_bytes=1 << 20)
-    assert other.as_entries.kept or memory.kept(Size(12, 20), 24) * 8 > 1 << 19
+
+
+@pytest.mark.parametrize(("count", "stays"), [(5, True), (200, False)])
+def test_a_gallery_stays_where_it_fits(count, stays):
+    gallery = match.Gallery.build(maps([(4, 3)] * count), scales=(1,))
+    match.distances(maps([(3, 2)] * 2, 1), gallery, coder="maxsim", max_bytes=1 << 18)  # compiled: nothing is kept
+    assert not gallery.as_entries.kept
+    match.distances(maps([(3, 2)] * 2, 1), gallery, coder="proximal", tol=1e-2, max_bytes=1 << 18)
+    assert bool(gallery.as_entries.kept) == stays
 
 
 @pytest.mark.parametrize("count", quick.only([3], [1, 3]))
