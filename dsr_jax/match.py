@@ -8,6 +8,10 @@ The blocks of every map are cut (Eq. 1, 2, Sec. 3.4), each pair is coded (Eq. 6)
 probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: memory is bounded by ``max_bytes``, not
 by the size of the gallery.
 
+A segmentation or a box can mask positions on both sides, and ``probe_weights`` say how much each probe block counts:
+
+    match.distances(probe_maps, gallery_maps, probe_masks=visible, probe_weights="norm")
+
 Coders: "active_set" (exact, compiled, for the CPU, with all scales for little more than the price of one), "homotopy"
 (exact, XLA, for GPU and TPU), "proximal" (first-order) and "feature_sign" (the paper's) compute the same distance.
 Several devices, or processes, code a part of the gallery each. "maxsim" is another distance of the same products,
@@ -46,6 +50,9 @@ def distances(
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
     identities: Sequence[Any] | np.ndarray | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     dictionary: str = "image",
     boost: float = 0.0,
     coder: str = "auto",
@@ -70,6 +77,14 @@ def distances(
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
         columns of the result are then the identities, in the order in which they first appear. -1, which is junk in
         data sets and evaluation, is refused: leave out these maps first.
+      probe_weights: how much each probe block counts: None (all alike), "norm" (as the squared norm of the block before
+        it is divided by its length: where the network saw much, for unclear images often the better distance), or one
+        (h, w) array per probe of numbers >= 0, of which a block's weight is the mean over its window. Only their
+        ratios within a probe matter. The distance is then sum w_n f_n / sum w_n, and so is its interval.
+      probe_masks: one (h, w) array per probe, True (or 1) where it is visible. Masked positions are zero before blocks
+        are cut: blocks of nothing else are not counted, others are made of what is visible.
+      gallery_masks: the same for every gallery map, whose masked positions leave the dictionary. A `Gallery` brings its
+        own.
       dictionary: "image" (each entry codes the probe by itself: the paper's text) or "joint" (each probe block is
         coded once over the blocks of all entries, and an entry is as near as its own coefficients rebuild the probe:
         the authors' released code). Then the distance of an entry depends on the others, entries without a part in
@@ -89,7 +104,8 @@ def distances(
     Raises:
       ValueError: for maps of a wrong rank, of different d, with NaN or infinity, empty or smaller than one block,
         for a probe of zeros, which has nothing to be rebuilt, for maps that look channels first (d, h, w), for the
-        identity -1, and for l1, tol, scales, coder or max_bytes out of their range.
+        identity -1, and for l1, tol, scales, coder or max_bytes out of their range; for masks and weights of another
+        number or shape than the maps, with NaN, negative, or that leave nothing of a map.
 
     Example:
       >>> import numpy as np
@@ -98,6 +114,10 @@ def distances(
       >>> result = match.distances(probe, [image, probe])
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
+      >>> visible = np.ones((6, 3), bool)
+      >>> visible[4:] = False  # something stands before the legs
+      >>> match.distances(probe, [image, probe], probe_masks=visible, scales=(1,)).counted.round(2).tolist()
+      [0.67]
     """
     comparison = compared(
         probe_maps,
@@ -106,6 +126,9 @@ def distances(
         probe_scales=probe_scales,
         pooling=pooling,
         identities=identities,
+        probe_weights=probe_weights,
+        probe_masks=probe_masks,
+        gallery_masks=gallery_masks,
         coder=coder,
         l1=l1,
         tol=tol,
@@ -130,6 +153,9 @@ def search(
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
     identities: Sequence[Any] | np.ndarray | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     coder: str = "auto",
     tol: float = 1e-6,
     max_bytes: int = 1 << 29,
@@ -150,6 +176,9 @@ def search(
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max". A `Gallery` brings its own.
       identities: a label per gallery map: maps of one identity are one entry. A `Gallery` brings its own.
+      probe_weights: as for `distances`: None, "norm" or one (h, w) array.
+      probe_masks: one (h, w) array, True (or 1) where the probe is visible.
+      gallery_masks: the same for every gallery map. A `Gallery` brings its own.
       coder: "auto", "active_set", "homotopy", "proximal", "feature_sign" or "maxsim".
       tol: largest duality gap of a column. Beyond about 1e-5 the intervals are still honest, but near ties may be
         ordered otherwise than by `distances`.
@@ -179,6 +208,9 @@ def search(
         probe_scales=probe_scales,
         pooling=pooling,
         identities=identities,
+        probe_weights=probe_weights,
+        probe_masks=probe_masks,
+        gallery_masks=gallery_masks,
         coder=coder,
         certified=True,
         l1=l1,
@@ -215,6 +247,9 @@ def explain(
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     coder: str = "auto",
 ) -> Explanation:
     """The codes of one pair, as probe position x gallery position: which part was rebuilt from which.
@@ -226,6 +261,9 @@ def explain(
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max".
+      probe_weights: as for `distances`: None, "norm" or one (h, w) array.
+      probe_masks: one (h, w) array, True (or 1) where the probe is visible.
+      gallery_masks: one (H, W) array, the same of the gallery map.
       coder: "auto" ("active_set" everywhere: all exact solvers have the same codes), or "maxsim": which part is most
         like which.
 
@@ -247,7 +285,16 @@ def explain(
         raise ValueError(f"coder must be 'auto' (exact codes, by active_set) or 'maxsim' to explain, got {coder!r}")
     chosen = "active_set" if coder == "auto" else coder
     comparison = compared(
-        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder=chosen, l1=l1
+        probe_map,
+        gallery_map,
+        scales=scales,
+        probe_scales=probe_scales,
+        pooling=pooling,
+        probe_weights=probe_weights,
+        probe_masks=probe_masks,
+        gallery_masks=gallery_masks,
+        coder=chosen,
+        l1=l1,
     )
     for argument, count in (("probe_map", len(comparison.probes)), ("gallery_map", len(comparison.gallery.maps))):
         if count != 1:

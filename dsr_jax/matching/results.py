@@ -11,9 +11,10 @@ class Distances:
     """Distances of P probes to G gallery entries.
 
     Attributes:
-      distance: (P, G) float32, mean squared reconstruction error of the probe's blocks that have a direction, in
-        [0, 1]. Of the joint dictionary it may exceed 1: an entry's coefficients count on those of others. Of MaxSim it
-        is in [0, 2], beyond 1 only where cosines are negative, as those of signed maps may be.
+      distance: (P, G) float32, mean (weighted by ``probe_weights``) squared reconstruction error of the probe's blocks
+        that have a direction, in [0, 1]. Of the joint dictionary it may exceed 1: an entry's coefficients count on
+        those of others. Of MaxSim it is in [0, 2], beyond 1 only where cosines are negative, as those of signed maps
+        may be.
       lower: (P, G) certified lower bound of the exact distance (NaN for ridge and for the joint dictionary, which have
         no certificate). MaxSim is exact but for rounding, by which alone its interval is wide.
       upper: (P, G) certified upper bound of the exact distance.
@@ -21,7 +22,8 @@ class Distances:
       identities: G labels of the entries, or None where none were given.
       coder: the coder that was used.
       counted: (P,) share of each probe's blocks that the distance is the mean over. A block of zeros (a masked
-        position, dead features) has no direction and is left out; far below 1, little of the probe was compared.
+        position, dead features) has no direction and is left out, as is one of weight 0; far below 1, little of the
+        probe was compared. How unevenly the others are weighted does not enter.
     """
 
     distance: np.ndarray
