@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dsr_jax import match
+from dsr_jax import match, shortlist
+from dsr_jax.matching import streaming
 from dsr_jax.matching.comparison import ENGINES, compared
 from tests import oracles
 
@@ -311,3 +312,54 @@ def test_a_gallery_refuses_what_belongs_into_it():
     assert match.distances(gallery, maps, probe_weights="norm").distance.shape == (2, 2)
     with pytest.raises(ValueError, match="gallery_masks must have one"):
         match.Gallery.build(maps, masks=[ONES])
+
+
+@pytest.mark.parametrize("weights", ["norm", "given"])
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_streamed_distances_are_weighted_and_masked_alike(weights, pooling):
+    (probes, shown, numbers), (images, seen, _) = drawn(True)
+    how = {"probe_masks": shown, "gallery_masks": seen, "probe_weights": numbers if weights == "given" else weights}
+    how |= {"identities": GROUPS, "scales": (1, 2), "pooling": pooling}
+    found, expected = streaming.distances(probes, images, part_bytes=900, **how), match.distances(probes, images, **how)
+    np.testing.assert_allclose(found.distance, expected.distance, atol=1e-6)
+    np.testing.assert_array_equal(found.counted, expected.counted)
+    with pytest.raises(ValueError, match="probe_masks .* got 2 for 3"):
+        streaming.distances(probes, images, probe_masks=shown[:2])
+
+
+@pytest.mark.parametrize("by", shortlist.BY)
+@pytest.mark.parametrize("weights", ["norm", "given"])
+def test_a_shortlist_is_chosen_by_what_is_visible_and_weighted_after_that(by, weights):
+    (probes, shown, numbers), (images, seen, _) = drawn()
+    given = numbers if weights == "given" else weights
+    how = {"scales": (1, 2), "identities": GROUPS, "part_bytes": 900}
+    found = shortlist.distances(
+        probes, images, 2, by=by, probe_weights=given, probe_masks=shown, gallery_masks=seen, **how
+    )
+    hidden = [[np.where(v[..., None], m, 0) for m, v in zip(*side[:2], strict=True)] for side in drawn()]
+    plain = shortlist.distances(*hidden, 2, by=by, **how)
+    np.testing.assert_allclose(found.coarse, plain.coarse, atol=1e-6)
+    every = match.distances(
+        probes,
+        images,
+        scales=(1, 2),
+        identities=GROUPS,
+        probe_weights=given,
+        probe_masks=shown,
+        gallery_masks=seen,
+    )
+    np.testing.assert_allclose(found.distance, np.take_along_axis(every.distance, found.entries, axis=1), atol=2e-6)
+    np.testing.assert_array_equal(found.counted, every.counted)
+
+
+def test_a_shortlist_names_what_is_wrong_with_masks_and_weights():
+    maps = np.ones((2, 3, 2, 4))
+    for argument, value, message in (
+        ("probe_masks", [ONES, 0 * ONES], r"probe_masks\[1\] has no visible"),
+        ("gallery_masks", [ONES, ONES.T], r"gallery_masks\[1\] must be"),
+        ("gallery_masks", [ONES], "gallery_masks .* got 1 for 2"),
+        ("probe_weights", [ONES, -ONES], r"probe_weights\[1\] holds -1"),
+        ("probe_weights", "energy", "probe_weights must be None, 'norm'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            shortlist.distances(maps, maps, 1, **{argument: value})

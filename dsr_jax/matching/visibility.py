@@ -4,35 +4,12 @@ A masked position is zero before blocks are cut. So a probe block of masked posi
 them leaves the dictionary, and a block that is partly masked is the average (or maximum) of what is visible of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dsr_jax.matching import checks
-
-
-class Hidden(Sequence):  # of arrays; with the type given, checkers at run time would read some
-    """The maps of a sequence without their masked positions, which are zero; each is read and masked at its access.
-
-    Args:
-      argument: what errors call the masks.
-      maps: the sequence, which may read them lazily.
-      masks: one (h, w) array per map, see `planes`.
-    """
-
-    def __init__(self, argument: str, maps: Any, masks: Any) -> None:
-        """See the class."""
-        self._maps, self._argument, self._masks = maps, argument, planes(argument, masks, len(maps))
-
-    def __len__(self) -> int:
-        """How many maps."""
-        return len(self._maps)
-
-    def __getitem__(self, i: Any) -> Any:
-        """Map number i."""
-        values = checks.array_of(f"map {i}", self._maps[i])
-        return hidden(values, one(f"{self._argument}[{i}]", self._masks[i], values.shape))
 
 
 def planes(argument: str, value: Any, count: int) -> list[Any]:
@@ -50,6 +27,23 @@ def planes(argument: str, value: Any, count: int) -> list[Any]:
     if len(parts) != count:
         raise ValueError(f"{argument} must have one (h, w) array per map, got {len(parts)} for {count} maps")
     return parts
+
+
+def both(probe_masks: Any, probes: int, gallery_masks: Any, images: int) -> tuple[list[Any] | None, list[Any] | None]:
+    """The masks of so many probes and gallery maps, not looked at yet; None where there are none.
+
+    Raises:
+      ValueError: as `planes`.
+    """
+    return (
+        None if probe_masks is None else planes("probe_masks", probe_masks, probes),
+        None if gallery_masks is None else planes("gallery_masks", gallery_masks, images),
+    )
+
+
+def some(each: Sequence[Any] | None, numbers: Iterable[int]) -> list[Any] | None:
+    """Those of some maps, where there are any."""
+    return None if each is None else [each[i] for i in numbers]
 
 
 def of(argument: str, value: Any, maps: Sequence[np.ndarray]) -> tuple[np.ndarray, ...] | None:

@@ -5,7 +5,7 @@
 Every f_n lies in a certified interval, so the same mean of the intervals' ends is one of the distance.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,24 +43,64 @@ def of(
     """
     if value is None:
         return None
-    if isinstance(value, str) and value != NORM:
-        raise ValueError(f"probe_weights must be None, {NORM!r} or one (h, w) array per probe, got {value!r}")
-    given = [None] * len(maps) if isinstance(value, str) else visibility.planes("probe_weights", value, len(maps))
+    each = planes(value, len(maps))
     found, equal = [], True
-    for i, (m, numbers) in enumerate(zip(maps, given, strict=True)):
+    for i, m in enumerate(maps):
         name = f"probe_weights[{i}]" if len(maps) > 1 else "probe_weights"
         how: dict[str, Any] = {"scales": scales, "pooling": pooling, "visible": None if visible is None else visible[i]}
-        directed = blocks.directed(m, **how)
-        if numbers is None:
-            each = blocks.energies(m, **how)
-        else:
-            each = _over_windows(_checked(name, numbers, m.shape), scales)
-        if not each[directed].any():
-            raise ValueError(f"{name} is 0 for every block that has a direction: nothing is left of the probe")
-        equal = equal and np.ptp(each[directed]) == 0
-        each = np.where(directed, each, 0)
-        found.append(each * (np.count_nonzero(directed) / each.sum()))
+        weights = one(name, each[i], m, **how)
+        equal = equal and np.unique(weights[blocks.directed(m, **how)]).size == 1
+        found.append(weights)
     return None if equal else tuple(found)
+
+
+def planes(value: Any, count: int) -> list[Any]:
+    """The weights of each of so many probes: "norm" or an array, not looked at yet.
+
+    Raises:
+      ValueError: for another name or number.
+    """
+    if not isinstance(value, str):
+        return visibility.planes("probe_weights", value, count)
+    if value != NORM:
+        raise ValueError(f"probe_weights must be None, {NORM!r} or one (h, w) array per probe, got {value!r}")
+    return [NORM] * count
+
+
+def some(each: Sequence[Any] | None, numbers: Iterable[int]) -> Any:
+    """Those of some probes, as `of` takes them."""
+    if each is not None and isinstance(each[0], str):
+        return NORM
+    return visibility.some(each, numbers)
+
+
+def one(name: str, value: Any, feature_map: np.ndarray, **how: Any) -> NDArray[np.float64]:
+    """Weights (n,) of the blocks of one map, with mean 1 over those with a direction, else 0.
+
+    Args:
+      name: what errors call them.
+      value: "norm" or an (h, w) array.
+      feature_map: the map.
+      **how: scales, pooling and visible of `blocks.directed`.
+
+    Raises:
+      ValueError: as `of`.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.matching import weighting
+      >>> weighting.one("probe_weights", np.array([[3.0, 1.0, 8.0]]), np.array([[[1.0], [2.0], [0.0]]])).tolist()
+      [1.5, 0.5, 0.0]
+    """
+    directed = blocks.directed(feature_map, **how)
+    if isinstance(value, str):
+        weights = blocks.energies(feature_map, **how)
+    else:
+        weights = _over_windows(_checked(name, value, feature_map.shape), how.get("scales", (1,)))
+    weights = np.where(directed, weights, 0)
+    if not weights.any():
+        raise ValueError(f"{name} is 0 for every block that has a direction: nothing is left of the probe")
+    return weights * (np.count_nonzero(directed) / weights.sum())
 
 
 def _checked(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
