@@ -96,14 +96,14 @@ def one(name: str, value: Any, feature_map: np.ndarray, **how: Any) -> NDArray[n
     if isinstance(value, str):
         weights = blocks.energies(feature_map, **how)
     else:
-        weights = _over_windows(_checked(name, value, feature_map.shape), how.get("scales", (1,)))
+        weights = _over_windows(checked(name, value, feature_map.shape), how.get("scales", (1,)))
     weights = np.where(directed, weights, 0)
     if not weights.any():
         raise ValueError(f"{name} is 0 for every block that has a direction: nothing is left of the probe")
     return weights * (np.count_nonzero(directed) / weights.sum())
 
 
-def _checked(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def checked(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Numbers per position that are all finite, not negative, and not all 0."""
     numbers = visibility.plane(name, value, shape)
     if numbers.min() < 0:
