@@ -41,7 +41,7 @@ def both(probe_masks: Any, probes: int, gallery_masks: Any, images: int) -> tupl
     )
 
 
-def some(each: Sequence[Any] | None, numbers: Iterable[int]) -> list[Any] | None:
+def some(each: Sequence[Any] | None, numbers: Iterable[Any]) -> list[Any] | None:
     """Those of some maps, where there are any."""
     return None if each is None else [each[i] for i in numbers]
 

@@ -67,7 +67,7 @@ def planes(value: Any, count: int) -> list[Any]:
     return [NORM] * count
 
 
-def some(each: Sequence[Any] | None, numbers: Iterable[int]) -> Any:
+def some(each: Sequence[Any] | None, numbers: Iterable[Any]) -> Any:
     """Those of some probes, as `of` takes them."""
     if each is not None and isinstance(each[0], str):
         return NORM
