@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from dsr_jax import map_file, match
+from experiments import evaluate
+from tests.runners import call
 
 SHAPES = [(4, 3, 8), (2, 5, 8), (3, 3, 8)]
 LABELS = {"identities": [3, 3, 7], "roles": ["probe", "gallery", "gallery"], "names": ["a.png", "b.png", "c.png"]}
@@ -78,3 +80,34 @@ def test_what_does_not_fit_in_a_file_of_numpy_is_named(tmp_path):
     np.savez(tmp_path / "maps.npz", **arrays, **LABELS, mask_3=np.ones((4, 3)))
     with pytest.warns(UserWarning, match="mask_3"):
         map_file.read(tmp_path / "maps.npz")
+
+
+def test_an_evaluation_masks_every_method_and_weights_those_that_say_so(tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    gallery = [rng.random((5, 3, 8), np.float32) ** 3 for _ in range(4)]
+    probes = [m[1:] + rng.normal(0, 0.1, (4, 3, 8)).astype(np.float32) for m in gallery]
+    masks = [np.indices(m.shape[:2])[1] > 0 if i % 2 else np.ones(m.shape[:2]) for i, m in enumerate(probes + gallery)]
+    weights = [rng.random(m.shape[:2]) for m in probes + gallery]
+    labels = {"identities": [*range(4)] * 2, "roles": ["probe"] * 4 + ["gallery"] * 4, "masks": masks}
+    for name, given in (("norm", None), ("given", weights)):
+        map_file.write(tmp_path / "maps.npz", probes + gallery, weights=given, **labels)
+        command = ("--methods=dsr_single,dsr_single_weighted,global_average", "--trials=1", "--noprogress")
+        assert call(evaluate, f"--maps={tmp_path / 'maps.npz'}", f"--workdir={tmp_path / name}", *command) == 0
+        said = capsys.readouterr().out
+        assert "2 of 4 probes have positions that are zero" in said and ("the file has weights" in said) == (
+            given is not None
+        )
+        for method, of_probes in (
+            ("dsr_single", None),
+            ("dsr_single_weighted", "norm" if given is None else given[:4]),
+        ):
+            expected = match.distances(
+                probes,
+                gallery,
+                scales=(1,),
+                probe_masks=masks[:4],
+                gallery_masks=masks[4:],
+                probe_weights=of_probes,
+            )
+            with np.load(tmp_path / name / "distances" / f"{method}-shots1.npz") as file:
+                np.testing.assert_allclose(file["distances_0"], expected.distance[file["probes_0"]], atol=1e-5)
