@@ -78,9 +78,9 @@ def distances(
         columns of the result are then the identities, in the order in which they first appear. -1, which is junk in
         data sets and evaluation, is refused: leave out these maps first.
       probe_weights: how much each probe block counts: None (all alike), "norm" (as the squared norm of the block before
-        it is divided by its length: where the network saw much, for unclear images often the better distance), or one
-        (h, w) array per probe of numbers >= 0, of which a block's weight is the mean over its window. Only their
-        ratios within a probe matter. The distance is then sum w_n f_n / sum w_n, and so is its interval.
+        it is divided by its length), or one (h, w) array per probe of numbers >= 0, of which a block's weight is the
+        mean over its window. Only their ratios within a probe matter. The distance is then sum v_n f_n / sum v_n, f_n
+        the columns' errors, and so is its interval.
       probe_masks: one (h, w) array per probe, True (or 1) where it is visible. Masked positions are zero before blocks
         are cut: blocks of nothing else are not counted, others are made of what is visible.
       gallery_masks: the same for every gallery map, whose masked positions leave the dictionary. A `Gallery` brings its

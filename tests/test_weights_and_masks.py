@@ -310,7 +310,7 @@ def test_a_gallery_refuses_what_belongs_into_it():
         with pytest.raises(ValueError, match=message):
             match.distances(*sides, **options)
     assert match.distances(gallery, maps, probe_weights="norm").distance.shape == (2, 2)
-    with pytest.raises(ValueError, match="gallery_masks must have one"):
+    with pytest.raises(ValueError, match="^masks must have one"):
         match.Gallery.build(maps, masks=[ONES])
 
 

@@ -131,9 +131,10 @@ def compared(
             identities=identities,
             scales=(1, 2, 3) if scales is None else scales,
             pooling="average" if pooling is None else pooling,
-            masks=gallery_masks,
             copy=False,
         )
+        maps, seen = visibility.applied("gallery_masks", gallery_masks, gallery.maps)
+        gallery = gallery if seen is None else replace(gallery, maps=tuple(maps), masks=seen)
     probes_at = gallery.scales if probe_scales is None else checks.as_scales("probe_scales", probe_scales)
     probes, shown = _probes(probe_maps, probe_masks, probe_weights, scales=probes_at, pooling=gallery.pooling)
     checks.check_channels(probes[0], gallery.maps[0])
@@ -148,7 +149,7 @@ def compared(
 
 def _probes(
     maps: Any, masks: Any, weights: Any, *, scales: tuple[int, ...], pooling: str
-) -> tuple[list[np.ndarray], tuple[np.ndarray, ...] | None]:
+) -> tuple[Sequence[np.ndarray], tuple[np.ndarray, ...] | None]:
     """The probes, zero where masked, and their masks.
 
     Raises:
@@ -156,10 +157,7 @@ def _probes(
     """
     if not isinstance(maps, Gallery):
         probes = checks.as_maps("probe_maps", maps, scales=scales, pooling=pooling)
-        shown = visibility.of("probe_masks", masks, probes)
-        if shown is not None:
-            probes = [visibility.hidden(m, mask) for m, mask in zip(probes, shown, strict=True)]
-        return probes, shown
+        return visibility.applied("probe_masks", masks, probes)
     if masks is not None:
         raise ValueError("probe_masks belong to the Gallery here: pass them to Gallery.build(masks=...)")
     if not (weights is None or isinstance(weights, str)):

@@ -181,12 +181,10 @@ class Gallery:
         maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
         labels = as_labels("identities", identities, len(maps))
         called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
-        shown = visibility.of("gallery_masks", masks, maps)
-        if shown is not None:
-            maps = [visibility.hidden(m, mask) for m, mask in zip(maps, shown, strict=True)]
+        seen, shown = visibility.applied("masks", masks, maps)
         if copy:
-            maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
-        return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling, shown)
+            seen = _together(seen, [i for group in gather(labels, len(maps))[0] for i in group])
+        return cls(tuple(seen), labels, None if called is None else tuple(map(str, called)), sides, pooling, shown)
 
     @property
     def entries(self) -> int:

@@ -46,17 +46,20 @@ def some(each: Sequence[Any] | None, numbers: Iterable[Any]) -> list[Any] | None
     return None if each is None else [each[i] for i in numbers]
 
 
-def of(argument: str, value: Any, maps: Sequence[np.ndarray]) -> tuple[np.ndarray, ...] | None:
-    """The masks of some maps, checked: (h, w) of bool each, True where visible; None where there are none.
+def applied(
+    argument: str, value: Any, maps: Sequence[np.ndarray]
+) -> tuple[Sequence[np.ndarray], tuple[np.ndarray, ...] | None]:
+    """The maps, zero where masked, and their checked masks, (h, w) of bool each; None where there are none.
 
     Raises:
       ValueError: as `planes` and `one`.
     """
     if value is None:
-        return None
+        return maps, None
     each = planes(argument, value, len(maps))
     names = [f"{argument}[{i}]" if len(maps) > 1 else argument for i in range(len(maps))]
-    return tuple(one(name, mask, m.shape) for name, mask, m in zip(names, each, maps, strict=True))
+    masks = tuple(one(name, mask, m.shape) for name, mask, m in zip(names, each, maps, strict=True))
+    return [hidden(m, mask) for m, mask in zip(maps, masks, strict=True)], masks
 
 
 def one(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

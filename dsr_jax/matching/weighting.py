@@ -1,6 +1,6 @@
 """Weights of a probe's blocks, of whose errors its distance is the weighted mean.
 
-    distance = sum w_n f_n / sum w_n      over the probe's blocks with a direction
+    distance = sum v_n f_n / sum v_n      over the probe's blocks with a direction, v_n their weights
 
 Every f_n lies in a certified interval, so the same mean of the intervals' ends is one of the distance.
 """
@@ -49,7 +49,7 @@ def of(
         name = f"probe_weights[{i}]" if len(maps) > 1 else "probe_weights"
         how: dict[str, Any] = {"scales": scales, "pooling": pooling, "visible": None if visible is None else visible[i]}
         weights = one(name, each[i], m, **how)
-        equal = equal and np.unique(weights[blocks.directed(m, **how)]).size == 1
+        equal = equal and bool(np.all(weights[weights > 0] == 1))  # then none with a direction is 0: their mean is 1
         found.append(weights)
     return None if equal else tuple(found)
 
