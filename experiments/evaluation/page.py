@@ -110,6 +110,7 @@ def write(
     reconstructions: Sequence[report.Reconstruction] = (),
     plots: Sequence[curves.Plot] = (),
     champion: Method | None = None,
+    further: Sequence[report.Table] = (),
     dataset: str = "",
 ) -> Path:
     """Writes `index.html` and what it shows into a folder; returns its path. Of several processes the first does it.
@@ -125,6 +126,7 @@ def write(
     ]
     if champion and (table := against(results, champion)).rows:
         tables.append(table)
+    tables += further
     remarks = [f"{result.key}: {remark}." for result in results for remark in result.remarks]
     return report.write_evaluation(
         folder,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.evaluation import choosing, features, page, paired, showing
+from experiments.evaluation import choosing, features, page, paired, recall, showing
 from experiments.evaluation.comparison import Result
 from experiments.evaluation.selection import Selection
 from experiments.settings.evaluation import Settings
@@ -26,6 +26,7 @@ def publish(
     selected: Selection,
     network: features.Network,
     remarks: Sequence[str],
+    recalls: Sequence[recall.Recall] = (),
 ) -> None:
     """Prints the tables, then writes them, every probe's figures and the page.
 
@@ -36,11 +37,13 @@ def publish(
       selected: probes and gallery.
       network: the last network, which reconstructs.
       remarks: what was printed before the first figure.
+      recalls: what shortlists would keep.
     """
     shown, seed, compared = settings.page, settings.seed.seed, settings.comparison
     caption = page.caption(selected.caption(), compared.conditions, compared.trials)
     champion = choosing.champion([result.method for result in results])
-    tables = f"{caption}\n{page.text(results, dataset=shown.paper)}\n\n{page.against_text(results, champion)}".rstrip()
+    parts = [page.text(results, dataset=shown.paper), page.against_text(results, champion), recall.text(recalls)]
+    tables = "\n".join([caption, "\n\n".join(filter(None, parts))])
     print(f"\n{tables}", flush=True)
     say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
     workdir.begin()  # nothing is written before the figures are seen
@@ -59,6 +62,7 @@ def publish(
         summary=" ".join([counted, *(f"{remark}." for remark in remarks)]),
         config=workdir.configuration,
         champion=champion,
+        further=[recall.table(recalls)] if recalls else [],
         dataset=shown.paper,
     )
     print(f"report: {written}")

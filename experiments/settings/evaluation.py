@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.evaluation import choosing
+from experiments.evaluation import choosing, recall
 from experiments.evaluation.methods import Method, Options
 from experiments.settings.matching import Comparison, Matching, Page, Variants
 from experiments.settings.networks import Network
@@ -49,3 +49,11 @@ class Settings(Compared):
 
     maps: Maps = Maps()
     page: Page = Page()
+
+    def check_recall(self) -> None:
+        """Raises ValueError where --shortlist_recall has no method to count first answers of."""
+        if self.page.shortlist_recall and not any(map(recall.exhaustive, self.methods)):
+            raise ValueError(
+                "shortlist_recall counts the first answers of dsr_* over all entries, got methods "
+                f"{', '.join(method.title for method in self.methods)}: name --methods=dsr_multi with --shortlist=0"
+            )

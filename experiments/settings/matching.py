@@ -34,9 +34,10 @@ class Comparison:
 
     methods: tuple[str, ...] = setting(
         ("resizing", "dsr_single", "dsr_multi"),
-        f"Of {', '.join(methods.METHODS)}.",
-        wanted=f"one or several of {', '.join(methods.METHODS)}",
-        check=lambda values: bool(values) and set(values) <= methods.METHODS.keys(),
+        f"Of {', '.join(methods.METHODS)}. A name with + is a fusion of several, such as dsr_multi+own_vector: the "
+        "mean of their distances, each standardised per probe over the gallery.",
+        wanted=f"one or several of {', '.join(methods.METHODS)}, or fusions of them such as dsr_multi+own_vector",
+        check=lambda values: bool(values) and all(map(methods.known, values)),
     )
     shots: tuple[str, ...] = setting(
         ("1",),
@@ -97,6 +98,11 @@ class Variants:
 class Page:
     """Page."""
 
+    shortlist_recall: bool = setting(
+        False,
+        "A table of what shortlists would keep: the share of probes whose first answer by dsr_*, of all entries, is "
+        "among the 10, 20, 50 and 100 nearest by each coarse distance of --shortlist_by.",
+    )
     ranked_lists: int = setting(5, "Ranked lists in the report.", low=0)
     reconstructions: int = setting(3, "Probes in the report shown as they were rebuilt.", low=0)
     paper: str = setting(
