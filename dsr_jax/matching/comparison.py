@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from tqdm import tqdm
 
+from dsr_jax import calibration
 from dsr_jax.matching import checks, compiled, maxsim, xla
 from dsr_jax.matching.gallery import Entries, Gallery
 from dsr_jax.matching.search import Nearest
@@ -72,6 +73,12 @@ class Comparison:
         if len(part):
             figures = self.engine(part).distances(progress=progress)
         return hosts.together(figures, self.gallery.entries)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the distances, by name: what a calibration of them was fitted on."""
+        how: dict[str, Any] = {"scales": self.gallery.scales, "probe_scales": self.probes.scales}
+        return calibration.settings(self.coder, l1=self.l1, pooling=self.gallery.pooling, **how)
 
     @property
     def counted(self) -> np.ndarray:

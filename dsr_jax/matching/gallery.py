@@ -3,6 +3,7 @@
 An entry is one dictionary (or one probe): one map, or all maps of one identity.
 """
 
+import dataclasses
 import functools
 import os
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dsr_jax import blocks
+from dsr_jax.calibration import Calibration, from_text
 from dsr_jax.formats import atomic
 from dsr_jax.matching.checks import as_labels, as_maps, as_scales
 from dsr_jax.matching.positions import Positions
@@ -97,6 +99,7 @@ class Gallery:
       names: one name per map, or None.
       scales: sides of the windows.
       pooling: "average" or "max".
+      calibration: from distances to probabilities, see `dsr_jax.calibration`; or None.
     """
 
     maps: tuple[np.ndarray, ...]
@@ -104,6 +107,7 @@ class Gallery:
     names: tuple[str, ...] | None
     scales: tuple[int, ...]
     pooling: str
+    calibration: Calibration | None = None
 
     @classmethod
     def build(
@@ -115,6 +119,7 @@ class Gallery:
         scales: Sequence[int] = (1, 2, 3),
         pooling: str = "average",
         copy: bool = True,
+        calibration: Calibration | None = None,
     ) -> "Gallery":
         """Checks the maps and keeps them.
 
@@ -126,13 +131,14 @@ class Gallery:
           pooling: "average" or "max".
           copy: copy the maps, so that later changes to the caller's arrays do not affect the gallery. Without, the
             memory is that of the arrays, which must not change.
+          calibration: of distances such as those to this gallery, see `calibrated`.
 
         Returns:
           The gallery.
 
         Raises:
           ValueError: for maps of a wrong rank, of different d, with NaN or infinity, too small for the scales, or an
-            empty gallery; for identities or names of another length or kind.
+            empty gallery; for identities or names of another length or kind; for a calibration of other scales.
 
         Example:
           >>> import numpy as np
@@ -147,7 +153,18 @@ class Gallery:
         called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
         if copy:
             maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
-        return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
+        gallery = cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
+        return gallery if calibration is None else gallery.calibrated(calibration)
+
+    def calibrated(self, calibration: Calibration | None) -> "Gallery":
+        """The same gallery with a calibration, by which `search` then gives probabilities; None: without.
+
+        Raises:
+          ValueError: if it was fitted on other scales or pooling than the gallery's.
+        """
+        if calibration is not None:
+            calibration.check(scales=self.scales, pooling=self.pooling)
+        return dataclasses.replace(self, calibration=calibration)
 
     @property
     def entries(self) -> int:
@@ -186,6 +203,8 @@ class Gallery:
             content["identities"] = np.array(self.identities)
         if self.names is not None:
             content["names"] = np.array(self.names, dtype=str)
+        if self.calibration is not None:
+            content["calibration"] = np.array(self.calibration.text)
         with atomic.opened(path) as file:
             np.savez(file, **content)
 
@@ -203,6 +222,7 @@ class Gallery:
             ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
             maps = [part.reshape(s) for part, s in zip(np.split(content["values"], ends), shapes, strict=True)]
             scales, pooling = content["scales"].tolist(), str(content["pooling"])
+            fitted = from_text(str(content["calibration"])) if "calibration" in content else None
         except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"path must be a file that Gallery.save wrote, got {os.fspath(path)!r}: {error}"
@@ -213,6 +233,7 @@ class Gallery:
             names=content["names"].tolist() if "names" in content else None,
             scales=scales,
             pooling=pooling,
+            calibration=fitted,
         )
 
 
