@@ -21,7 +21,17 @@ from typing import Any
 
 from dsr_jax import fcn, networks, weights
 from experiments import run
-from experiments.evaluation import comparison, features, given_maps, page, publishing, recall, scoring, selection
+from experiments.evaluation import (
+    calibrating,
+    comparison,
+    features,
+    given_maps,
+    page,
+    publishing,
+    recall,
+    scoring,
+    selection,
+)
 from experiments.evaluation.methods import Method, comparing_vectors
 from experiments.settings.evaluation import Compared, Settings
 from experiments.settings.networks import Network
@@ -91,14 +101,12 @@ def compare(
         recalls += scored.recalls(of_network) if settings.page.shortlist_recall else []
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
-    publishing.publish(workdir, settings, results, selected, last, remarks, recalls)
-    return (
-        page.flat(results)
-        | recall.flat(recalls)
-        | selected.sizes
-        | {"trials": settings.comparison.trials}
-        | selected.metrics
-    )
+    judged = calibrating.judged(settings, results, last) if settings.calibrating.wanted else []
+    parts = [recall.part(recalls)] * bool(recalls) + [calibrating.part(judged)] * bool(judged)
+    publishing.publish(workdir, settings, results, selected, last, remarks, parts)
+    calibrating.save(workdir, judged)
+    metrics = page.flat(results) | {name: value for part in parts for name, value in part.metrics.items()}
+    return metrics | selected.sizes | {"trials": settings.comparison.trials} | selected.metrics
 
 
 def describe(params: fcn.Params, card: weights.Card, network: Network) -> features.Network:
@@ -120,11 +128,13 @@ def main(settings: Settings) -> None:
     if settings.maps.maps:
         check(settings)
         selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
+        calibrating.check(settings, selected.network)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
         workdir = opened(settings, "evaluate", free=free, data=selected.digest)
     else:
         network = described(settings.network)  # without --weights no data set is drawn
         check(settings, network.params)
+        calibrating.check(settings, network)
         workdir = opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
     workdir.claim()
     print(f"metrics: {workdir.write_metrics(compare(workdir, settings, {'': network}, selected))}")

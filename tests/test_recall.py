@@ -28,10 +28,11 @@ def test_shares_are_counted_by_hand():
     result = comparison.Result("", DSR, 1, trials, [exact, exact], np.arange(4))
     found = recall.of(result, [near, near[:, ::-1]], "pooled")  # from behind the places are 24, 15, 14 and 0
     assert {length: figure.value for length, figure in found.figures.items()} == {10: 37.5, 20: 87.5 - 12.5}
-    flat = recall.flat([found])
-    assert flat["dsr_multi/shots1/recall_pooled@10"] == 37.5 and "dsr_multi/shots1/recall_pooled@50" not in flat
-    assert recall.table([found]).rows[0].cells[2:] == (None, None), "a list as long as the gallery holds everybody"
-    assert "dsr_multi/shots1 by pooled" in recall.text([found]) and recall.text([]) == ""
+    part = recall.part([found])
+    assert part.metrics["dsr_multi/shots1/recall_pooled@10"] == 37.5
+    assert "dsr_multi/shots1/recall_pooled@50" not in part.metrics
+    assert part.table.rows[0].cells[2:] == (None, None), "a list as long as the gallery holds everybody"
+    assert "dsr_multi/shots1 by pooled" in part.text
 
 
 def test_entries_that_may_not_answer_take_no_place():

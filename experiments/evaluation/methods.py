@@ -22,13 +22,13 @@ a+b, a+b+c      fusion of any of these: the mean of their distances, each standa
                 weigh the same, no weight is tuned: dsr_multi+own_vector, dsr_multi+maxsim_multi+own_vector
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import map_file, match, shortlist
+from dsr_jax import calibration, map_file, match, shortlist
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from dsr_jax.evaluation import reranking
 from dsr_jax.matching import joint as joint_coding
@@ -77,6 +77,7 @@ class Method:
     shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
     by: str = "pooled"  # the coarse distance that chooses them, of `shortlist.BY`
     reranked: bool = False  # whether its distances are re-ranked
+    distance: Mapping[str, Any] = field(default_factory=dict)  # what decides its distances of maps by name
 
     @property
     def title(self) -> str:
@@ -88,6 +89,12 @@ class Method:
     def names(self) -> tuple[str, ...]:
         """Names of the methods that it is made of, of which a fusion has several."""
         return tuple(name for part in self.parts for name in part.names) or (self.name,)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its distances, by name, for a calibration of them."""
+        parts = {"parts": [part.settings for part in self.parts]} if self.parts else {}
+        return {"distance": self.title} | parts | dict(self.distance)
 
 
 def known(name: str) -> bool:
@@ -173,6 +180,9 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
         ).extended
 
     together = arguments.get("dictionary") == "joint"
+    decided = {name: how[name] for name in ("probe_scales", "pooling") if name in how}
+    about = calibration.settings(arguments["coder"], l1=options.l1, scales=scales, **decided)
+    about |= {name: value for name, value in how.items() if name not in ("coder", "max_bytes")}
     lasso = arguments["coder"] in ("auto", *table.names("training"))
     drawn = scales if lasso and not together else ()
     if options.multi_shot == "stack" or together:
@@ -184,12 +194,13 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
             maps=not together,
             listed=listed if drawn else None,
             dictionary=one,
+            distance=about,
         )
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together=together, scales=drawn, maps=True, listed=listed if drawn else None)
+    return Method(each, together=together, scales=drawn, maps=True, listed=listed if drawn else None, distance=about)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:

@@ -12,7 +12,7 @@ import numpy as np
 from dsr_jax import report
 from dsr_jax.evaluation import candidates, intervals
 from dsr_jax.matching import coarse
-from experiments.evaluation import comparison
+from experiments.evaluation import comparison, page
 from experiments.evaluation.features import Sides
 from experiments.evaluation.methods import Method, some
 
@@ -95,23 +95,14 @@ def place(exact: np.ndarray, near: np.ndarray, allowed: np.ndarray) -> int:
     return int(np.count_nonzero(ahead & allowed))
 
 
-def table(recalls: Sequence[Recall]) -> report.Table:
-    """The table for the page."""
+def part(recalls: Sequence[Recall]) -> page.Part:
+    """Table and metrics, "<key>/recall_<coarse distance>@<K>" with `_low` and `_high`."""
     note = "The first answer is the nearest entry, right or wrong; under each number its 95 % interval."
-    return report.Table(CAPTION, "method, coarse distance", COLUMNS, tuple(one.row for one in recalls), note=note)
-
-
-def text(recalls: Sequence[Recall]) -> str:
-    """The same for the terminal; nothing where there is nothing."""
-    rows = [(row.label, *row.cells) for row in (one.row for one in recalls)]
-    return report.text_table(rows, ["first answer kept", *COLUMNS]) if rows else ""
-
-
-def flat(recalls: Sequence[Recall]) -> dict[str, float]:
-    """ "<key>/recall_<coarse distance>@<K>" with `_low` and `_high`, for `metrics.json`."""
-    return {
+    rows = tuple(one.row for one in recalls)
+    metrics = {
         f"{one.result.key}/recall_{one.by}@{length}{end}": value
         for one in recalls
         for length, interval in one.figures.items()
         for end, value in zip(("", "_low", "_high"), interval, strict=True)
     }
+    return page.Part(report.Table(CAPTION, "first answer kept", COLUMNS, rows, note=note), metrics)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from data.binding import setting
+from dsr_jax import calibration
 from dsr_jax.shortlist import BY
 from dsr_jax.solvers import certificate
 from experiments.evaluation import comparison, methods, paper
@@ -92,6 +93,32 @@ class Variants:
         choices=BY,
     )
     window_stride: int = setting(0, "Pixels between the windows of swm; 0: one output cell.", low=0)
+
+
+@dataclass(frozen=True)
+class Calibrating:
+    """Probabilities."""
+
+    calibrate: str = setting(
+        "none",
+        "Fit probabilities of distances, and thresholds for 'nobody in this gallery', on the pairs of one half of the "
+        "people, judge them on those of the other half (reliability diagram, expected calibration error), and keep "
+        "them in `calibration/` of the workdir. Isotonic wants hundreds of people; logistic is for few.",
+        choices=("none", *calibration.METHODS),
+        free=True,
+    )
+    calibration: str | None = setting(
+        None,
+        "The workdir of an earlier evaluation with --calibrate, of the same network, methods and settings on other "
+        "people: what its calibrations are worth here.",
+        path=True,
+        free=True,
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to judge."""
+        return self.calibrate != "none" or self.calibration is not None
 
 
 @dataclass(frozen=True)
