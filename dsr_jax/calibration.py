@@ -2,16 +2,19 @@
 
     fitted = calibration.fit(distances, same)      # (P, G) distances of labelled people, which pairs are of one person
     fitted.probability(0.21)                       # that a pair at this distance is of one person
+    fitted.first_probability(0.21)                 # that the nearest entry of a gallery is the person
     fitted.threshold(false_positive_rate=0.01)     # above it the nearest entry of a gallery is nobody
     gallery = match.Gallery.build(maps, calibration=fitted)
 
-The two answer different questions. The probability is of **a pair**: among pairs as those that were fitted, how many at
+These answer different questions. The probability is of **a pair**: among pairs as those that were fitted, how many at
 this distance are of one person? It depends on how many pairs of two people stand against one of one person, so on the
 gallery's size: for a gallery of n entries the odds are brought to as many right entries per probe as the fit had, among
 n (Bayes; the densities of the distances stay). The threshold is for **a whole gallery** (open-set identification): the
 smallest of n distances to strangers falls as n grows, so it is fitted on just that, the smallest distance of every
 probe to the entries of other people. A larger gallery counts as several independent ones, which is never too lenient;
-a smaller one has a lower rate than asked for.
+a smaller one has a lower rate than asked for. The nearest entry of a gallery is no pair like others, either: some
+probes are far from everybody, and a distance that would say little of a pair says more of the nearest of many. That it
+is the right one has a probability of its own (`Calibration.first_probability`), in a gallery of the fit's size.
 
 A calibration belongs to one network and one distance (`Calibration.check`), and to people and cameras as those that it
 was fitted on: on another data set it may be wrong. `fit` needs scikit-learn (the extra `calibration`); using, saving
@@ -28,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation import falling_curves, nearest_strangers
+from dsr_jax.evaluation import falling_curves, labelled_pairs, nearest_strangers
 from dsr_jax.formats import atomic
 from dsr_jax.solvers import table
 
@@ -50,6 +53,7 @@ class Calibration:
       searches: of how many probes the smallest distance to a stranger is known; 0: none, there is no threshold.
       entries: how many strangers each was compared with: the size of the gallery that thresholds are for.
       smallest: (2, n) such smallest distances, ascending, and the share of probes up to each.
+      first: from the distances of the nearest entries to the probability that they are right, as ``curve``.
       fitted_on: network, distance and settings that the distances are of, by name; see `settings`.
     """
 
@@ -59,6 +63,7 @@ class Calibration:
     searches: int = 0
     entries: int = 0
     smallest: NDArray[np.float64] = field(default_factory=lambda: np.empty((2, 0)))
+    first: NDArray[np.float64] = field(default_factory=lambda: np.empty((2, 0)))
     fitted_on: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,6 +100,30 @@ class Calibration:
         prior = min(EVEN, self.pairs[0] / self.searches / entries)
         right, wrong = found * (prior / self.prior), (1 - found) * ((1 - prior) / (1 - self.prior))
         return np.asarray(right / (right + wrong))
+
+    def first_probability(self, distance: ArrayLike) -> NDArray[np.float64]:
+        """The probability that the nearest entry of a gallery, at this distance, is the probe's person.
+
+        It holds for galleries of about the fit's size that hold the person as often as there; of a larger one, or of
+        strangers, it is too high.
+
+        Args:
+          distance: distances of nearest entries, of any shape.
+
+        Returns:
+          Probabilities in [0, 1] of the same shape; the larger the distance, the smaller, or equal.
+
+        Raises:
+          ValueError: of a fit without probes.
+
+        Example:
+          >>> from dsr_jax import calibration
+          >>> fitted = calibration.fit([[0.1, 0.4, 0.5], [0.5, 0.3, 0.2]], [[True, False, False], [False, True, False]])
+          >>> fitted.first_probability([0.1, 0.2]).tolist(), fitted.probability(0.3).round(2).tolist()
+          ([1.0, 0.0], 0.5)
+        """
+        self._check_probes("first_probability")
+        return falling_curves.at(self.first, np.asarray(distance, np.float64), method=self.method)
 
     def threshold(self, false_positive_rate: float = 0.01, *, entries: int | None = None) -> float:
         """The distance above which the nearest entry of a gallery is nobody.
@@ -172,6 +201,7 @@ class Calibration:
         """All of it as JSON, for `from_text`."""
         content = {"calibration": VERSION, "method": self.method, "curve": self.curve.tolist(), "pairs": self.pairs}
         content |= {"searches": self.searches, "entries": self.entries, "smallest": self.smallest.tolist()}
+        content |= {"first": self.first.tolist()}
         return json.dumps(content | {"fitted_on": _plain(self.fitted_on)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -232,7 +262,7 @@ def fit(
       >>> fitted.pairs, fitted.entries, fitted.fitted_on["scales"]
       ((8, 56), 7, (1, 2, 3))
     """
-    values, right, of = _checked(distances, same, probes)
+    values, right, of = labelled_pairs.checked(distances, same, probes)
     curve = falling_curves.fit(values, right, method=method)
     counts = int(right.sum()), int((~right).sum())
     about = dict(fitted_on or {})
@@ -241,7 +271,9 @@ def fit(
             raise ValueError(f"entries={entries} is about a probe's gallery: give (P, G) distances, or probes=")
         return Calibration(method, curve, counts, fitted_on=about)
     found = nearest_strangers.smallest(values[~right], of[~right], entries=entries)
-    return Calibration(method, curve, counts, found.searches, found.entries, found.curve, about)
+    nearest = labelled_pairs.nearest(values, right, of)
+    first = falling_curves.fit(values[nearest], right[nearest], method=method)
+    return Calibration(method, curve, counts, found.searches, found.entries, found.curve, first, about)
 
 
 def settings(
@@ -290,7 +322,9 @@ def from_text(text: str) -> Calibration:
         content = json.loads(text)
         if content["calibration"] != VERSION:
             raise ValueError(f"its version is {content['calibration']}, this library's {VERSION}")
-        curve, smallest = (np.array(content[name], np.float64).reshape(2, -1) for name in ("curve", "smallest"))
+        curve, smallest, first = (
+            np.array(content[name], np.float64).reshape(2, -1) for name in ("curve", "smallest", "first")
+        )
         same, different = (int(count) for count in content["pairs"])
         searches, entries = int(content["searches"]), int(content["entries"])
         method, about = str(content["method"]), dict(content["fitted_on"])
@@ -298,33 +332,7 @@ def from_text(text: str) -> Calibration:
         raise ValueError(f"text is no calibration ({error}): take Calibration.text") from error
     if method not in METHODS or not np.isfinite(curve).all() or not curve.size:
         raise ValueError(f"text is no calibration: method {method!r}, curve of shape {curve.shape}")
-    return Calibration(method, curve, (same, different), searches, entries, smallest, about)
-
-
-def _checked(
-    distances: ArrayLike, same: ArrayLike, probes: ArrayLike | None
-) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64] | None]:
-    """Distances, labels and probes of the pairs, (n,) each."""
-    values, right = np.asarray(distances, np.float64), np.asarray(same)
-    if values.ndim not in (1, 2) or right.shape != values.shape:
-        raise ValueError(f"distances and same must both be (P, G) or (n,), got {values.shape} and {right.shape}")
-    if right.dtype != np.bool_:
-        raise ValueError(f"same must be boolean, whether a pair is of one person, got {right.dtype}: identities a == b")
-    if bad := int(values.size - np.count_nonzero(np.isfinite(values))):
-        raise ValueError(f"distances has {bad} values that are NaN or infinite: leave these pairs out, see probes=")
-    if right.all() or not right.any():
-        which = "one person" if right.all() else "two people"
-        raise ValueError(f"same: all {right.size} pairs are of {which}; both kinds are needed")
-    of = None
-    if values.ndim == 2:
-        if probes is not None:
-            raise ValueError("probes belongs to (n,) pairs: of (P, G) distances the rows are the probes")
-        of = np.repeat(np.arange(len(values)), values.shape[1])
-    elif probes is not None:
-        of = np.asarray(probes)
-        if of.shape != values.shape or not np.issubdtype(of.dtype, np.integer):
-            raise ValueError(f"probes must be {values.shape} whole numbers, got {of.shape} of {of.dtype}")
-    return values.ravel(), right.ravel(), None if of is None else of.astype(np.int64)
+    return Calibration(method, curve, (same, different), searches, entries, smallest, first, about)
 
 
 def _check_entries(entries: Any) -> None:

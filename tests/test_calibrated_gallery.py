@@ -39,6 +39,7 @@ def test_hits_have_the_probabilities_of_their_distances(tmp_path, saved):
     assert hits.identities[0] == "03" and hits.probability.shape == (5,) and np.all(np.diff(hits.probability) <= 0)
     np.testing.assert_array_equal(hits.probability, FITTED.probability(hits.distance, entries=PEOPLE))
     assert hits.probability[0] > 0.9 and hits.probability[-1] < 0.1
+    assert hits.first_probability == FITTED.first_probability(hits.distance)[0] > 0.9
 
 
 def test_strangers_are_nobody():
@@ -54,7 +55,7 @@ def test_strangers_are_nobody():
 
 def test_without_a_calibration_there_is_no_probability():
     hits = match.search(PROBES[0], WHOLE, k=2)
-    assert hits.probability is None
+    assert hits.probability is None and hits.first_probability is None
     with pytest.raises(ValueError, match="nobody needs a calibration"):
         hits.nobody(0.1)
     gallery = match.Gallery.build(WHOLE, calibration=FITTED).calibrated(None)
@@ -65,6 +66,7 @@ def test_pairs_without_probes_give_probabilities_alone():
     pairs = calibration.fit(match.distances(PROBES, WHOLE).distance.ravel(), np.eye(PEOPLE, dtype=bool).ravel())
     hits = match.search(PROBES[0], match.Gallery.build(WHOLE, calibration=pairs), k=2)
     np.testing.assert_array_equal(hits.probability, pairs.probability(hits.distance))
+    assert hits.first_probability is None
     with pytest.raises(ValueError, match="fitted on pairs without their probes"):
         hits.nobody(0.1)
 

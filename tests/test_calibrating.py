@@ -63,6 +63,9 @@ def test_a_calibration_is_judged_by_hand():
     assert found.pairs.expected_error == pytest.approx(expected)
     nearest = np.array([0, 1, 0, 2])
     expected = calibrating.reliability(likely[range(4), nearest], same[range(4), nearest]).expected_error
+    assert found.first_as_pairs.expected_error == pytest.approx(expected)
+    likely = fitted.first_probability(distances[range(4), nearest])
+    expected = calibrating.reliability(likely, same[range(4), nearest]).expected_error
     assert found.first.expected_error == pytest.approx(expected)
 
 

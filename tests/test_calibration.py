@@ -71,6 +71,8 @@ def test_probabilities_never_rise_and_are_probabilities(distances, same, method,
     found = fitted.probability(GRID, entries=entries)
     assert np.all((found >= 0) & (found <= 1)) and np.all(np.diff(found) <= 1e-12)
     assert fitted.probability(0.25) == fitted.probability([0.25])[0], "equal distances have one probability"
+    first = fitted.first_probability(GRID)
+    assert np.all((first >= 0) & (first <= 1)) and np.all(np.diff(first) <= 1e-12)
 
 
 def test_a_larger_gallery_has_smaller_probabilities_by_the_rule_of_bayes():
@@ -95,6 +97,43 @@ def test_of_a_larger_gallery_the_probabilities_are_right():
         for entries in (None, 1000)
     )
     assert moved < 0.1 * kept
+
+
+# The first answer
+
+
+def test_first_answers_have_a_curve_of_their_own():
+    fitted = calibration.fit(DISTANCES, SAME)
+    at = DISTANCES.argmin(axis=1)
+    nearest, right = DISTANCES[range(40), at], SAME[range(40), at]
+    expected = IsotonicRegression(increasing=False, out_of_bounds="clip").fit(nearest, right)
+    np.testing.assert_allclose(fitted.first_probability(GRID), expected.predict(GRID), atol=1e-12)
+
+
+def test_of_entries_equally_near_the_wrong_one_is_first():
+    distances = [[0.1, 0.1, 0.5], [0.3, 0.2, 0.6]]
+    fitted = calibration.fit(distances, [[True, False, False], [False, True, False]])
+    assert fitted.first_probability(0.1) == fitted.first_probability(0.2) == 0.5, "0 at 0.1 and 1 at 0.2 are pooled"
+
+
+@pytest.mark.parametrize("method", calibration.METHODS)
+def test_where_all_first_answers_are_right_they_are_likely(method):
+    fitted = calibration.fit([[0.1, 0.8], [0.8, 0.2]], [[True, False], [False, True]], method=method)
+    assert np.all(fitted.first_probability(GRID) >= 0.75)
+
+
+def test_first_answers_are_more_often_right_than_pairs_where_probes_differ():
+    """Some probes are far from everybody: the reason for a curve of their own."""
+    rng = np.random.default_rng(9)
+    same = np.eye(300, dtype=bool)
+    distances = np.where(same, 0.4, 0.7) + rng.normal(0, 0.06, (300, 300)) + rng.normal(0, 0.15, (300, 1))
+    fitted = calibration.fit(distances[:150], same[:150])
+    nearest = distances[150:].argmin(axis=1)
+    likely, right = distances[150:][range(150), nearest], same[150:][range(150), nearest]
+    as_pairs, as_first = (
+        reliability(of(likely), right).expected_error for of in (fitted.probability, fitted.first_probability)
+    )
+    assert as_first < 0.15 < as_pairs
 
 
 # Nobody in a gallery
@@ -172,7 +211,11 @@ def test_a_rate_that_the_probes_are_too_few_for_is_refused():
 
 def test_pairs_without_probes_have_no_gallery():
     fitted = calibration.fit(DISTANCES.ravel(), SAME.ravel())
-    for call in (lambda: fitted.threshold(0.1), lambda: fitted.probability(0.2, entries=5)):
+    for call in (
+        lambda: fitted.threshold(0.1),
+        lambda: fitted.first_probability(0.1),
+        lambda: fitted.probability(0.2, entries=5),
+    ):
         with pytest.raises(ValueError, match="fitted on pairs without their probes"):
             call()
     for entries in (0, -3):
@@ -190,6 +233,7 @@ def test_a_file_holds_all_of_it(tmp_path, method):
     fitted.save(tmp_path / "deep" / "pairs.json")
     again = calibration.load(tmp_path / "deep" / "pairs.json")
     np.testing.assert_array_equal(again.probability(GRID, entries=7), fitted.probability(GRID, entries=7))
+    np.testing.assert_array_equal(again.first_probability(GRID), fitted.first_probability(GRID))
     assert again.threshold(0.1) == fitted.threshold(0.1) and again.text == fitted.text
     again.check(**about, preprocessing="torch")
 

@@ -16,20 +16,14 @@ def fit(distances: NDArray[np.float64], same: NDArray[np.bool_], *, method: str)
 
     Args:
       distances: (n,).
-      same: (n,) whether each pair is of one person; some are and some are not.
+      same: (n,) whether each pair is of one person. Where distances do not tell, the curve is flat.
       method: one of `METHODS`.
 
     Raises:
-      ValueError: for another method, and if distances are on average no smaller for pairs of one person.
+      ValueError: for another method.
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {METHODS}, got {method!r}")
-    means = [float(distances[which].mean()) for which in (same, ~same)]
-    if means[0] >= means[1]:
-        raise ValueError(
-            f"distances are {means[0]:.3g} on average for pairs of one person and {means[1]:.3g} for those of two: "
-            "they must be smaller for one; are they similarities?"
-        )
     return (_isotonic if method == "isotonic" else _logistic)(distances, same)
 
 
@@ -65,4 +59,6 @@ def _logistic(distances: NDArray[np.float64], same: NDArray[np.bool_]) -> Curve:
         columns, np.repeat([1, 0], len(distances)), sample_weight=np.concatenate([targets, 1 - targets])
     )
     slope = float(fitted.coef_[0, 0]) / spread
+    if slope >= 0:
+        return np.array([[0.0], [np.log((same.sum() + 1) / ((~same).sum() + 1))]])
     return np.array([[slope], [float(fitted.intercept_[0]) - slope * middle]])

@@ -71,13 +71,23 @@ class Hits:
     def probability(self) -> np.ndarray | None:
         """(k,) that probe and entry are one person, pair by pair, or None of a gallery without a calibration.
 
-        Among as many entries as the gallery has; see `Calibration.probability`. They are of pairs: of two entries that
-        are equally near, both have the same one.
+        Among as many entries as the gallery has; see `Calibration.probability`. They are of pairs, whatever the other
+        entries are: of two that are equally near, both have the same one.
         """
         if self.calibration is None:
             return None
         entries = self.searched if self.calibration.searches else None
         return self.calibration.probability(self.distance, entries=entries)
+
+    @property
+    def first_probability(self) -> float | None:
+        """That the first entry is the probe's person; None of a gallery whose calibration does not know it.
+
+        In a gallery of about the size that the calibration was fitted on, see `Calibration.first_probability`.
+        """
+        if self.calibration is None or not self.calibration.searches:
+            return None
+        return float(self.calibration.first_probability(self.distance[0]))
 
     def nobody(self, false_positive_rate: float = 0.01) -> bool:
         """Whether nobody in the gallery is the probe's person: even the nearest entry is too far.

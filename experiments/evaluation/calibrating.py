@@ -1,8 +1,8 @@
 """Calibrations in an evaluation: fitted on one half of the people, or by an earlier run, and judged on other people.
 
 A probe and its gallery count for a half where both are of its people, so that no pair is judged by a calibration that
-it had a part in. Judged are the probabilities of all pairs, those of the first answers alone (which were chosen as the
-nearest), and the thresholds: how many strangers are found all the same, and how many people still are.
+it had a part in. Judged are the probabilities of all pairs, those of first answers (by their own curve, and as if they
+were pairs like others), and the thresholds: how many strangers are found all the same, and how many people still are.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,12 @@ from experiments.workdir import Workdir
 
 FOLDER = "calibration"
 RATES = (0.01, 0.1)  # false-positive rates of the thresholds
-FIGURES = ("ECE", "ECE_first", *(f"{what}@{rate:g}" for rate in RATES for what in ("strangers", "found")))
+FIGURES = (
+    "ECE",
+    "ECE_first",
+    "ECE_first_as_pairs",
+    *(f"{what}@{rate:g}" for rate in RATES for what in ("strangers", "found")),
+)
 COLUMNS = tuple(name.replace("_", " ") for name in FIGURES)
 AXES = curves.Axes("probability (%)", "of one person (%)", words=("", " % probability"))
 EXACT = curves.Curve("as it should be", (0.0, 100.0), places=(0.0, 100.0))
@@ -50,7 +55,8 @@ class Judged:
       fitted: the calibration.
       people: how many it is judged on.
       pairs: of all pairs.
-      first: of every search's nearest entry.
+      first: of every search's nearest entry, by the curve of first answers.
+      first_as_pairs: the same by the curve of pairs.
       rates: by false-positive rate: strangers and people found, in per cent; None where the fit is too small for it.
     """
 
@@ -60,12 +66,13 @@ class Judged:
     people: int
     pairs: Reliability
     first: Reliability
+    first_as_pairs: Reliability
     rates: dict[float, tuple[float, float] | None]
 
     @property
     def cells(self) -> tuple[float | None, ...]:
         """The numbers of `FIGURES`."""
-        errors = 100 * self.pairs.expected_error, 100 * self.first.expected_error
+        errors = [100 * of.expected_error for of in (self.pairs, self.first, self.first_as_pairs)]
         return (*errors, *(value for rate in RATES for value in self.rates[rate] or (None, None)))
 
 
@@ -140,7 +147,8 @@ def judge(fitted: Calibration, found: Searches, *, key: str, source: str, people
             continue
         right = (same[starts] & (distances[starts] <= threshold))[answered]
         rates[rate] = 100 * float(np.mean(strangers[np.isfinite(strangers)] <= threshold)), 100 * float(np.mean(right))
-    of = reliability(likely, same), reliability(likely[starts], same[starts])
+    first, right = fitted.first_probability(distances[starts]), same[starts]
+    of = reliability(likely, same), reliability(first, right), reliability(likely[starts], right)
     return Judged(key, source, fitted, people, *of, rates)
 
 
@@ -183,7 +191,8 @@ def part(judged: Sequence[Judged]) -> page.Part:
     """Table, reliability diagrams, metrics and remarks."""
     rows = tuple(report.Row(one.key, one.cells, one.source) for one in judged)
     note = (
-        "ECE: expected calibration error, of all pairs and of the first answers, in per cent. strangers@F: probes that "
+        "ECE: expected calibration error in per cent, of all pairs, of first answers by the curve that was fitted for "
+        "them, and of first answers by the curve of pairs. strangers@F: probes that "
         "are found although their person is left out of the gallery, at the threshold for 100 F per cent; found@F: "
         "probes whose first answer is right and within it."
     )
