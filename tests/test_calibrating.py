@@ -90,7 +90,7 @@ def test_an_evaluation_fits_judges_and_is_read_by_another(tmp_path, network, cap
     expected = calibration.fit(distances[np.ix_(half, half)], np.eye(6, dtype=bool))
     np.testing.assert_array_equal(fitted.curve, expected.curve)
     page = (out / "report" / "index.html").read_text()
-    assert "Reliability of probabilities, first answers" in page and "strangers@0.1" in page
+    assert "Reliability of probabilities, first answers, shots1" in page and "strangers@0.1" in page
     assert "dsr_multi/shots1 fitted here" in (out / "tables.txt").read_text()
     assert "too few for a false-positive rate of 0.01" in capsys.readouterr().out
 

@@ -5,7 +5,7 @@ it had a part in. Judged are the probabilities of all pairs, those of first answ
 were pairs like others), and the thresholds: how many strangers are found all the same, and how many people still are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +32,7 @@ FIGURES = (
     *(f"{what}@{rate:g}" for rate in RATES for what in ("strangers", "found")),
 )
 COLUMNS = tuple(name.replace("_", " ") for name in FIGURES)
-AXES = curves.Axes("probability (%)", "of one person (%)", words=("", " % probability"))
+AXES = curves.Axes("probability (%)", "of one person (%)", ticks=(0, 20, 40, 60, 80, 100), words=("", " % probability"))
 EXACT = curves.Curve("as it should be", (0.0, 100.0), places=(0.0, 100.0))
 BOTH = "fitted here", "given"
 
@@ -209,7 +209,7 @@ def part(judged: Sequence[Judged]) -> page.Part:
         for one in judged
         if None in one.rates.values()
     ]
-    return page.Part(table, metrics, tuple(_diagram(judged, name) for name in ("pairs", "first")), tuple(remarks))
+    return page.Part(table, metrics, tuple(_diagrams(judged)), tuple(remarks))
 
 
 def save(workdir: Workdir, judged: Sequence[Judged]) -> None:
@@ -240,11 +240,16 @@ def _counts(one: Judged) -> list[tuple[str, Any]]:
     return list((sizes | {"fitted_probes": one.fitted.searches}).items())
 
 
-def _diagram(judged: Sequence[Judged], name: str) -> curves.Plot:
-    lines = [EXACT]
-    for one in judged:
-        points: Reliability = getattr(one, name)
-        places, values = (tuple((100 * of).tolist()) for of in (points.probability, points.share))
-        lines.append(curves.Curve(one.key, values, one.source if len({of.source for of in judged}) > 1 else "", places))
-    what = "all pairs" if name == "pairs" else "first answers"
-    return curves.Plot(f"Reliability of probabilities, {what}", tuple(lines), AXES)
+def _diagrams(judged: Sequence[Judged]) -> Iterator[curves.Plot]:
+    """Reliability diagrams, of every number of shots one of all pairs and one of first answers."""
+    several = len({one.source for one in judged}) > 1
+    for condition in dict.fromkeys(one.key.rpartition("/")[2] for one in judged):
+        for what, name in (("all pairs", "pairs"), ("first answers", "first")):
+            lines = [EXACT]
+            for one in judged:
+                title, _, shown = one.key.rpartition("/")
+                if shown == condition:
+                    of: Reliability = getattr(one, name)
+                    places, values = (tuple((100 * part).round(1).tolist()) for part in (of.probability, of.share))
+                    lines.append(curves.Curve(title, values, one.source if several else "", places))
+            yield curves.Plot(f"Reliability of probabilities, {what}, {condition}", tuple(lines), AXES)
