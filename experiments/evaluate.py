@@ -8,8 +8,10 @@ nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
 Rank-k, mAP and mINP are means over trials, figures of verification are of the pairs of all trials. Beside them stand
 "partial", "camera_rule", the number of unknown cameras and of probes larger or much smaller than whole people.
-`report/index.html` has curves, histograms, ranked lists and reconstruction maps. Distances stay in `distances/`: a
-stopped run goes on, and a later one that names further --methods or --shots computes only what is new.
+--calibrate adds probabilities, judged on people that they were not fitted on (docs/calibration.md), and
+--shortlist_recall what shortlists would keep. `report/index.html` has curves, histograms, ranked lists and
+reconstruction maps. Distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods
+or --shots computes only what is new.
 
     python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
 
