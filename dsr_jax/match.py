@@ -188,7 +188,8 @@ def search(
       The `Hits`. Equal distances are in the order of the gallery.
 
     Raises:
-      ValueError: as `distances`; and for more than one probe, k < 1, or the coder "ridge", which proves nothing.
+      ValueError: as `distances`; and for more than one probe, k < 1, the coder "ridge", which proves nothing, and a
+        gallery whose calibration is of other distances (another l1, MaxSim, ...).
 
     Example:
       >>> import numpy as np
@@ -218,6 +219,8 @@ def search(
         max_bytes=max_bytes,
     )
     probes, gallery = comparison.probes, comparison.gallery
+    if gallery.calibration is not None:
+        gallery.calibration.check(**comparison.settings)
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
     nearest = comparison.engine().nearest(min(k, gallery.entries))
@@ -236,6 +239,8 @@ def search(
         nearest.coded,
         comparison.coder,
         float(comparison.counted[0]),
+        gallery.entries,
+        gallery.calibration,
     )
 
 

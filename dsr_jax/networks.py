@@ -4,11 +4,12 @@ Everything that takes "a network's parameters" (extraction, training, the runner
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dsr_jax import fcn, osnet, resnet
@@ -22,6 +23,7 @@ __all__ = [
     "architecture",
     "by_batch",
     "channels",
+    "has_vector",
     "init",
     "last_stride",
     "map_size",
@@ -29,6 +31,7 @@ __all__ = [
     "size",
     "split",
     "train",
+    "vectors",
 ]
 
 INIT: dict[str, Callable[..., Params]] = {
@@ -262,6 +265,46 @@ def between(one: Params, other: Params, share: float) -> Params:
         name: jax.tree.map(lambda a, b: (1 - share) * a + share * b, leaves, other[name]) if name in other else leaves
         for name, leaves in one.items()
     }
+
+
+def has_vector(params: Params) -> bool:
+    """Whether the network has a vector of its own: OSNet, if its file was not saved without.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks, osnet
+      >>> [networks.has_vector(init(jax.random.key(0), width=0.0625)) for init in (fcn.init, osnet.init)]
+      [False, True]
+    """
+    return architecture(params).startswith("osnet") and "vector" in params
+
+
+def vectors(params: Params, maps: Sequence[np.ndarray]) -> np.ndarray:
+    """The network's own vector of every map, see `osnet.vector`.
+
+    Args:
+      params: parameters of a network that has one, see `has_vector`.
+      maps: n maps (h, w, d) of `extract.maps`, of any sizes.
+
+    Returns:
+      (n, e) float32.
+
+    Raises:
+      ValueError: if the network has no vector of its own.
+
+    Example:
+      >>> import jax, numpy as np
+      >>> from dsr_jax import extract, networks, osnet
+      >>> params, images = osnet.init(jax.random.key(0), width=0.0625), [np.ones((64, 32, 3), np.uint8)]
+      >>> networks.vectors(params, extract.maps(params, images)).shape
+      (1, 512)
+    """
+    name = architecture(params)
+    if not name.startswith("osnet"):
+        raise ValueError(f"params are those of {name}, which has no vector of its own: average its maps instead")
+    means = np.stack([values.mean(axis=(0, 1), dtype=np.float32) for values in maps])  # a map of one cell each
+    found = osnet.vector(params, jnp.asarray(means)[:, None, None], jnp.ones((len(means), 2), jnp.int32))
+    return np.asarray(found, np.float32)
 
 
 def last_stride(output_stride: int) -> int:

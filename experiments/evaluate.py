@@ -8,43 +8,73 @@ nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
 Rank-k, mAP and mINP are means over trials, figures of verification are of the pairs of all trials. Beside them stand
 "partial", "camera_rule", the number of unknown cameras and of probes larger or much smaller than whole people.
-`report/index.html` has curves, histograms, ranked lists and reconstruction maps. Distances stay in `distances/`: a
-stopped run goes on, and a later one that names further --methods or --shots computes only what is new.
+--calibrate adds probabilities, judged on people that they were not fitted on (docs/calibration.md), and
+--shortlist_recall what shortlists would keep. `report/index.html` has curves, histograms, ranked lists and
+reconstruction maps. Distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods
+or --shots computes only what is new.
 
     python -m experiments.evaluate --maps=maps.npz --methods=global_average,dsr_single,dsr_multi --workdir=OUT
 
 does the same with maps that any other network wrote (`dsr_jax.map_file`, docs/your-own-network.md).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from dsr_jax import fcn, weights
+from dsr_jax import fcn, networks, weights
 from experiments import run
-from experiments.evaluation import comparison, features, given_maps, page, publishing, scoring, selection
+from experiments.evaluation import (
+    calibrating,
+    comparison,
+    features,
+    given_maps,
+    page,
+    publishing,
+    recall,
+    scoring,
+    selection,
+)
+from experiments.evaluation.methods import Method, comparing_vectors
 from experiments.settings.evaluation import Compared, Settings
 from experiments.settings.networks import Network
 from experiments.workdir import Workdir, opened
 
 # Settings that may differ in a later start in the same workdir: the distances of what was compared before are stored.
-ADDED = frozenset({"methods", "shots", "shortlist", "shortlist_by", "ranked_lists", "reconstructions", "paper"})
+ADDED = frozenset(
+    {"methods", "shots", "shortlist", "shortlist_by", "shortlist_recall", "ranked_lists", "reconstructions", "paper"}
+)
 
 
-def check(settings: Compared) -> None:
-    """Checks settings and data before any long work."""
+def check(settings: Compared, params: fcn.Params | None = None) -> None:
+    """Checks settings and data before any long work, and whether the network, if there is one, has what is compared."""
     settings.matching.check()
+    if isinstance(settings, Settings):
+        settings.check_recall()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
     if isinstance(settings, Settings) and settings.maps.maps:
         path = settings.maps.maps
         given_maps.check(path, methods, camera_rule=settings.probes.camera_rule, whole=whole, given=settings.given)
     else:
-        given_maps.check_vectors(methods, None)
+        if params is not None:
+            check_vectors(methods, params)
         selection.check(settings.searched)
+
+
+def check_vectors(chosen: Sequence[Method], params: fcn.Params) -> None:
+    """Raises ValueError where a method compares own vectors, and the network has none."""
+    comparing = comparing_vectors(chosen)
+    if comparing and not networks.has_vector(params):
+        raise ValueError(
+            f"methods {', '.join(comparing)} compare own vectors, which this network ({networks.architecture(params)}) "
+            "does not have: take an OSNet with its layer 'vector', give a file of maps and vectors with --maps, or "
+            "take global_average, the average of the map, in their place"
+        )
 
 
 def compare(
     workdir: Workdir,
     settings: Settings,
-    networks: dict[str, features.Network],
+    compared: dict[str, features.Network],
     selected: selection.Selection | None = None,
 ) -> dict[str, Any]:
     """Evaluates each network by every method, prints the tables, writes the report, returns the metrics.
@@ -52,26 +82,33 @@ def compare(
     Args:
       workdir: where the report goes; begun here if it was not.
       settings: what is compared, and how.
-      networks: label ("before", "after"; "" for the only one) to network; all of one size.
+      compared: label ("before", "after"; "" for the only one) to network; all of one size.
       selected: probes and gallery; default: those of the data set.
 
     Returns:
       Flat metrics; keys begin with "<label>/" where the label is not empty.
     """
-    last = list(networks.values())[-1]
+    last = list(compared.values())[-1]
     # Data: which probes search which gallery, and what the trials draw from it.
     selected = selected or selection.Selection(settings.searched, last.size)
     trials = scoring.draws(selected, settings)
     remarks = publishing.say(scoring.remarks(selected, trials, settings, last.size))
     # Maps of each network, distances by each method, figures of the distances.
-    results = []
-    for label, network in networks.items():
+    results: list[comparison.Result] = []
+    recalls: list[recall.Recall] = []
+    for label, network in compared.items():
         sides = scoring.sides(selected, trials, settings, network)
-        results += scoring.results(workdir, settings, network, sides, selected, trials, label=label)
+        scored = scoring.Scoring(workdir, settings, network, sides, selected, trials, label)
+        results += (of_network := scored.results())
+        recalls += scored.recalls(of_network) if settings.page.shortlist_recall else []
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
-    publishing.publish(workdir, settings, results, selected, last, remarks)
-    return page.flat(results) | selected.sizes | {"trials": settings.comparison.trials} | selected.metrics
+    judged = calibrating.judged(settings, results, last) if settings.calibrating.wanted else []
+    parts = [recall.part(recalls)] * bool(recalls) + [calibrating.part(judged)] * bool(judged)
+    publishing.publish(workdir, settings, results, selected, last, remarks, parts)
+    calibrating.save(workdir, judged)
+    metrics = page.flat(results) | {name: value for part in parts for name, value in part.metrics.items()}
+    return metrics | selected.sizes | {"trials": settings.comparison.trials} | selected.metrics
 
 
 def describe(params: fcn.Params, card: weights.Card, network: Network) -> features.Network:
@@ -93,11 +130,13 @@ def main(settings: Settings) -> None:
     if settings.maps.maps:
         check(settings)
         selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
+        calibrating.check(settings, selected.network)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
         workdir = opened(settings, "evaluate", free=free, data=selected.digest)
     else:
         network = described(settings.network)  # without --weights no data set is drawn
-        check(settings)
+        check(settings, network.params)
+        calibrating.check(settings, network)
         workdir = opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)
     workdir.claim()
     print(f"metrics: {workdir.write_metrics(compare(workdir, settings, {'': network}, selected))}")

@@ -103,6 +103,8 @@ def one_seed(settings: Settings) -> None:
         evaluate.check(settings.evaluation)
     workdir.claim()
     before = Start(settings, workdir, batch_sizes=settings.batch_sizes)
+    if settings.tuning.evaluate:
+        evaluate.check_vectors(settings.evaluation.methods, before.params)
     if settings.identification.pretrain_steps:
         before = before.after(pretrain.train(workdir, before)[0])
     state, history = tune(settings, workdir, before)

@@ -101,7 +101,7 @@ def main(settings: Settings) -> None:
     if vary in CROPPING and first.searched.partial == "none":
         raise ValueError(f"vary={vary} changes nothing where probes are not cropped: give --partial=crop with it")
     for point in at:  # all are checked before the first is computed
-        evaluate.check(point.settings)
+        evaluate.check(point.settings, network.params)
     workdir = opened(settings, "sweep", free=evaluate.ADDED, partial=first.searched.partial)
     workdir.claim()
     swept = sweep(workdir, network, at, vary)
@@ -154,7 +154,7 @@ def sweep(workdir: Workdir, network: features.Network, at: Sequence[Point], vary
             else:
                 sides = sides.with_probes(selected.probes)
         counts |= {f"{point.label}/{name}": count for name, count in selected.metrics.items()}
-        results += scoring.results(workdir, now, network, sides, selected, trials, label=point.label)
+        results += scoring.Scoring(workdir, now, network, sides, selected, trials, point.label).results()
     return Swept(results, remarks, counts, selected)
 
 

@@ -31,6 +31,7 @@ from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_
 # Text that is no path. A flag is said here to be none, or is declared as a path.
 NO_PATHS = {"dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor"}
 PATHS = {
+    "calibration",
     "workdir",
     "data_dir",
     "weights",

@@ -1,5 +1,6 @@
 """The curves: what is drawn and said, that lines can be told apart without colour, and that names do not overlap."""
 
+import dataclasses
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -191,3 +192,10 @@ def test_heights_are_marked_in_whole_per_cents():
         curves.Plot("l1", (curves.Curve("DSR", (17.9, 12.0), places=(0.1, 0.7)),), curves.sweep("l1"))
     )
     assert "17.5" not in svg_text
+
+
+def test_ticks_may_be_elsewhere_than_the_points():
+    curve = curves.Curve("DSR", (10.0, 40.0), places=(0.0, 100.0))
+    for ticks, middle in (((0.0, 55.0, 100.0), 1), ((), 0)):
+        axes = dataclasses.replace(curves.sweep("probability"), ticks=ticks)
+        assert texts(curves.draw(curves.Plot("Reliability", (curve,), axes))).count("55") == middle

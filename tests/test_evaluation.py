@@ -1,11 +1,12 @@
 """Evaluations: every method, stored distances, remarks, bad input."""
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import data.prepare
-from dsr_jax import match, metrics, weights
+from dsr_jax import match, metrics, osnet, weights
 from dsr_jax.baselines import fusion
 from dsr_jax.evaluation import reranking
 from experiments import evaluate
@@ -134,6 +135,29 @@ def test_a_fused_method_takes_the_distances_of_its_parts(people, network, tmp_pa
     np.testing.assert_array_equal(kept["amc_swm"], fusion.distances(kept["amc"], kept["swm"]))
 
 
+@pytest.mark.slow
+def test_an_osnet_is_compared_by_its_own_vectors(people, tmp_path):
+    weights.save(tmp_path / "osnet.safetensors", *osnet_with_card())
+    fusions = ("dsr_multi+own_vector", "maxsim_multi+own_vector_resized")
+    names = ("own_vector", "own_vector_resized", *fusions)
+    found = evaluated(people, tmp_path / "osnet.safetensors", tmp_path / "out", f"--methods={','.join(names)}")
+    assert all(f"{name}/shots1/rank1" in found for name in names)
+    kept = {}
+    for path in (tmp_path / "out" / "distances").iterdir():
+        with np.load(path) as file:
+            kept[path.stem.removesuffix("-shots1")] = file["distances_0"]
+    for name in fusions:
+        parts = [kept[term] for term in name.split("+")]
+        np.testing.assert_allclose(kept[name], fusion.standardised(*parts), atol=1e-6)
+    assert np.abs(kept["own_vector"] - kept["own_vector_resized"]).max() > 1e-4
+
+
+def osnet_with_card():
+    """A small random OSNet and its card."""
+    params = osnet.init(jax.random.key(0), width=0.0625)
+    return params, weights.Card(architecture="osnet", width=0.0625, output_stride=16, preprocessing="torch")
+
+
 def test_tables_are_printed_and_written(people, network, tmp_path, capsys):
     evaluated(people, network, tmp_path / "out", "--methods=resizing,dsr_single")
     tables = publishing.tables_of(tmp_path / "out")
@@ -209,9 +233,19 @@ def test_a_network_of_zeros_is_an_error(people, tmp_path, capsys):
     )
 
 
-def test_vectors_of_another_network_are_in_no_data_set(people, network, tmp_path, capsys):
-    evaluated(people, network, tmp_path / "out", "--methods=resizing,own_vector", code=1)
-    assert "methods own_vector compare vectors" in capsys.readouterr().err and not (tmp_path / "out").exists()
+@pytest.mark.parametrize("name", ["own_vector", "dsr_multi+own_vector", "maxsim_multi+own_vector_resized"])
+def test_a_network_without_own_vectors_is_refused(people, network, tmp_path, capsys, name):
+    evaluated(people, network, tmp_path / "out", f"--methods=resizing,{name}", code=1)
+    error = capsys.readouterr().err
+    assert f"methods {name} compare own vectors" in error and "(vgg16)" in error and "global_average" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", ["dsr_multi+dsr_multi", "dsr_multi+vectors", "dsr_multi+"])
+def test_fusions_of_what_is_no_method_are_refused(people, network, tmp_path, capsys, wrong):
+    evaluated(people, network, tmp_path / "out", f"--methods={wrong}", code=1)
+    error = capsys.readouterr().err
+    assert "methods must be" in error and f"got {wrong}" in error and not (tmp_path / "out").exists()
 
 
 def test_a_single_identity_has_no_verification(tmp_path, network, capsys):

@@ -1,10 +1,11 @@
 """What a network makes of both sides: each kind computed when it is asked for, once, for what is drawn."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsr_jax import fcn
+from dsr_jax import fcn, osnet
 from dsr_jax.baselines import amc, swm
 from experiments.evaluation import comparison, features
 from tests.people import GALLERY, NETWORK, QUERIES, SHAPE, SIZE, drawn
@@ -40,6 +41,36 @@ def test_each_kind_is_computed_once_and_only_when_asked_for(monkeypatch):
     for kind in ("resized", "windows", "patches"):
         first, calls = getattr(sides, kind), len(seen)
         assert getattr(sides, kind) is first and len(seen) == calls > 2
+
+
+def test_own_vectors_are_those_of_the_same_maps():
+    network = features.Network(osnet.init(jax.random.key(0), width=0.0625), "torch", 16, SIZE)
+    probes, gallery = drawn([(40, 33), (33, 48)], [0, 1], [0, 0]), drawn([SIZE] * 3, [0, 1, 2], [1, 1, 1])
+    sides = features.Features(network, probes, gallery, [2, 0])
+
+    def alone(values):
+        """The network's vector of one map, unpadded."""
+        return osnet.vector(network.params, jnp.asarray(values)[None], jnp.array([values.shape[:2]]))[0]
+
+    own, others = sides.vectors
+    resized, same = sides.resized_vectors
+    assert own.shape == (2, 512) and same is others and not others[1].any()
+    for p in (0, 1):
+        np.testing.assert_allclose(own[p], alone(sides.probe[p]), atol=1e-4)
+        np.testing.assert_allclose(resized[p], alone(sides.resized[p]), atol=1e-4)
+    np.testing.assert_allclose(others[2], alone(sides.gallery[2]), atol=1e-4)
+    known, other = sides.gallery, sides.with_probes(probes.only(np.array([False, True])))
+    np.testing.assert_allclose(other.vectors[0], own[1:], atol=1e-4)
+    assert other.gallery is known
+
+
+def test_own_vectors_of_zeros_are_named():
+    params = osnet.init(jax.random.key(0), width=0.0625)
+    params["vector_norm"]["bias"] -= 1e6  # the last ReLU leaves nothing
+    silent = features.Network(params, "torch", 16, SIZE)
+    sides = features.Features(silent, drawn([(40, 33)], [0], [0]), drawn([SIZE], [0], [1]), [0])
+    with pytest.raises(ValueError, match=r"own vectors of 0\.png are zero"):
+        _ = sides.vectors
 
 
 def test_only_gallery_images_that_are_drawn_are_looked_at():

@@ -21,6 +21,7 @@ SIDES = features.Given(
     np.random.default_rng(4).random((3, 6)).astype(np.float32),
     (patches(3, 5), patches(6, 6)),
     vectors=(np.random.default_rng(7).normal(size=(3, 9)), np.random.default_rng(8).normal(size=(6, 9))),
+    resized_vectors=(np.random.default_rng(9).normal(size=(3, 9)), np.random.default_rng(8).normal(size=(6, 9))),
 )
 PROBES = np.array([2, 0, 1])
 ENTRIES = [[0, 1], [4], [2, 3, 5]]
@@ -28,7 +29,7 @@ SINGLE = [[3], [0], [5], [1]]
 
 
 def compare(name, entries=ENTRIES, **options):
-    return methods.METHODS[name](methods.Options(**options)).compare(SIDES, PROBES, entries)
+    return methods.named(name, methods.Options(**options)).compare(SIDES, PROBES, entries)
 
 
 def over_shots(each, reduce, entries=ENTRIES):
@@ -65,10 +66,12 @@ def test_rivals_of_single_images_take_their_average_or_the_nearest():
     np.testing.assert_allclose(compare("swm"), over_shots(SIDES.windows[PROBES], np.min))
 
 
-def test_own_vectors_are_averaged_with_unit_length():
-    own, others = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in SIDES.vectors)
-    expected = 1 - np.stack([own[PROBES] @ others[entry].mean(axis=0) for entry in ENTRIES], axis=1)
-    np.testing.assert_allclose(compare("own_vector"), expected)
+@pytest.mark.parametrize(("multi_shot", "reduce"), [("stack", np.min), ("minimum", np.min), ("mean", np.mean)])
+def test_own_vectors_of_several_shots(multi_shot, reduce):
+    for name, (x, y) in (("own_vector", SIDES.vectors), ("own_vector_resized", SIDES.resized_vectors)):
+        own, others = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (x, y))
+        expected = over_shots(1 - own[PROBES] @ others.T, reduce)
+        np.testing.assert_allclose(compare(name, multi_shot=multi_shot), expected)
 
 
 def test_amc_codes_over_everybody_and_the_fusion_has_both():
@@ -80,11 +83,25 @@ def test_amc_codes_over_everybody_and_the_fusion_has_both():
     assert methods.METHODS["amc"](methods.Options()).together
 
 
-@pytest.mark.parametrize("other", ["own_vector", "global_average"])
-def test_fusions_weigh_what_was_standardised_alike(other):
-    parts = [compare("dsr_multi", SINGLE), compare(other, SINGLE)]
+@pytest.mark.parametrize(
+    "name",
+    [
+        "dsr_multi+own_vector",
+        "dsr_multi+global_average",
+        "maxsim_multi+own_vector",
+        "dsr_multi+maxsim_multi+own_vector",
+    ],
+)
+def test_fusions_weigh_what_was_standardised_alike(name):
+    parts = [compare(term, SINGLE) for term in name.split("+")]
     expected = [(part - part.mean(axis=1, keepdims=True)) / part.std(axis=1, keepdims=True) for part in parts]
-    np.testing.assert_allclose(compare(f"dsr_multi+{other}", SINGLE), sum(expected) / 2, atol=1e-5)
+    np.testing.assert_allclose(compare(name, SINGLE), np.mean(expected, axis=0), atol=1e-5)
+
+
+def test_a_fusion_is_of_different_methods_that_exist():
+    wrong = ("dsr_multi+dsr_multi", "dsr_multi+", "+own_vector", "dsr_multi+vector", "")
+    assert not any(map(methods.known, wrong)) and all(map(methods.known, methods.METHODS))
+    assert methods.named("amc_swm+dsr_multi", methods.Options()).names == ("amc", "swm", "dsr_multi")
 
 
 def test_a_fusion_of_distances_that_are_equal_leaves_it_to_the_others():

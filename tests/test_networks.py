@@ -75,6 +75,20 @@ def test_an_own_vector_is_no_part_of_any_block():
         assert len(first) + len(others) == len(TINY["osnet_ain"]())
 
 
+def test_own_vectors_of_maps_of_several_sizes():
+    params = TINY["osnet_ain"]()
+    maps = [
+        np.random.default_rng(i).random((h, w, networks.channels(params))) for i, (h, w) in enumerate([(3, 2), (5, 4)])
+    ]
+    padded = np.zeros((2, 5, 4, networks.channels(params)), np.float32)
+    for i, values in enumerate(maps):
+        padded[i, : values.shape[0], : values.shape[1]] = values
+    expected = osnet.vector(params, jnp.asarray(padded), jnp.array([[3, 2], [5, 4]]))
+    np.testing.assert_allclose(networks.vectors(params, maps), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="params are those of vgg16"):
+        networks.vectors(TINY["vgg16"](), maps)
+
+
 def test_map_sizes_are_those_of_the_maps():
     for name, params in TINY.items():
         for side in (32, 33, 47, 61):

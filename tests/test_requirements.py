@@ -22,6 +22,7 @@ MODULES = {
         "maxsim",
         "metrics",
         "map_file",
+        "calibration",
         "shortlist",
         "matching.streaming",
         "evaluation.protocols",
@@ -29,6 +30,7 @@ MODULES = {
     ],
     "networks": ["fcn", "resnet", "networks", "weights", "extract", "losses"],
     "evaluation": ["evaluation.reranking", "evaluation.verification", "evaluation.intervals"],
+    "calibration": ["calibration", "evaluation.falling_curves"],
     "report": ["report"],
     "training": ["experiments.training.checkpoint"],
     "data": [

@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from tqdm import tqdm
 
+from dsr_jax import calibration
 from dsr_jax.matching import checks, compiled, maxsim, visibility, weighting, xla
 from dsr_jax.matching.gallery import Entries, Gallery
 from dsr_jax.matching.search import Nearest
@@ -45,6 +46,7 @@ class Comparison:
       l1: weight of the L1 penalty.
       tol: largest duality gap of a column.
       max_bytes: memory ceiling, beside the maps and the result.
+      weighted: by what the probes' blocks are weighted, "equal", "norm" or "given".
     """
 
     probes: Entries
@@ -53,6 +55,7 @@ class Comparison:
     l1: float
     tol: float
     max_bytes: int
+    weighted: str = "equal"
 
     def engine(self, entries: Entries | None = None) -> Engine:
         """The engine of the solver, for all gallery entries or for some.
@@ -72,6 +75,13 @@ class Comparison:
         if len(part):
             figures = self.engine(part).distances(progress=progress)
         return hosts.together(figures, self.gallery.entries)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the distances, by name: what a calibration of them was fitted on."""
+        how: dict[str, Any] = {"scales": self.gallery.scales, "probe_scales": self.probes.scales}
+        how["probe_weights"] = self.weighted
+        return calibration.settings(self.coder, l1=self.l1, pooling=self.gallery.pooling, **how)
 
     @property
     def counted(self) -> np.ndarray:
@@ -144,7 +154,8 @@ def compared(
         checks.check_direction("probe_maps", i, len(probes), probes[i].shape, directed)
     if probe_weights is not None:
         entries = replace(entries, weights=weighting.of(probe_weights, probes, shown, **how))
-    return Comparison(entries, gallery, chosen, float(l1), float(tol), int(max_bytes))
+    weighted = "equal" if probe_weights is None else weighting.NORM if isinstance(probe_weights, str) else "given"
+    return Comparison(entries, gallery, chosen, float(l1), float(tol), int(max_bytes), weighted)
 
 
 def _probes(

@@ -3,6 +3,7 @@
 An entry is one dictionary (or one probe): one map, or all maps of one identity.
 """
 
+import dataclasses
 import functools
 import os
 import zipfile
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dsr_jax import blocks
+from dsr_jax.calibration import Calibration, from_text
 from dsr_jax.formats import atomic
 from dsr_jax.matching import visibility
 from dsr_jax.matching.checks import as_labels, as_maps, as_scales
@@ -129,6 +131,7 @@ class Gallery:
       scales: sides of the windows.
       pooling: "average" or "max".
       masks: of each map (h, w) of bool, False where it is masked, and zero; or None.
+      calibration: from distances to probabilities, see `dsr_jax.calibration`; or None.
     """
 
     maps: tuple[np.ndarray, ...]
@@ -137,6 +140,7 @@ class Gallery:
     scales: tuple[int, ...]
     pooling: str
     masks: tuple[np.ndarray, ...] | None = None
+    calibration: Calibration | None = None
 
     @classmethod
     def build(
@@ -149,6 +153,7 @@ class Gallery:
         pooling: str = "average",
         masks: Any = None,
         copy: bool = True,
+        calibration: Calibration | None = None,
     ) -> "Gallery":
         """Checks the maps and keeps them.
 
@@ -161,6 +166,7 @@ class Gallery:
           masks: one (h, w) array per map, True (or 1) where it is visible: masked positions leave the dictionary.
           copy: copy the maps, so that later changes to the caller's arrays do not affect the gallery. Without, the
             memory is that of the arrays, which must not change.
+          calibration: of distances such as those to this gallery, see `calibrated`.
 
         Returns:
           The gallery.
@@ -168,7 +174,7 @@ class Gallery:
         Raises:
           ValueError: for maps of a wrong rank, of different d, with NaN or infinity, too small for the scales, or an
             empty gallery; for identities or names of another length or kind; for masks of another number or shape, of
-            numbers other than 0 and 1, or without a visible position.
+            numbers other than 0 and 1, or without a visible position; for a calibration of other scales.
 
         Example:
           >>> import numpy as np
@@ -184,7 +190,19 @@ class Gallery:
         seen, shown = visibility.applied("masks", masks, maps)
         if copy:
             seen = _together(seen, [i for group in gather(labels, len(maps))[0] for i in group])
-        return cls(tuple(seen), labels, None if called is None else tuple(map(str, called)), sides, pooling, shown)
+        found = None if called is None else tuple(map(str, called))
+        gallery = cls(tuple(seen), labels, found, sides, pooling, shown)
+        return gallery if calibration is None else gallery.calibrated(calibration)
+
+    def calibrated(self, calibration: Calibration | None) -> "Gallery":
+        """The same gallery with a calibration, by which `search` then gives probabilities; None: without.
+
+        Raises:
+          ValueError: if it was fitted on other scales or pooling than the gallery's.
+        """
+        if calibration is not None:
+            calibration.check(scales=self.scales, pooling=self.pooling)
+        return dataclasses.replace(self, calibration=calibration)
 
     @property
     def entries(self) -> int:
@@ -225,6 +243,8 @@ class Gallery:
             content["names"] = np.array(self.names, dtype=str)
         if self.masks is not None:
             content["masks"] = np.concatenate([mask.ravel() for mask in self.masks])
+        if self.calibration is not None:
+            content["calibration"] = np.array(self.calibration.text)
         with atomic.opened(path) as file:
             np.savez(file, **content)
 
@@ -247,6 +267,7 @@ class Gallery:
                 ends = np.cumsum([h * w for h, w, _ in shapes])[:-1]
                 each = np.split(content["masks"], ends)
                 masks = [part.reshape(s[:2]) for part, s in zip(each, shapes, strict=True)]
+            fitted = from_text(str(content["calibration"])) if "calibration" in content else None
         except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"path must be a file that Gallery.save wrote, got {os.fspath(path)!r}: {error}"
@@ -258,6 +279,7 @@ class Gallery:
             scales=scales,
             pooling=pooling,
             masks=masks,
+            calibration=fitted,
         )
 
 

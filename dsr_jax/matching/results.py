@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dsr_jax.calibration import Calibration
+
 
 @dataclass(frozen=True)
 class Distances:
@@ -50,6 +52,8 @@ class Hits:
       coded: share of the columns (probe blocks x entries) that had to be coded; 1 is everything. MaxSim codes none.
       coder: the coder that was used.
       counted: share of the probe's blocks that the distance is the mean over, see `Distances`.
+      searched: how many entries the gallery has.
+      calibration: the gallery's, or None.
     """
 
     entries: np.ndarray
@@ -62,3 +66,44 @@ class Hits:
     coded: float
     coder: str
     counted: float
+    searched: int = 1
+    calibration: Calibration | None = None
+
+    @property
+    def probability(self) -> np.ndarray | None:
+        """(k,) that probe and entry are one person, pair by pair, or None of a gallery without a calibration.
+
+        Among as many entries as the gallery has; see `Calibration.probability`. They are of pairs, whatever the other
+        entries are: of two that are equally near, both have the same one.
+        """
+        if self.calibration is None:
+            return None
+        entries = self.searched if self.calibration.searches else None
+        return self.calibration.probability(self.distance, entries=entries)
+
+    @property
+    def first_probability(self) -> float | None:
+        """That the first entry is the probe's person; None of a gallery whose calibration does not know it.
+
+        In a gallery of about the size that the calibration was fitted on, see `Calibration.first_probability`.
+        """
+        if self.calibration is None or not self.calibration.searches:
+            return None
+        return float(self.calibration.first_probability(self.distance[0]))
+
+    def nobody(self, false_positive_rate: float = 0.01) -> bool:
+        """Whether nobody in the gallery is the probe's person: even the nearest entry is too far.
+
+        Args:
+          false_positive_rate: share of the probes of strangers of which this is to be False all the same, see
+            `Calibration.threshold`.
+
+        Raises:
+          ValueError: of a gallery without a calibration, or with one that knows no such rate.
+        """
+        if self.calibration is None:
+            raise ValueError(
+                "nobody needs a calibration, which this gallery has not: give match.Gallery.build calibration= or take "
+                "gallery.calibrated(calibration.fit(...))"
+            )
+        return bool(self.distance[0] > self.calibration.threshold(false_positive_rate, entries=self.searched))

@@ -32,6 +32,7 @@ class Axes:
     log: bool = False  # whether places are shown logarithmically; points at 0 are then not shown
     # Places with a tick and a marker on every curve; empty: the places of the curves themselves.
     marks: tuple[float, ...] = ()
+    ticks: tuple[float, ...] = ()  # places with a tick; empty: the marks, or else the places of the curves
     # Places of the values in `describe`; empty: the first, the best and the last of each curve.
     described: tuple[float, ...] = ()
     words: tuple[str, str] = ("", "")  # text before and after a place in `describe`
@@ -186,7 +187,10 @@ def _paint_scales(axes: matplotlib.axes.Axes, plot: Plot) -> None:
     axes.set_xlim(first, last)
     axes.set_ylim(0, min(100.0, max(5.0, 10 * np.ceil(top * 1.05 / 10))))
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ticks = _ticks([place for place in plot.axes.marks or sorted(set(points[0])) if first <= place <= last], axes)
+    ticks = _ticks(
+        [place for place in plot.axes.ticks or plot.axes.marks or sorted(set(points[0])) if first <= place <= last],
+        axes,
+    )
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlabel(plot.axes.x, color=svg.INK, parse_math=False)

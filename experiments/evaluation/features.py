@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from data import views
-from dsr_jax import extract, fcn
+from dsr_jax import extract, fcn, networks
 from dsr_jax.baselines import amc, swm
 from dsr_jax.extract import Prefix
 from experiments.evaluation.pictures import Images, fit_gallery, some
@@ -66,7 +66,11 @@ class Sides(Protocol):
 
     @property
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
-        """(P, e) and (G, e) vectors that a network of another library gives."""
+        """(P, e) and (G, e) own vectors of the network, of the images as they are matched."""
+
+    @property
+    def resized_vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same with the probes stretched to the gallery's size."""
 
     @property
     def masks(self) -> tuple[Planes, Planes]:
@@ -89,6 +93,7 @@ class Given(NamedTuple):
     vectors: tuple[np.ndarray, np.ndarray] = (NONE, NONE)
     masks: tuple[Planes, Planes] = (None, None)
     weights: tuple[Planes, Planes] = (None, None)
+    resized_vectors: tuple[np.ndarray, np.ndarray] = (NONE, NONE)
 
 
 class Features:
@@ -102,7 +107,6 @@ class Features:
       ValueError: if a picture is smaller than one output cell, or a map holds NaN or infinity; it names the pictures.
     """
 
-    vectors = (NONE, NONE)  # the networks here have none
     masks: tuple[Planes, Planes] = (None, None)
     weights: tuple[Planes, Planes] = (None, None)
 
@@ -126,7 +130,7 @@ class Features:
     def with_probes(self, probes: Images) -> "Features":
         """Other probes against the same gallery, whose maps, if they are there, stay."""
         other = copy.copy(self)
-        for name in ("probe", "resized", "windows", "patches"):
+        for name in ("probe", "resized", "windows", "patches", "vectors", "resized_vectors"):
             other.__dict__.pop(name, None)
         other._probes = probes
         _check_large_enough("probe", probes, self._network.output_stride)
@@ -171,6 +175,27 @@ class Features:
     def patches(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """See `Sides`."""
         return self._patches(self._probes, "probe"), self._spread(self._patches(self._searched, "gallery"))
+
+    @functools.cached_property
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `Sides`; zero for gallery images that no trial draws."""
+        searched = self._vectors([self.gallery[g] for g in self._drawn], self._searched)
+        gallery = np.zeros((self._count, searched.shape[1]), np.float32)
+        gallery[self._drawn] = searched
+        return self._vectors(self.probe, self._probes), gallery
+
+    @functools.cached_property
+    def resized_vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """See `Sides`."""
+        return self._vectors(self.resized, self._probes), self.vectors[1]
+
+    def _vectors(self, maps: Sequence[np.ndarray], images: Images) -> np.ndarray:
+        """Own vectors (n, e) of the images' maps."""
+        vectors = networks.vectors(self._network.params, maps)
+        zero = [name for name, vector in zip(images.names, vectors, strict=True) if not vector.any()]
+        if zero:
+            raise ValueError(f"the network's own vectors of {some(zero)} are zero: leave --methods=own_vector out")
+        return vectors
 
     def _fitted(self) -> tuple[Images, list[int]]:
         """The probes larger than the gallery's size, brought down to it in their own shape, and their numbers."""

@@ -93,6 +93,7 @@ class Sides:
         self.weights = visibility.some(probe.weights, probes), gallery.weights
         self.resized: tuple[np.ndarray, ...] = ()
         self.windows = NONE
+        self.resized_vectors = (NONE, NONE)
         self.patches: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] = ((), ())
 
     @functools.cached_property
@@ -113,7 +114,7 @@ def check(
       ValueError: for methods and settings that need pictures, a joint dictionary larger than memory may be, and
         whatever is wrong with the file; see `map_file.read`.
     """
-    refused = [method.name for method in chosen if method.name in methods.OF_PICTURES]
+    refused = [method.name for method in chosen if {*methods.OF_PICTURES} & {*method.names}]
     if refused:
         raise ValueError(
             f"methods {', '.join(refused)} look at pictures, which a file of maps has not: name those that compare "
@@ -123,24 +124,22 @@ def check(
         raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")
     file = map_file.read(path)
     checked(file, path, camera_rule or CAMERA_RULE)
-    check_vectors(chosen, file.vectors, path)
+    _check_vectors(chosen, file.vectors, path)
     for method in chosen:
         if method.dictionary and whole:  # otherwise what is drawn decides
             methods.check_held(file.side("gallery").maps, method.dictionary)
 
 
-def check_vectors(chosen: Sequence[methods.Method], vectors: np.ndarray | None, path: str = "") -> None:
-    """Raises ValueError where a method compares vectors of the network, and there are none, or some are zero."""
-    comparing = [method.name for method in chosen if method.name in methods.OF_VECTORS]
+def _check_vectors(chosen: Sequence[methods.Method], vectors: np.ndarray | None, path: str) -> None:
+    """Raises ValueError where a method compares own vectors, and the file has none, or some are zero."""
+    comparing = ", ".join(methods.comparing_vectors(chosen))
     if comparing and vectors is None:
-        remedy = f"maps {path} has none: give map_file.write vectors=" if path else "give a file of maps with --maps"
         raise ValueError(
-            f"methods {', '.join(comparing)} compare vectors that a network gave beside its maps; {remedy}"
+            f"methods {comparing} compare vectors that a network gave beside its maps; maps {path} has none: give "
+            "map_file.write vectors="
         )
     if comparing and vectors is not None and len(zero := np.flatnonzero(~np.any(vectors, axis=1))):
-        raise ValueError(
-            f"methods {', '.join(comparing)}: maps {path} has vectors that are zero: {pictures.some(zero.tolist())}"
-        )
+        raise ValueError(f"methods {comparing}: maps {path} has vectors that are zero: {pictures.some(zero.tolist())}")
 
 
 def checked(file: map_file.MapFile, path: str, camera_rule: str) -> protocols.IdentityCheck:

@@ -17,17 +17,20 @@ joint_single    one dictionary of all entries, 1 x 1 blocks, not boosted
 joint_authors   the authors' released code: joint, boosted by 1.2, gallery blocks of 4 scales by maxima
 ridge_single    the later ports: ridge regression, 1 x 1 blocks
 ridge_multi     the same with three scales
-own_vector      the network's own vectors, of a file of maps that has them: cosine; several shots: their average
-dsr_multi+own_vector, dsr_multi+global_average  the mean of both, each standardised per probe; no weight is tuned
+own_vector      the network's own vectors, of OSNet or of a file of maps that has them, probes at the size at which they
+                are matched: cosine; several shots: the nearest, with --multi_shot=mean their mean
+own_vector_resized  the same with probes stretched to the network's size, as such networks are mostly run
+a+b, a+b+c      fusion of any of these: the mean of their distances, each standardised per probe over the gallery; all
+                weigh the same, no weight is tuned: dsr_multi+own_vector, dsr_multi+maxsim_multi+own_vector
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import map_file, match, shortlist
+from dsr_jax import calibration, map_file, match, shortlist
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from dsr_jax.evaluation import reranking
 from dsr_jax.matching import joint as joint_coding
@@ -38,8 +41,8 @@ from experiments.evaluation.features import Given, Planes, Sides
 SCALES = {"single": (1,), "double": (1, 2), "multi": (1, 2, 3)}
 DSR = tuple(f"dsr_{name}{weighted}" for weighted in ("", "_weighted") for name in SCALES)
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
-OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")  # they stretch, cut or look again at the pictures
-OF_VECTORS = ("own_vector", "dsr_multi+own_vector")
+OF_PICTURES = ("resizing", "swm", "amc", "own_vector_resized")  # they stretch, cut or look again at the pictures
+OF_VECTORS = ("own_vector", "own_vector_resized")
 MULTI_SHOT = ("stack", "minimum", "mean")
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
@@ -64,7 +67,7 @@ class Method:
 
     compare: Compare  # see `Compare`
     together: bool = False  # whether an entry's distance depends on which other entries there are
-    name: str = ""  # its name in `METHODS`
+    name: str = ""  # its name in `METHODS`, or those of a fusion with + between
     # The scales of blocks coded by one lasso per image, for the picture of what was rebuilt; else empty.
     scales: tuple[int, ...] = ()
     maps: bool = False  # whether it compares the maps of two images and nothing else
@@ -78,6 +81,7 @@ class Method:
     shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
     by: str = "pooled"  # the coarse distance that chooses them, of `shortlist.BY`
     reranked: bool = False  # whether its distances are re-ranked
+    distance: Mapping[str, Any] = field(default_factory=dict)  # what decides its distances of maps by name
 
     @property
     def title(self) -> str:
@@ -85,10 +89,39 @@ class Method:
         chosen = f"_{self.by}" * (self.by != "pooled")
         return self.name + f"_top{self.shortlist}{chosen}" * bool(self.shortlist) + "_reranked" * self.reranked
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the methods that it is made of, of which a fusion has several."""
+        return tuple(name for part in self.parts for name in part.names) or (self.name,)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides its distances, by name, for a calibration of them."""
+        parts = {"parts": [part.settings for part in self.parts]} if self.parts else {}
+        return {"distance": self.title} | parts | dict(self.distance)
+
+
+def known(name: str) -> bool:
+    """Whether there is a method of that name: one of `METHODS`, or several different ones with + between.
+
+    Example:
+      >>> [known(name) for name in ("dsr_multi", "dsr_multi+maxsim_multi", "dsr_multi+dsr_multi", "dsr_multi+")]
+      [True, True, False, False]
+    """
+    terms = name.split("+")
+    return METHODS.keys() >= set(terms) and len(set(terms)) == len(terms)
+
 
 def named(name: str, options: Options) -> Method:
-    """The method of that name in `METHODS`."""
-    return replace(METHODS[name](options), name=name)
+    """The method of that name, see `known`."""
+    terms = tuple(name.split("+"))
+    fusing = len(terms) > 1
+    return replace(fused(terms, fusion.standardised, options) if fusing else METHODS[name](options), name=name)
+
+
+def comparing_vectors(chosen: Iterable[Method]) -> list[str]:
+    """Names of the methods that compare own vectors of the network, by themselves or in a fusion."""
+    return [method.name for method in chosen if {*OF_VECTORS} & {*method.names}]
 
 
 def single_images(each: Callable[[Sides, np.ndarray, list[int]], np.ndarray], over_shots: Any) -> Compare:
@@ -175,6 +208,10 @@ def dsr(scales: tuple[int, ...], options: Options, *, weighted: bool = False, **
         ).extended
 
     together = arguments.get("dictionary") == "joint"
+    decided: dict[str, Any] = {name: how[name] for name in ("probe_scales", "pooling") if name in how}
+    decided["probe_weights"] = "norm" if weighted else "equal"
+    about = calibration.settings(arguments["coder"], l1=options.l1, scales=scales, **decided)
+    about |= {name: value for name, value in how.items() if name not in ("coder", "max_bytes")}
     lasso = arguments["coder"] in ("auto", *table.names("training"))
     drawn = scales if lasso and not together else ()
     if options.multi_shot == "stack" or together:
@@ -187,12 +224,21 @@ def dsr(scales: tuple[int, ...], options: Options, *, weighted: bool = False, **
             listed=listed if drawn else None,
             dictionary=one,
             weighted=weighted,
+            distance=about,
         )
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, scales=drawn, maps=True, listed=listed if drawn else None, weighted=weighted)
+    return Method(
+        each,
+        together=together,
+        scales=drawn,
+        maps=True,
+        listed=listed if drawn else None,
+        weighted=weighted,
+        distance=about,
+    )
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
@@ -220,10 +266,13 @@ def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> 
     )
 
 
-def _own_vector(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-    x, y = (np.stack([vector / np.linalg.norm(vector) for vector in side]) for side in sides.vectors)
-    means = np.stack([np.mean([y[g] for g in entry], axis=0) for entry in entries])
-    return 1 - x[probes] @ means.T
+def _own_vector(vectors: Callable[[Sides], tuple[np.ndarray, np.ndarray]], options: Options) -> Method:
+    def each(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
+        own, others = vectors(sides)
+        x, y = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (own[probes], others[used]))
+        return 1 - x @ y.T
+
+    return Method(single_images(each, np.mean if options.multi_shot == "mean" else np.min))
 
 
 def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Options) -> Method:
@@ -234,11 +283,6 @@ def fused(names: tuple[str, ...], fuse: Callable[..., np.ndarray], options: Opti
         return fuse(*(part.compare(sides, probes, entries) for part in parts))
 
     return Method(compare, together=True, parts=parts, fuse=fuse, maps=all(part.maps for part in parts))
-
-
-def standardised(*names: str) -> Callable[[Options], Method]:
-    """The fusion of methods, each standardised per probe."""
-    return lambda options: fused(names, fusion.standardised, options)
 
 
 def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
@@ -287,7 +331,6 @@ METHODS: dict[str, Callable[[Options], Method]] = {
     "joint_authors": lambda options: joint((1, 2, 3, 4), options, probe_scales=(1,), pooling="max", boost=1.2),
     "ridge_single": lambda options: dsr((1,), options, coder="ridge"),
     "ridge_multi": lambda options: dsr((1, 2, 3), options, coder="ridge"),
-    "own_vector": lambda _: Method(_own_vector),
-    "dsr_multi+own_vector": standardised("dsr_multi", "own_vector"),
-    "dsr_multi+global_average": standardised("dsr_multi", "global_average"),
+    "own_vector": lambda options: _own_vector(lambda sides: sides.vectors, options),
+    "own_vector_resized": lambda options: _own_vector(lambda sides: sides.resized_vectors, options),
 }

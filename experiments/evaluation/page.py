@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,21 @@ RANKING = (*(f"rank{k}" for k in metrics.RANKS), "mAP")
 VERIFICATION = ("mINP", "EER", *(f"TPR@{fpr:g}" for fpr in comparison.FPRS))
 NOTE = "Under each number its 95 % interval by bootstrap over identities."
 PAPER = " The paper's network and training are others."
+
+
+class Part(NamedTuple):
+    """A part of the page beside the figures of all methods: a table, and what belongs to it."""
+
+    table: report.Table
+    metrics: dict[str, Any]  # for `metrics.json`
+    plots: tuple[curves.Plot, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The table for the terminal."""
+        rows = [(" ".join(filter(None, (row.label, row.group))), *row.cells) for row in self.table.rows]
+        return report.text_table(rows, [self.table.heading, *self.table.columns])
 
 
 def flat(results: Sequence[Result]) -> dict[str, Any]:
@@ -110,6 +125,7 @@ def write(
     reconstructions: Sequence[report.Reconstruction] = (),
     plots: Sequence[curves.Plot] = (),
     champion: Method | None = None,
+    parts: Sequence[Part] = (),
     dataset: str = "",
 ) -> Path:
     """Writes `index.html` and what it shows into a folder; returns its path. Of several processes the first does it.
@@ -125,13 +141,14 @@ def write(
     ]
     if champion and (table := against(results, champion)).rows:
         tables.append(table)
+    tables += [part.table for part in parts]
     remarks = [f"{result.key}: {remark}." for result in results for remark in result.remarks]
     return report.write_evaluation(
         folder,
         title=title,
         summary=" ".join([summary, *remarks]),
         tables=tables,
-        curves=plots or _curves(results),
+        curves=plots or [*_curves(results), *(plot for part in parts for plot in part.plots)],
         distances=[] if plots else [_histogram(result) for result in results if result.verifiable],
         ranked=ranked,
         reconstructions=reconstructions,

@@ -26,6 +26,7 @@ def publish(
     selected: Selection,
     network: features.Network,
     remarks: Sequence[str],
+    parts: Sequence[page.Part] = (),
 ) -> None:
     """Prints the tables, then writes them, every probe's figures and the page.
 
@@ -36,13 +37,17 @@ def publish(
       selected: probes and gallery.
       network: the last network, which reconstructs.
       remarks: what was printed before the first figure.
+      parts: further tables and plots.
     """
     shown, seed, compared = settings.page, settings.seed.seed, settings.comparison
     caption = page.caption(selected.caption(), compared.conditions, compared.trials)
     champion = choosing.champion([result.method for result in results])
-    tables = f"{caption}\n{page.text(results, dataset=shown.paper)}\n\n{page.against_text(results, champion)}".rstrip()
+    texts = [page.text(results, dataset=shown.paper), page.against_text(results, champion)]
+    texts += [part.text for part in parts]
+    tables = "\n".join([caption, "\n\n".join(filter(None, texts))])
     print(f"\n{tables}", flush=True)
     say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
+    remarks = [*remarks, *say([remark for part in parts for remark in part.remarks])]
     workdir.begin()  # nothing is written before the figures are seen
     write_text(workdir.path / TABLES, f"{tables}\n")
     paired.write(workdir.path / paired.FILE, {one.key: one.per_probe for one in results}, selected.probes.identities)
@@ -59,6 +64,7 @@ def publish(
         summary=" ".join([counted, *(f"{remark}." for remark in remarks)]),
         config=workdir.configuration,
         champion=champion,
+        parts=parts,
         dataset=shown.paper,
     )
     print(f"report: {written}")

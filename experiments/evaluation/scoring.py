@@ -2,12 +2,14 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dsr_jax import shortlist
 from dsr_jax.evaluation import protocols
-from experiments.evaluation import comparison, features, store
+from experiments.evaluation import comparison, features, recall, store
 from experiments.evaluation.methods import Method
 from experiments.evaluation.selection import Selection
 from experiments.settings.evaluation import Compared
@@ -39,25 +41,17 @@ def remarks(selected: Selection, trials: Trials, settings: Compared, size: tuple
     lines = [*selected.remarks]
     for shots, of_shots in trials.items():
         lines += comparison.shortages(of_shots, shots=shots)
-    if {"swm", "amc_swm"} & {*settings.comparison.methods}:
+    if any("swm" in method.names for method in settings.methods):
         scaled = len(features.larger(selected.probes, size))
         lines += [f"swm: {scaled} probes are larger than the gallery's size and are scaled to fit"] * bool(scaled)
     return lines
 
 
-def results(
-    workdir: Workdir,
-    settings: Compared,
-    network: features.Network,
-    sides: features.Sides,
-    selected: Selection,
-    trials: Trials,
-    *,
-    label: str,
-) -> list[comparison.Result]:
-    """Every method on one network, for every number of shots; stored distances are not computed again.
+@dataclass(frozen=True)
+class Scoring:
+    """Distances on one network, for every number of shots; stored ones are not computed again.
 
-    Args:
+    Attributes:
       workdir: where distances are stored.
       settings: the methods, and how they code.
       network: the network.
@@ -66,23 +60,52 @@ def results(
       trials: the draws.
       label: the network's condition; empty for the only one.
     """
-    identities, progress = selected.probes.identities, settings.place.progress
-    how = settings.coding, settings.variants.window_stride
-    stored = store.Store(workdir, store.digest(network, selected.probes, selected.gallery, *how))
 
-    def distances(method: Method, shots: int) -> list[np.ndarray]:
-        compute = functools.partial(computed, method, shots)
-        return stored.get(comparison.key(label, method, shots), trials[shots], compute)
+    workdir: Workdir
+    settings: Compared
+    network: features.Network
+    sides: features.Sides
+    selected: Selection
+    trials: Trials
+    label: str
 
-    def computed(method: Method, shots: int) -> list[np.ndarray]:
+    def results(self) -> list[comparison.Result]:
+        """Every method that the settings name."""
+        identities = self.selected.probes.identities
+        return [
+            comparison.Result(self.label, method, shots, self.trials[shots], self.distances(method, shots), identities)
+            for shots in self.trials
+            for method in self.settings.methods
+        ]
+
+    def recalls(self, results: Sequence[comparison.Result]) -> list[recall.Recall]:
+        """What each coarse distance would keep of the first answers of those that compared all entries."""
+        return [
+            recall.of(result, self.distances(recall.method(by), result.shots), by)
+            for result in results
+            if recall.exhaustive(result.method)
+            for by in shortlist.BY
+        ]
+
+    def distances(self, method: Method, shots: int) -> list[np.ndarray]:
+        """Distances of every trial."""
+        key = comparison.key(self.label, method, shots)
+        return self._stored.get(key, self.trials[shots], lambda: self._computed(method, shots))
+
+    @functools.cached_property
+    def _stored(self) -> store.Store:
+        how = self.settings.coding, self.settings.variants.window_stride
+        return store.Store(self.workdir, store.digest(self.network, self.selected.probes, self.selected.gallery, *how))
+
+    def _computed(self, method: Method, shots: int) -> list[np.ndarray]:
         if method.fuse:
-            parts = [distances(part, shots) for part in method.parts]
+            parts = [self.distances(part, shots) for part in method.parts]
             return [method.fuse(*of_trial) for of_trial in zip(*parts, strict=True)]
-        name = comparison.key(label, method, shots)
-        return comparison.distances(method, sides, trials[shots], label=name, progress=progress, identities=identities)
-
-    return [
-        comparison.Result(label, method, shots, trials[shots], distances(method, shots), identities)
-        for shots in trials
-        for method in settings.methods
-    ]
+        return comparison.distances(
+            method,
+            self.sides,
+            self.trials[shots],
+            label=comparison.key(self.label, method, shots),
+            progress=self.settings.place.progress,
+            identities=self.selected.probes.identities,
+        )

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from experiments.evaluation import choosing
+from experiments.evaluation import choosing, recall
 from experiments.evaluation.methods import Method, Options
-from experiments.settings.matching import Comparison, Matching, Page, Variants
+from experiments.settings.matching import Calibrating, Comparison, Matching, Page, Variants
 from experiments.settings.networks import Network
 from experiments.settings.pictures import Chosen, DataSet, HeldOut, Maps, Probes, Searched
 from experiments.settings.run import Hosts, Place, Seed
@@ -48,4 +48,27 @@ class Settings(Compared):
     """Settings of the runner."""
 
     maps: Maps = Maps()
+    calibrating: Calibrating = Calibrating()
     page: Page = Page()
+
+    @property
+    def calibrated(self) -> tuple[Method, ...]:
+        """The methods that --calibrate and --calibration are about: those whose distances are of pairs alone."""
+        return tuple(method for method in self.methods if not method.shortlist and not method.reranked)
+
+    def check_calibrated(self) -> None:
+        """Raises ValueError where there is no such method."""
+        how = self.calibrating
+        if how.wanted and not self.calibrated:
+            raise ValueError(
+                f"{'calibrate' if how.calibrate != 'none' else 'calibration'} is for distances of all pairs, got "
+                f"methods {', '.join(method.title for method in self.methods)}: give --shortlist=0"
+            )
+
+    def check_recall(self) -> None:
+        """Raises ValueError where --shortlist_recall has no method to count first answers of."""
+        if self.page.shortlist_recall and not any(map(recall.exhaustive, self.methods)):
+            raise ValueError(
+                "shortlist_recall counts the first answers of dsr_* over all entries, got methods "
+                f"{', '.join(method.title for method in self.methods)}: name --methods=dsr_multi with --shortlist=0"
+            )

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from data.binding import setting
+from dsr_jax import calibration
 from dsr_jax.shortlist import BY
 from dsr_jax.solvers import certificate
 from experiments.evaluation import comparison, methods, paper
@@ -34,9 +35,10 @@ class Comparison:
 
     methods: tuple[str, ...] = setting(
         ("resizing", "dsr_single", "dsr_multi"),
-        f"Of {', '.join(methods.METHODS)}.",
-        wanted=f"one or several of {', '.join(methods.METHODS)}",
-        check=lambda values: bool(values) and set(values) <= methods.METHODS.keys(),
+        f"Of {', '.join(methods.METHODS)}. A name with + is a fusion of several, such as dsr_multi+own_vector: the "
+        "mean of their distances, each standardised per probe over the gallery.",
+        wanted=f"one or several of {', '.join(methods.METHODS)}, or fusions of them such as dsr_multi+own_vector",
+        check=lambda values: bool(values) and all(map(methods.known, values)),
     )
     shots: tuple[str, ...] = setting(
         ("1",),
@@ -94,9 +96,40 @@ class Variants:
 
 
 @dataclass(frozen=True)
+class Calibrating:
+    """Probabilities."""
+
+    calibrate: str = setting(
+        "none",
+        "Fit probabilities of distances, and thresholds for 'nobody in this gallery', on the pairs of one half of the "
+        "people, judge them on those of the other half (reliability diagram, expected calibration error), and keep "
+        "them in `calibration/` of the workdir. Isotonic wants hundreds of people; logistic is for few.",
+        choices=("none", *calibration.METHODS),
+        free=True,
+    )
+    calibration: str | None = setting(
+        None,
+        "The workdir of an earlier evaluation with --calibrate, of the same network, methods and settings on other "
+        "people: what its calibrations are worth here.",
+        path=True,
+        free=True,
+    )
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to judge."""
+        return self.calibrate != "none" or self.calibration is not None
+
+
+@dataclass(frozen=True)
 class Page:
     """Page."""
 
+    shortlist_recall: bool = setting(
+        False,
+        "A table of what shortlists would keep: the share of probes whose first answer by dsr_*, of all entries, is "
+        "among the 10, 20, 50 and 100 nearest by each coarse distance of --shortlist_by.",
+    )
     ranked_lists: int = setting(5, "Ranked lists in the report.", low=0)
     reconstructions: int = setting(3, "Probes in the report shown as they were rebuilt.", low=0)
     paper: str = setting(

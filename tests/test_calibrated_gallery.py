@@ -1,0 +1,100 @@
+"""A gallery with a calibration: probabilities of hits, nobody in it, files, other distances are refused."""
+
+import numpy as np
+import pytest
+
+from dsr_jax import calibration, match
+
+PEOPLE = 30
+
+
+def drawn(seed, count=PEOPLE):
+    """Whole maps of people, and parts of them seen through noise."""
+    rng = np.random.default_rng(seed)
+    whole = rng.random((count, 6, 3, 16)) ** 3
+    return [m[1:5] + 0.15 * rng.random((4, 3, 16)) for m in whole], list(whole)
+
+
+PROBES, WHOLE = drawn(0)
+STRANGERS, _ = drawn(1)
+LABELS = [f"{i:02}" for i in range(PEOPLE)]
+
+
+def fitted(**how):
+    distances = match.distances(PROBES, WHOLE, **how).distance
+    about = calibration.settings(how.get("coder", "auto"), **{k: v for k, v in how.items() if k != "coder"})
+    return calibration.fit(distances, np.eye(PEOPLE, dtype=bool), fitted_on=about)
+
+
+FITTED = fitted()
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_hits_have_the_probabilities_of_their_distances(tmp_path, saved):
+    gallery = match.Gallery.build(WHOLE, identities=LABELS, calibration=FITTED)
+    if saved:
+        gallery.save(tmp_path / "gallery.npz")
+        gallery = match.Gallery.load(tmp_path / "gallery.npz")
+    hits = match.search(PROBES[3], gallery, k=5)
+    assert hits.identities[0] == "03" and hits.probability.shape == (5,) and np.all(np.diff(hits.probability) <= 0)
+    np.testing.assert_array_equal(hits.probability, FITTED.probability(hits.distance, entries=PEOPLE))
+    assert hits.probability[0] > 0.9 and hits.probability[-1] < 0.1
+    assert hits.first_probability == FITTED.first_probability(hits.distance)[0] > 0.9
+
+
+def test_strangers_are_nobody():
+    gallery = match.Gallery.build(WHOLE, calibration=FITTED)
+    found = [match.search(probe, gallery, k=1) for probe in STRANGERS]
+    assert np.mean([hits.nobody(0.1) for hits in found]) > 0.7
+    assert not any(match.search(probe, gallery, k=1).nobody(0.1) for probe in PROBES)
+    threshold = FITTED.threshold(0.1, entries=PEOPLE)
+    assert [hits.nobody(0.1) for hits in found] == [bool(hits.distance[0] > threshold) for hits in found]
+    with pytest.raises(ValueError, match="false_positive_rate=0.01"):
+        found[0].nobody()  # of 30 probes nobody knows one in a hundred
+
+
+def test_without_a_calibration_there_is_no_probability():
+    hits = match.search(PROBES[0], WHOLE, k=2)
+    assert hits.probability is None and hits.first_probability is None
+    with pytest.raises(ValueError, match="nobody needs a calibration"):
+        hits.nobody(0.1)
+    gallery = match.Gallery.build(WHOLE, calibration=FITTED).calibrated(None)
+    assert match.search(PROBES[0], gallery, k=2).probability is None
+
+
+def test_pairs_without_probes_give_probabilities_alone():
+    pairs = calibration.fit(match.distances(PROBES, WHOLE).distance.ravel(), np.eye(PEOPLE, dtype=bool).ravel())
+    hits = match.search(PROBES[0], match.Gallery.build(WHOLE, calibration=pairs), k=2)
+    np.testing.assert_array_equal(hits.probability, pairs.probability(hits.distance))
+    assert hits.first_probability is None
+    with pytest.raises(ValueError, match="fitted on pairs without their probes"):
+        hits.nobody(0.1)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"l1": 0.3}, r"belongs to l1=0\.4 and is asked for l1=0\.3"),
+        ({"coder": "maxsim"}, "belongs to distance='lasso' and is asked for distance='cosine'"),
+        ({"probe_weights": "norm"}, "belongs to probe_weights='equal' and is asked for probe_weights='norm'"),
+        ({"probe_weights": np.eye(4, 3)}, "is asked for probe_weights='given'"),
+        ({"probe_scales": (1,)}, r"belongs to probe_scales=\[1, 2, 3\] and is asked for probe_scales=\[1\]"),
+    ],
+)
+def test_a_search_by_another_distance_is_refused(how, message):
+    gallery = match.Gallery.build(WHOLE, calibration=FITTED)
+    with pytest.raises(ValueError, match=message):
+        match.search(PROBES[0], gallery, **how)
+    assert match.search(PROBES[0], gallery, coder="homotopy", k=1).probability is not None, "another solver is not"
+
+
+def test_a_gallery_of_other_scales_is_refused():
+    with pytest.raises(ValueError, match=r"belongs to scales=\[1, 2, 3\] and is asked for scales=\[1\]"):
+        match.Gallery.build(WHOLE, scales=(1,), calibration=FITTED)
+    with pytest.raises(ValueError, match="is asked for pooling='max'"):
+        match.Gallery.build(WHOLE, pooling="max").calibrated(FITTED)
+
+
+def test_maxsim_has_a_calibration_of_its_own():
+    gallery = match.Gallery.build(WHOLE, calibration=fitted(coder="maxsim"))
+    assert match.search(PROBES[3], gallery, k=1, coder="maxsim", l1=0.1).probability[0] > 0.9

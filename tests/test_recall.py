@@ -1,0 +1,76 @@
+"""Recall of shortlists: first answers and their places by hand, in an evaluation, bad input."""
+
+import numpy as np
+import pytest
+
+from dsr_jax import shortlist
+from dsr_jax.evaluation import protocols
+from experiments.evaluation import comparison, features, methods, recall
+from tests.people import maps
+from tests.runners import evaluated, listing, prepared
+
+DSR = methods.named("dsr_multi", methods.Options())
+
+
+def trial(number, probes, identities, **more):
+    images = tuple(np.array([g]) for g in range(len(identities)))
+    return protocols.Trial(
+        number, -1, np.array(probes), protocols.Draw(np.array(identities), images, (), ()), "any", **more
+    )
+
+
+def test_shares_are_counted_by_hand():
+    """25 entries: the nearest by DSR is at the coarse place 0, 9, 10 and 24 of four probes."""
+    exact, near = np.tile(np.linspace(1, 2, 25), (4, 1)), np.tile(np.linspace(1, 2, 25), (4, 1))
+    for p, at in enumerate((0, 9, 10, 24)):
+        exact[p, at] = 0
+    trials = [trial(0, range(4), range(25)), trial(1, range(4), range(25))]
+    result = comparison.Result("", DSR, 1, trials, [exact, exact], np.arange(4))
+    found = recall.of(result, [near, near[:, ::-1]], "pooled")  # from behind the places are 24, 15, 14 and 0
+    assert {length: figure.value for length, figure in found.figures.items()} == {10: 37.5, 20: 87.5 - 12.5}
+    part = recall.part([found])
+    assert part.metrics["dsr_multi/shots1/recall_pooled@10"] == 37.5
+    assert "dsr_multi/shots1/recall_pooled@50" not in part.metrics
+    assert part.table.rows[0].cells[2:] == (None, None), "a list as long as the gallery holds everybody"
+    assert "dsr_multi/shots1 by pooled" in part.text
+
+
+def test_entries_that_may_not_answer_take_no_place():
+    exact, near = np.array([0.0, 0.1, 0.2]), np.array([0.0, 0.5, 0.5])
+    assert recall.place(exact, near, np.array([False, True, True])) == 0
+    assert recall.place(exact, near[::-1], np.array([True, True, True])) == 1
+    assert recall.place(np.array([0.3, 0.2, 0.1]), near, np.array([True, True, True])) == 2, "ties: gallery order"
+
+
+@pytest.mark.parametrize("by", shortlist.BY)
+def test_coarse_distances_are_those_of_a_shortlist(by):
+    sides, entries = features.Given(maps(3, 0, (2, 3)), maps(6, 1)), [[0, 1], [4], [2, 3, 5]]
+    expected = shortlist.distances(
+        sides.probe, [sides.gallery[g] for entry in entries for g in entry], 2, by=by, identities=[0, 0, 1, 2, 2, 2]
+    )
+    found = recall.method(by).compare(sides, np.arange(3), entries)
+    np.testing.assert_allclose(found, expected.coarse, atol=1e-6)
+
+
+def test_an_evaluation_counts_first_answers(tmp_path, network, monkeypatch):
+    monkeypatch.setattr(recall, "LENGTHS", (1, 2, 3, 50))
+    folder, asked = prepared(tmp_path, listing()), ("--methods=dsr_single,resizing", "--shortlist_recall")
+    found = evaluated(folder, network, tmp_path / "out", *asked)
+    distances = {}
+    for name in ("dsr_single", "coarse_pooled", "coarse_stripes", "coarse_maxsim"):
+        with np.load(tmp_path / "out" / "distances" / f"{name}-shots1.npz") as file:
+            distances[name] = file["distances_0"]
+    first = distances["dsr_single"].argmin(axis=1)
+    for by in shortlist.BY:
+        order = np.argsort(distances[f"coarse_{by}"], axis=1)
+        for length in (1, 2, 3):
+            expected = 100 * np.mean([one in row for one, row in zip(first, order[:, :length], strict=True)])
+            assert found[f"dsr_single/shots1/recall_{by}@{length}"] == pytest.approx(expected)
+    text = (tmp_path / "out" / "report" / "index.html").read_text()
+    assert recall.CAPTION in text and "dsr_single/shots1 by stripes" in (tmp_path / "out" / "tables.txt").read_text()
+
+
+@pytest.mark.parametrize("methods", ["--methods=resizing", "--methods=maxsim_multi,global_average"])
+def test_without_exhaustive_dsr_there_are_no_first_answers(people, network, tmp_path, capsys, methods):
+    evaluated(people, network, tmp_path / "out", methods, "--shortlist_recall", code=1)
+    assert "shortlist_recall counts the first answers" in capsys.readouterr().err and not (tmp_path / "out").exists()
