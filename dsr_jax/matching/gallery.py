@@ -92,14 +92,14 @@ class Gallery:
     the maps are kept, copied, whatever the scales (and the blocks of maps that cannot be pooled, see `Positions`).
 
     Attributes:
-      maps: the (h, w, d) float32 maps.
+      maps: the (h, w, d) float32 maps; they may be read lazily, see `parts.LazyMaps`.
       identities: one label per map (integers or strings), or None: every map is an entry of its own.
       names: one name per map, or None.
       scales: sides of the windows.
       pooling: "average" or "max".
     """
 
-    maps: tuple[np.ndarray, ...]
+    maps: Sequence[np.ndarray]
     identities: tuple[Any, ...] | None
     names: tuple[str, ...] | None
     scales: tuple[int, ...]
