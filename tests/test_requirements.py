@@ -40,6 +40,7 @@ MODULES = {
         "data.builders.synthetic",
     ],
     "serving": ["serving"],
+    "gallery": ["gallery.opening"],
 }
 BLOCK = """
 import importlib, sys

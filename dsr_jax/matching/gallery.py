@@ -6,9 +6,9 @@ An entry is one dictionary (or one probe): one map, or all maps of one identity.
 import functools
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from dsr_jax.formats import atomic
 from dsr_jax.matching.checks import as_labels, as_maps, as_scales
 from dsr_jax.matching.positions import Positions
 from dsr_jax.parallel import hosts
+
+if TYPE_CHECKING:
+    from dsr_jax.gallery.stored import StoredGallery
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +151,91 @@ class Gallery:
         if copy:
             maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
         return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
+
+    @staticmethod
+    def create(
+        folder: str | os.PathLike[str],
+        maps: Iterable[Any],
+        *,
+        names: Sequence[str],
+        identities: Sequence[Any] | np.ndarray | None = None,
+        cameras: Sequence[Any] | np.ndarray | None = None,
+        times: Sequence[Any] | np.ndarray | None = None,
+        vectors: Iterable[Any] | None = None,
+        masks: Iterable[Any] | None = None,
+        network: Any = None,
+        dtype: str = "float16",
+        scales: Sequence[int] = (1, 2, 3),
+        pooling: str = "average",
+    ) -> "StoredGallery":
+        """Makes a gallery on disk, whole or not at all, of maps that are taken one at a time; needs dsr_jax[gallery].
+
+        Args:
+          folder: a new or empty folder.
+          maps: the (h, w, d) maps of one d, a generator for instance.
+          names: a name per map, each once.
+          identities: which maps belong together, a label per map; default: every map is an entry of its own.
+          cameras: a whole number per map, -1 where unknown.
+          times: seconds or a datetime per map, None where unknown.
+          vectors: the network's own vector of each image, (e,).
+          masks: an (h, w) mask per map, True where a position counts, or None where all do.
+          network: what made the maps: a `weights.Card` with its sha256, or any mapping that tells networks and
+            preprocessings apart. Maps of another one are then refused.
+          dtype: type of the maps on disk, "float16" (finer), "bfloat16" (wider) or "float32".
+          scales: sides of the windows whose averages are blocks.
+          pooling: "average" or "max".
+
+        Returns:
+          The gallery, open.
+
+        Raises:
+          ValueError: as `build`; for lists of another length, and for a folder that is not empty.
+          OSError: if it cannot be written, naming the folder and the reason.
+
+        Example:
+          >>> import tempfile
+          >>> import numpy as np
+          >>> from dsr_jax import match
+          >>> maps = np.random.default_rng(0).random((3, 6, 3, 32))
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     gallery = match.Gallery.create(folder, maps, names=["a.png", "b.png", "c.png"])
+          ...     gallery = gallery.remove(names=["b.png"])
+          ...     match.search(maps[2, :3], match.Gallery.open(folder), k=1).names
+          ('c.png',)
+        """
+        from dsr_jax.gallery import opening  # its packages are an extra
+
+        labels = opening.Labels.checked(names, identities, cameras, times)
+        beside = {"vectors": vectors, "masks": masks, "network": network}
+        return opening.create(folder, maps, labels, dtype=dtype, scales=scales, pooling=pooling, **beside)
+
+    @staticmethod
+    def open(
+        folder: str | os.PathLike[str],
+        *,
+        version: int | None = None,
+        network: Any = None,
+        grouped: bool = True,
+        scales: Sequence[int] | None = None,
+        pooling: str | None = None,
+    ) -> "StoredGallery":
+        """Opens a gallery that `create` made, without reading its maps; needs dsr_jax[gallery].
+
+        Args:
+          folder: where it is.
+          version: one of its versions; default: the newest.
+          network: the network of the maps that it will be compared with, as of `create`.
+          grouped: whether the maps of one identity are one entry; else each map is.
+          scales: sides of the windows; default: those that it was created with.
+          pooling: "average" or "max"; default: likewise.
+
+        Raises:
+          ValueError: if there is no gallery, or not this version; for the gallery of another network or format.
+        """
+        from dsr_jax.gallery import opening  # its packages are an extra
+
+        how: dict[str, Any] = {"grouped": grouped, "scales": scales, "pooling": pooling}
+        return opening.opened(folder, version=version, network=network, **how)
 
     @property
     def entries(self) -> int:

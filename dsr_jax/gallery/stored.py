@@ -1,0 +1,320 @@
+"""A gallery on disk: `match.Gallery` of a version of a table, and the changes that make the next version."""
+
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dsr_jax.gallery import changes, rows
+from dsr_jax.gallery.maps import StoredMaps
+from dsr_jax.gallery.rows import Labels
+from dsr_jax.gallery.table import Table
+from dsr_jax.matching.gallery import Gallery, gather
+
+
+class Version(NamedTuple):
+    """A version of a gallery.
+
+    Attributes:
+      number: what `Gallery.open` and `StoredGallery.restore` take.
+      time: when it was made.
+      maps: how many maps it has.
+    """
+
+    number: int
+    time: datetime
+    maps: int
+
+
+class StoredGallery(Gallery):
+    """A gallery in a folder, as `Gallery.open` and `Gallery.create` return it: a version of it that never changes.
+
+    Labels are read at their first use, maps when they are compared: `match.distances` and `match.search` go through
+    the gallery part by part. Changes are made to the newest version, whole or not at all, and return the next one.
+    """
+
+    def __init__(
+        self, table: Table, numbers: np.ndarray | None = None, *, grouped: bool = True, **options: Any
+    ) -> None:
+        """A gallery of a table.
+
+        Args:
+          table: the table.
+          numbers: numbers of the rows that belong to it; default: all.
+          grouped: whether maps of one identity are one entry.
+          **options: ``network`` as it was checked, ``scales`` and ``pooling`` in place of the table's.
+        """
+        self._table, self._numbers, self._grouped, self._options = table, numbers, grouped, options
+
+    # What every gallery has
+
+    @functools.cached_property
+    def maps(self) -> StoredMaps:
+        """The maps, read at their access."""
+        numbers = np.arange(len(self._table)) if self._numbers is None else self._numbers
+        sizes = np.stack([self._labels[name].to_numpy() for name in ("height", "width")], axis=1).astype(np.int64)
+        return StoredMaps(self._table, numbers, sizes)
+
+    @functools.cached_property
+    def identities(self) -> tuple[Any, ...] | None:
+        """One label per map, or None: every map is an entry of its own."""
+        return self.people if self._grouped else None
+
+    @functools.cached_property
+    def names(self) -> tuple[str, ...]:
+        """One name per map, each once."""
+        return tuple(self._labels["name"].to_pylist())
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Sides of the windows."""
+        return self._options.get("scales") or self._table.description.scales
+
+    @property
+    def pooling(self) -> str:
+        """How windows are pooled, "average" or "max"."""
+        return self._options.get("pooling") or self._table.description.pooling
+
+    @functools.cached_property
+    def labels(self) -> tuple[Any, ...] | None:
+        """The entries' identities, in the order of their first appearance, or None where there are none."""
+        return gather(self.identities, 0)[1]
+
+    # What a gallery on disk has besides
+
+    @property
+    def version(self) -> int:
+        """Number of the version."""
+        return self._table.version
+
+    @property
+    def network(self) -> dict[str, Any] | None:
+        """What made the maps, or None where the gallery does not say."""
+        return self._table.description.network
+
+    @property
+    def channels(self) -> int:
+        """The d of the maps."""
+        return self._table.description.channels
+
+    @functools.cached_property
+    def people(self) -> tuple[Any, ...] | None:
+        """One identity per map, or None where maps have none; whether they are entries or not."""
+        return tuple(self._labels["identity"].to_pylist()) if self._table.description.identities else None
+
+    @property
+    def cameras(self) -> np.ndarray:
+        """(n,) int64 cameras, -1 where unknown."""
+        return self._labels["camera"].to_numpy()
+
+    @property
+    def times(self) -> np.ndarray:
+        """(n,) float64 times in seconds, NaN where unknown."""
+        return self._labels["time"].to_numpy()
+
+    @functools.cached_property
+    def masks(self) -> list[np.ndarray | None]:
+        """One (h, w) mask per map, True where a position counts; None where all do."""
+        return rows.masks(self._columns(("mask", "height", "width")))
+
+    @functools.cached_property
+    def vectors(self) -> np.ndarray | None:
+        """(n, e) float32 vectors of the network, or None."""
+        return rows.fixed(self._columns(("vector",))["vector"]) if self._table.description.vector else None
+
+    def stripes(self) -> Iterator[np.ndarray]:
+        """The stripes of the maps, some maps at a time: (n, 8, d) float16, of unit length.
+
+        They are the averages of 8 stripes of rows, see `coarse.stripes`, the last repeated where a map has fewer rows.
+        Masked positions are left out.
+        """
+        wanted = np.ones(len(self._table), bool)
+        if self._numbers is not None:
+            wanted[:] = False
+            wanted[self._numbers] = True
+        start = 0
+        for found in self._table.scan("stripes"):
+            chosen = found[wanted[start : start + len(found)]]
+            start += len(found)
+            if len(chosen):
+                yield chosen.reshape(len(chosen), self._table.description.stripes, -1)
+
+    def where(
+        self,
+        *,
+        names: Iterable[str] | None = None,
+        identities: Iterable[Any] | None = None,
+        cameras: Iterable[int] | None = None,
+        after: Any = None,
+        before: Any = None,
+    ) -> "StoredGallery":
+        """The maps that fulfil all conditions, as a gallery of the same version.
+
+        Args:
+          names: their names are among these.
+          identities: their identities are among these.
+          cameras: their cameras are among these.
+          after: their times are known and not before this one, seconds or a datetime.
+          before: their times are known and before this one.
+
+        Raises:
+          ValueError: if no map is left.
+        """
+        given = {"names": names, "identities": identities, "cameras": cameras, "after": after, "before": before}
+        given = {name: value for name, value in given.items() if value is not None}
+        chosen = np.ones(len(self._labels), bool)
+        for argument in given.keys() & changes.COLUMNS.keys():
+            chosen &= self._among(argument, given[argument])
+        if "after" in given:  # an unknown time is neither
+            chosen &= self.times >= rows.seconds("after", after)
+        if "before" in given:
+            chosen &= self.times < rows.seconds("before", before)
+        if not chosen.any():
+            asked = ", ".join(f"{name}={value!r:.40}" for name, value in given.items())
+            raise ValueError(f"{asked or 'nothing'} leaves none of the {len(chosen)} maps of {self._table.where}")
+        numbers = np.flatnonzero(chosen) if self._numbers is None else self._numbers[chosen]
+        return StoredGallery(self._table, numbers, grouped=self._grouped, **self._options)
+
+    def refresh(self) -> "StoredGallery":
+        """The newest version, all of its maps.
+
+        Raises:
+          ValueError: if the gallery is gone.
+        """
+        return self._next(Table.open(self._table.folder))
+
+    def versions(self) -> tuple[Version, ...]:
+        """The versions that are there, oldest first."""
+        found = self._table.versions()
+        return tuple(Version(v["version"], v["timestamp"], int(v["metadata"]["total_rows"])) for v in found)
+
+    # Changes
+
+    def add(
+        self,
+        maps: Iterable[Any],
+        *,
+        names: Sequence[str],
+        identities: Sequence[Any] | np.ndarray | None = None,
+        cameras: Sequence[Any] | np.ndarray | None = None,
+        times: Sequence[Any] | np.ndarray | None = None,
+        vectors: Iterable[Any] | None = None,
+        masks: Iterable[Any] | None = None,
+    ) -> "StoredGallery":
+        """Adds maps, which are taken one at a time; others can read, add and remove meanwhile.
+
+        Args:
+          maps: the (h, w, d) maps, a generator for instance.
+          names: a name per map, which no other map of the gallery has.
+          identities: a label per map, if the gallery has identities.
+          cameras: a whole number per map, -1 where unknown.
+          times: seconds or a datetime per map, None where unknown.
+          vectors: the network's own vector of each image, if the gallery has vectors.
+          masks: an (h, w) mask per map, True where a position counts, or None where all do.
+
+        Returns:
+          The next version of the whole gallery.
+
+        Raises:
+          ValueError: for maps of another d, or as of `Gallery.build`; for labels of another length or kind than the
+            gallery has, for a name that is taken, and for a gallery whose network was not named when it was opened.
+          OSError: if it cannot be written, naming the folder and the reason.
+        """
+        labels = Labels.checked(names, identities, cameras, times)
+        return self._written(maps, labels, vectors, masks, replace=False)
+
+    def replace(self, maps: Iterable[Any], *, names: Sequence[str], **labels: Any) -> "StoredGallery":
+        """Puts maps and all their labels in the place of those of the same names, at once.
+
+        Args:
+          maps: the (h, w, d) maps.
+          names: names that the gallery has.
+          **labels: identities, cameras, times, vectors and masks, as of `add`.
+
+        Returns:
+          The next version of the whole gallery.
+
+        Raises:
+          ValueError: as `add`, and for a name that the gallery does not have.
+          OSError: as `add`.
+        """
+        beside = {name: labels.pop(name, None) for name in ("vectors", "masks")}
+        return self._written(maps, Labels.checked(names, **labels), **beside, replace=True)
+
+    def remove(self, *, names: Iterable[str] | None = None, identities: Iterable[Any] | None = None) -> "StoredGallery":
+        """Removes maps by their names or by their identities; `compact` takes them off the disk.
+
+        Args:
+          names: names that the gallery has.
+          identities: identities that the gallery has, all maps of which go.
+
+        Returns:
+          The next version of the whole gallery.
+
+        Raises:
+          ValueError: for a name or an identity that the gallery does not have, and unless one of both is given.
+          OSError: if it cannot be written, naming the folder and the reason.
+        """
+        if (names is None) == (identities is None):
+            raise ValueError("names or identities must be given, one of them: which maps to remove")
+        if identities is None:
+            return self._next(changes.remove(self._table, "names", names))
+        return self._next(changes.remove(self._table, "identities", identities))
+
+    def restore(self, version: int) -> "StoredGallery":
+        """Makes an older version the newest one; those between stay.
+
+        Raises:
+          ValueError: if there is no such version.
+          OSError: if it cannot be written, naming the folder and the reason.
+        """
+        return self._next(self._table.restore(version))
+
+    def compact(self, *, keep: int = 1) -> "StoredGallery":
+        """Rewrites small files and those with removed maps, and drops all but the newest ``keep`` versions.
+
+        An older version that is open can no longer be read then. Needs room for what is rewritten; other changes wait.
+
+        Raises:
+          ValueError: for keep < 1.
+          OSError: if it cannot be written, naming the folder and the reason.
+        """
+        if not (isinstance(keep, int | np.integer) and keep >= 1):
+            raise ValueError(f"keep must be a whole number >= 1, got {keep!r}: the newest version is always kept")
+        return self._next(self._table.compact(int(keep)))
+
+    # Not for users
+
+    @functools.cached_property
+    def _labels(self) -> pa.Table:
+        there = self._table.data.schema.names
+        return self._columns([name for name in rows.LABELS if name in there])
+
+    def _columns(self, names: Sequence[str]) -> pa.Table:
+        table = self._table.columns(names)
+        return table if self._numbers is None else table.take(self._numbers)
+
+    def _among(self, argument: str, values: Iterable[Any]) -> np.ndarray:
+        """Which maps have one of the values; without any of them nothing is wrong, as a filter may find nothing."""
+        column = changes.COLUMNS[argument]
+        if column not in self._labels.column_names:
+            raise ValueError(f"{argument}: {self._table.where} has none")
+        return pc.is_in(self._labels[column], changes.listed(self._table, argument, values)).to_numpy()
+
+    def _next(self, table: Table) -> "StoredGallery":
+        return StoredGallery(table, grouped=self._grouped, **self._options)
+
+    def _written(
+        self, maps: Iterable[Any], labels: Labels, vectors: Any, masks: Any, *, replace: bool
+    ) -> "StoredGallery":
+        if self.network is not None and self._options.get("network") is None:
+            raise ValueError(
+                f"network: {self._table.where} keeps the maps of one network: name that of the new maps, "
+                "Gallery.open(folder, network=...)"
+            )
+        content = {"vectors": vectors, "masks": masks}
+        return self._next(changes.write(self._table, maps, labels, replace=replace, **content))
