@@ -165,6 +165,7 @@ class Table:
           ValueError: from ``decide``.
           OSError: if it cannot be written, naming it and the reason; the gallery is then as it was.
         """
+        Table.open(self.folder)  # or an error; the lock would look like the beginning of a gallery
         with _locked(self.folder):
             newest = Table.open(self.folder)
             gone, new = decide(newest)
@@ -205,7 +206,7 @@ class Table:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, pa.ArrowException) as error:
             raise ValueError(
                 f"{self.where}: version {self.version} cannot be read any more ({_short(error)}); it was deleted, "
                 "damaged, or dropped by compact: open the gallery again"
@@ -257,17 +258,16 @@ def _writing(folder: Path, content: Iterable[Any] = ()) -> Iterator[Callable[[pa
 
     try:
         yield lambda schema: pa.RecordBatchReader.from_batches(schema, watched())
-    except CommitConflictError as error:
-        raise OSError(
-            f"gallery {str(folder)!r} was changed meanwhile by a writer that its lock does not keep out "
-            f"({_short(error)}): nothing was changed here, do it again"
-        ) from error
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, pa.ArrowException) as error:
         if failed:
             raise failed[0] from None
-        number = _SYSTEM.search(str(error))
+        if isinstance(error, CommitConflictError):
+            raise OSError(
+                f"gallery {str(folder)!r} was changed meanwhile by a writer that its lock does not keep out "
+                f"({_short(error)}): nothing was changed here, do it again"
+            ) from error
         with atomic.named(folder):
-            if number is None:
+            if (number := _SYSTEM.search(str(error))) is None:
                 raise OSError(f"gallery {str(folder)!r} cannot be written ({_short(error)})") from error
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 

@@ -127,6 +127,8 @@ def compared(
     if isinstance(gallery_maps, Gallery):
         gallery = gallery_maps
         _check_built(gallery, identities=identities, scales=scales, pooling=pooling)
+        if not len(gallery.maps):
+            raise ValueError("gallery_maps is a Gallery without any map: add some")
     else:
         gallery = Gallery.build(
             gallery_maps,

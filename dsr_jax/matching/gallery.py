@@ -33,7 +33,7 @@ class Entries:
       pooling: "average" or "max".
     """
 
-    maps: Sequence[np.ndarray]
+    maps: Sequence[Any]  # arrays; with the type given, checkers at run time would read some
     groups: Sequence[Sequence[int]]
     scales: tuple[int, ...]
     pooling: str
@@ -102,7 +102,7 @@ class Gallery:
       pooling: "average" or "max".
     """
 
-    maps: Sequence[np.ndarray]
+    maps: Sequence[Any]  # arrays; with the type given, checkers at run time would read some
     identities: tuple[Any, ...] | None
     names: tuple[str, ...] | None
     scales: tuple[int, ...]
