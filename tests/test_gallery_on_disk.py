@@ -67,6 +67,7 @@ def test_everything_comes_back(tmp_path, dtype, tolerance):
     np.testing.assert_array_equal(found.maps[2:4][-1], found.maps[3])
     with pytest.raises(IndexError):
         found.maps[6]
+    assert repr(found) == f"StoredGallery({str(tmp_path / 'people')!r}, version 1, 6 maps)"
 
 
 def test_stripes_are_those_of_the_unmasked_maps(tmp_path):

@@ -50,6 +50,9 @@ class StoredGallery(Gallery):
         """
         self._table, self._numbers, self._grouped, self._options = table, numbers, grouped, options
 
+    def __repr__(self) -> str:
+        return f"StoredGallery({str(self._table.folder)!r}, version {self.version}, {len(self.maps)} maps)"
+
     # What every gallery has
 
     @functools.cached_property
@@ -83,6 +86,14 @@ class StoredGallery(Gallery):
     def labels(self) -> tuple[Any, ...] | None:
         """The entries' identities, in the order of their first appearance, or None where there are none."""
         return gather(self.identities, 0)[1]
+
+    def part(self, entries: Sequence[int] | np.ndarray, *, scales: tuple[int, ...] | None = None) -> "StoredGallery":
+        """A gallery of some of the entries, with other scales if they are given; nothing is read."""
+        groups = self.as_entries.groups
+        rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
+        numbers = rows if self._numbers is None else self._numbers[rows]
+        options = self._options | ({} if scales is None else {"scales": scales})
+        return StoredGallery(self._table, numbers, grouped=self._grouped, **options)
 
     # What a gallery on disk has besides
 

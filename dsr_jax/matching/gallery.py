@@ -7,7 +7,7 @@ import functools
 import os
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -246,6 +246,14 @@ class Gallery:
     def as_entries(self) -> Entries:
         """The maps in groups, one per entry."""
         return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling)
+
+    def part(self, entries: Sequence[int] | np.ndarray, *, scales: tuple[int, ...] | None = None) -> "Gallery":
+        """A gallery of some of the entries, in ascending order, with other scales if they are given."""
+        rows = [i for entry in entries for i in self.as_entries.groups[entry]]
+        maps = tuple(self.maps[i] for i in rows)
+        identities = None if self.identities is None else tuple(self.identities[i] for i in rows)
+        names = None if self.names is None else tuple(self.names[i] for i in rows)
+        return replace(self, maps=maps, identities=identities, names=names, scales=scales or self.scales)
 
     @functools.cached_property
     def local(self) -> Entries:
