@@ -178,7 +178,7 @@ def _rows(
         if (mask := at_hand.get("masks")) is not None:
             mask = _mask(f"masks[{i}]", mask, m.shape)
             m, row["mask"] = np.where(mask[..., None], m, 0), np.packbits(mask).tobytes()
-        row["stripes"] = _stripes(m, description.stripes)
+        row["stripes"] = coarse.even_stripes(m).astype(np.float16).ravel()
         yield row
         done = i + 1
     if done != count:
@@ -197,12 +197,6 @@ def _batch(columns: pa.Schema, held: Sequence[dict[str, Any]]) -> pa.RecordBatch
         else:
             arrays.append(pa.array(values, field.type))
     return pa.record_batch(arrays, schema=columns)
-
-
-def _stripes(values: np.ndarray, count: int) -> np.ndarray:
-    """The map's stripes, the last repeated where there are fewer, which changes no largest cosine."""
-    found = coarse.stripes(values)[:, 0]
-    return found[np.minimum(np.arange(count), len(found) - 1)].astype(np.float16).ravel()
 
 
 def _next(values: Iterator[Any], argument: str, i: int) -> Any:

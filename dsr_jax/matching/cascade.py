@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dsr_jax import match
 from dsr_jax.matching import checks, coarse
 from dsr_jax.matching.gallery import Gallery
 
+AT_ONCE = 1024  # maps whose stripes are computed
+ROWS = 16  # a probe's positions are padded to a multiple of this
 GALLERY, STAGE, NOTHING = "gallery", "stage", "nothing"  # what a rank can be proven against
 
 
@@ -100,18 +104,43 @@ def by_stripes(probe: np.ndarray, gallery: Gallery, *, max_bytes: int = 1 << 29)
         owners[list(group)] = number
     if not alone and 4 * len(rows) * len(groups) > max_bytes:
         raise ValueError(f"max_bytes must be at least {4 * len(rows) * len(groups)} for {len(groups)} identities")
+    weights = _padded(np.full(len(rows), 1 / len(rows), np.float32), ROWS)
+    rows = _padded(rows.astype(np.float32), ROWS)
     best = np.full((len(groups), 1 if alone else len(rows)), -np.inf, np.float32)
-    start = 0
+    start, before = 0, None
     for stripes in _stripes(gallery):
-        cosines = (stripes.reshape(-1, rows.shape[1]).astype(np.float32) @ rows.T).reshape(*stripes.shape[:2], -1)
-        largest = cosines.max(axis=1)
         into = owners[start : start + len(stripes)]
         start += len(stripes)
-        if alone:
-            best[into, 0] = largest.mean(axis=1)
-        else:
-            np.maximum.at(best, into, largest)
-    return 1 - best.mean(axis=1)
+        stripes = _padded(stripes, 1 << (len(stripes) - 1).bit_length())
+        after = into, _means(stripes, rows, weights) if alone else _largest(stripes, rows)
+        _enter(best, before)  # while the device is at work
+        before = after
+    _enter(best, before)
+    return 1 - (best[:, 0] if alone else best @ weights)
+
+
+@jax.jit
+def _largest(stripes: jax.Array | np.ndarray, rows: jax.Array | np.ndarray) -> jax.Array:
+    """(n, p) largest cosine of each row (p, d) to the stripes (n, s, d) of each map."""
+    return jnp.einsum("nsd,pd->nps", stripes.astype(jnp.float32), rows).max(axis=2)
+
+
+@jax.jit
+def _means(stripes: jax.Array | np.ndarray, rows: jax.Array | np.ndarray, weights: jax.Array | np.ndarray) -> jax.Array:
+    """(n, 1) weighted sums of these."""
+    return _largest(stripes, rows) @ weights[:, None]
+
+
+def _enter(best: np.ndarray, found: tuple[np.ndarray, jax.Array] | None) -> None:
+    """Enters cosines of maps into those of their entries."""
+    if found is not None:
+        into, values = found[0], np.asarray(found[1])[: len(found[0])]
+        np.maximum.at(best, into, values)
+
+
+def _padded(values: np.ndarray, multiple: int) -> np.ndarray:
+    """The values with zeros after them, so that few shapes are compiled."""
+    return np.pad(values, [(0, -len(values) % multiple)] + [(0, 0)] * (values.ndim - 1))
 
 
 def _stripes(gallery: Gallery) -> Iterator[np.ndarray]:
@@ -119,8 +148,8 @@ def _stripes(gallery: Gallery) -> Iterator[np.ndarray]:
     if hasattr(gallery, "stripes"):
         yield from gallery.stripes()
         return
-    for values in gallery.maps:
-        yield coarse.stripes(values)[None, :, 0]
+    for start in range(0, len(gallery.maps), AT_ONCE):
+        yield np.stack([coarse.even_stripes(values) for values in gallery.maps[start : start + AT_ONCE]])
 
 
 def _nearest(distance: np.ndarray, count: int) -> np.ndarray:

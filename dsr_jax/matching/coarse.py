@@ -91,6 +91,12 @@ def stripes(feature_map: np.ndarray) -> np.ndarray:
     return np.divide(means, lengths, where=lengths > 0, out=np.zeros_like(means)).astype(np.float32)[:, None]
 
 
+def even_stripes(feature_map: np.ndarray) -> np.ndarray:
+    """The same number of stripes of any map, (8, d): of fewer rows, the last is repeated, which changes no MaxSim."""
+    found = stripes(feature_map)[:, 0]
+    return found[np.minimum(np.arange(STRIPES), len(found) - 1)]
+
+
 def counted(maps: Any, shares: list[float], *, scales: tuple[int, ...], pooling: str) -> Iterator[Any]:
     """The probe maps, one by one; what share of each one's blocks has a direction is added to ``shares``."""
     for i, values in enumerate(maps):
