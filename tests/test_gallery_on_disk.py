@@ -102,6 +102,13 @@ def test_distances_and_searches_are_those_of_memory(folder, monkeypatch, grouped
     np.testing.assert_allclose(as_probes, match.distances(drawn(), built).distance, atol=1e-6)
 
 
+def test_a_gallery_on_disk_is_saved_as_one_in_memory(folder, tmp_path):
+    match.Gallery.open(folder).where(cameras=[0, 1]).save(tmp_path / "part.npz")
+    found = match.Gallery.load(tmp_path / "part.npz")
+    assert found.names == ("a.png", "b.png", "ü.png", "e.png") and found.identities == (3, 3, 5, 5)
+    np.testing.assert_array_equal(found.maps[3], drawn()[4])
+
+
 def test_times_may_be_datetimes(tmp_path):
     moments = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 7)]
     found = made(tmp_path / "people", times=moments)

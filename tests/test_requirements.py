@@ -144,6 +144,11 @@ def test_what_is_blocked_cannot_be_imported():
     assert done.returncode and "No module named 'flax'" in done.stderr
 
 
+def test_a_gallery_on_disk_names_its_extra():
+    done = imported(blocked(""), ["dsr_jax.match", "dsr_jax.gallery.opening"])
+    assert done.returncode and "dsr_jax[gallery]" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_config_is_read_without_tensorflow_datasets():
     done = subprocess.run([sys.executable, "-c", LAZY], cwd=ROOT, capture_output=True, text=True, check=False)

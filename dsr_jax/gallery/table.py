@@ -13,21 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
 import pyarrow as pa
+from lance.commit import CommitConflictError
+from lance.fragment import write_fragments
 
 from dsr_jax.formats import atomic, locks
 from dsr_jax.gallery import rows
 from dsr_jax.gallery.description import Description
-
-try:
-    import lance
-    from lance.commit import CommitConflictError
-    from lance.fragment import write_fragments
-except ModuleNotFoundError as missing:
-    raise ModuleNotFoundError(
-        "a gallery on disk needs the package pylance: pip install dsr_jax[gallery]", name=missing.name
-    ) from missing
 
 LOCK = ".gallery.lock"
 FILE_BYTES = 1 << 30  # of a file of data, beyond which another is begun
