@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from dsr_jax.gallery import changes, rows
+from dsr_jax.gallery import changes, filters, rows
 from dsr_jax.gallery.maps import StoredMaps
 from dsr_jax.gallery.rows import Labels
 from dsr_jax.gallery.table import Table
@@ -176,18 +175,8 @@ class StoredGallery(Gallery):
           ValueError: if no map is left.
         """
         given = {"names": names, "identities": identities, "cameras": cameras, "after": after, "before": before}
-        given = {name: value for name, value in given.items() if value is not None}
-        chosen = np.ones(len(self._labels), bool)
-        for argument in given.keys() & changes.COLUMNS.keys():
-            chosen &= self._among(argument, given[argument])
-        if "after" in given:  # an unknown time is neither
-            chosen &= self.times >= rows.seconds("after", after)
-        if "before" in given:
-            chosen &= self.times < rows.seconds("before", before)
-        if not chosen.any():
-            asked = ", ".join(f"{name}={value!r:.40}" for name, value in given.items())
-            raise ValueError(f"{asked or 'nothing'} leaves none of the {len(chosen)} maps of {self._table.where}")
-        numbers = np.flatnonzero(chosen) if self._numbers is None else self._numbers[chosen]
+        chosen = filters.chosen(self._table, self._labels, given)
+        numbers = chosen if self._numbers is None else self._numbers[chosen]
         return StoredGallery(self._table, numbers, grouped=self._grouped, **self._options)
 
     def refresh(self) -> "StoredGallery":
@@ -308,13 +297,6 @@ class StoredGallery(Gallery):
     def _columns(self, names: Sequence[str]) -> pa.Table:
         table = self._table.columns(names)
         return table if self._numbers is None else table.take(self._numbers)
-
-    def _among(self, argument: str, values: Iterable[Any]) -> np.ndarray:
-        """Which maps have one of the values; without any of them nothing is wrong, as a filter may find nothing."""
-        column = changes.COLUMNS[argument]
-        if column not in self._labels.column_names:
-            raise ValueError(f"{argument}: {self._table.where} has none")
-        return pc.is_in(self._labels[column], changes.listed(self._table, argument, values)).to_numpy()
 
     def _next(self, table: Table) -> "StoredGallery":
         return StoredGallery(table, grouped=self._grouped, **self._options)
