@@ -5,6 +5,7 @@ not looked at again, so the answer says what is proven against the whole gallery
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -98,10 +99,11 @@ def by_stripes(probe: np.ndarray, gallery: Gallery, *, max_bytes: int = 1 << 29)
     rows = rows[lengths > 0] / lengths[lengths > 0, None]
     checks.check_direction("probe_map", 0, 1, probe.shape, len(rows))
     groups = gallery.as_entries.groups
-    alone = all(len(group) == 1 for group in groups)
+    alone = len(groups) == len(gallery.maps)
     owners = np.empty(len(gallery.maps), np.int64)
-    for number, group in enumerate(groups):
-        owners[list(group)] = number
+    owners[np.fromiter(itertools.chain.from_iterable(groups), np.int64)] = np.repeat(
+        np.arange(len(groups)), [len(group) for group in groups]
+    )
     if not alone and 4 * len(rows) * len(groups) > max_bytes:
         raise ValueError(f"max_bytes must be at least {4 * len(rows) * len(groups)} for {len(groups)} identities")
     weights = _padded(np.full(len(rows), 1 / len(rows), np.float32), ROWS)
