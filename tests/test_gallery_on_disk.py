@@ -52,6 +52,9 @@ def test_everything_comes_back(tmp_path, dtype, tolerance):
     masks = [None, np.arange(10).reshape(2, 5) % 3 > 0, None, None, np.eye(8, 4, dtype=bool), None]
     beside = {"vectors": iter(vectors), "masks": iter(masks), "cameras": CAMERAS, "times": TIMES, "dtype": dtype}
     made(tmp_path / "people", network=NETWORK, **beside)
+    some = match.Gallery.open(tmp_path / "people").where(names=["b.png", "e.png"])
+    np.testing.assert_array_equal(some.vectors, vectors[[1, 4]])
+    assert [mask.tolist() for mask in some.masks] == [masks[1].tolist(), masks[4].tolist()]
     found = match.Gallery.open(tmp_path / "people", network=NETWORK)
     assert isinstance(found, match.Gallery) and found.names == tuple(NAMES) and found.identities == tuple(IDENTITIES)
     assert found.entries == 3 and found.labels == (3, 5, 7) and found.scales == (1, 2, 3) and found.channels == 8

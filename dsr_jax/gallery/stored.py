@@ -37,17 +37,24 @@ class StoredGallery(Gallery):
     """
 
     def __init__(
-        self, table: Table, numbers: np.ndarray | None = None, *, grouped: bool = True, **options: Any
+        self,
+        table: Table,
+        numbers: np.ndarray | None = None,
+        labels: pa.Table | None = None,
+        *,
+        grouped: bool = True,
+        **options: Any,
     ) -> None:
         """A gallery of a table.
 
         Args:
           table: the table.
           numbers: numbers of the rows that belong to it; default: all.
+          labels: the labels of these, if they were read.
           grouped: whether maps of one identity are one entry.
           **options: ``network`` as it was checked, ``scales`` and ``pooling`` in place of the table's.
         """
-        self._table, self._numbers, self._grouped, self._options = table, numbers, grouped, options
+        self._table, self._numbers, self._read, self._grouped, self._options = table, numbers, labels, grouped, options
 
     def __repr__(self) -> str:
         return f"StoredGallery({str(self._table.folder)!r}, version {self.version}, {len(self.maps)} maps)"
@@ -90,9 +97,7 @@ class StoredGallery(Gallery):
         """A gallery of some of the entries, with other scales if they are given; nothing is read."""
         groups = self.as_entries.groups
         rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
-        numbers = rows if self._numbers is None else self._numbers[rows]
-        options = self._options | ({} if scales is None else {"scales": scales})
-        return StoredGallery(self._table, numbers, grouped=self._grouped, **options)
+        return self._some(rows, **({} if scales is None else {"scales": scales}))
 
     # What a gallery on disk has besides
 
@@ -175,9 +180,7 @@ class StoredGallery(Gallery):
           ValueError: if no map is left.
         """
         given = {"names": names, "identities": identities, "cameras": cameras, "after": after, "before": before}
-        chosen = filters.chosen(self._table, self._labels, given)
-        numbers = chosen if self._numbers is None else self._numbers[chosen]
-        return StoredGallery(self._table, numbers, grouped=self._grouped, **self._options)
+        return self._some(filters.chosen(self._table, self._labels, given))
 
     def refresh(self) -> "StoredGallery":
         """The newest version, all of its maps.
@@ -292,11 +295,15 @@ class StoredGallery(Gallery):
     @functools.cached_property
     def _labels(self) -> pa.Table:
         there = self._table.data.schema.names
-        return self._columns([name for name in rows.LABELS if name in there])
+        return self._columns([name for name in rows.LABELS if name in there]) if self._read is None else self._read
 
     def _columns(self, names: Sequence[str]) -> pa.Table:
-        table = self._table.columns(names)
-        return table if self._numbers is None else table.take(self._numbers)
+        return self._table.columns(names) if self._numbers is None else self._table.take(self._numbers, names)
+
+    def _some(self, chosen: np.ndarray, **options: Any) -> "StoredGallery":
+        numbers = chosen if self._numbers is None else self._numbers[chosen]
+        how = self._options | options
+        return StoredGallery(self._table, numbers, self._labels.take(chosen), grouped=self._grouped, **how)
 
     def _next(self, table: Table) -> "StoredGallery":
         return StoredGallery(table, grouped=self._grouped, **self._options)
