@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dsr_jax import match
-from dsr_jax.gallery import description, table
+from dsr_jax.gallery import description, place
 from dsr_jax.matching import coarse, comparison, parts
 from tests import disks
 
@@ -163,6 +163,17 @@ def test_each_change_is_a_version(folder):
     back = fifth.restore(2)
     assert back.version == 6 and back.names == second.names
     np.testing.assert_array_equal(back.maps[7], more[1])
+
+
+def test_notes_belong_to_a_version(folder):
+    first = match.Gallery.open(folder)
+    second = first.note("calibration", {"slope": [1.5, 2]}).note("other", "ü")
+    third = second.remove(names=["a.png"]).note("other", None)
+    assert first.notes == {} and second.notes == {"calibration": {"slope": [1.5, 2]}, "other": "ü"}
+    assert third.notes == match.Gallery.open(folder).notes == {"calibration": {"slope": [1.5, 2]}}
+    assert third.restore(1).notes == {}
+    with pytest.raises(ValueError, match="note 'other' must be what JSON has"):
+        first.note("other", np.ones(2))
 
 
 def test_what_is_open_stays_as_it_is(folder):
@@ -331,7 +342,7 @@ def test_a_gallery_that_was_never_finished(tmp_path):
     """What a process leaves that was killed while it made one."""
     (tmp_path / "people" / "data").mkdir(parents=True)
     (tmp_path / "people" / "data" / "half.lance").write_bytes(b"half")
-    (tmp_path / "people" / table.LOCK).write_text("process 1 on a host")
+    (tmp_path / "people" / place.LOCK).write_text("process 1 on a host")
     with pytest.raises(ValueError, match="never finished"):
         match.Gallery.open(tmp_path / "people")
     assert made(tmp_path / "people").names == tuple(NAMES)

@@ -20,13 +20,12 @@ from lance.commit import CommitConflictError
 from lance.fragment import write_fragments
 
 from dsr_jax.formats import atomic, locks
-from dsr_jax.gallery import rows
+from dsr_jax.gallery import place, rows
 from dsr_jax.gallery.description import Description
 
-LOCK = ".gallery.lock"
 FILE_BYTES = 1 << 30  # of a file of data, beyond which another is begun
+NOTE = "dsr_jax.note."  # before the names of notes among the metadata of a version
 SCAN = 1024  # rows read at once
-_PARTS = {"data", "_versions", "_transactions", LOCK}
 _SYSTEM = re.compile(r"\(os error (\d+)\)")
 
 
@@ -52,8 +51,8 @@ class Table:
           ValueError: if there is no gallery, or not this version of it.
         """
         path, where = Path(folder), f"gallery {os.fspath(folder)!r}"
-        if not _finished(path):
-            begun = (path / LOCK).exists()
+        if not place.finished(path):
+            begun = (path / place.LOCK).exists()
             reason = "is being created, or was never finished: wait, or call it again" if begun else "does not exist"
             raise ValueError(f"{where} {reason}: Gallery.create makes one")
         try:
@@ -79,20 +78,20 @@ class Table:
           OSError: if it cannot be written, naming it and the reason.
         """
         path = Path(folder)
-        _check_new(path)
+        place.check_new(path)
         with atomic.named(path):
             path.mkdir(parents=True, exist_ok=True)
         try:
             with _locked(path):
-                _check_new(path)
-                _clear(path)
+                place.check_new(path)
+                place.clear(path)
                 try:
                     with _writing(path, content) as reader:
                         lance.write_dataset(
                             reader(rows.schema(description)), str(path), mode="create", max_bytes_per_file=FILE_BYTES
                         )
                 except BaseException:
-                    _clear(path)
+                    place.clear(path)
                     raise
         except BaseException:
             with contextlib.suppress(OSError):  # it is not empty
@@ -172,6 +171,20 @@ class Table:
                 )
             return Table(self.folder, data, newest.description)
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """The notes of this version."""
+        found = self.data.metadata
+        return {key.removeprefix(NOTE): text for key, text in found.items() if key.startswith(NOTE)}
+
+    def note(self, name: str, text: str | None) -> "Table":
+        """Writes a note as a new version, or removes it (None)."""
+        with _locked(self.folder):
+            newest = Table.open(self.folder)
+            with _writing(self.folder):
+                newest.data.update_metadata({f"{NOTE}{name}": text})
+        return Table.open(self.folder)
+
     def restore(self, version: int) -> "Table":
         """Makes the content of an older version the newest; the versions between stay."""
         with _locked(self.folder):
@@ -230,7 +243,7 @@ def _size(data: Any) -> int:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """The folder's lock, for which other writers wait."""
-    with locks.held(folder / LOCK, busy=lambda holder: None):
+    with locks.held(folder / place.LOCK, busy=lambda holder: None):
         yield
 
 
@@ -264,36 +277,6 @@ def _writing(folder: Path, content: Iterable[Any] = ()) -> Iterator[Callable[[pa
             if (number := _SYSTEM.search(str(error))) is None:
                 raise OSError(f"gallery {str(folder)!r} cannot be written ({_short(error)})") from error
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-
-
-def _finished(folder: Path) -> bool:
-    """Whether there is a version of a table."""
-    return any(folder.glob("_versions/*.manifest"))
-
-
-def _check_new(folder: Path) -> None:
-    """Raises ValueError unless a gallery can be made there: nothing is there, or one that was never finished."""
-    where = f"folder {str(folder)!r}"
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ValueError(f"{where} is a file: name another place for the gallery")
-    if _finished(folder):
-        raise ValueError(f"{where} has a gallery already: Gallery.open it and add, or name another place")
-    there = {path.name for path in folder.iterdir()}
-    if there and (LOCK not in there or there - _PARTS):
-        raise ValueError(f"{where} is not empty ({', '.join(sorted(there)[:3])}): name a new place for the gallery")
-
-
-def _clear(folder: Path) -> None:
-    """Removes what a creation left that was not finished."""
-    if _finished(folder):
-        return
-    for part, files in (("data", "*.lance"), ("_transactions", "*.txn"), ("_versions", "*")):
-        for path in (folder / part).glob(files):
-            path.unlink()
-        with contextlib.suppress(OSError):
-            (folder / part).rmdir()
 
 
 def _short(error: BaseException) -> str:
