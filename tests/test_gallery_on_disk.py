@@ -230,6 +230,14 @@ def test_another_network_is_refused(tmp_path):
         match.Gallery.open(tmp_path / "unsaid", network="osnet")
 
 
+def test_other_windows_must_fit_and_have_a_pooling(folder):
+    assert match.Gallery.open(folder, scales=(1,), pooling="max").pooling == "max"
+    with pytest.raises(ValueError, match=r"scales=\(2,\): a map .* 1 positions"):
+        match.Gallery.open(folder, scales=(2,))
+    with pytest.raises(ValueError, match="pooling must be one of"):
+        match.Gallery.open(folder, pooling="sum")
+
+
 def test_a_card_names_its_network(tmp_path):
     from dsr_jax import weights
 
@@ -371,8 +379,9 @@ def test_deleted_under_an_open_search(folder):
         match.search(drawn()[0], gallery, 1)
     with pytest.raises(ValueError, match="does not exist"):
         gallery.refresh()
-    with pytest.raises(ValueError, match="does not exist"):
-        gallery.remove(names=["a.png"])
+    for change in (lambda: gallery.remove(names=["a.png"]), gallery.compact, lambda: gallery.note("a", 1)):
+        with pytest.raises(ValueError, match="does not exist"):
+            change()
 
 
 def test_a_damaged_map_is_named(tmp_path):

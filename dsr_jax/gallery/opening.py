@@ -41,6 +41,10 @@ def opened(
     table, made_by = Table.open(folder, version), description.network(network)
     description.check_network(table.where, table.description.network, made_by)
     sides = None if scales is None else checks.as_scales("scales", scales)
+    if sides is not None and min(sides) > min(table.description.scales):
+        smallest = min(min(column.to_pylist(), default=min(sides)) for column in table.columns(("height", "width")))
+        if smallest < min(sides):
+            raise ValueError(f"scales={sides}: a map of {table.where} is smaller than one block, {smallest} positions")
     if pooling not in (None, *blocks.POOLINGS):
         raise ValueError(f"pooling must be one of {blocks.POOLINGS}, got {pooling!r}")
     return StoredGallery(table, grouped=grouped, network=made_by, scales=sides, pooling=pooling)

@@ -55,18 +55,16 @@ class Table:
             begun = (path / place.LOCK).exists()
             reason = "is being created, or was never finished: wait, or call it again" if begun else "does not exist"
             raise ValueError(f"{where} {reason}: Gallery.create makes one")
-        try:
+        with _opening(where):
             data = lance.dataset(str(path))
-            if version is not None:
+        if version is not None:
+            with _opening(where):
                 there = sorted(one["version"] for one in data.versions())
-                if version not in there:
-                    shown = ", ".join(map(str, there[-5:]))
-                    raise KeyError(f"version must be one of those that {where} has (... {shown}), got {version!r}")
+            if version not in there:
+                shown = ", ".join(map(str, there[-5:]))
+                raise ValueError(f"version must be one of those that {where} has (... {shown}), got {version!r}")
+            with _opening(where):
                 data = data.checkout_version(version)
-        except KeyError as error:
-            raise ValueError(*error.args) from None
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{where} is damaged, its table cannot be opened ({_short(error)})") from error
         return cls(path, data, Description.read(data.schema.metadata, where))
 
     @classmethod
@@ -158,17 +156,13 @@ class Table:
           ValueError: from ``decide``.
           OSError: if it cannot be written, naming it and the reason; the gallery is then as it was.
         """
-        Table.open(self.folder)  # or an error; the lock would look like the beginning of a gallery
-        with _locked(self.folder):
-            newest = Table.open(self.folder)
+        with self._changing() as newest:
             gone, new = decide(newest)
             if not len(gone) and not new:
                 return newest
-            with _writing(self.folder):
-                operation = _operation(newest.data, gone, new)
-                data = lance.LanceDataset.commit(
-                    newest.data, operation, read_version=newest.version, commit_message=said
-                )
+            data = lance.LanceDataset.commit(
+                newest.data, _operation(newest.data, gone, new), read_version=newest.version, commit_message=said
+            )
             return Table(self.folder, data, newest.description)
 
     @property
@@ -179,35 +173,36 @@ class Table:
 
     def note(self, name: str, text: str | None) -> "Table":
         """Writes a note as a new version, or removes it (None)."""
-        with _locked(self.folder):
-            newest = Table.open(self.folder)
-            with _writing(self.folder):
-                newest.data.update_metadata({f"{NOTE}{name}": text})
+        with self._changing() as newest:
+            newest.data.update_metadata({f"{NOTE}{name}": text})
         return Table.open(self.folder)
 
     def restore(self, version: int) -> "Table":
         """Makes the content of an older version the newest; the versions between stay."""
-        with _locked(self.folder):
-            older = Table.open(self.folder, version)
-            with _writing(self.folder):
-                older.data.restore()
+        with self._changing():
+            Table.open(self.folder, version).data.restore()
         return Table.open(self.folder)
 
     def compact(self, keep: int) -> "Table":
         """Rewrites small files and those with removed rows, and drops all but the newest versions."""
-        with _locked(self.folder):
-            newest = Table.open(self.folder)
-            with _writing(self.folder):
-                rows_of_half_a_file = FILE_BYTES * max(1, len(newest)) // (2 * max(1, _size(newest.data)))
-                newest.data.optimize.compact_files(
-                    target_rows_per_fragment=max(1, rows_of_half_a_file),
-                    max_bytes_per_file=FILE_BYTES,
-                    materialize_deletions_threshold=0.0,
-                    batch_size=SCAN,
-                    num_threads=1,
-                )
-                lance.dataset(str(self.folder)).cleanup_old_versions(retain_versions=keep)
+        with self._changing() as newest:
+            rows_of_half_a_file = FILE_BYTES * max(1, len(newest)) // (2 * max(1, _size(newest.data)))
+            newest.data.optimize.compact_files(
+                target_rows_per_fragment=max(1, rows_of_half_a_file),
+                max_bytes_per_file=FILE_BYTES,
+                materialize_deletions_threshold=0.0,
+                batch_size=SCAN,
+                num_threads=1,
+            )
+            lance.dataset(str(self.folder)).cleanup_old_versions(retain_versions=keep)
         return Table.open(self.folder)
+
+    @contextlib.contextmanager
+    def _changing(self) -> "Iterator[Table]":
+        """The newest version, which nobody else can change within the block; errors of writing name the folder."""
+        Table.open(self.folder)  # or an error: where there is none, the lock would look like the beginning of one
+        with _locked(self.folder), _writing(self.folder):
+            yield Table.open(self.folder)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
@@ -238,6 +233,14 @@ def _operation(data: Any, gone: np.ndarray, new: Sequence[Any]) -> Any:
 def _size(data: Any) -> int:
     """Bytes of a version's files of data."""
     return int(data.versions()[-1]["metadata"]["total_files_size"])
+
+
+@contextlib.contextmanager
+def _opening(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{where} is damaged, its table cannot be opened ({_short(error)})") from error
 
 
 @contextlib.contextmanager
