@@ -1,5 +1,6 @@
 """A gallery on disk: what was written comes back, is searched as in memory, and changes whole or not at all."""
 
+import inspect
 import threading
 from datetime import UTC, datetime
 
@@ -61,12 +62,12 @@ def test_everything_comes_back(tmp_path, dtype, tolerance):
     assert found.cameras.tolist() == CAMERAS and found.network == NETWORK and found.version == 1
     np.testing.assert_array_equal(found.times, np.array(TIMES, float))
     np.testing.assert_array_equal(found.vectors, vectors)
-    for mask, wanted in zip(found.masks, masks, strict=True):
-        assert (mask is None and wanted is None) or np.array_equal(mask, wanted)
+    for mask, wanted, shape in zip(found.masks, masks, SHAPES, strict=True):
+        np.testing.assert_array_equal(mask, np.ones(shape[:2], bool) if wanted is None else wanted)
     assert found.maps.shapes.tolist() == [list(shape) for shape in SHAPES] and len(found.maps) == 6
-    for m, wanted in zip(found.maps, drawn(), strict=True):
+    for m, wanted, mask in zip(found.maps, drawn(), found.masks, strict=True):
         assert m.dtype == np.float32
-        np.testing.assert_allclose(m, wanted, rtol=tolerance, atol=1e-7)
+        np.testing.assert_allclose(m, wanted * mask[..., None], rtol=tolerance, atol=1e-7)
     np.testing.assert_array_equal(found.maps[2:4][-1], found.maps[3])
     with pytest.raises(IndexError):
         found.maps[6]
@@ -119,8 +120,26 @@ def test_times_may_be_datetimes(tmp_path):
     assert found.times[0] == moments[0].timestamp()
 
 
+@pytest.mark.skipif("masks" not in inspect.signature(match.Gallery.build).parameters, reason="match has no masks yet")
+@pytest.mark.parametrize("part_bytes", [4 * 8 * 20, 1 << 28])
+def test_masks_are_looked_at_as_in_memory(tmp_path, monkeypatch, part_bytes):
+    rng, whole = np.random.default_rng(2), parts.in_memory
+    masks = [rng.random(shape[:2]) < 0.7 for shape in SHAPES]
+    built = match.Gallery.build(drawn(), names=NAMES, identities=IDENTITIES, masks=masks)
+    stored = made(tmp_path / "people", masks=masks)
+    monkeypatch.setattr(comparison.parts, "in_memory", lambda entries: whole(entries, part_bytes))
+    probe = drawn([(3, 2, 8)], seed=5)[0]
+    for gallery, wanted in ((stored, built), (stored.part([1, 2]), built.part([1, 2]))):
+        distances = (match.distances(probe, one).distance for one in (gallery, wanted))
+        np.testing.assert_allclose(*distances, atol=1e-6)
+    np.testing.assert_allclose(
+        match.distances(probe, built.part([1, 2])).distance, match.distances(probe, built).distance[:, 1:], atol=1e-6
+    )
+
+
 def test_filters(folder):
     found = match.Gallery.open(folder)
+    assert found.masks is None
     assert found.where(cameras=[1, 2]).names == ("b.png", "ü.png", "f.png")
     assert found.where(identities=[5, 99]).names == ("ü.png", "e.png")
     assert found.where(after=3, before=5).names == ("ü.png", "d'd.png")

@@ -126,13 +126,17 @@ def decode(description: Description, table: pa.Table, into: np.ndarray, *, where
         start += count
 
 
-def masks(table: pa.Table) -> list[np.ndarray | None]:
-    """The masks (h, w) in the columns mask, height and width; None where all positions count."""
+def masks(table: pa.Table) -> tuple[np.ndarray, ...] | None:
+    """The masks (h, w) in the columns mask, height and width; None if all positions of all maps count."""
+    if table["mask"].null_count == len(table):
+        return None
     shapes = zip(table["height"].to_pylist(), table["width"].to_pylist(), strict=True)
-    return [
-        None if bits is None else np.unpackbits(np.frombuffer(bits, np.uint8), count=h * w).astype(bool).reshape(h, w)
-        for bits, (h, w) in zip(table["mask"].to_pylist(), shapes, strict=True)
-    ]
+    return tuple(
+        np.ones(shape, bool)
+        if bits is None
+        else np.unpackbits(np.frombuffer(bits, np.uint8), count=shape[0] * shape[1]).astype(bool).reshape(shape)
+        for bits, shape in zip(table["mask"].to_pylist(), shapes, strict=True)
+    )
 
 
 def fixed(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
@@ -172,12 +176,11 @@ def _rows(
         at_hand = {name: _next(values, name, i) for name, values in beside.items()}
         if "vectors" in at_hand:
             row["vector"] = _vector(f"vectors[{i}]", at_hand["vectors"], description.vector)
-        stored = np.ascontiguousarray(map_values.stored(m, description.dtype, labels.names[i]))
-        row["map"] = stored.tobytes()
-        row["checksum"] = zlib.crc32(row["map"])
         if (mask := at_hand.get("masks")) is not None:
             mask = _mask(f"masks[{i}]", mask, m.shape)
             m, row["mask"] = np.where(mask[..., None], m, 0), np.packbits(mask).tobytes()
+        row["map"] = np.ascontiguousarray(map_values.stored(m, description.dtype, labels.names[i])).tobytes()
+        row["checksum"] = zlib.crc32(row["map"])
         row["stripes"] = coarse.even_stripes(m).astype(np.float16).ravel()
         yield row
         done = i + 1

@@ -130,8 +130,8 @@ class Snapshot(Gallery):
         return self._labels["time"].to_numpy()
 
     @functools.cached_property
-    def masks(self) -> list[np.ndarray | None]:
-        """One (h, w) mask per map, True where a position counts; None where all do."""
+    def masks(self) -> tuple[np.ndarray, ...] | None:
+        """One (h, w) mask per map, True where a position counts; None if all do. Masked positions are zero."""
         return rows.masks(self._columns(("mask", "height", "width")))
 
     @functools.cached_property
