@@ -13,7 +13,19 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 from numpy.typing import NDArray
 
-__all__ = ["POOLINGS", "check_pair", "count", "cut", "cut_exactly", "directed", "members", "shares", "unit", "windows"]
+__all__ = [
+    "POOLINGS",
+    "check_pair",
+    "count",
+    "cut",
+    "cut_exactly",
+    "directed",
+    "energies",
+    "members",
+    "shares",
+    "unit",
+    "windows",
+]
 
 POOLINGS = ("average", "max")
 
@@ -93,7 +105,11 @@ def cut(
 
 
 def cut_exactly(
-    feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling: str = "average"
+    feature_map: np.ndarray,
+    *,
+    scales: tuple[int, ...] = (1,),
+    pooling: str = "average",
+    visible: np.ndarray | None = None,
 ) -> NDArray[np.float64]:
     """The blocks of `cut` in NumPy and float64: nothing is lost where the positions of a window cancel.
 
@@ -101,6 +117,8 @@ def cut_exactly(
       feature_map: (h, w, d), no padding.
       scales: sides s of the square windows, each >= 1.
       pooling: "average" or "max".
+      visible: (h, w) which positions are not masked; a block is made of these alone, and zero without any. The map is
+        zero at the others, which only matters to the maximum of negative numbers. Default: all.
 
     Returns:
       (n, d) unit-length or zero rows.
@@ -113,21 +131,26 @@ def cut_exactly(
     """
     parts = []
     for s in scales:
-        cut = windows(np.asarray(feature_map, np.float64), s)
-        pooled = np.max(cut, axis=(-1, -2)) if pooling == "max" else np.sum(cut, axis=(-1, -2))
-        pooled = pooled.reshape(-1, feature_map.shape[2])
+        pooled = _pool_exactly(feature_map, s, pooling, visible)
         lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
         parts.append(np.divide(pooled, lengths, where=lengths > 0, out=np.zeros_like(pooled)))
     return np.concatenate(parts)
 
 
-def directed(feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling: str = "average") -> NDArray[np.bool_]:
+def directed(
+    feature_map: np.ndarray,
+    *,
+    scales: tuple[int, ...] = (1,),
+    pooling: str = "average",
+    visible: np.ndarray | None = None,
+) -> NDArray[np.bool_]:
     """Which blocks have a direction, being not all zero: the only ones that a distance is the mean over.
 
     Args:
       feature_map: (h, w, d), no padding.
       scales: sides s of the square windows, each >= 1.
       pooling: "average" or "max".
+      visible: see `cut_exactly`.
 
     Returns:
       (n,) in `cut`'s order; exact, where float32 sums might not cancel or tiny numbers vanish.
@@ -143,7 +166,39 @@ def directed(feature_map: np.ndarray, *, scales: tuple[int, ...] = (1,), pooling
         return occupied.reshape(-1)
     if occupied.all() and np.min(feature_map) >= 0:
         return np.ones(count(*feature_map.shape[:2], scales=scales), bool)
-    return np.count_nonzero(cut_exactly(feature_map, scales=scales, pooling=pooling), axis=1) > 0
+    return np.count_nonzero(cut_exactly(feature_map, scales=scales, pooling=pooling, visible=visible), axis=1) > 0
+
+
+def energies(
+    feature_map: np.ndarray,
+    *,
+    scales: tuple[int, ...] = (1,),
+    pooling: str = "average",
+    visible: np.ndarray | None = None,
+) -> NDArray[np.float64]:
+    """Squared norm of every block before it is divided by its length, up to one factor for the whole map.
+
+    Args:
+      feature_map: (h, w, d), no padding, not all zero.
+      scales: sides s of the square windows, each >= 1.
+      pooling: "average" or "max".
+      visible: see `cut_exactly`.
+
+    Returns:
+      (n,) in `cut`'s order. The factor keeps maps of tiny or huge values in range.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import blocks
+      >>> blocks.energies(np.array([[[1.0], [0.5]], [[0.0], [0.5]]]), scales=(1, 2)).tolist()
+      [1.0, 0.25, 0.0, 0.25, 0.25]
+    """
+    scaled = np.asarray(feature_map, np.float64) / np.abs(feature_map).max()
+    parts = []
+    for s in scales:
+        pooled = _pool_exactly(scaled, s, pooling, visible) / (1 if pooling == "max" else s * s)
+        parts.append(np.sum(pooled * pooled, axis=1))
+    return np.concatenate(parts)
 
 
 def check_pair(probe_blocks: jax.Array, gallery_blocks: jax.Array) -> None:
@@ -217,6 +272,16 @@ def unit(vectors: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
     scaled = jnp.where(zero, jnp.ones((), vectors.dtype), vectors / jnp.where(zero, jnp.ones_like(largest), largest))
     lengths = jnp.sqrt(jnp.sum(scaled * scaled, axis=-1, keepdims=True))
     return jnp.where(zero, jnp.zeros((), vectors.dtype), scaled / lengths)
+
+
+def _pool_exactly(feature_map: np.ndarray, s: int, pooling: str, visible: np.ndarray | None) -> NDArray[np.float64]:
+    """Sums, or maxima over the visible positions, of every s x s window, (n, d) float64."""
+    values = np.asarray(feature_map, np.float64)
+    if pooling == "max" and visible is not None:
+        values = np.where(visible[..., None], values, -np.inf)
+    cut = windows(values, s)
+    pooled = np.max(cut, axis=(-1, -2)) if pooling == "max" else np.sum(cut, axis=(-1, -2))
+    return np.where(pooled == -np.inf, 0, pooled).reshape(-1, values.shape[2])
 
 
 def _pool(feature_map: jax.Array, s: int, pooling: str) -> jax.Array:

@@ -7,8 +7,9 @@ gives arrays) are written with `write`; `read` opens them for `match`, `matching
 The file is NumPy's .npz with an array per map: ``map_0``, ``map_1``, ... (h, w, d) in float32, float16, bfloat16 (NumPy
 keeps it as 2 bytes, type V2) or float64, ``identities`` (n,) integers, and optionally ``cameras`` (n,) integers,
 ``names`` (n,) and ``roles`` (n,) of "probe" and "gallery". `numpy.savez` writes it, too. ``vectors`` (n, e), if there
-are, are the network's own vectors of the same images, to compare DSR with. (Safetensors puts the shapes of all arrays
-first, so it could not be written before the last map is known.)
+are, are the network's own vectors of the same images, to compare DSR with. ``mask_0``, ... (h, w), 0 where the map is
+hidden, and ``weight_0``, ... (h, w), how much its positions count, may be there for all maps, some or none.
+(Safetensors puts the shapes of all arrays first, so it could not be written before the last map is known.)
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.lib import format as npy
 
-from dsr_jax.formats import atomic, map_labels, map_values
+from dsr_jax.formats import atomic, map_labels, map_planes, map_values
 from dsr_jax.formats.map_labels import LABELS, ROLES
 from dsr_jax.formats.map_values import COARSE, DTYPES
 from dsr_jax.matching.checks import array_of, check_shape, finite
@@ -84,6 +85,8 @@ class MapFile:
       roles: "probe" or "gallery" for each; all "gallery" where the file does not say.
       digest: SHA-256 of the contents, by the checksums in the file.
       vectors: (n, e) float32 vectors of the network, or None.
+      masks: (h, w) of bool of every map, False where it is hidden; None if no map has one.
+      weights: (h, w) of every map, how much its positions count where it is a probe; None if no map has some.
     """
 
     maps: Maps
@@ -93,6 +96,8 @@ class MapFile:
     roles: tuple[str, ...]
     digest: str
     vectors: np.ndarray | None = None
+    masks: tuple[np.ndarray, ...] | None = None
+    weights: tuple[np.ndarray, ...] | None = None
 
     def side(self, role: str) -> "MapFile":
         """The probes, or the gallery.
@@ -105,7 +110,8 @@ class MapFile:
         at = [i for i, one in enumerate(self.roles) if one == role]
         names, vectors = tuple(self.names[i] for i in at), None if self.vectors is None else self.vectors[at]
         labels = self.identities[at], self.cameras[at], names, (role,) * len(at)
-        return MapFile(self.maps.only(at), *labels, self.digest, vectors)
+        planes = (None if each is None else tuple(each[i] for i in at) for each in (self.masks, self.weights))
+        return MapFile(self.maps.only(at), *labels, self.digest, vectors, *planes)
 
 
 def write(
@@ -117,6 +123,8 @@ def write(
     names: Sequence[str] | None = None,
     roles: Sequence[str] | None = None,
     vectors: Any = None,
+    masks: Sequence[Any] | None = None,
+    weights: Sequence[Any] | None = None,
     dtype: str = "float32",
 ) -> None:
     """Writes maps one at a time; the file appears whole or not at all.
@@ -130,12 +138,16 @@ def write(
       roles: n of "probe" and "gallery", which `experiments.evaluate` needs; default: all gallery.
       vectors: (n, e) vectors that the network gives for the same images, as `evaluate --methods=own_vector` compares
         them; default: none.
+      masks: n arrays (h, w), True (or 1) where the map is visible, or None for a map that is so everywhere; see
+        `match.distances`, which takes them as probe_masks and gallery_masks.
+      weights: n arrays (h, w) of numbers >= 0, or None for a map all of whose positions weigh the same; see
+        ``probe_weights`` there. Of gallery maps they have no effect.
       dtype: type of the maps on disk: "float32", "bfloat16" or "float16".
 
     Raises:
       ValueError: for a map that is no (h, w, d) array of real, finite numbers (it is named) or of another d, labels
         that are no whole numbers, lists of another length than there are maps, values beyond float16, and positions
-        that are so small that float16 loses their direction.
+        that are so small that float16 loses their direction; for masks and weights that do not fit their maps.
       OSError: if the file cannot be written, naming it and the reason.
 
     Example:
@@ -157,6 +169,7 @@ def write(
     count = len(identities)
     labels = map_labels.checked(count, identities=identities, cameras=cameras, names=names, roles=roles)
     more = {} if vectors is None else {"vectors": _vectors(vectors, count)}
+    planes = map_planes.given(count, mask=masks, weight=weights)
     with atomic.opened(file) as stream, zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
         written, before = 0, None
         for written, value in enumerate(maps, start=1):
@@ -164,6 +177,9 @@ def write(
             values = _checked(value, f"maps[{written - 1}] ({called})", before)
             before = values.shape
             _put(archive, f"map_{written - 1}", map_values.stored(values, dtype, called))
+            if written <= count:
+                for name, plane in map_planes.stored(planes, written - 1, called, values.shape):
+                    _put(archive, name, plane)
         if written != count or not count:
             raise ValueError(f"identities must have one entry per map, got {count} for {written} maps")
         for name, value in (labels | more).items():
@@ -195,25 +211,26 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         count = sum(map(_is_map, members))
         names = [f"map_{i}" for i in range(count)]
-        unread = [name for name in members if not _is_map(name) and name not in (*LABELS, "vectors")]
+        others = {"vectors", *map_planes.names(count)}.intersection(members)
+        unread = [name for name in members if not _is_map(name) and name not in (*LABELS, *others)]
         lacking = [name for name in (*names, "identities") if name not in members and not (unread and name in LABELS)]
         if lacking or not count:
             raise ValueError(f"it has {count} maps but no {', '.join(lacking[:3]) or 'map_0'}")
         shapes = [_header(archive, name) for name in names]
-        found = {
-            name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in LABELS if name in members
-        }
-        vectors = npy.read_array(archive.open("vectors.npy"), allow_pickle=False) if "vectors" in members else None
+        there = [*(name for name in LABELS if name in members), *others]
+        arrays = {name: npy.read_array(archive.open(f"{name}.npy"), allow_pickle=False) for name in there}
     except _DAMAGED as error:
         raise ValueError(
             f"{where} is not a whole file of maps ({error}): write it with map_file.write, which leaves no half ones"
         ) from error
     try:
+        found = {name: arrays[name] for name in LABELS if name in arrays}
         map_labels.check_names(where, found, unread)
         for name, shape, before in zip(names, shapes, [None, *shapes], strict=False):
             check_shape(name, shape, before)
         labels = map_labels.checked(count, **found)
-        vectors = None if vectors is None else _vectors(vectors, count)
+        vectors = _vectors(arrays["vectors"], count) if "vectors" in arrays else None
+        planes = [map_planes.checked(kind, arrays, shapes) for kind in ("mask", "weight")]
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     seen = hashlib.sha256(repr(sorted((name, info.CRC, info.file_size) for name, info in members.items())).encode())
@@ -225,6 +242,7 @@ def read(path: str | os.PathLike[str]) -> MapFile:
         tuple(labels["roles"].tolist()),
         seen.hexdigest(),
         vectors,
+        *planes,
     )
 
 

@@ -8,6 +8,10 @@ The blocks of every map are cut (Eq. 1, 2, Sec. 3.4), each pair is coded (Eq. 6)
 probe's blocks is the distance (Eq. 4). The pair matrix is worked off in tiles: memory is bounded by ``max_bytes``, not
 by the size of the gallery.
 
+A segmentation or a box can mask positions on both sides, and ``probe_weights`` say how much each probe block counts:
+
+    match.distances(probe_maps, gallery_maps, probe_masks=visible, probe_weights="norm")
+
 Coders: "active_set" (exact, compiled, for the CPU, with all scales for little more than the price of one), "homotopy"
 (exact, XLA, for GPU and TPU), "proximal" (first-order) and "feature_sign" (the paper's) compute the same distance.
 Several devices, or processes, code a part of the gallery each. "maxsim" is another distance of the same products,
@@ -19,7 +23,6 @@ released code:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ from dsr_jax.matching import explanation, joint
 from dsr_jax.matching.comparison import compared
 from dsr_jax.matching.explanation import Explanation
 from dsr_jax.matching.gallery import Gallery
+from dsr_jax.matching.results import Distances, Hits
 from dsr_jax.solvers import table
 
 __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "choose_coder", "distances", "explain", "search"]
@@ -35,62 +39,6 @@ __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "choose_code
 CODERS = table.names("matching")
 DICTIONARIES = ("image", "joint")
 LARGEST_BOOST = 1e3  # a larger one leaves nothing of the maps in the distance
-
-
-@dataclass(frozen=True)
-class Distances:
-    """Distances of P probes to G gallery entries.
-
-    Attributes:
-      distance: (P, G) float32, mean squared reconstruction error of the probe's blocks that have a direction, in
-        [0, 1]. Of the joint dictionary it may exceed 1: an entry's coefficients count on those of others. Of MaxSim it
-        is in [0, 2], beyond 1 only where cosines are negative, as those of signed maps may be.
-      lower: (P, G) certified lower bound of the exact distance (NaN for ridge and for the joint dictionary, which have
-        no certificate). MaxSim is exact but for rounding, by which alone its interval is wide.
-      upper: (P, G) certified upper bound of the exact distance.
-      gap: (P, G) largest duality gap of the pair's columns; 0 for MaxSim.
-      identities: G labels of the entries, or None where none were given.
-      coder: the coder that was used.
-      counted: (P,) share of each probe's blocks that the distance is the mean over. A block of zeros (a masked
-        position, dead features) has no direction and is left out; far below 1, little of the probe was compared.
-    """
-
-    distance: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    gap: np.ndarray
-    identities: tuple[Any, ...] | None
-    coder: str
-    counted: np.ndarray
-
-
-@dataclass(frozen=True)
-class Hits:
-    """The gallery entries nearest to a probe, nearest first.
-
-    Attributes:
-      entries: (k,) numbers of the entries: of the maps, or of the identities in the order of their first appearance.
-      identities: their k labels, or None where the gallery has none.
-      names: k names, each of the entry's first map, or None where the gallery has none.
-      distance: (k,) float32.
-      lower: (k,) certified lower bound of the exact distance.
-      upper: (k,) certified upper bound of the exact distance.
-      certified: (k,) whether the intervals alone prove this place in the ranking of the whole gallery.
-      coded: share of the columns (probe blocks x entries) that had to be coded; 1 is everything. MaxSim codes none.
-      coder: the coder that was used.
-      counted: share of the probe's blocks that the distance is the mean over, see `Distances`.
-    """
-
-    entries: np.ndarray
-    identities: tuple[Any, ...] | None
-    names: tuple[str, ...] | None
-    distance: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    certified: np.ndarray
-    coded: float
-    coder: str
-    counted: float
 
 
 def distances(
@@ -102,6 +50,9 @@ def distances(
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
     identities: Sequence[Any] | np.ndarray | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     dictionary: str = "image",
     boost: float = 0.0,
     coder: str = "auto",
@@ -126,6 +77,14 @@ def distances(
       identities: a label per gallery map: maps of one identity form one dictionary (the paper's multi-shot). The
         columns of the result are then the identities, in the order in which they first appear. -1, which is junk in
         data sets and evaluation, is refused: leave out these maps first.
+      probe_weights: how much each probe block counts: None (all alike), "norm" (as the squared norm of the block before
+        it is divided by its length), or one (h, w) array per probe of numbers >= 0, of which a block's weight is the
+        mean over its window. Only their ratios within a probe matter. The distance is then sum v_n f_n / sum v_n, f_n
+        the columns' errors, and so is its interval.
+      probe_masks: one (h, w) array per probe, True (or 1) where it is visible. Masked positions are zero before blocks
+        are cut: blocks of nothing else are not counted, others are made of what is visible.
+      gallery_masks: the same for every gallery map, whose masked positions leave the dictionary. A `Gallery` brings its
+        own.
       dictionary: "image" (each entry codes the probe by itself: the paper's text) or "joint" (each probe block is
         coded once over the blocks of all entries, and an entry is as near as its own coefficients rebuild the probe:
         the authors' released code). Then the distance of an entry depends on the others, entries without a part in
@@ -145,7 +104,8 @@ def distances(
     Raises:
       ValueError: for maps of a wrong rank, of different d, with NaN or infinity, empty or smaller than one block,
         for a probe of zeros, which has nothing to be rebuilt, for maps that look channels first (d, h, w), for the
-        identity -1, and for l1, tol, scales, coder or max_bytes out of their range.
+        identity -1, and for l1, tol, scales, coder or max_bytes out of their range; for masks and weights of another
+        number or shape than the maps, with NaN, negative, or that leave nothing of a map.
 
     Example:
       >>> import numpy as np
@@ -154,6 +114,10 @@ def distances(
       >>> result = match.distances(probe, [image, probe])
       >>> result.distance.shape, bool(result.distance[0, 1] < result.distance[0, 0])
       ((1, 2), True)
+      >>> visible = np.ones((6, 3), bool)
+      >>> visible[4:] = False  # something stands before the legs
+      >>> match.distances(probe, [image, probe], probe_masks=visible, scales=(1,)).counted.round(2).tolist()
+      [0.67]
     """
     comparison = compared(
         probe_maps,
@@ -162,6 +126,9 @@ def distances(
         probe_scales=probe_scales,
         pooling=pooling,
         identities=identities,
+        probe_weights=probe_weights,
+        probe_masks=probe_masks,
+        gallery_masks=gallery_masks,
         coder=coder,
         l1=l1,
         tol=tol,
@@ -186,6 +153,9 @@ def search(
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
     identities: Sequence[Any] | np.ndarray | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     coder: str = "auto",
     tol: float = 1e-6,
     max_bytes: int = 1 << 29,
@@ -206,6 +176,9 @@ def search(
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max". A `Gallery` brings its own.
       identities: a label per gallery map: maps of one identity are one entry. A `Gallery` brings its own.
+      probe_weights: as for `distances`: None, "norm" or one (h, w) array.
+      probe_masks: one (h, w) array, True (or 1) where the probe is visible.
+      gallery_masks: the same for every gallery map. A `Gallery` brings its own.
       coder: "auto", "active_set", "homotopy", "proximal", "feature_sign" or "maxsim".
       tol: largest duality gap of a column. Beyond about 1e-5 the intervals are still honest, but near ties may be
         ordered otherwise than by `distances`.
@@ -235,6 +208,9 @@ def search(
         probe_scales=probe_scales,
         pooling=pooling,
         identities=identities,
+        probe_weights=probe_weights,
+        probe_masks=probe_masks,
+        gallery_masks=gallery_masks,
         coder=coder,
         certified=True,
         l1=l1,
@@ -271,6 +247,9 @@ def explain(
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     coder: str = "auto",
 ) -> Explanation:
     """The codes of one pair, as probe position x gallery position: which part was rebuilt from which.
@@ -282,6 +261,9 @@ def explain(
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probe; default: as ``scales``.
       pooling: "average" (the default) or "max".
+      probe_weights: as for `distances`: None, "norm" or one (h, w) array.
+      probe_masks: one (h, w) array, True (or 1) where the probe is visible.
+      gallery_masks: one (H, W) array, the same of the gallery map.
       coder: "auto" ("active_set" everywhere: all exact solvers have the same codes), or "maxsim": which part is most
         like which.
 
@@ -303,7 +285,16 @@ def explain(
         raise ValueError(f"coder must be 'auto' (exact codes, by active_set) or 'maxsim' to explain, got {coder!r}")
     chosen = "active_set" if coder == "auto" else coder
     comparison = compared(
-        probe_map, gallery_map, scales=scales, probe_scales=probe_scales, pooling=pooling, coder=chosen, l1=l1
+        probe_map,
+        gallery_map,
+        scales=scales,
+        probe_scales=probe_scales,
+        pooling=pooling,
+        probe_weights=probe_weights,
+        probe_masks=probe_masks,
+        gallery_masks=gallery_masks,
+        coder=chosen,
+        l1=l1,
     )
     for argument, count in (("probe_map", len(comparison.probes)), ("gallery_map", len(comparison.gallery.maps))):
         if count != 1:

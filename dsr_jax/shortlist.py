@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsr_jax import match
-from dsr_jax.matching import cascade, checks, coarse, streaming
+from dsr_jax.matching import cascade, checks, coarse, streaming, visibility, weighting
 from dsr_jax.matching.cascade import Searched
 from dsr_jax.matching.checks import as_labels, as_scales
 from dsr_jax.matching.comparison import check_numbers, compared
@@ -133,6 +133,9 @@ def distances(
     by: str = "pooled",
     identities: Any = None,
     allowed: np.ndarray | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     l1: float = 0.4,
     scales: Sequence[int] | None = None,
     probe_scales: Sequence[int] | None = None,
@@ -154,6 +157,9 @@ def distances(
       by: the coarse distance, "pooled", "stripes" or "maxsim", from cheap to dear.
       identities: a label per gallery map: maps of one identity form one dictionary and are one entry.
       allowed: (P, G) whether the entry may answer the probe (`candidates.allowed`); others take no place.
+      probe_weights: None, "norm" or one (h, w) array per probe, see `match.distances`; not of the coarse distance.
+      probe_masks: one (h, w) array per probe, True (or 1) where it is visible; the coarse distance, too, is of what is.
+      gallery_masks: the same for every gallery map.
       l1: weight of the L1 penalty, the paper's beta.
       scales: sides of the windows whose averages are blocks; default: (1, 2, 3).
       probe_scales: the same for the probes; default: as ``scales``.
@@ -196,11 +202,13 @@ def distances(
     cut_at = as_scales("scales", (1, 2, 3) if scales is None else scales)
     probes_at = cut_at if probe_scales is None else as_scales("probe_scales", probe_scales)
     check_numbers(l1, tol, max_bytes)
-    probes_read = coarse.Checked("probe_maps", probe_maps, scales=probes_at)
-    gallery_read = coarse.Checked("gallery_maps", gallery_maps, scales=cut_at)
+    weights = None if probe_weights is None else weighting.planes(probe_weights, len(probe_maps))
+    shown, seen = visibility.both(probe_masks, len(probe_maps), gallery_masks, len(gallery_maps))
+    probes_read = coarse.Checked("probe_maps", probe_maps, scales=probes_at, masks=shown, called="probe_masks")
+    gallery_read = coarse.Checked("gallery_maps", gallery_maps, scales=cut_at, masks=seen, called="gallery_masks")
     shares: list[float] = []
     looked: Any = coarse.counted(
-        probes_read, shares, scales=probes_at, pooling="average" if pooling is None else pooling
+        probes_read, shares, scales=probes_at, pooling="average" if pooling is None else pooling, weights=weights
     )
     if by != "pooled":  # which looks at every probe once
         deque(looked, maxlen=0)
@@ -224,7 +232,15 @@ def distances(
                 part = numbers[columns]
                 p, place = np.nonzero((wanted >= part[0]) & (wanted <= part[-1]))
                 pairs = np.stack([p, np.searchsorted(part, wanted[p, place])], axis=1)
-                comparison = compared(probes, gallery, identities=members, **how)
+                comparison = compared(
+                    probes,
+                    gallery,
+                    identities=members,
+                    probe_weights=weighting.some(weights, at),
+                    probe_masks=visibility.some(shown, at),
+                    gallery_masks=visibility.some(seen, [i for g in part for i in groups[g]]),
+                    **how,
+                )
                 figures[:, at.start + p, place] = comparison.engine().listed(pairs, progress=bar)
     figures = hosts.together(figures[:, local.start : local.stop].swapaxes(1, 2), len(entries)).swapaxes(1, 2)
     order = np.argsort(figures[0], axis=1, kind="stable")  # NaN is last

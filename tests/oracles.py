@@ -7,6 +7,7 @@
   Neither descent nor a path: it shares no idea with the coders, and degenerate dictionaries do not trouble it. It
   checks itself: primal and dual value must agree to `GAP`.
 - `distance`: Eq. 4 of two maps.
+- `seen`: blocks and their weights where positions are masked and weighted, window by window.
 - `maxsim`: one minus the mean of the largest cosines, pair by pair.
 - `authors`: the authors' released code, by coordinate descent on its objective as it stands. It checks itself: the
   conditions of optimality must hold to `GAP`.
@@ -51,6 +52,39 @@ def blocks(feature_map: np.ndarray, *, scales: Sequence[int] = (1,), pooling: st
                 found.append(pool(x[i : i + s, j : j + s], axis=(0, 1)))
     lengths = [np.linalg.norm(b) for b in found]
     return np.stack([b / n if n else b for b, n in zip(found, lengths, strict=True)])
+
+
+def seen(
+    feature_map: np.ndarray,
+    *,
+    mask: np.ndarray | None = None,
+    weights: Any = None,
+    scales: Sequence[int] = (1,),
+    pooling: str = "average",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit blocks (n, d) of what is visible of each window, and their weights (n,), which are 0 of an empty one.
+
+    The weight is that of `match.distances`: 1, the squared length of the average over the whole window (of the maximum
+    over the visible part), or the mean of the positions' weights over the whole window.
+    """
+    x = np.asarray(feature_map, np.float64)
+    mask = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask, bool)
+    found, sums = [], []
+    for s in scales:
+        for i in range(x.shape[0] - s + 1):
+            for j in range(x.shape[1] - s + 1):
+                inside = np.ix_(range(i, i + s), range(j, j + s))
+                visible = x[inside][mask[inside]]
+                if not len(visible) or not np.any(visible):
+                    found.append(np.zeros(x.shape[2]))
+                    sums.append(0.0)
+                    continue
+                block = visible.max(axis=0) if pooling == "max" else visible.sum(axis=0) / s**2
+                length = np.linalg.norm(block)
+                found.append(block / length if length else block)
+                weight = length**2 if isinstance(weights, str) else 1.0 if weights is None else weights[inside].mean()
+                sums.append(weight if length else 0.0)
+    return np.stack(found), np.array(sums)
 
 
 def maxsim(

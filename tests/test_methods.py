@@ -142,3 +142,57 @@ def test_the_weight_of_the_penalty_reaches_the_coder():
     found = compare("dsr_single", l1=0.1)
     np.testing.assert_allclose(found, pair_by_pair(scales=(1,), l1=0.1), atol=2e-5)
     assert not np.allclose(found, compare("dsr_single"))
+
+
+def masked_sides():
+    rng = np.random.default_rng(9)
+    shown = [rng.random(m.shape[:2]) < 0.7 for m in SIDES.probe], [rng.random(m.shape[:2]) < 0.7 for m in SIDES.gallery]
+    for mask in (*shown[0], *shown[1]):
+        mask[0, 0] = True
+    weights = [rng.random(m.shape[:2]) for m in SIDES.probe], [rng.random(m.shape[:2]) for m in SIDES.gallery]
+    return SIDES._replace(masks=shown), SIDES._replace(masks=shown, weights=weights)
+
+
+WEIGHTED = [name for name in methods.METHODS if name.endswith("_weighted")]
+
+
+@pytest.mark.parametrize("name", ["dsr_multi", "maxsim_single", "ridge_single", "joint_single", *WEIGHTED])
+def test_masks_always_count_and_weights_where_the_name_says_so(name):
+    masked, weighted = masked_sides()
+    used = [g for entry in ENTRIES for g in entry]
+    kind, blocks = name.split("_")[:2]
+    how = {"scales": methods.SCALES[blocks], "identities": [0, 0, 1, 2, 2, 2]}
+    how |= {"maxsim": {"coder": "maxsim"}, "ridge": {"coder": "ridge"}, "joint": {"dictionary": "joint"}}.get(kind, {})
+    for sides, weights in ((masked, "norm"), (weighted, [weighted.weights[0][p] for p in PROBES])):
+        expected = match.distances(
+            [SIDES.probe[p] for p in PROBES],
+            [SIDES.gallery[g] for g in used],
+            probe_masks=[sides.masks[0][p] for p in PROBES],
+            gallery_masks=[sides.masks[1][g] for g in used],
+            probe_weights=weights if name in WEIGHTED else None,
+            **how,
+        )
+        found = methods.METHODS[name](methods.Options()).compare(sides, PROBES, ENTRIES)
+        np.testing.assert_allclose(found, expected.distance, atol=1e-6)
+
+
+def test_pooled_features_are_of_what_is_visible():
+    masked, _ = masked_sides()
+    hidden = [
+        [np.where(v[..., None], m, 0) for m, v in zip(*side, strict=True)]
+        for side in zip((SIDES.probe, SIDES.gallery), masked.masks, strict=True)
+    ]
+    pooled = methods.METHODS["global_average"](methods.Options())
+    expected = pooled.compare(SIDES._replace(probe=hidden[0], gallery=hidden[1]), PROBES, SINGLE)
+    np.testing.assert_allclose(pooled.compare(masked, PROBES, SINGLE), expected, atol=1e-6)
+    assert np.abs(expected - pooled.compare(SIDES, PROBES, SINGLE)).max() > 1e-3
+
+
+def test_a_weighted_method_has_shortlists_and_is_reranked():
+    _, weighted = masked_sides()
+    method = methods.named("dsr_multi_weighted", methods.Options())
+    allowed = np.ones((3, 4), bool)
+    listed = method.listed(weighted, PROBES, SINGLE, 4, "pooled", allowed)
+    np.testing.assert_allclose(listed, method.compare(weighted, PROBES, SINGLE), atol=2e-6)
+    found = methods.reranked(method, k1=2, k2=1, weight=0.3).compare(weighted, PROBES, SINGLE)
+    assert found.shape == (3, 4) and np.isfinite(found).all()

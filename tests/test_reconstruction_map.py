@@ -161,3 +161,23 @@ def test_it_shows_what_explain_gives(tmp_path):
     for i, j, code in stored["codes"]:
         assert code == pytest.approx(found.codes.reshape(6, 10)[i, j], rel=5e-3)
     assert stored["start"] == int(np.argmax(found.rebuilt))
+
+
+def test_masked_positions_and_weights_are_told(tmp_path):
+    visible = np.array([[True], [False]]), np.array([[True, True], [False, True]])
+    weights = np.array([[0.875], [0.125]])
+    page = written(tmp_path, reconstruction(visible=visible, weights=weights))
+    cells = [attrs for attrs, _ in page.all("div") if attrs.get("role") == "cell"]
+    assert [c["aria-label"] for c in cells[:2]] == [
+        "row 1, column 1: 63 % rebuilt, 87.5 % of the weights",
+        "row 2, column 1: masked",
+    ]
+    assert ["masked" in c["class"].split() for c in cells] == [False, True, False, False, True, False]
+    assert cells[4]["aria-label"] == "row 2, column 1: masked"
+    plain = written(tmp_path, reconstruction(visible=(np.ones((2, 1), bool), np.ones((2, 2), bool))))
+    assert not any(
+        "masked" in attrs.get("class", "").split() for name in ("div", "span") for attrs, _ in plain.all(name)
+    )
+    for wrong in ({"visible": visible[::-1]}, {"weights": weights.T}):
+        with pytest.raises(ValueError, match="must be"):
+            written(tmp_path, reconstruction(**wrong))

@@ -234,7 +234,7 @@ def _raise(atoms, f, m, maps, p, space):
 @kernel(threads=True)
 @no_type_check
 def sums(space, products, probes, columns, entries, atoms, start, stop, out):
-    """Sums of the largest cosines over the columns with a direction, of the pairs start ... stop."""
+    """Weighted sums of the largest cosines over the columns with a direction, of the pairs start ... stop."""
     best, one = space.best, np.uint64(1)
     for i in range(start, stop):
         g, p = products.pairs[i, 0], products.pairs[i, 1]
@@ -257,5 +257,5 @@ def sums(space, products, probes, columns, entries, atoms, start, stop, out):
         mean = 0.0
         for b in range(count):
             if columns.inverse[block + b] > 0 and best[b] > NONE:
-                mean += best[b] * columns.inverse[block + b]
+                mean += best[b] * columns.inverse[block + b] * columns.weights[block + b]
         out[i] = mean

@@ -35,12 +35,14 @@ class Columns(NamedTuple):
 
     Attributes:
       inverse: one over the length of each block, all probes one after another; 0 where it is zero.
+      weights: of each block in its probe's mean, float64.
       blocks: (P + 1,) first block of each probe.
       order: the blocks with a direction, probe by probe, in the order in which they are coded.
       firsts: (P + 1,) first place of each probe in ``order``.
     """
 
     inverse: np.ndarray
+    weights: np.ndarray
     blocks: np.ndarray
     order: np.ndarray
     firsts: np.ndarray
@@ -51,7 +53,8 @@ class Bar(NamedTuple):
 
     Attributes:
       height: of the bar; infinite: every column is coded.
-      floors: (E, N) lower bounds of each entry's columns before they are coded; (0, 0): there are none.
+      floors: (E, N) lower bounds of each entry's columns before they are coded, times their weights; (0, 0): there
+        are none.
     """
 
     height: float
@@ -73,8 +76,8 @@ class Sums(NamedTuple):
     """What coding gives of n pairs.
 
     Attributes:
-      figures: (5, n) sums over the columns of error, lower and upper; the largest gap, with and without its allowance
-        for rounding.
+      figures: (5, n) weighted sums over the columns of error, lower and upper; the largest gap, with and without its
+        allowance for rounding.
       coded: (n,) columns that were coded: fewer than there are if the pair was given up.
     """
 
@@ -148,13 +151,13 @@ def code(space, work, limits, start, stop, sums):
             if lower > work.bar.height:
                 break
             n = columns.order[place]
-            factor, o = columns.inverse[n], np.uint64(n - columns.blocks[p]) * e.m
+            factor, weight, o = columns.inverse[n], columns.weights[n], np.uint64(n - columns.blocks[p]) * e.m
             for j in range(e.m):
                 room[j] = space.columns[o + j] * space.lengths[j] * factor
             figures, _, _ = column(s, d, room, 1.0, limits)
-            error += figures[0]
-            lower += max(figures[1], 0.0) - (floors[g, n] if floors.size else np.float32(0))
-            upper += figures[2]
+            error += weight * figures[0]
+            lower += weight * max(figures[1], 0.0) - (floors[g, n] if floors.size else np.float32(0))
+            upper += weight * figures[2]
             gap, short = max(gap, figures[3]), max(short, figures[4])
             coded += 1
         sums.figures[0, i], sums.figures[1, i], sums.figures[2, i] = error, lower, upper

@@ -24,7 +24,7 @@ class Bounds(NamedTuple):
     """What correlations alone say of the probe and the entries of a tile.
 
     Attributes:
-      floors: (E, N) certified lower bounds of the columns' squared errors.
+      floors: (E, N) certified lower bounds of the columns' squared errors, times the columns' weights.
       guess: (E,) of the distance.
       order: the columns with a direction, those first whose coding should raise the bound most.
     """
@@ -37,7 +37,7 @@ class Bounds(NamedTuple):
 def parts(engine: "compiled.Engine") -> Iterator[Part]:
     """The engine's gallery for its only probe; Gram matrices are kept for the next search where they fit."""
     probe, gallery, max_bytes = engine.probes, engine.gallery, engine.max_bytes
-    tallest, columns = int(gallery.heights.max()), int(probe.directed[0])
+    tallest, columns, total = int(gallery.heights.max()), int(probe.directed[0]), float(probe.total[0])
     cached = gallery.grams if 4 * int(np.sum(gallery.heights**2)) <= max_bytes // 2 else None
     copied = 4 * gallery.channels * tallest if len(gallery.rows.parts) > 1 else 0
     at_once = max(1, max_bytes // (8 * int(probe.heights[0]) * tallest + 64 * int(probe.maps.counts[0]) + copied))
@@ -54,7 +54,7 @@ def parts(engine: "compiled.Engine") -> Iterator[Part]:
             return Coded(sums.figures[:4], sums.coded == columns, int(sums.coded.sum()))
 
         members = np.arange(tile.members.start, tile.members.stop)
-        yield Part(members, bounds.floors.sum(axis=1) / columns, bounds.guess, code, most)
+        yield Part(members, bounds.floors.sum(axis=1) / total, bounds.guess, code, most)
 
 
 def _bounds(engine: "compiled.Engine", tile: Tile, products: Products) -> Bounds:
@@ -62,7 +62,7 @@ def _bounds(engine: "compiled.Engine", tile: Tile, products: Products) -> Bounds
     probe, gallery, l1 = engine.probes, engine.gallery, engine.limits.l1
     top = np.empty((len(tile.maps.counts), int(probe.maps.counts[0])), np.float32)
     nothing = np.zeros(0, np.int64)
-    columns = Columns(probe.inverse, nothing, nothing, nothing)
+    columns = Columns(probe.inverse, probe.weights, nothing, nothing, nothing)
     no_grams = Grams(np.empty(0, np.float32), nothing)
     work = Work(products, no_grams, probe.maps, columns, tile.maps, Bar(np.inf, np.empty((0, 0), np.float32)))
     firsts, inverse = np.cumsum([0, *tile.maps.counts]), gallery.inverse[tile.blocks]
@@ -75,7 +75,10 @@ def _bounds(engine: "compiled.Engine", tile: Tile, products: Products) -> Bounds
     doubt = max(16 * certificate.EPS, certificate.slack(probe.channels) / 2)
     floors = np.where(top <= l1, 1, np.square(l1 / (top + doubt))) * (1 - doubt)
     guess = np.where(top <= l1, 1, 1 - np.square(top) + l1**2)
-    floors[:, probe.inverse == 0] = guess[:, probe.inverse == 0] = 0
+    weights = probe.weights.astype(floors.dtype)  # 0 without a direction
+    if probe.given is not None:
+        floors *= 1 - 4 * certificate.EPS  # of their rounding
+    floors, guess = floors * weights, guess * weights
     order = np.argsort((floors - guess).mean(axis=0), kind="stable")
     return Bounds(floors, guess.mean(axis=1), order[probe.inverse[order] > 0])
 
@@ -93,5 +96,5 @@ def _coded(
     columns = engine.every.columns._replace(order=bounds.order, firsts=np.array([0, bounds.order.size]))
     pairs = np.stack([chosen, np.zeros_like(chosen)], axis=1)
     some = Products(pairs, products.flat, products.places[chosen], products.strides)
-    height = bar * bounds.order.size
+    height = bar * float(engine.probes.total[0])
     return engine.code(engine.every._replace(columns=columns), tile, grams, some, Bar(height, bounds.floors))

@@ -56,8 +56,13 @@ def one_map(name: str, value: Any, before: tuple[int, ...] | None, *, scales: tu
     return finite(name, _float32(m))
 
 
-def array_of(name: str, value: Any) -> np.ndarray:
+def array_of(name: str, value: Any, *, boolean: bool = False) -> np.ndarray:
     """A map of any framework as an array of real numbers; of torch also one that needs a gradient, or is bfloat16.
+
+    Args:
+      name: what errors call it.
+      value: the map.
+      boolean: whether it may be of True and False, too.
 
     Raises:
       ValueError: naming ``name``, if it is none.
@@ -71,7 +76,8 @@ def array_of(name: str, value: Any) -> np.ndarray:
         m = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{name} cannot be read as an array ({error}): give an (h, w, d) array") from error
-    if not (np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16") or np.iscomplexobj(m):
+    real = np.issubdtype(m.dtype, np.number) or m.dtype.name == "bfloat16" or (boolean and m.dtype == bool)
+    if not real or np.iscomplexobj(m):
         raise ValueError(f"{name} must hold real numbers, got dtype {m.dtype}")
     return m
 

@@ -5,6 +5,7 @@
     maxsim    MaxSim of the probe's positions with all positions
 
 An entry of several maps is one dictionary of MaxSim. Descriptors are averages and positions whatever the blocks are.
+Masked positions take no part, of weights the coarse distances know nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from dsr_jax import blocks
 from dsr_jax.baselines import global_average
-from dsr_jax.matching import checks, streaming
+from dsr_jax.matching import checks, streaming, visibility, weighting
 
 WAYS = ("pooled", "stripes", "maxsim")
 STRIPES = 8
@@ -27,11 +28,16 @@ class Checked(Sequence):  # of arrays; with the type given, checkers at run time
       argument: what errors call the sequence.
       maps: the sequence, which may read them lazily.
       scales: sides of the windows.
+      masks: which positions of each are visible; the others are zero. Default: all.
+      called: what errors call the masks.
     """
 
-    def __init__(self, argument: str, maps: Any, *, scales: tuple[int, ...]) -> None:
+    def __init__(
+        self, argument: str, maps: Any, *, scales: tuple[int, ...], masks: Sequence[Any] | None = None, called: str = ""
+    ) -> None:
         """See the class."""
         self._argument, self._maps, self._scales = argument, maps, scales
+        self._masks, self._called = masks, called
         self._before: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
@@ -43,7 +49,13 @@ class Checked(Sequence):  # of arrays; with the type given, checkers at run time
         name = f"{self._argument}[{i}]" if len(self) > 1 else self._argument
         found = checks.one_map(name, self._maps[i], self._before, scales=self._scales)
         self._before = found.shape
-        return found
+        return visibility.hidden(found, self.mask(i, found.shape))
+
+    def mask(self, i: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The mask of map number i, of that shape, checked."""
+        if self._masks is None:
+            return None
+        return visibility.one(f"{self._called}[{i}]" if len(self) > 1 else self._called, self._masks[i], shape)
 
 
 def distances(
@@ -97,10 +109,16 @@ def even_stripes(feature_map: np.ndarray) -> np.ndarray:
     return found[np.minimum(np.arange(STRIPES), len(found) - 1)]
 
 
-def counted(maps: Any, shares: list[float], *, scales: tuple[int, ...], pooling: str) -> Iterator[Any]:
-    """The probe maps, one by one; what share of each one's blocks has a direction is added to ``shares``."""
+def counted(
+    maps: Checked, shares: list[float], *, scales: tuple[int, ...], pooling: str, weights: Sequence[Any] | None = None
+) -> Iterator[Any]:
+    """The probe maps, one by one; what share of each one's blocks is counted is added to ``shares``."""
     for i, values in enumerate(maps):
-        solid = blocks.directed(values, scales=scales, pooling=pooling)
+        how: dict[str, Any] = {"scales": scales, "pooling": pooling, "visible": maps.mask(i, values.shape)}
+        solid = blocks.directed(values, **how)
         checks.check_direction("probe_maps", i, len(maps), values.shape, int(solid.sum()))
+        if weights is not None:
+            name = f"probe_weights[{i}]" if len(maps) > 1 else "probe_weights"
+            solid = weighting.one(name, weights[i], values, **how) > 0
         shares.append(float(solid.mean()))
         yield values

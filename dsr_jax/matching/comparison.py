@@ -1,13 +1,13 @@
 """Comparison of probes with a gallery: the arguments of `match` and `shortlist`, checked once and put in order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax.matching import checks, compiled, maxsim, parts, search, xla
+from dsr_jax.matching import checks, compiled, maxsim, parts, search, visibility, weighting, xla
 from dsr_jax.matching.gallery import Entries, Gallery
 from dsr_jax.matching.search import Nearest
 from dsr_jax.parallel import hosts
@@ -83,8 +83,8 @@ class Comparison:
 
     @property
     def counted(self) -> np.ndarray:
-        """(P,) share of each probe's blocks that have a direction."""
-        return self.probes.directed / self.probes.counts
+        """(P,) share of each probe's blocks that are counted: that have a direction, and weigh anything."""
+        return self.probes.counted
 
 
 def compared(
@@ -95,6 +95,9 @@ def compared(
     probe_scales: Sequence[int] | None = None,
     pooling: str | None = None,
     identities: Sequence[Any] | np.ndarray | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     coder: str = "auto",
     certified: bool = False,
     l1: float = 0.4,
@@ -110,6 +113,9 @@ def compared(
       probe_scales: the same for the probes.
       pooling: "average" or "max".
       identities: a label per gallery map.
+      probe_weights: None, "norm" or a number for every position.
+      probe_masks: which positions of the probes are visible.
+      gallery_masks: the same of the gallery.
       coder: "auto" or the name of a solver.
       certified: whether the solver must have a certificate.
       l1: weight of the L1 penalty.
@@ -126,7 +132,7 @@ def compared(
     chosen = table.choose(coder, use="matching", certified=certified)
     if isinstance(gallery_maps, Gallery):
         gallery = gallery_maps
-        _check_built(gallery, identities=identities, scales=scales, pooling=pooling)
+        _check_built(gallery, identities=identities, scales=scales, pooling=pooling, gallery_masks=gallery_masks)
         if not len(gallery.maps):
             raise ValueError("gallery_maps is a Gallery without any map: add some")
     else:
@@ -137,14 +143,39 @@ def compared(
             pooling="average" if pooling is None else pooling,
             copy=False,
         )
+        maps, seen = visibility.applied("gallery_masks", gallery_masks, gallery.maps)
+        gallery = gallery if seen is None else replace(gallery, maps=tuple(maps), masks=seen)
     probes_at = gallery.scales if probe_scales is None else checks.as_scales("probe_scales", probe_scales)
-    given = probe_maps.maps if isinstance(probe_maps, Gallery) else probe_maps
-    probes = checks.as_maps("probe_maps", given, scales=probes_at, pooling=gallery.pooling)
+    probes, shown = _probes(probe_maps, probe_masks, probe_weights, scales=probes_at, pooling=gallery.pooling)
     checks.check_channels(probes[0], gallery.maps[0])
-    entries = Entries.single(probes, scales=probes_at, pooling=gallery.pooling)
+    how: dict[str, Any] = {"scales": tuple(sorted(probes_at)), "pooling": gallery.pooling}
+    entries = Entries.single(probes, masks=shown, **how)
     for i, directed in enumerate(entries.directed.tolist()):
         checks.check_direction("probe_maps", i, len(probes), probes[i].shape, directed)
+    if probe_weights is not None:
+        entries = replace(entries, weights=weighting.of(probe_weights, probes, shown, **how))
     return Comparison(entries, gallery, chosen, float(l1), float(tol), int(max_bytes))
+
+
+def _probes(
+    maps: Any, masks: Any, weights: Any, *, scales: tuple[int, ...], pooling: str
+) -> tuple[Sequence[np.ndarray], tuple[np.ndarray, ...] | None]:
+    """The probes, zero where masked, and their masks.
+
+    Raises:
+      ValueError: naming what is wrong with maps or masks, or given beside a `Gallery`.
+    """
+    if not isinstance(maps, Gallery):
+        probes = checks.as_maps("probe_maps", maps, scales=scales, pooling=pooling)
+        return visibility.applied("probe_masks", masks, probes)
+    if masks is not None:
+        raise ValueError("probe_masks belong to the Gallery here: pass them to Gallery.build(masks=...)")
+    if not (weights is None or isinstance(weights, str)):
+        raise ValueError(
+            f"probe_weights must be None or 'norm' where probe_maps is a Gallery, got {weights!r:.80}: a Gallery has "
+            "no weights, pass its maps (gallery.maps) with them"
+        )
+    return checks.as_maps("probe_maps", maps.maps, scales=scales, pooling=pooling), maps.masks
 
 
 def check_numbers(l1: float, tol: float, max_bytes: int) -> None:
@@ -154,10 +185,14 @@ def check_numbers(l1: float, tol: float, max_bytes: int) -> None:
     checks.check_positive("max_bytes", max_bytes, "half a gigabyte, 1 << 29, is the default")
 
 
-def _check_built(gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None) -> None:
+def _check_built(
+    gallery: Gallery, *, identities: Any, scales: Sequence[int] | None, pooling: str | None, gallery_masks: Any
+) -> None:
     """Raises ValueError where a call contradicts what the gallery was built with."""
     if identities is not None:
         raise ValueError("identities belong to the Gallery here: pass them to Gallery.build")
+    if gallery_masks is not None:
+        raise ValueError("gallery_masks belong to the Gallery here: pass them to Gallery.build(masks=...)")
     for argument, given, built in (
         ("scales", None if scales is None else checks.as_scales("scales", scales), gallery.scales),
         ("pooling", pooling, gallery.pooling),

@@ -75,7 +75,7 @@ class Engine(tiles.Engine[Space]):
         return search.nearest(bounds.parts(self), k, columns=int(self.probes.directed[0]))
 
     def code(self, probes: Probes, entries: Tile, grams: Grams, products: Products, bar: Bar = ALL) -> Sums:
-        """Codes pairs: the `Sums`, with means over the columns in place of the sums of error, lower and upper.
+        """Codes pairs: the `Sums`, with weighted means over the columns in place of the sums of error, lower and upper.
 
         Where float32 does not settle a pair that was not given up, its columns are coded again in float64.
         """
@@ -88,11 +88,12 @@ class Engine(tiles.Engine[Space]):
                 _pair_kernel.code(space, work, self.limits, start, stop, sums)
 
         cores.each(part, len(pairs), threads=self.sizes.threads)
-        counted = self.probes.directed[pairs[:, 1] + probes.start]
+        numbers = pairs[:, 1] + probes.start
+        counted = self.probes.directed[numbers]
         for i in np.flatnonzero((sums.coded == counted) & ~(sums.figures[4] <= self.limits.tol)).tolist():
             g, p = pairs[i].tolist()
             sums.figures[:4, i] = self._again(probes.start + p, entries.members.start + g)
-        sums.figures[:3] /= counted
+        sums.figures[:3] /= self.probes.total[numbers]
         return sums
 
     def _again(self, p: int, g: int) -> tuple[float, float, float, float]:
@@ -101,7 +102,9 @@ class Engine(tiles.Engine[Space]):
         l1, tol, length = self.limits.l1, self.limits.tol, self.probes.channels
         columns = active_set.errors(gram[None], correlation[None], energy, l1=l1, tol=tol, length=length)
         error, lower, upper, gap, _ = columns
-        return float(error.sum()), float(lower.sum()), float(upper.sum()), float(gap.max())
+        weights = self.probes.weights[self.probes.edges[p] : self.probes.edges[p + 1]]
+        sums = [float((weights * each).sum()) for each in (error, lower, upper)]
+        return sums[0], sums[1], sums[2], float(gap.max())
 
 
 def sizes(probes: Positions, gallery: Positions, *, max_bytes: int, threads: int) -> Sizes:

@@ -14,6 +14,7 @@ import numpy as np
 
 from dsr_jax import blocks
 from dsr_jax.formats import atomic
+from dsr_jax.matching import visibility
 from dsr_jax.matching.checks import as_labels, as_maps, as_scales
 from dsr_jax.matching.positions import Positions
 from dsr_jax.parallel import hosts
@@ -31,17 +32,29 @@ class Entries:
       groups: for each entry, the numbers of its maps.
       scales: sides of the windows.
       pooling: "average" or "max".
+      masks: of each map (h, w) of bool, False where it is masked, and zero; or None.
+      weights: of each map (n,) weights of its blocks in the mean over them, scales ascending (`weighting.of`); or None.
     """
 
     maps: Sequence[Any]  # arrays; with the type given, checkers at run time would read some
     groups: Sequence[Sequence[int]]
     scales: tuple[int, ...]
     pooling: str
+    masks: Sequence[np.ndarray] | None = None
+    weights: Sequence[np.ndarray] | None = None
 
     @classmethod
-    def single(cls, maps: Sequence[np.ndarray], *, scales: tuple[int, ...], pooling: str) -> "Entries":
+    def single(
+        cls,
+        maps: Sequence[np.ndarray],
+        *,
+        scales: tuple[int, ...],
+        pooling: str,
+        masks: Sequence[np.ndarray] | None = None,
+        weights: Sequence[np.ndarray] | None = None,
+    ) -> "Entries":
         """Every map an entry of its own."""
-        return cls(maps, [[i] for i in range(len(maps))], scales, pooling)
+        return cls(maps, [[i] for i in range(len(maps))], scales, pooling, masks, weights)
 
     def __len__(self) -> int:
         """Number of entries."""
@@ -54,7 +67,7 @@ class Entries:
 
     def part(self, which: slice) -> "Entries":
         """Consecutive entries."""
-        return Entries(self.maps, self.groups[which], self.scales, self.pooling)
+        return replace(self, groups=self.groups[which])
 
     @functools.cached_property
     def counts(self) -> np.ndarray:
@@ -64,13 +77,26 @@ class Entries:
     @functools.cached_property
     def directed(self) -> np.ndarray:
         """(E,) number of blocks of each that have a direction: what a probe's distance is the mean over."""
-        each = (blocks.directed(m, scales=self.scales, pooling=self.pooling) for m in self.maps)
+        each = (blocks.directed(self.maps[i], **self._how(i)) for i in range(len(self.maps)))
         return self._total([int(np.count_nonzero(directed)) for directed in each])
+
+    @functools.cached_property
+    def total(self) -> np.ndarray:
+        """(E,) sum of the blocks' weights, where none were given the number of those with a direction."""
+        return self.directed if self.weights is None else self._total([each.sum() for each in self.weights])
+
+    @functools.cached_property
+    def counted(self) -> np.ndarray:
+        """(E,) share of each entry's blocks that have a direction and weigh anything."""
+        if self.weights is None:
+            return self.directed / self.counts
+        return self._total([int(np.count_nonzero(each)) for each in self.weights]) / self.counts
 
     @functools.cached_property
     def positions(self) -> Positions:
         """The maps as they are multiplied."""
-        return Positions.of(self.maps, self.groups, scales=self.scales, pooling=self.pooling)
+        how: dict[str, Any] = {"masks": self.masks, "weights": self.weights}
+        return Positions.of(self.maps, self.groups, scales=self.scales, pooling=self.pooling, **how)
 
     @functools.cached_property
     def kept(self) -> dict[Any, Any]:
@@ -80,10 +106,15 @@ class Entries:
     def blocks(self, first: int = 0, last: int | None = None) -> np.ndarray:
         """(n, d) float32 blocks of some consecutive entries, one after the other, without padding."""
         numbers = [i for group in self.groups[first:last] for i in group]
-        cut = (blocks.cut_exactly(self.maps[i], scales=self.scales, pooling=self.pooling) for i in numbers)
+        cut = (blocks.cut_exactly(self.maps[i], **self._how(i)) for i in numbers)
         return np.concatenate([part.astype(np.float32) for part in cut])
 
-    def _total(self, each: Sequence[int]) -> np.ndarray:
+    def _how(self, i: int) -> dict[str, Any]:
+        """How the blocks of map i are cut."""
+        visible = None if self.masks is None else self.masks[i]
+        return {"scales": self.scales, "pooling": self.pooling, "visible": visible}
+
+    def _total(self, each: Sequence[float]) -> np.ndarray:
         return np.array([sum(each[i] for i in group) for group in self.groups])
 
 
@@ -100,6 +131,7 @@ class Gallery:
       names: one name per map, or None.
       scales: sides of the windows.
       pooling: "average" or "max".
+      masks: of each map (h, w) of bool, False where it is masked, and zero; or None.
     """
 
     maps: Sequence[Any]  # arrays; with the type given, checkers at run time would read some
@@ -107,6 +139,7 @@ class Gallery:
     names: tuple[str, ...] | None
     scales: tuple[int, ...]
     pooling: str
+    masks: tuple[np.ndarray, ...] | None = None
 
     @classmethod
     def build(
@@ -117,6 +150,7 @@ class Gallery:
         names: Sequence[str] | None = None,
         scales: Sequence[int] = (1, 2, 3),
         pooling: str = "average",
+        masks: Any = None,
         copy: bool = True,
     ) -> "Gallery":
         """Checks the maps and keeps them.
@@ -127,6 +161,7 @@ class Gallery:
           names: a name per map, shown to people.
           scales: sides of the windows whose averages are blocks.
           pooling: "average" or "max".
+          masks: one (h, w) array per map, True (or 1) where it is visible: masked positions leave the dictionary.
           copy: copy the maps, so that later changes to the caller's arrays do not affect the gallery. Without, the
             memory is that of the arrays, which must not change.
 
@@ -135,7 +170,8 @@ class Gallery:
 
         Raises:
           ValueError: for maps of a wrong rank, of different d, with NaN or infinity, too small for the scales, or an
-            empty gallery; for identities or names of another length or kind.
+            empty gallery; for identities or names of another length or kind; for masks of another number or shape, of
+            numbers other than 0 and 1, or without a visible position.
 
         Example:
           >>> import numpy as np
@@ -148,9 +184,10 @@ class Gallery:
         maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
         labels = as_labels("identities", identities, len(maps))
         called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
+        seen, shown = visibility.applied("masks", masks, maps)
         if copy:
-            maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
-        return cls(tuple(maps), labels, None if called is None else tuple(map(str, called)), sides, pooling)
+            seen = _together(seen, [i for group in gather(labels, len(maps))[0] for i in group])
+        return cls(tuple(seen), labels, None if called is None else tuple(map(str, called)), sides, pooling, shown)
 
     @staticmethod
     def create(
@@ -245,7 +282,7 @@ class Gallery:
     @functools.cached_property
     def as_entries(self) -> Entries:
         """The maps in groups, one per entry."""
-        return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling)
+        return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling, self.masks)
 
     def part(self, entries: Sequence[int] | np.ndarray, *, scales: tuple[int, ...] | None = None) -> "Gallery":
         """A gallery of some of the entries, in ascending order, with other scales if they are given."""
@@ -253,7 +290,9 @@ class Gallery:
         maps = tuple(self.maps[i] for i in rows)
         identities = None if self.identities is None else tuple(self.identities[i] for i in rows)
         names = None if self.names is None else tuple(self.names[i] for i in rows)
-        return replace(self, maps=maps, identities=identities, names=names, scales=scales or self.scales)
+        masks = None if self.masks is None else tuple(self.masks[i] for i in rows)
+        how: dict[str, Any] = {"scales": scales or self.scales, "masks": masks}
+        return replace(self, maps=maps, identities=identities, names=names, **how)
 
     @functools.cached_property
     def local(self) -> Entries:
@@ -282,6 +321,8 @@ class Gallery:
             content["identities"] = np.array(self.identities)
         if self.names is not None:
             content["names"] = np.array(self.names, dtype=str)
+        if self.masks is not None:
+            content["masks"] = np.concatenate([mask.ravel() for mask in self.masks])
         with atomic.opened(path) as file:
             np.savez(file, **content)
 
@@ -299,6 +340,11 @@ class Gallery:
             ends = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
             maps = [part.reshape(s) for part, s in zip(np.split(content["values"], ends), shapes, strict=True)]
             scales, pooling = content["scales"].tolist(), str(content["pooling"])
+            masks = None
+            if "masks" in content:
+                ends = np.cumsum([h * w for h, w, _ in shapes])[:-1]
+                each = np.split(content["masks"], ends)
+                masks = [part.reshape(s[:2]) for part, s in zip(each, shapes, strict=True)]
         except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"path must be a file that Gallery.save wrote, got {os.fspath(path)!r}: {error}"
@@ -309,6 +355,7 @@ class Gallery:
             names=content["names"].tolist() if "names" in content else None,
             scales=scales,
             pooling=pooling,
+            masks=masks,
         )
 
 

@@ -1,6 +1,6 @@
 """Matching with one joint dictionary, the authors' released code: each probe block is coded once over all entries.
 
-The distance of an entry is the mean error of rebuilding the probe's blocks by that entry's coefficients alone.
+The distance of an entry is the (weighted) mean error of rebuilding the probe's blocks by its coefficients alone.
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ def distances(comparison: Comparison, *, boost: float, progress: bool) -> np.nda
 
 def _solve(probes: Entries, gallery: Entries, *, l1: float, boost: float, max_bytes: int, progress: bool) -> np.ndarray:
     """Figures (4, P, G) of probes."""
-    counts, d, directed = gallery.counts, gallery.channels, probes.directed[:, None]
+    counts, d = gallery.counts, gallery.channels
     size = int(counts.sum())
     room = max_bytes - 4 * size * d
     column = 8 * (size + 4 * len(gallery) + 3 * d)
@@ -66,7 +66,10 @@ def _solve(probes: Entries, gallery: Entries, *, l1: float, boost: float, max_by
             counts = probes.counts[first:last]
             coded = joint.code(probes.blocks(first, last), atoms, owners, l1=l1, boost=boost, entries=len(gallery))
             starts = np.cumsum([0, *counts[:-1]])
-            figures[0, first:last] = np.add.reduceat(coded.error, starts, axis=0) / directed[first:last]
+            error = coded.error
+            if probes.weights is not None:
+                error = error * np.concatenate([probes.weights[i] for (i,) in probes.groups[first:last]])[:, None]
+            figures[0, first:last] = np.add.reduceat(error, starts, axis=0) / probes.total[first:last, None]
             figures[3, first:last] = np.maximum.reduceat(coded.gap, starts)[:, None]
             bar.update(last - first)
     return figures

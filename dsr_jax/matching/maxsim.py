@@ -1,6 +1,6 @@
 """MaxSim on a CPU: the largest cosine of every probe block to any gallery block, from the same products of positions.
 
-    distance = 1 - mean over the probe's blocks x_n of max_j cos(x_n, y_j)
+    distance = 1 - weighted mean over the probe's blocks x_n of max_j cos(x_n, y_j)
 
 Nothing is coded, so there is nothing to certify but rounding: the interval is the distance widened by that, the gap 0.
 Blocks without a direction take no part on either side; to an entry that has no other, every cosine is 0.
@@ -76,8 +76,8 @@ class Engine(tiles.Engine[Space]):
                 )
 
         cores.each(part, len(sums), threads=self.sizes.threads)
-        counted = self.probes.directed[products.pairs[:, 1] + probes.start]
-        return maxsim.widened(1 - sums / counted, length=self.probes.channels)
+        total = self.probes.total[products.pairs[:, 1] + probes.start]
+        return maxsim.widened(1 - sums / total, length=self.probes.channels)
 
     def nearest(self, k: int) -> search.Nearest:
         """The k nearest entries of the only probe: the first of all distances."""

@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,4 +61,5 @@ def _read(entries: Entries, maps: LazyMaps) -> Entries:
     numbers = [i for group in entries.groups for i in group]
     ends = np.cumsum([len(group) for group in entries.groups])
     groups = [list(range(end - len(group), end)) for end, group in zip(ends.tolist(), entries.groups, strict=True)]
-    return Entries(maps.read(numbers), groups, entries.scales, entries.pooling)
+    masks = None if entries.masks is None else [entries.masks[i] for i in numbers]
+    return replace(entries, maps=maps.read(numbers), groups=groups, masks=masks)

@@ -60,26 +60,47 @@ class Positions:
         by tile where the maps lie apart.
       maps: where each entry's are, rows counted within the entry.
       heights: (E,) positions of each entry.
+      given: weights of all blocks, all entries one after another, if any were given.
     """
 
     rows: "Rows"
     maps: Maps
     heights: np.ndarray
+    given: np.ndarray | None = None
 
     @classmethod
     def of(
-        cls, maps: Sequence[np.ndarray], groups: Sequence[Sequence[int]], *, scales: Sequence[int], pooling: str
+        cls,
+        maps: Sequence[np.ndarray],
+        groups: Sequence[Sequence[int]],
+        *,
+        scales: Sequence[int],
+        pooling: str,
+        masks: Sequence[np.ndarray] | None = None,
+        weights: Sequence[np.ndarray] | None = None,
     ) -> "Positions":
-        """Puts maps (h, w, d) in the order of their groups, one per entry, and cuts those that must be."""
+        """Puts maps (h, w, d) in the order of their groups, one per entry, and cuts those that must be.
+
+        Args:
+          maps: the maps, zero where masked.
+          groups: for each entry, the numbers of its maps.
+          scales: sides of the windows.
+          pooling: "average" or "max".
+          masks: (h, w) of each map, True where visible; default: all of them.
+          weights: (n,) of the blocks of each map; default: 1 of every block with a direction.
+        """
         sides = tuple(sorted(scales))
-        ordered = [maps[i] for group in groups for i in group]
+        numbers = [i for group in groups for i in group]
+        ordered = [maps[i] for i in numbers]
         rows = [m.reshape(-1, m.shape[2]) for m in ordered]
         table = np.zeros((len(ordered), 5), np.int64)
         table[:, [HEIGHT, WIDTH]] = [m.shape[:2] for m in ordered]
         amounts = np.array([blocks.count(*m.shape[:2], scales=sides) for m in ordered])
         table[:, CUT] = [not _poolable(m, sides, pooling) for m in ordered]
         for i in np.flatnonzero(table[:, CUT]):
-            rows[i] = blocks.cut_exactly(ordered[i], scales=sides, pooling=pooling).astype(np.float32)
+            visible = None if masks is None else masks[numbers[i]]
+            cut = blocks.cut_exactly(ordered[i], scales=sides, pooling=pooling, visible=visible)
+            rows[i] = cut.astype(np.float32)
             table[i, HEIGHT], table[i, WIDTH] = len(rows[i]), 1
         firsts = np.cumsum([0, *map(len, groups)])
         totals = []
@@ -88,7 +109,8 @@ class Positions:
             table[:, column] = before[:-1] - np.repeat(before[firsts[:-1]], np.diff(firsts))
             totals.append(np.diff(before[firsts]))
         together = Rows.of([np.concatenate(rows)] if table[:, CUT].any() else rows)
-        return cls(together, Maps(table, firsts, totals[1], np.array(sides)), totals[0])
+        given = None if weights is None else np.concatenate([weights[i] for i in numbers])
+        return cls(together, Maps(table, firsts, totals[1], np.array(sides)), totals[0], given)
 
     def __len__(self) -> int:
         """Number of entries."""
@@ -116,7 +138,12 @@ class Positions:
 
     @functools.cached_property
     def inverse(self) -> np.ndarray:
-        """One over the length of every block, 0 where it is zero, all entries one after another."""
+        """One over the length of every block, 0 where it is zero or weighs nothing, all entries one after another."""
+        lengths = self._inverse()
+        return lengths if self.given is None else np.where(self.given > 0, lengths, np.float32(0))
+
+    def _inverse(self) -> np.ndarray:
+        """The same whatever the blocks weigh."""
         inverse = np.empty(int(self.maps.counts.sum()), np.float32)
         if self.maps.scales.tolist() == [1]:  # a block is a position
             for tile in self.tiles(max(1, SMALL // (4 * int(self.heights.max()) * self.channels))):
@@ -132,9 +159,19 @@ class Positions:
         return inverse
 
     @functools.cached_property
+    def weights(self) -> np.ndarray:
+        """Weights of all blocks in the mean over a probe's, float64: 1 if none were given; 0 without a direction."""
+        return (self.inverse > 0).astype(np.float64) if self.given is None else self.given * (self.inverse > 0)
+
+    @functools.cached_property
     def directed(self) -> np.ndarray:
-        """(E,) number of blocks of each entry that have a direction."""
-        return np.add.reduceat(self.inverse > 0, np.cumsum([0, *self.maps.counts[:-1]]), dtype=np.int64)
+        """(E,) number of blocks of each entry that have a direction and weigh anything."""
+        return np.add.reduceat(self.inverse > 0, self.edges[:-1], dtype=np.int64)
+
+    @functools.cached_property
+    def total(self) -> np.ndarray:
+        """(E,) sum of the blocks' weights."""
+        return np.add.reduceat(self.weights, self.edges[:-1])
 
     @functools.cached_property
     def grams(self) -> Grams:

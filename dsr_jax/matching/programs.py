@@ -156,30 +156,50 @@ def cosines(inverse: jax.Array, correlation: jax.Array, energy: jax.Array, *, me
     return sharding.by_rows(columns, mesh, shared=1 + 1 + (energy.ndim == 2))(inverse, correlation, energy)
 
 
+class Weights(NamedTuple):
+    """Of the columns of P probes in their means, or of T entries' own P probes each.
+
+    Attributes:
+      total: (P,) or (T, P) their sum.
+      each: (P, N) or (T, P, N), 0 of a column that is not counted; None: 1 of every column with a direction.
+    """
+
+    total: Any
+    each: Any
+
+    def at(self, numbers: Any) -> "Weights":
+        """Those of the probes of these numbers."""
+        return jax.tree.map(lambda part: part[numbers], self)
+
+
 @functools.partial(jax.jit, static_argnames="blocks")
-def figures(columns: Certificates, directed: jax.Array, *, blocks: int) -> jax.Array:
-    """(4, T, P) means of error, lower and upper over each probe's columns with a direction, and the largest gap.
+def figures(columns: Certificates, weights: Weights, *, blocks: int) -> jax.Array:
+    """(4, T, P) weighted means of error, lower and upper over each probe's columns, and the largest gap.
 
     Args:
       columns: of the columns of P probes, ``blocks`` each.
-      directed: (P,) or (T, P) how many of them have a direction.
+      weights: of these columns.
       blocks: columns of a probe.
     """
-    probes = directed.shape[-1]
+    probes = weights.total.shape[-1]
 
     def each(part: jax.Array) -> jax.Array:
         return part[:, : probes * blocks].reshape(len(part), probes, blocks)
 
-    counted = jnp.broadcast_to(directed, (len(columns.gap), probes))
-    means = [_total(each(part)) / counted for part in columns[:3]]
-    return jnp.stack([*means, jnp.max(each(columns.gap), axis=2)])
+    errors, gaps = [each(part) for part in columns[:3]], each(columns.gap)
+    if weights.each is not None:
+        times = jnp.broadcast_to(weights.each, gaps.shape)
+        errors, gaps = [part * times for part in errors], jnp.where(times > 0, gaps, 0)
+    total = jnp.broadcast_to(weights.total, gaps.shape[:2])
+    return jnp.stack([*(_total(part) / total for part in errors), jnp.max(gaps, axis=2)])
 
 
 @functools.partial(jax.jit, static_argnames=("l1", "length"))
 def bounds(correlation: jax.Array, energy: jax.Array, *, l1: float, length: int) -> tuple[jax.Array, jax.Array]:
     """What correlations (T, M, C) of one probe's columns alone say: floor and guess of its distances, (T,) each.
 
-    A column's squared error is at least (l1 / c)^2, c its largest correlation, and about 1 - c^2 + l1^2.
+    A column's squared error is at least (l1 / c)^2, c its largest correlation, and about 1 - c^2 + l1^2. Where columns
+    have weights, they take the place of the energies (C,).
     """
     top = jnp.max(jnp.abs(correlation), axis=1)
     doubt = max(16 * certificate.EPS, certificate.slack(length) / 2)

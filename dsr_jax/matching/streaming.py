@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsr_jax import match
+from dsr_jax.matching import visibility, weighting
 from dsr_jax.matching.checks import as_labels
 from dsr_jax.matching.gallery import gather
 from dsr_jax.matching.parts import PART  # of each side one part is matched while the next is read
@@ -23,6 +24,9 @@ def distances(
     gallery_maps: Any,
     *,
     identities: Any = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
+    gallery_masks: Any = None,
     part_bytes: int = PART,
     progress: bool = False,
     **options: Any,
@@ -33,6 +37,9 @@ def distances(
       probe_maps: a sequence of P maps (h, w, d), read lazily, such as `map_file.Maps`.
       gallery_maps: the same of G maps.
       identities: a label per gallery map: maps of one identity form one dictionary.
+      probe_weights: None, "norm" or one (h, w) array per probe, see `match.distances`.
+      probe_masks: one (h, w) array per probe, True where it is visible.
+      gallery_masks: the same for every gallery map.
       part_bytes: bytes of maps, as float32, that are held of each side; one entry at least.
       progress: whether to show a progress bar.
       **options: l1, scales, coder and the others of `match.distances`, ``dictionary="joint"`` excepted.
@@ -65,13 +72,23 @@ def distances(
     groups, known = gather(labels, len(gallery_maps))
     figures = np.empty((4, len(probe_maps), len(groups)), np.float32)
     counted, coder = np.empty(len(probe_maps)), ""
+    weights = None if probe_weights is None else weighting.planes(probe_weights, len(probe_maps))
+    shown, seen = visibility.both(probe_masks, len(probe_maps), gallery_masks, len(gallery_maps))
     singles = [[p] for p in range(len(probe_maps))]
     total = len(singles) * len(groups)
     with tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress) as bar:
         for rows, probes, _ in parts(probe_maps, singles, part_bytes):
             for columns, gallery, members in parts(gallery_maps, groups, part_bytes):
                 with _numbered(rows, columns):
-                    part = match.distances(probes, gallery, identities=members, **options)
+                    part = match.distances(
+                        probes,
+                        gallery,
+                        identities=members,
+                        probe_weights=weighting.some(weights, range(len(probe_maps))[rows]),
+                        probe_masks=visibility.some(shown, range(len(probe_maps))[rows]),
+                        gallery_masks=visibility.some(seen, [i for group in groups[columns] for i in group]),
+                        **options,
+                    )
                 figures[:, rows, columns] = part.distance, part.lower, part.upper, part.gap
                 counted[rows], coder = part.counted, part.coder
                 bar.update(part.distance.size)

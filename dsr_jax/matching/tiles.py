@@ -44,13 +44,14 @@ class Probes(NamedTuple):
     @classmethod
     def of(cls, probes: Positions, tile: Tile | None = None) -> "Probes":
         """The probes of a tile, or all, each column to be coded in its place."""
-        inverse = probes.inverse if tile is None else probes.inverse[tile.blocks]
+        which = slice(None) if tile is None else tile.blocks
+        inverse, weights = probes.inverse[which], probes.weights[which]
         maps = probes.maps if tile is None else tile.maps
         blocks, order = np.cumsum([0, *maps.counts]), np.flatnonzero(inverse)
         return cls(
             0 if tile is None else tile.members.start,
             maps,
-            Columns(inverse, blocks, order, np.searchsorted(order, blocks)),
+            Columns(inverse, weights, blocks, order, np.searchsorted(order, blocks)),
         )
 
 
@@ -102,7 +103,7 @@ class Engine(abc.ABC, Generic[Space]):
         """The k nearest entries of the only probe."""
 
     def distances(self, *, progress: bool = False) -> np.ndarray:
-        """Distance, lower, upper (means over the probe's blocks with a direction), largest gap: (4, P, G) float32."""
+        """Distance, lower, upper (means over the probe's blocks), largest gap: (4, P, G) float32."""
         probes, shape = self.probes, (len(self.probes), len(self.gallery))
         figures = np.empty((4, *shape), np.float32)
         whole = [(probes.tile(0, shape[0]), self.every)] if self.sizes.probes >= shape[0] else None

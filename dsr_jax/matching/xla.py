@@ -71,7 +71,7 @@ class Engine:
         self.sizes = memory.sizes(*self.sides, devices=self.mesh.size, **self.within)
 
     def distances(self, *, progress: bool = False) -> np.ndarray:
-        """Distance, lower, upper (means over the probe's blocks with a direction), largest gap: (4, P, G) float32."""
+        """Distance, lower, upper (means over the probe's blocks), largest gap: (4, P, G) float32."""
         figures = np.empty((4, len(self.probes), len(self.gallery)), np.float32)
         total = figures[0].size
         bar = tqdm(total=total, desc="matching", unit="pair", unit_scale=True, leave=None, disable=not progress)
@@ -96,9 +96,8 @@ class Engine:
                     correlation = programs.correlations(dictionaries, probes, columns=columns, mesh=self.mesh)
                     energy = programs.energy(probes, columns=columns)
                     solved = self._solved(gram, dictionaries, correlation, energy)
-                directed = np.ones(len(probes.rows), np.float32)
-                directed[: len(images)] = self.probes.directed[images]
-                yield entries, images, programs.figures(solved, directed, blocks=probes.inverse.shape[1])
+                slots, blocks = probes.inverse.shape
+                yield entries, images, programs.figures(solved, self._weights(images, slots, blocks), blocks=blocks)
 
     def listed(self, pairs: np.ndarray, *, progress: tqdm | None = None) -> np.ndarray:
         """The same of chosen pairs (n, 2), numbers of probe and entry in any order: (4, n) float32."""
@@ -140,8 +139,8 @@ class Engine:
                     mesh=self.mesh,
                 )
                 solved = self._solved(self._gram(dictionaries, self.mesh), dictionaries, correlation, energy)
-                directed = self.probes.directed[numbers][own].astype(np.float32)
-                yield chosen, programs.figures(solved, directed, blocks=size.blocks)
+                weights = self._weights(numbers, len(numbers), size.blocks).at(own)
+                yield chosen, programs.figures(solved, weights, blocks=size.blocks)
 
     def nearest(self, k: int) -> search.Nearest:
         """The k nearest entries of the only probe, and no more coded than that takes, which one device does."""
@@ -169,10 +168,15 @@ class Engine:
         size = padded.largest(self.probes.positions)
         probe = programs.side(padded.tile(self.probes.positions, np.zeros(1, int), size, slots=1), mesh)
         energy = programs.energy(probe, columns=sizes.columns)
-        directed = self.probes.directed[:1].astype(np.float32)
+        weights = self._weights(np.zeros(1, int), 1, size.blocks)
+        of_columns = energy
+        if weights.each is not None:
+            of_columns = np.zeros(sizes.columns, np.float32)
+            of_columns[: size.blocks] = weights.each[0]
         for members, dictionaries in self._sides(self.gallery, mesh, lambda _: sizes.entries):
             correlation = programs.correlations(dictionaries, probe, columns=sizes.columns, mesh=mesh)
-            floors, guess = programs.bounds(correlation, energy, l1=self.how["l1"], length=self.probes.channels)
+            floors, guess = programs.bounds(correlation, of_columns, l1=self.how["l1"], length=self.probes.channels)
+            floors = np.asarray(floors) * np.float32(1 - self._doubt)
 
             def code(
                 chosen: np.ndarray, bar: float, dictionaries: Side = dictionaries, correlation: jax.Array = correlation
@@ -182,11 +186,11 @@ class Engine:
                     some = np.resize(chosen[start : start + sizes.coded], sizes.coded)
                     gram = programs.gram(dictionaries.at(some), mesh=mesh)
                     solved = programs.coded(gram, correlation[some], energy, mesh=mesh, **self.how)
-                    found.append(programs.figures(solved, directed, blocks=size.blocks))
+                    found.append(programs.figures(solved, weights, blocks=size.blocks))
                 figures = np.concatenate([self._widened(each)[:, :, 0] for each in found], axis=1)[:, : len(chosen)]
-                return search.Coded(figures, np.ones(len(chosen), bool), len(chosen) * int(directed[0]))
+                return search.Coded(figures, np.ones(len(chosen), bool), len(chosen) * int(self.probes.directed[0]))
 
-            yield search.Part(members, np.asarray(floors)[: len(members)], np.asarray(guess)[: len(members)], code)
+            yield search.Part(members, floors[: len(members)], np.asarray(guess)[: len(members)], code)
 
     def _sides(
         self, entries: Entries, mesh: Mesh, slots: Callable[[Size], int], *, shared: bool = False
@@ -235,11 +239,30 @@ class Engine:
                 ) from error
             raise RuntimeError(f"the device failed during the call, of which nothing is kept: {error}") from error
 
+    def _weights(self, images: np.ndarray, slots: int, blocks: int) -> programs.Weights:
+        """Weights of the columns of some probes in so many slots of so many columns."""
+        total = np.ones(slots, np.float32)
+        if self.probes.weights is None:
+            total[: len(images)] = self.probes.directed[images]
+            return programs.Weights(total, None)
+        each = np.zeros((slots, blocks), np.float32)
+        for slot, i in enumerate(images.tolist()):
+            weights = self.probes.weights[self.probes.groups[i][0]]
+            each[slot, : len(weights)] = weights
+        total[: len(images)] = each[: len(images)].sum(axis=1, dtype=np.float64)
+        return programs.Weights(total, each)
+
+    @property
+    def _doubt(self) -> float:
+        """Error, relative to itself, that weights in float32 add to a mean over a probe's columns."""
+        return 0.0 if self.probes.weights is None else 8 * certificate.EPS
+
     def _widened(self, found: jax.Array) -> np.ndarray:
         """Figures (4, ...), their intervals widened by what rounding of products and means can do."""
         figures = np.array(found)
         slack = certificate.slack(self.gallery.channels)  # beside the solver's own allowance, and grows with d
         share, least = programs.rounding(int(self.probes.counts.max()))
+        share += self._doubt
         figures[1] = np.maximum(figures[1] * (1 - share) - slack - least, 0)
         figures[2] = figures[2] * (1 + share) + slack + least
         return figures

@@ -38,6 +38,13 @@ class Reconstruction:
     # at the bottom and the right belongs to no position.
     stride: int
     right: bool  # whether both show the same person
+    weights: NDArray[np.floating] | None = None  # (h, w) share of the distance's weights; None: all alike
+    # (h, w) and (h', w') which positions of probe and gallery image are not masked; None: all.
+    visible: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
+
+    def masked(self, side: int, i: int, j: int) -> bool:
+        """Whether a position of the probe (side 0) or the gallery image (1) is masked."""
+        return self.visible is not None and not self.visible[side][i, j]
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Cell:
     text: str = ""
     colour: str = ""
     ink: str = ""
+    masked: bool = False
 
 
 def colour(share: float) -> str:
@@ -79,14 +87,16 @@ def context(entry: Reconstruction, files: assets.Files) -> dict[str, object]:
     """
     _check(entry)
     (h, w), (high, wide) = entry.rebuilt.shape, entry.codes.shape[2:]
+    more = entry, files
     sides = (
-        _side("probe", entry.probe, [[_probe_cell(entry, i, j) for j in range(w)] for i in range(h)], entry, files),
-        _side("gallery", entry.image, [[Cell(_name(i, j)) for j in range(wide)] for i in range(high)], entry, files),
+        _side("probe", entry.probe, [[_probe_cell(entry, i, j) for j in range(w)] for i in range(h)], *more),
+        _side("gallery", entry.image, [[_image_cell(entry, i, j) for j in range(wide)] for i in range(high)], *more),
     )
     heights, widths = zip(entry.probe.shape[:2], entry.image.shape[:2], strict=True)
     return {
         "entry": entry,
         "sides": sides,
+        "masked": entry.visible is not None and not all(side.all() for side in entry.visible),
         "columns": " ".join(f"minmax(0, {width}fr)" for width in widths),
         "width": f"{min(_WIDE, _TALL * sum(widths) / max(heights)):.2f}rem",
         # The page first shows the best rebuilt position.
@@ -112,6 +122,11 @@ def _check(entry: Reconstruction) -> None:
                 f"{where} {name} has {picture.shape[:2]} pixels and {shape} positions of stride {entry.stride}, which "
                 "do not fit into it; pass the picture that the network saw, and its output stride."
             )
+    shapes = entry.rebuilt.shape, entry.codes.shape[2:]
+    if entry.visible is not None and tuple(side.shape for side in entry.visible) != shapes:
+        raise ValueError(f"{where} visible must be of shapes {shapes}, got {[side.shape for side in entry.visible]}.")
+    if entry.weights is not None and entry.weights.shape != shapes[0]:
+        raise ValueError(f"{where} weights must be {shapes[0]}, got {entry.weights.shape}.")
     if not np.all(np.isfinite(entry.codes)):
         raise ValueError(f"{where} codes must be finite.")
     if np.any(entry.rebuilt < -_ROUNDING) or np.any(entry.rebuilt > 1 + _ROUNDING):
@@ -137,12 +152,23 @@ def _name(i: int, j: int) -> str:
     return f"row {i + 1}, column {j + 1}"
 
 
+def _image_cell(entry: Reconstruction, i: int, j: int) -> Cell:
+    return _masked(i, j) if entry.masked(1, i, j) else Cell(_name(i, j))
+
+
+def _masked(i: int, j: int) -> Cell:
+    return Cell(f"{_name(i, j)}: masked", masked=True)
+
+
 def _probe_cell(entry: Reconstruction, i: int, j: int) -> Cell:
+    if entry.masked(0, i, j):
+        return _masked(i, j)
     share = float(np.clip(entry.rebuilt[i, j], 0.0, 1.0))
     if math.isnan(share):
         return Cell(f"{_name(i, j)}: nothing to rebuild")
     text = f"{100 * share:.0f}"
-    return Cell(f"{_name(i, j)}: {text} % rebuilt", text, colour(share), _ink(colour(share)))
+    weight = "" if entry.weights is None else f", {100 * entry.weights[i, j]:.1f} % of the weights"
+    return Cell(f"{_name(i, j)}: {text} % rebuilt{weight}", text, colour(share), _ink(colour(share)))
 
 
 def _ink(background: str) -> str:

@@ -18,6 +18,7 @@ from experiments.evaluation.pictures import Images, fit_gallery, some
 
 WINDOWS_AT_ONCE = 32  # images of one batch where many are of one size
 NONE = np.empty((0, 0), np.float32)
+Planes = Sequence[np.ndarray] | None  # an (h, w) array per map
 
 
 class Network(NamedTuple):
@@ -67,6 +68,14 @@ class Sides(Protocol):
     def vectors(self) -> tuple[np.ndarray, np.ndarray]:
         """(P, e) and (G, e) vectors that a network of another library gives."""
 
+    @property
+    def masks(self) -> tuple[Planes, Planes]:
+        """Masks of the probe maps and of the gallery's; None where there are none."""
+
+    @property
+    def weights(self) -> tuple[Planes, Planes]:
+        """How much positions count in the methods that weight blocks, of both sides; None: by their norms."""
+
 
 class Given(NamedTuple):
     """`Sides` that are there already; those that are not are empty."""
@@ -78,6 +87,8 @@ class Given(NamedTuple):
     patches: tuple[Sequence[np.ndarray], Sequence[np.ndarray]] = ((), ())
     remarks: Sequence[str] = ()
     vectors: tuple[np.ndarray, np.ndarray] = (NONE, NONE)
+    masks: tuple[Planes, Planes] = (None, None)
+    weights: tuple[Planes, Planes] = (None, None)
 
 
 class Features:
@@ -92,6 +103,8 @@ class Features:
     """
 
     vectors = (NONE, NONE)  # the networks here have none
+    masks: tuple[Planes, Planes] = (None, None)
+    weights: tuple[Planes, Planes] = (None, None)
 
     def __init__(
         self,

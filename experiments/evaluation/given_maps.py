@@ -14,6 +14,7 @@ import numpy as np
 
 from dsr_jax import map_file
 from dsr_jax.evaluation import candidates, protocols
+from dsr_jax.matching import visibility
 from experiments.evaluation import methods, pictures, scales, selection
 from experiments.evaluation.features import NONE, Network, hidden
 from experiments.settings import networks
@@ -88,6 +89,8 @@ class Sides:
         self.gallery = gallery.maps
         own, others = probe.vectors, gallery.vectors
         self.vectors = (NONE, NONE) if own is None or others is None else (own[probes], others)
+        self.masks = visibility.some(probe.masks, probes), gallery.masks
+        self.weights = visibility.some(probe.weights, probes), gallery.weights
         self.resized: tuple[np.ndarray, ...] = ()
         self.windows = NONE
         self.patches: tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]] = ((), ())
@@ -95,7 +98,9 @@ class Sides:
     @functools.cached_property
     def probe(self) -> map_file.Maps:
         """The probes' maps, all looked at once."""
-        self.remarks = hidden(self._probe, self._names)
+        self.remarks = hidden(methods.shown(self._probe, self.masks[0]), self._names)
+        if self.weights[0] is not None:
+            self.remarks.append("the file has weights, by which the methods *_weighted weight, not by feature norms")
         return self._probe
 
 

@@ -11,6 +11,8 @@ dsr_multi       with 1 x 1, 2 x 2 and 3 x 3 blocks
 maxsim_single   MaxSim with 1 x 1 blocks: the largest cosine of every probe block, no codes
 maxsim_double   with 1 x 1 and 2 x 2 blocks
 maxsim_multi    with 1 x 1, 2 x 2 and 3 x 3 blocks
+dsr_multi_weighted, maxsim_multi_weighted, ...  each of these six once more with weights of the probe's blocks: their
+                squared feature norm, or what a file of maps has in its place
 joint_single    one dictionary of all entries, 1 x 1 blocks, not boosted
 joint_authors   the authors' released code: joint, boosted by 1.2, gallery blocks of 4 scales by maxima
 ridge_single    the later ports: ridge regression, 1 x 1 blocks
@@ -29,11 +31,12 @@ from dsr_jax import map_file, match, shortlist
 from dsr_jax.baselines import amc, fusion, global_average, resizing
 from dsr_jax.evaluation import reranking
 from dsr_jax.matching import joint as joint_coding
-from dsr_jax.matching import streaming
+from dsr_jax.matching import streaming, visibility
 from dsr_jax.solvers import table
-from experiments.evaluation.features import Given, Sides
+from experiments.evaluation.features import Given, Planes, Sides
 
-DSR = ("dsr_single", "dsr_double", "dsr_multi")
+SCALES = {"single": (1,), "double": (1, 2), "multi": (1, 2, 3)}
+DSR = tuple(f"dsr_{name}{weighted}" for weighted in ("", "_weighted") for name in SCALES)
 STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 OF_PICTURES = ("resizing", "swm", "amc", "amc_swm")  # they stretch, cut or look again at the pictures
 OF_VECTORS = ("own_vector", "dsr_multi+own_vector")
@@ -70,6 +73,7 @@ class Method:
     # As ``compare``, but codes only the first entries by a coarse distance among those that may answer: see `Listed`.
     # None where there is no such way.
     listed: Listed | None = None
+    weighted: bool = False  # whether the probe's blocks are weighted
     dictionary: tuple[int, ...] = ()  # the scales of a gallery's blocks that are one dictionary, held whole; else empty
     shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
     by: str = "pooled"  # the coarse distance that chooses them, of `shortlist.BY`
@@ -116,12 +120,33 @@ def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
         )
 
 
-def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
+def shown(maps: Iterable[np.ndarray], masks: Planes) -> Iterable[np.ndarray]:
+    """The maps without their masked positions, one by one."""
+    if masks is None:
+        return maps
+    return (visibility.hidden(values, mask) for values, mask in zip(maps, masks, strict=True))
+
+
+def seen(sides: Sides, probes: Iterable[Any], images: Sequence[int], *, weighted: bool) -> dict[str, Any]:
+    """Masks and weights of these probes and gallery images, as `match.distances` takes them."""
+    own, others = sides.masks
+    weights: Any = None
+    if weighted:
+        weights = "norm" if sides.weights[0] is None else visibility.some(sides.weights[0], probes)
+    return {
+        "probe_weights": weights,
+        "probe_masks": visibility.some(own, probes),
+        "gallery_masks": visibility.some(others, images),
+    }
+
+
+def dsr(scales: tuple[int, ...], options: Options, *, weighted: bool = False, **how: Any) -> Method:
     """DSR, or another distance of maps, with blocks of these scales; ``how`` goes to `match.distances`."""
     arguments: dict[str, Any] = {"l1": options.l1, "coder": options.coder, "progress": options.progress} | how
 
     def stacked(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
-        gallery = some(sides.gallery, [g for entry in entries for g in entry])
+        images = [g for entry in entries for g in entry]
+        gallery = some(sides.gallery, images)
         if together:
             check_held(gallery, scales)
         return (match.distances if together or not isinstance(gallery, map_file.Maps) else streaming.distances)(
@@ -129,20 +154,23 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
             gallery,
             identities=[number for number, entry in enumerate(entries) for _ in entry],
             scales=scales,
+            **seen(sides, probes, images, weighted=weighted),
             **arguments,
         ).distance
 
     def listed(
         sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]], k: int, by: str, allowed: np.ndarray
     ) -> np.ndarray:
+        images = [g for entry in entries for g in entry]
         return shortlist.distances(
             some(sides.probe, probes),
-            some(sides.gallery, [g for entry in entries for g in entry]),
+            some(sides.gallery, images),
             k,
             by=by,
             identities=[number for number, entry in enumerate(entries) for _ in entry],
             allowed=allowed,
             scales=scales,
+            **seen(sides, probes, images, weighted=weighted),
             **arguments,
         ).extended
 
@@ -158,12 +186,13 @@ def dsr(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
             maps=not together,
             listed=listed if drawn else None,
             dictionary=one,
+            weighted=weighted,
         )
     each = single_images(
         lambda sides, probes, used: stacked(sides, probes, [[g] for g in used]),
         np.min if options.multi_shot == "minimum" else np.mean,
     )
-    return Method(each, together=together, scales=drawn, maps=True, listed=listed if drawn else None)
+    return Method(each, scales=drawn, maps=True, listed=listed if drawn else None, weighted=weighted)
 
 
 def joint(scales: tuple[int, ...], options: Options, **how: Any) -> Method:
@@ -176,7 +205,10 @@ def _resizing(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
 
 
 def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
-    return global_average.distances(some(sides.probe, probes), some(sides.gallery, used))
+    own, others = visibility.some(sides.masks[0], probes), visibility.some(sides.masks[1], used)
+    return global_average.distances(
+        iter(shown(some(sides.probe, probes), own)), iter(shown(some(sides.gallery, used), others))
+    )
 
 
 def _amc(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
@@ -216,12 +248,25 @@ def reranked(method: Method, *, k1: int, k2: int, weight: float) -> Method:
         if any(len(entry) > 1 for entry in entries):
             raise ValueError("rerank compares gallery images among themselves: use --shots=whole or --shots=1 with it")
         images = [entry[0] for entry in entries]
-        among_probes = method.compare(Given(sides.probe, sides.probe), probes, [[p] for p in probes])
-        among_gallery = method.compare(Given(sides.gallery, sides.gallery), np.array(images), entries)
+        own, others = (
+            Given(maps, maps, masks=(masks, masks), weights=(weights, weights))
+            for maps, masks, weights in zip((sides.probe, sides.gallery), sides.masks, sides.weights, strict=True)
+        )
+        among_probes = method.compare(own, probes, [[p] for p in probes])
+        among_gallery = method.compare(others, np.array(images), entries)
         between = method.compare(sides, probes, entries)
         return reranking.k_reciprocal(between, among_probes, among_gallery, k1=k1, k2=k2, weight=weight)
 
     return Method(compare, together=True, name=method.name, reranked=True)
+
+
+def weighted(kind: str, **how: Any) -> dict[str, Callable[[Options], Method]]:
+    """The methods of a kind with weights of the probe's blocks, by name; ``how`` goes to `match.distances`."""
+
+    def of(scales: tuple[int, ...]) -> Callable[[Options], Method]:
+        return lambda options: dsr(scales, options, weighted=True, **how)
+
+    return {f"{kind}_{name}_weighted": of(scales) for name, scales in SCALES.items()}
 
 
 METHODS: dict[str, Callable[[Options], Method]] = {
@@ -236,6 +281,8 @@ METHODS: dict[str, Callable[[Options], Method]] = {
     "maxsim_single": lambda options: dsr((1,), options, coder="maxsim"),
     "maxsim_double": lambda options: dsr((1, 2), options, coder="maxsim"),
     "maxsim_multi": lambda options: dsr((1, 2, 3), options, coder="maxsim"),
+    **weighted("dsr"),
+    **weighted("maxsim", coder="maxsim"),
     "joint_single": lambda options: joint((1,), options),
     "joint_authors": lambda options: joint((1, 2, 3, 4), options, probe_scales=(1,), pooling="max", boost=1.2),
     "ridge_single": lambda options: dsr((1,), options, coder="ridge"),

@@ -12,6 +12,7 @@ from dsr_jax.evaluation import candidates
 from dsr_jax.shortlist import BEYOND
 from experiments.evaluation import features, pictures
 from experiments.evaluation.comparison import Result
+from experiments.evaluation.methods import Method
 from experiments.evaluation.selection import Selection
 
 SHOWN = 10  # gallery images of a ranked list
@@ -74,9 +75,8 @@ def reconstructed(
     right = gallery.identities[images[order]] == probes.identities[probe]
     shown = [int(images[order[np.argmax(side)]]) for side in (right, ~right) if side.any()]
     own, *maps = network.maps([probes.pictures[probe], *(gallery.pictures[g] for g in shown)])
-    stride, scales = network.output_stride, result.method.scales
     return [
-        _reconstruction(own, values, probe, g, probes, gallery, stride=stride, l1=l1, scales=scales)
+        _reconstruction(own, values, probe, g, probes, gallery, network.output_stride, result.method, l1=l1)
         for g, values in zip(shown, maps, strict=True)
     ]
 
@@ -88,12 +88,13 @@ def _reconstruction(
     image: int,
     probes: pictures.Images,
     gallery: pictures.Images,
-    *,
     stride: int,
+    method: Method,
+    *,
     l1: float,
-    scales: Sequence[int],
 ) -> report.Reconstruction:
-    found = match.explain(probe_map, gallery_map, l1=l1, scales=scales)
+    weights = "norm" if method.weighted else None
+    found = match.explain(probe_map, gallery_map, l1=l1, scales=method.scales, probe_weights=weights)
     return report.Reconstruction(
         f"{probes.names[probe]} from {gallery.names[image]}",
         covered(probes.pictures[probe], probe_map, stride),
@@ -103,6 +104,8 @@ def _reconstruction(
         found.distance,
         stride,
         bool(probes.identities[probe] == gallery.identities[image]),
+        found.weights if method.weighted else None,
+        (found.visible, found.gallery_visible),
     )
 
 
