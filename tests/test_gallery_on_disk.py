@@ -50,7 +50,7 @@ def content(folder, **options):
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 0), ("bfloat16", 2**-8), ("float16", 2**-11)])
 def test_everything_comes_back(tmp_path, dtype, tolerance):
     vectors = np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32)
-    masks = [None, np.arange(10).reshape(2, 5) % 3 > 0, None, None, np.eye(8, 4, dtype=bool), None]
+    masks = [None, (np.arange(10).reshape(2, 5) % 3 > 0).astype(int), None, None, np.eye(8, 4, dtype=bool), None]
     beside = {"vectors": iter(vectors), "masks": iter(masks), "cameras": CAMERAS, "times": TIMES, "dtype": dtype}
     made(tmp_path / "people", network=NETWORK, **beside)
     some = match.Gallery.open(tmp_path / "people").where(names=["b.png", "e.png"])
@@ -294,7 +294,8 @@ def test_another_format_is_refused(tmp_path, monkeypatch):
         ({"cameras": [-2]}, "cameras must be whole numbers"),
         ({"times": ["noon"]}, r"times\[0\] must be seconds"),
         ({"vectors": np.ones((1, 3))}, "vectors must be given"),
-        ({"masks": [np.ones((4, 3))]}, r"masks\[0\] must be \(4, 3\) of bool"),
+        ({"masks": [np.ones((3, 4))]}, r"masks\[0\] must be \(4, 3\)"),
+        ({"masks": [np.full((4, 3), 0.5)]}, r"masks\[0\] must be \(4, 3\)"),
         ({"masks": [np.zeros((4, 3), bool)]}, r"masks\[0\] leaves no position"),
         ({"masks": []}, "masks must have one entry per map"),
         ({"masks": [None, None]}, "masks must have one entry per map"),

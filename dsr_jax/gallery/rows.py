@@ -210,13 +210,13 @@ def _next(values: Iterator[Any], argument: str, i: int) -> Any:
 
 def _mask(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
     mask = np.asarray(value)
-    if mask.dtype != bool or mask.shape != shape[:2]:
+    if mask.shape != shape[:2] or not np.isin(mask, (0, 1)).all():
         raise ValueError(
-            f"{name} must be {shape[:2]} of bool, True where a position counts, got {mask.shape} of {mask.dtype}"
+            f"{name} must be {shape[:2]}, True or 1 where a position counts, False or 0 elsewhere, got {value!r:.60}"
         )
     if not mask.any():
         raise ValueError(f"{name} leaves no position: leave out the map")
-    return mask
+    return mask.astype(bool)
 
 
 def _vector(name: str, value: Any, length: int) -> np.ndarray:
