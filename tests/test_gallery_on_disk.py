@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dsr_jax import match
-from dsr_jax.gallery import description, place
+from dsr_jax.gallery import description, place, table
 from dsr_jax.matching import coarse, comparison, parts
 from tests import disks
 
@@ -227,6 +227,23 @@ def test_compact_drops_versions_and_what_was_removed(folder):
         gallery.restore(1)
     with pytest.raises(ValueError, match="keep must be"):
         gallery.compact(keep=0)
+
+
+def test_versions_are_read_again_if_some_are_dropped_meanwhile(folder, monkeypatch):
+    gallery, dropped = match.Gallery.open(folder), []
+
+    def versions(self):
+        if len(dropped) < 2:
+            dropped.append(self)
+            raise ValueError("Not found: 1.manifest")
+        return [{"version": 7, "timestamp": datetime.now(UTC), "metadata": {"total_rows": "6"}}]
+
+    monkeypatch.setattr(lance.LanceDataset, "versions", versions)
+    assert [one.number for one in gallery.versions()] == [7]
+    monkeypatch.setattr(table, "TIMES", 1)
+    dropped.clear()
+    with pytest.raises(ValueError, match="gallery .* is damaged"):
+        gallery.versions()
 
 
 # What is refused

@@ -25,6 +25,7 @@ from dsr_jax.gallery.description import Description
 
 FILE_BYTES = 1 << 30  # of a file of data, beyond which another is begun
 NOTE = "dsr_jax.note."  # before the names of notes among the metadata of a version
+TIMES = 5  # that versions are read
 SCAN = 1024  # rows read at once
 _SYSTEM = re.compile(r"\(os error (\d+)\)")
 
@@ -55,16 +56,13 @@ class Table:
             begun = (path / place.LOCK).exists()
             reason = "is being created, or was never finished: wait, or call it again" if begun else "does not exist"
             raise ValueError(f"{where} {reason}: Gallery.create makes one")
-        with _opening(where):
-            data = lance.dataset(str(path))
+        data = _again(lambda: lance.dataset(str(path)), where)
         if version is not None:
-            with _opening(where):
-                there = sorted(one["version"] for one in data.versions())
+            there = sorted(one["version"] for one in _again(data.versions, where))
             if version not in there:
                 shown = ", ".join(map(str, there[-5:]))
                 raise ValueError(f"version must be one of those that {where} has (... {shown}), got {version!r}")
-            with _opening(where):
-                data = data.checkout_version(version)
+            data = _again(lambda: data.checkout_version(version), where)
         return cls(path, data, Description.read(data.schema.metadata, where))
 
     @classmethod
@@ -131,8 +129,7 @@ class Table:
 
     def versions(self) -> list[dict[str, Any]]:
         """The versions that are there: version, timestamp and metadata of each."""
-        with self._reading():
-            return self.data.versions()
+        return _again(self.data.versions, self.where)
 
     def write(self, content: Iterable[Any]) -> list[Any]:
         """Writes record batches into files that belong to no version yet."""
@@ -235,12 +232,18 @@ def _size(data: Any) -> int:
     return int(data.versions()[-1]["metadata"]["total_files_size"])
 
 
-@contextlib.contextmanager
-def _opening(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{where} is damaged, its table cannot be opened ({_short(error)})") from error
+def _again(read: Callable[[], Any], where: str) -> Any:
+    """What Lance reads of versions, which is read again if another process drops some of them meanwhile.
+
+    Raises:
+      ValueError: if it cannot be read.
+    """
+    for left in reversed(range(TIMES)):
+        try:
+            return read()
+        except (OSError, ValueError, RuntimeError) as error:
+            if not left or "Not found" not in str(error):
+                raise ValueError(f"{where} is damaged, its table cannot be opened ({_short(error)})") from error
 
 
 @contextlib.contextmanager
