@@ -218,6 +218,52 @@ def train(
     return run(params, images, sizes, total=total, **options)
 
 
+def between(one: Params, other: Params, share: float) -> Params:
+    """The average of two networks, number by number: (1 - share) times the first and ``share`` times the other.
+
+    Of a network before and after its training it often keeps what the one knew of other data and most of what the
+    other has learnt (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). It says nothing of networks
+    that do not come from each other. OSNets are folded first (`osnet.fold`); layers of only one of them stay as they
+    are in the first.
+
+    Args:
+      one: parameters of a network.
+      other: those of one of the same architecture, form and width.
+      share: of the other, 0 to 1.
+
+    Raises:
+      ValueError: for another architecture or width, or a share that is not in [0, 1].
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import fcn, networks
+      >>> one, other = (fcn.init(jax.random.key(seed), width=0.02) for seed in range(2))
+      >>> half = networks.between(one, other, 0.5)["block1_conv1"]["kernel"]
+      >>> bool((half == (one["block1_conv1"]["kernel"] + other["block1_conv1"]["kernel"]) / 2).all())
+      True
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be in [0, 1], got {share}")
+    names = architecture(one), architecture(other)
+    if names[0] != names[1]:
+        raise ValueError(f"one and other must be one architecture, got {names[0]} and {names[1]}")
+    if names[0].startswith("osnet"):
+        one, other = osnet.fold(one), osnet.fold(other)
+    shapes = [
+        {name: {k: jnp.shape(x) for k, x in net[name].items()} for name in net if block_of(name)}
+        for net in (one, other)
+    ]
+    if shapes[0] != shapes[1]:
+        differ = next(name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
+        raise ValueError(
+            f"one and other have different layers {differ!r}: {shapes[0].get(differ)}, {shapes[1].get(differ)}"
+        )
+    return {
+        name: jax.tree.map(lambda a, b: (1 - share) * a + share * b, leaves, other[name]) if name in other else leaves
+        for name, leaves in one.items()
+    }
+
+
 def last_stride(output_stride: int) -> int:
     """The stride of ResNet-50's block 5 for this many pixels per cell, 16 or 32."""
     if output_stride not in (16, 32):

@@ -19,7 +19,8 @@ wherever a position looks at its neighbours, and gates and instance normalisatio
 
 The parameters are ``{"block1_conv": {"kernel"}, "block1_norm": {"scale", "bias", "mean", "var"}, ...}``. In files that
 were made for inference the batch normalisations are folded into the convolutions: such a network has no layers for
-them, and its convolutions have a "bias"; `train` then trains it without statistics of batches. Behind the maps and
+them, and its convolutions have a "bias"; `train` then trains it without statistics of batches, `unfold` puts the
+normalisations back. Behind the maps and
 outside the five blocks are "vector" and "vector_norm", the dense layer of the own vector (`vector`), which the training
 of the maps leaves alone.
 """
@@ -47,9 +48,12 @@ __all__ = [
     "Params",
     "apply",
     "block_stride",
+    "check_folded",
+    "fold",
     "init",
     "map_size",
     "train",
+    "unfold",
     "vector",
 ]
 
@@ -184,6 +188,88 @@ def train(
     return _forward(params, images, sizes, Training(float(momentum), total), blocks, frozen_blocks, dtype)
 
 
+def unfold(
+    params: Params,
+    images: Float[Array, "batch height width channels"],
+    sizes: Int[Array, "batch 2"] | None = None,
+) -> Params:
+    """The same network with the batch normalisations that were folded into its convolutions.
+
+    What a file made for inference keeps of a normalisation is its effect, not its statistics. They are measured again
+    on ``images``: mean m and variance v of every channel give the running statistics, and scale sqrt(v + epsilon) and
+    bias m + b, b the convolution's, undo them. So `apply` computes what it did before, and `train` normalises.
+
+    Args:
+      params: of a network whose normalisations are folded.
+      images: (B, H, W, 3), as of `apply`; some hundred of those that are trained on.
+      sizes: (B, 2) true heights and widths.
+
+    Returns:
+      The parameters, with "scale", "bias", "mean" and "var" of every normalisation, and convolutions without "bias".
+
+    Raises:
+      ValueError: if nothing is folded, or the network is another.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import osnet
+      >>> params = osnet.init(jax.random.key(0), width=0.0625)
+      >>> osnet.unfold(params, jax.numpy.ones((2, 64, 32, 3)))
+      Traceback (most recent call last):
+      ValueError: params have their batch normalisations: there is nothing to unfold
+    """
+    check_folded(params)
+    table = osnet_table.layers(osnet_table.width(params), osnet_table.form(params))
+    names = [name for name, layer in table.items() if layer.then == "batch"]
+    plain = {**params, **{name: {"kernel": params[name]["kernel"]} for name in names}}
+    for name in names:
+        bias = jnp.asarray(params[name]["bias"])
+        plain[norm(name)] = batch_norm.initial(bias.size) | {"bias": bias}
+    watched = Training(1.0, lambda x: x, measure_only=True)
+    measured = jax.jit(lambda p: _forward(p, images, sizes, watched, (1, 5), 0, jnp.float32)[2])(plain)
+    for name in map(norm, names):
+        mean, var = measured[name]["mean"], measured[name]["var"]
+        bias, scale = plain[name]["bias"] + mean, jnp.sqrt(var + batch_norm.EPSILON)
+        plain[name] = {"scale": scale, "bias": bias, "mean": mean, "var": var}
+    return plain
+
+
+def fold(params: Params) -> Params:
+    """The same network with its batch normalisations folded into the convolutions, which get a "bias".
+
+    A normalisation by running statistics is a factor and a shift of every channel, as a convolution can have them. The
+    network is faster so, and can be averaged with another (`networks.between`). A folded one is returned as it is.
+
+    Args:
+      params: the network's parameters.
+
+    Returns:
+      The parameters for `apply`; `train` no longer normalises by batches, see `unfold`.
+
+    Example:
+      >>> import jax
+      >>> from dsr_jax import osnet
+      >>> params = osnet.init(jax.random.key(0), width=0.0625)
+      >>> sorted(params["block5_conv"]), sorted(osnet.fold(params)["block5_conv"])
+      (['kernel'], ['bias', 'kernel'])
+    """
+    folded = dict(params)
+    for name, layer in osnet_table.layers(osnet_table.width(params), osnet_table.form(params)).items():
+        if layer.then == "batch" and norm(name) in params:
+            statistics, kernel = folded.pop(norm(name)), params[name]["kernel"]
+            factor, shift = batch_norm.affine(statistics)
+            folded[name] = {"kernel": kernel * factor[None, None, None, :], "bias": shift}
+    return folded
+
+
+def check_folded(params: Params) -> None:
+    """Raises ValueError unless the batch normalisations are folded into the convolutions of an OSNet."""
+    if "block2a_gate_conv1" not in params:
+        raise ValueError("params are not an OSNet's: normalisations are unfolded of that network alone")
+    if not osnet_table.folded(params):
+        raise ValueError("params have their batch normalisations: there is nothing to unfold")
+
+
 def vector(
     params: Params, maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]
 ) -> Float[Array, "batch 512"]:
@@ -213,8 +299,7 @@ def vector(
     x = pooled(maps, map_sizes)
     x = x @ dense["kernel"].astype(x.dtype) + dense["bias"].astype(x.dtype)[None, :]
     if norm is not None:
-        factor = jax.lax.rsqrt(norm["var"] + batch_norm.EPSILON) * norm["scale"]
-        shift = norm["bias"] - norm["mean"] * factor
+        factor, shift = batch_norm.affine(norm)
         x = x * factor.astype(x.dtype)[None, :] + shift.astype(x.dtype)[None, :]
     return nnx.relu(x)
 

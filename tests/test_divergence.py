@@ -14,7 +14,9 @@ def check(folder, **figures):
     divergence.check(figures, BATCH, phase="reconstruction", step=7, limit=100.0, workdir=workdir)
 
 
-@pytest.mark.parametrize("figures", [{"loss": -100.0}, {"loss": 3.0, "gradient_norm": 1e9}, {"accuracy": 0.0}])
+@pytest.mark.parametrize(
+    "figures", [{"loss": -100.0}, {"loss": 3.0, "gradient_norm": 1e9}, {"accuracy": 0.0}, {"alive": 0.1}]
+)
 def test_sound_figures_leave_nothing(tmp_path, figures):
     check(tmp_path, **figures)
     assert not list(tmp_path.iterdir())
@@ -27,6 +29,7 @@ def test_sound_figures_leave_nothing(tmp_path, figures):
         ({"loss": 1.0, "gradient_norm": float("inf")}, "gradient_norm is inf at step 7"),
         ({"loss": 101.0}, "loss is 101, beyond --loss_limit=100, at step 7"),
         ({"loss": -101.0}, "loss is -101, beyond"),
+        ({"loss": 6.5, "alive": 0.0}, "maps of all images are zero .* network is dead at step 7: lower"),
     ],
 )
 def test_others_stop_it_and_leave_the_batch(tmp_path, figures, message):

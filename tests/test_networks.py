@@ -199,3 +199,29 @@ def test_an_evaluation_takes_a_resnet(people, tmp_path):
     assert 0 <= found["dsr_multi/shots1/rank1"] <= 100
     text = (tmp_path / "out" / "report" / "index.html").read_text()
     assert "reconstruction" in text and "Ranked lists" in text
+
+
+def test_a_network_between_two_is_their_average():
+    """An OSNet with normalisations and one without; the ends are the two networks themselves."""
+    one, other = test_osnet.params("plain"), test_osnet.params("plain", folded=True)
+    moved = jax.tree.map(lambda x: x + 1, other)
+    for share in (0.0, 0.25, 1.0):
+        found = networks.between(one, moved, share)
+        assert found.keys() == moved.keys()
+        for name, leaves in found.items():
+            for leaf, x in leaves.items():
+                np.testing.assert_allclose(x, other[name][leaf] + share, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "other, share, message",
+    [
+        ("osnet", 1.5, "share must be in"),
+        ("vgg16", 0.5, "one architecture, got osnet and vgg16"),
+        ("wider", 0.5, "different layers 'block1_conv'"),
+    ],
+)
+def test_networks_that_have_no_average_are_an_error(other, share, message):
+    others = TINY | {"wider": lambda: test_osnet.params(width=1 / 8)}
+    with pytest.raises(ValueError, match=message):
+        networks.between(TINY["osnet"](), others[other](), share)

@@ -288,3 +288,32 @@ def test_parameters_that_are_not_whole_are_refused():
     without = {name: leaves for name, leaves in params().items() if not name.startswith("vector")}
     with pytest.raises(ValueError, match="params have no layer 'vector'"):
         osnet.vector(without, jnp.zeros((1, 2, 2, 32)), jnp.array([[2, 2]]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", quick.only([], ["plain", "ain"]))
+def test_folding_and_unfolding_change_nothing_that_is_computed(form):
+    """Folded against by hand, unfolded against folded, on other images as well."""
+    images, sizes = batch([(64, 40), (48, 64)], (64, 64))
+    known = params(form)
+    folded = osnet.fold(known)
+    assert jax.tree.structure(folded) == jax.tree.structure(without_norms(known))
+    for name, leaves in without_norms(known).items():
+        for leaf, x in leaves.items():
+            np.testing.assert_allclose(folded[name][leaf], x, rtol=1e-5, atol=1e-6)
+    unfolded = osnet.unfold(folded, images, sizes)
+    shapes = [jax.tree.map(jnp.shape, {k: x for k, x in one.items() if "vector" not in k}) for one in (unfolded, known)]
+    assert shapes[0] == shapes[1] and osnet.fold(folded).keys() == folded.keys()
+    other, other_sizes = batch([(50, 33)], (64, 64))
+    for shown in ((images, sizes), (other, other_sizes)):
+        np.testing.assert_allclose(*(osnet.apply(one, *shown)[0] for one in (unfolded, folded)), rtol=1e-3, atol=1e-4)
+    moved, first = osnet.train(unfolded, images, sizes, momentum=1.0)[2], osnet_table.norm("block2a_conv1")
+    for leaf in ("mean", "var"):  # measured as training measures
+        np.testing.assert_allclose(moved[first][leaf], unfolded[first][leaf], rtol=0.01, atol=1e-3)
+
+
+def test_what_cannot_be_unfolded_is_an_error():
+    with pytest.raises(ValueError, match="have their batch normalisations"):
+        osnet.unfold(params(), jnp.zeros((1, 32, 32, 3)))
+    with pytest.raises(ValueError, match="not an OSNet's"):
+        osnet.check_folded({"block1_conv1": {}})

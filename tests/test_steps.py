@@ -211,6 +211,14 @@ def test_verification_by_maxsim_is_of_the_same_pairs_by_largest_cosines():
 
 
 @pytest.mark.slow
+def test_maps_that_are_not_zero_everywhere_are_counted():
+    state, step = prepared()
+    dead = {**state.params, "network": jax.tree.map(np.zeros_like, state.params["network"])}
+    assert step(state, frozen(), batch())[1]["alive"] == 1
+    assert step(state._replace(params=dead), frozen(), batch())[1]["alive"] == 0
+
+
+@pytest.mark.slow
 def test_the_codes_of_the_pairs_are_told():
     state, step = prepared()
     _, figures = step(state, frozen(), batch())

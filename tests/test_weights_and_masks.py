@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsr_jax import match, shortlist
-from dsr_jax.matching import streaming
+from dsr_jax.matching import bounds, streaming
 from dsr_jax.matching.comparison import ENGINES, compared
 from tests import oracles
 
@@ -176,6 +176,22 @@ def test_search_is_the_first_k_of_all_distances(coder, weights):
     assert hits.counted == every.counted[0]
     if coder != "maxsim":
         assert hits.coded < 1
+
+
+@pytest.mark.parametrize("coder", ["active_set", "homotopy"])
+def test_bounds_of_a_search_hold_whatever_few_columns_weigh(coder):
+    rng = np.random.default_rng(4)
+    images = [feature_map(rng, 4, 3) for _ in range(40)]
+    for column in range(9):
+        numbers = np.full((3, 3), 0.01)
+        numbers.flat[column] = 1
+        how = {"coder": coder, "scales": (1, 2), "probe_weights": numbers}
+        comparison = compared(images[7][:3], images, **how)
+        exact = match.distances(images[7][:3], images, **how).upper[0]
+        engine = comparison.engine()
+        parts = list(bounds.parts(engine) if coder == "active_set" else engine._parts())
+        floors = np.concatenate([part.floors for part in parts])
+        assert (floors <= exact[np.concatenate([part.members for part in parts])]).all() and floors.max() > 0.1
 
 
 @settings(max_examples=15)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from dsr_jax.evaluation.labels import UNKNOWN, integers
 from dsr_jax.formats import map_values
 from dsr_jax.gallery.description import Description
-from dsr_jax.matching import checks, coarse
+from dsr_jax.matching import checks, coarse, visibility
 
 BATCH = 1 << 22  # bytes of maps that are handed to the disk at once
 LABELS = ("name", "identity", "camera", "time", "height", "width")
@@ -177,8 +177,8 @@ def _rows(
         if "vectors" in at_hand:
             row["vector"] = _vector(f"vectors[{i}]", at_hand["vectors"], description.vector)
         if (mask := at_hand.get("masks")) is not None:
-            mask = _mask(f"masks[{i}]", mask, m.shape)
-            m, row["mask"] = np.where(mask[..., None], m, 0), np.packbits(mask).tobytes()
+            mask = visibility.one(f"masks[{i}]", mask, m.shape)
+            m, row["mask"] = visibility.hidden(m, mask), np.packbits(mask).tobytes()
         row["map"] = np.ascontiguousarray(map_values.stored(m, description.dtype, labels.names[i])).tobytes()
         row["checksum"] = zlib.crc32(row["map"])
         row["stripes"] = coarse.even_stripes(m).astype(np.float16).ravel()
@@ -206,17 +206,6 @@ def _next(values: Iterator[Any], argument: str, i: int) -> Any:
     for value in values:
         return value
     raise ValueError(f"{argument} must have one entry per map, got {i}")
-
-
-def _mask(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
-    mask = np.asarray(value)
-    if mask.shape != shape[:2] or not np.isin(mask, (0, 1)).all():
-        raise ValueError(
-            f"{name} must be {shape[:2]}, True or 1 where a position counts, False or 0 elsewhere, got {value!r:.60}"
-        )
-    if not mask.any():
-        raise ValueError(f"{name} leaves no position: leave out the map")
-    return mask.astype(bool)
 
 
 def _vector(name: str, value: Any, length: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Batch normalisation of the true positions of a padded batch, and its running statistics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -16,10 +16,14 @@ STATISTICS = ("mean", "var")
 
 
 class Training(NamedTuple):
-    """Normalisation by the batch: its share in the running statistics, and the sum over all devices."""
+    """Normalisation by the batch: its share in the running statistics, and the sum over all devices.
+
+    With ``measure_only`` the statistics move and nothing is divided by them: scale and bias alone count.
+    """
 
     momentum: float
     total: Callable[[jax.Array], jax.Array]
+    measure_only: bool = False
 
 
 class BatchNorm(nnx.Module):
@@ -35,13 +39,14 @@ class BatchNorm(nnx.Module):
         mean, var = jax.lax.stop_gradient((self.mean[...], self.var[...]))
         if training is not None:
             mean, var = self._measure(values, sizes, training)
-        factor = jax.lax.rsqrt(var + EPSILON) * self.scale[...]
-        shift = self.bias[...] - mean * factor
+            if training.measure_only:
+                mean, var = jnp.zeros_like(mean), jnp.full_like(var, 1 - EPSILON)
+        factor, shift = affine({"scale": self.scale[...], "bias": self.bias[...], "mean": mean, "var": var})
         return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
 
     def _measure(self, x: jax.Array, sizes: jax.Array, training: Training) -> tuple[jax.Array, jax.Array]:
         """Mean and variance of the true positions; the running ones move towards them, the variance unbiased."""
-        momentum, total = training
+        momentum, total = training.momentum, training.total
         count = jnp.maximum(total(jnp.sum(jnp.prod(sizes, axis=1)).astype(x.dtype)), 1)
         mean = total(jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2))) / count
         var = total(jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2))) / count
@@ -50,6 +55,12 @@ class BatchNorm(nnx.Module):
             measured = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
             statistic[...] = (1 - momentum) * statistic[...] + momentum * measured
         return mean, var
+
+
+def affine(norm: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Factor and shift of every channel that a normalisation by its mean and variance comes to."""
+    factor = jax.lax.rsqrt(norm["var"] + EPSILON) * norm["scale"]
+    return factor, norm["bias"] - norm["mean"] * factor
 
 
 def check_momentum(momentum: float) -> None:

@@ -81,6 +81,12 @@ class Update:
     accumulate: int = setting(1, "Batches whose mean gradient makes one update; steps still count batches.", low=1)
     weight_decay: float = setting(5e-4, "Weight decay, of AdamW's decoupled kind or added to SGD's gradient.")
     momentum: float = setting(0.9, "Momentum of SGD.", low=0.0, high=1.0)
+    unfold: int = setting(
+        0,
+        "Batch normalisations that a file has folded into an OSNet's convolutions are put back, measured on so many "
+        "training images, and trained; 0: the network is trained as it is.",
+        low=0,
+    )
 
     def check(self) -> None:
         """Raises ValueError for shares that do not go together."""
@@ -229,6 +235,10 @@ class Training:
         """Raises ValueError for settings that make no sense, before anything is read."""
         self.frozen.check()
         self.update.check()
+        if self.update.unfold and self.frozen.frozen_views:
+            raise ValueError(
+                "unfold measures the whole network on pictures, frozen_views keeps outputs: give one of them"
+            )
         self.watch.check()
         if self.watch.validate_every:
             self.searched.check()

@@ -1,4 +1,8 @@
-"""Training that goes wrong, by a figure that is no number or a loss beyond any good: it stops, and keeps the batch."""
+"""Training that goes wrong: it stops, and keeps the batch.
+
+A figure is no number, a loss is beyond any good, or the network is dead: its maps are zero everywhere, whatever it is
+shown, so nothing can be learnt any more.
+"""
 
 import math
 from collections.abc import Mapping
@@ -19,17 +23,20 @@ def check(
     """Looks at what a step came to.
 
     Args:
-      figures: its figures, of which "loss" must stay within ``limit``.
+      figures: its figures, of which "loss" must stay within ``limit`` and "alive", where there is one, above 0.
       batch: what it was computed from.
       limit: largest absolute value of a sound loss.
       workdir: where `bad_batch.npz` goes: the arrays of the batch by name, with "phase" and "step".
 
     Raises:
-      ValueError: when a figure is not finite or the loss beyond the limit; the message names figure and step.
+      ValueError: when a figure is not finite, the loss beyond the limit or no map alive; the message names step and
+        figure.
     """
     bad = [f"{name} is {value}" for name, value in figures.items() if not math.isfinite(value)]
     if not bad and abs(figures.get("loss", 0.0)) > limit:
         bad = [f"loss is {figures['loss']:g}, beyond --loss_limit={limit:g},"]
+    if not bad and figures.get("alive") == 0:
+        bad = ["the maps of all images are zero everywhere, the network is dead"]
     if not bad:
         return
     file = workdir.path / FILE

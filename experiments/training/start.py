@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from data import decoded, views
-from dsr_jax import fcn, losses, networks, weights
+from dsr_jax import fcn, losses, networks, osnet, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments.evaluation import selection
 from experiments.settings.training import Training
@@ -56,8 +57,12 @@ class Start:
             raise ValueError("buckets keeps images at their own size, frozen_views needs one: give one of the two")
         if buckets > 1 and settings.batches.images_per_identity:
             raise ValueError("images_per_identity mixes padded shapes in a batch: give --buckets=1 or 0 with it")
+        if settings.update.unfold:
+            osnet.check_folded(self.params)
         workdir.begin()
         self.views = self._views(workdir, buckets)
+        if settings.update.unfold:
+            self.params = self._unfolded(settings.update.unfold)
 
     def batching(self, rows: int) -> batches.Batching:
         """Batches of so many rows: this process draws its own, or all where the devices do not divide them evenly."""
@@ -83,6 +88,19 @@ class Start:
     def frozen(self) -> fcn.Params:
         """The parameters that are not trained."""
         return networks.split(self.params, self.trunk.frozen_blocks)[0]
+
+    def _unfolded(self, count: int) -> fcn.Params:
+        """The network with its batch normalisations, measured on whole views of images spread over all."""
+        rng = np.random.default_rng(self.settings.seeds.seed)
+        places = np.linspace(0, len(self.people.positions) - 1, min(count, len(self.people.positions))).round()
+        seen = [self.views.whole(int(i), rng) for i in places]
+        shape = tuple(np.max([pixels.shape for pixels, _ in seen], axis=0))
+        images, sizes = (
+            np.stack([batches.zeros_beyond(pixels, shape) for pixels, _ in seen]),
+            np.stack([s for _, s in seen]),
+        )
+        inputs = fcn.zero_outside(fcn.preprocess(jnp.asarray(images), self.card.preprocessing), jnp.asarray(sizes))
+        return osnet.unfold(self.params, inputs, jnp.asarray(sizes))
 
     def _views(self, workdir: Workdir, buckets: int) -> batches.Views:
         settings, kept = self.settings, self.settings.frozen

@@ -79,7 +79,7 @@ def maps(
     Args:
       kept: all others: those of frozen blocks, and the running statistics of the trained ones.
     """
-    params = resnet.join({**kept, **trained}, {name: x for name, x in kept.items() if name in trained})
+    params = _joined(trained, kept)
     if networks.by_batch(params):
         sizes = share.sizes(sizes)  # stand-ins count for nothing in the statistics
     if trunk.first_block == 1:
@@ -96,6 +96,11 @@ def maps(
     )
     moved = {name: share.alike(leaves) for name, leaves in statistics.items() if name in trained}
     return found.astype(jnp.float32), found_sizes, moved
+
+
+def _joined(trained: fcn.Params, kept: fcn.Params) -> fcn.Params:
+    """All parameters: the trained ones, with their running statistics, which are among those that are kept."""
+    return resnet.join({**kept, **trained}, {name: x for name, x in kept.items() if name in trained})
 
 
 def identification_step(
@@ -115,7 +120,8 @@ def identification_step(
         found, sizes, statistics = maps(params["network"], kept, *given, trunk=trunk, share=share)
         scores = losses.logits(params["head"], found, sizes)
         value = losses.identification(scores, batch["identities"], smoothing=smoothing, mean=share.mean)
-        return value, ({"loss": value, "accuracy": _accuracy(scores, batch["identities"], share)}, statistics)
+        figures = {"accuracy": _accuracy(scores, batch["identities"], share), "alive": _alive(found, share)}
+        return value, ({"loss": value, **figures}, statistics)
 
     return _update(state, frozen, batch, loss, optimiser, mesh)
 
@@ -146,6 +152,7 @@ def reconstruction_step(
             identities = jnp.concatenate([identities, batch["patch_identities"]])
         identification = losses.identification(scores, identities, smoothing=smoothing, mean=share.mean)
         figures = {"identification": identification, "accuracy": _accuracy(scores, identities, share)}
+        figures |= {"alive": _alive(whole, share)}
         value = how.id_loss_weight * identification
         if how.verification_weight:
             verified, compared = _verify(patch, patch_sizes, whole, whole_sizes, batch, how, share)
@@ -163,7 +170,7 @@ def _both(
     how: dict[str, Any] = {"trunk": trunk, "share": share}
     whole, patch = batch["whole"], batch["patch"]
     sizes = batch["whole_sizes"], batch["patch_sizes"]
-    params = {**kept, **trained}
+    params = _joined(trained, kept)
     if not networks.by_batch(params):
         whole, patch = (maps(trained, kept, x, s, **how)[:2] for x, s in zip((whole, patch), sizes, strict=True))
         return whole, patch, {}
@@ -247,3 +254,8 @@ def _update(
 
 def _accuracy(scores: jax.Array, identities: jax.Array, share: Share) -> jax.Array:
     return share.mean((jnp.argmax(scores, axis=1) == identities).astype(jnp.float32))
+
+
+def _alive(found: jax.Array, share: Share) -> jax.Array:
+    """The share of the maps that are not zero everywhere."""
+    return share.mean(jnp.any(found != 0, axis=(1, 2, 3)).astype(jnp.float32))
