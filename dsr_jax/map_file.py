@@ -21,19 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.lib import format as npy
 
-from dsr_jax.formats import atomic, map_labels, map_planes
+from dsr_jax.formats import atomic, map_labels, map_planes, map_values
 from dsr_jax.formats.map_labels import LABELS, ROLES
+from dsr_jax.formats.map_values import COARSE, DTYPES
 from dsr_jax.matching.checks import array_of, check_shape, finite
 
 __all__ = ["COARSE", "DTYPES", "LABELS", "ROLES", "MapFile", "Maps", "read", "write"]
 
-DTYPES = ("float32", "bfloat16", "float16")
 _DAMAGED = (OSError, EOFError, KeyError, ValueError, TypeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-COARSE = 2**-6  # largest error of float16, of a position's length; four times that of bfloat16
 
 
 class Maps(Sequence):  # of arrays; with the type given, checkers at run time would read some
@@ -64,7 +62,7 @@ class Maps(Sequence):  # of arrays; with the type given, checkers at run time wo
             return self.only(range(len(self))[i])
         member = self._members[i]
         try:
-            values = _values(npy.read_array(self._archive.open(f"{member}.npy"), allow_pickle=False))
+            values = map_values.read(npy.read_array(self._archive.open(f"{member}.npy"), allow_pickle=False))
         except _DAMAGED as error:
             raise ValueError(f"maps file {str(self._path)!r}: {member} is damaged ({error}): write it again") from error
         return finite(f"maps file {str(self._path)!r}: {member}", values)
@@ -178,7 +176,7 @@ def write(
             called = labels["names"][written - 1] if written <= count else "beyond the labels"
             values = _checked(value, f"maps[{written - 1}] ({called})", before)
             before = values.shape
-            _put(archive, f"map_{written - 1}", _stored(values, dtype, called))
+            _put(archive, f"map_{written - 1}", map_values.stored(values, dtype, called))
             if written <= count:
                 for name, plane in map_planes.stored(planes, written - 1, called, values.shape):
                     _put(archive, name, plane)
@@ -268,23 +266,6 @@ def _checked(value: Any, name: str, before: tuple[int, ...] | None) -> np.ndarra
         return finite(name, np.ascontiguousarray(values, np.float32))
 
 
-def _stored(values: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """The map in the type on disk."""
-    if dtype == "float16" and np.abs(values).max() > np.finfo(np.float16).max:
-        raise ValueError(f"dtype float16 cannot hold the map of {name}, up to {np.abs(values).max():g}: use bfloat16")
-    stored = values.astype(jnp.bfloat16 if dtype == "bfloat16" else dtype)
-    if dtype == "float16":
-        lengths, moved = (np.linalg.norm(m.astype(np.float64), axis=2) for m in (values, stored - values))
-        coarse = np.argwhere(moved > COARSE * lengths)
-        if len(coarse):
-            y, x = coarse[0].tolist()
-            raise ValueError(
-                f"dtype float16 loses {len(coarse)} positions of the map of {name}: the values at ({y}, {x}), up to "
-                f"{np.abs(values[y, x]).max():g}, are too small for it: use bfloat16"
-            )
-    return stored
-
-
 def _put(archive: zipfile.ZipFile, name: str, values: np.ndarray) -> None:
     with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
         npy.write_array(member, np.asanyarray(values), allow_pickle=False)
@@ -300,9 +281,3 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
     if dtype.kind != "f" and dtype != np.dtype("V2"):
         raise ValueError(f"{name} must hold floating point numbers, got dtype {dtype}")
     return shape
-
-
-def _values(stored: np.ndarray) -> np.ndarray:
-    """A map off the disk in float32; two bytes that NumPy has no name for are bfloat16."""
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(stored.view(jnp.bfloat16) if stored.dtype.kind == "V" else stored, np.float32)

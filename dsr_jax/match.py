@@ -223,7 +223,7 @@ def search(
         gallery.calibration.check(**comparison.settings)
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
-    nearest = comparison.engine().nearest(min(k, gallery.entries))
+    nearest = comparison.nearest(min(k, gallery.entries))
     distance, lower, upper, _ = nearest.figures
     before = np.maximum.accumulate(np.append(-np.inf, upper[:-1]))
     after = np.minimum.accumulate(np.append(lower[1:], nearest.beyond)[::-1])[::-1]

@@ -2,6 +2,7 @@
 
     result = shortlist.distances(probe_maps, gallery_maps, 100, by="stripes")
     result.entries, result.distance       # (P, 100): which entries, nearest first, and their certified distances
+    shortlist.search(probe_map, gallery)  # one probe in a gallery of any size, through stages
 
 Every pair of Market-1501 is 3,368 x 19,732 codings, a list of 100 is half a per cent of them. What that costs: an entry
 that is not on the list is not coded, however near DSR would find it. So the result has distances of the listed pairs
@@ -21,14 +22,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from dsr_jax.matching import checks, coarse, streaming, visibility, weighting
+from dsr_jax import match
+from dsr_jax.matching import cascade, checks, coarse, streaming, visibility, weighting
+from dsr_jax.matching.cascade import Searched
 from dsr_jax.matching.checks import as_labels, as_scales
 from dsr_jax.matching.comparison import check_numbers, compared
 from dsr_jax.matching.gallery import gather
 from dsr_jax.parallel import hosts
 from dsr_jax.solvers import table
 
-__all__ = ["BEYOND", "BY", "NOBODY", "Shortlist", "distances", "nearest"]
+__all__ = ["BEYOND", "BY", "NOBODY", "Searched", "Shortlist", "distances", "nearest", "search"]
 
 BY = coarse.WAYS
 
@@ -244,6 +247,62 @@ def distances(
     distance, lower, upper, gap = (np.take_along_axis(figure, order, axis=1) for figure in figures)
     ranked = np.take_along_axis(entries, order, axis=1)
     return Shortlist(ranked, distance, lower, upper, gap, found, by, labels, chosen, np.array(shares))
+
+
+def search(
+    probe_map: Any,
+    gallery_maps: Any,
+    k: int = 10,
+    *,
+    whole: int = 1000,
+    first: int = 4096,
+    second: int = 256,
+    l1: float = 0.4,
+    probe_scales: Sequence[int] | None = None,
+    coder: str = "auto",
+    tol: float = 1e-6,
+    max_bytes: int = 1 << 29,
+) -> Searched:
+    """The k entries nearest to one probe in a gallery of any size: stripes of all, MaxSim of some, DSR of the best.
+
+    Args:
+      probe_map: one (h, w, d) array.
+      gallery_maps: a `match.Gallery`, best one on disk, which has the stripes; `StoredGallery.where` filters it before.
+      k: how many entries.
+      whole: a gallery of at most so many entries is searched whole, as by `match.search`.
+      first: how many entries go on that are nearest by the stripes.
+      second: how many of these go on that are nearest by MaxSim of all positions: these are compared by DSR.
+      l1: weight of the L1 penalty.
+      probe_scales: sides of the probe's windows; default: as the gallery's. The stages before know no windows.
+      coder: as of `match.search`.
+      tol: largest duality gap of a column.
+      max_bytes: memory ceiling, beside the maps.
+
+    Returns:
+      A `Searched`: the hits, the stages, and what each place is proven against.
+
+    Raises:
+      ValueError: as `match.search`; for maps in place of a gallery, and unless k <= second <= first.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax import match, shortlist
+      >>> gallery = match.Gallery.build(np.random.default_rng(0).random((50, 6, 3, 32)))
+      >>> found = shortlist.search(gallery.maps[7][:3], gallery, 2, whole=10, first=20, second=5)
+      >>> int(found.hits.entries[0]), found.proven[0], [stage.entries for stage in found.stages]
+      (7, 'stage', [50, 20, 5])
+      >>> shortlist.search(gallery.maps[7][:3], gallery, 2).proven
+      ('gallery', 'gallery')
+    """
+    if not isinstance(gallery_maps, match.Gallery):
+        raise ValueError(f"gallery_maps must be a match.Gallery: Gallery.build it once, got {gallery_maps!r:.60}")
+    for argument, value in (("k", k), ("whole", whole), ("first", first), ("second", second)):
+        if not (isinstance(value, int | np.integer) and value >= 1):
+            raise ValueError(f"{argument} must be a whole number >= 1, got {value!r}")
+    if not k <= second <= first:
+        raise ValueError(f"k <= second <= first is needed, got k={k}, second={second}, first={first}")
+    how: dict[str, Any] = {"l1": l1, "probe_scales": probe_scales, "coder": coder, "tol": tol, "max_bytes": max_bytes}
+    return cascade.search(probe_map, gallery_maps, int(k), whole=whole, first=first, second=second, **how)
 
 
 def _sequence(argument: str, maps: Any) -> Any:

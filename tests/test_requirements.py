@@ -42,6 +42,7 @@ MODULES = {
         "data.builders.synthetic",
     ],
     "serving": ["serving"],
+    "gallery": ["gallery.opening"],
 }
 BLOCK = """
 import importlib, sys
@@ -143,6 +144,11 @@ def test_modules_import_with_the_other_extras_blocked(extra):
 def test_what_is_blocked_cannot_be_imported():
     done = imported(blocked(""), ["dsr_jax.fcn"])
     assert done.returncode and "No module named 'flax'" in done.stderr
+
+
+def test_a_gallery_on_disk_names_its_extra():
+    done = imported(blocked(""), ["dsr_jax.match", "dsr_jax.gallery.opening"])
+    assert done.returncode and "dsr_jax[gallery]" in done.stderr
 
 
 @pytest.mark.slow

@@ -103,6 +103,12 @@ def stripes(feature_map: np.ndarray) -> np.ndarray:
     return np.divide(means, lengths, where=lengths > 0, out=np.zeros_like(means)).astype(np.float32)[:, None]
 
 
+def even_stripes(feature_map: np.ndarray) -> np.ndarray:
+    """The same number of stripes of any map, (8, d): of fewer rows, the last is repeated, which changes no MaxSim."""
+    found = stripes(feature_map)[:, 0]
+    return found[np.minimum(np.arange(STRIPES), len(found) - 1)]
+
+
 def counted(
     maps: Checked, shares: list[float], *, scales: tuple[int, ...], pooling: str, weights: Sequence[Any] | None = None
 ) -> Iterator[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from dsr_jax import calibration
-from dsr_jax.matching import checks, compiled, maxsim, visibility, weighting, xla
+from dsr_jax.matching import checks, compiled, maxsim, parts, search, visibility, weighting, xla
 from dsr_jax.matching.gallery import Entries, Gallery
 from dsr_jax.matching.search import Nearest
 from dsr_jax.parallel import hosts
@@ -70,11 +70,19 @@ class Comparison:
 
     def distances(self, *, progress: bool) -> np.ndarray:
         """Distance, lower, upper, gap, (4, P, G) float32: each process codes a part, all have the result."""
-        part = self.gallery.local
-        figures = np.empty((4, len(self.probes), 0), np.float32)
-        if len(part):
-            figures = self.engine(part).distances(progress=progress)
-        return hosts.together(figures, self.gallery.entries)
+        local = self.gallery.local
+        figures = [np.empty((4, len(self.probes), 0), np.float32)]
+        if len(local):
+            figures += [self.engine(part).distances(progress=progress) for part in parts.in_memory(local)]
+        return hosts.together(np.concatenate(figures, axis=2), self.gallery.entries)
+
+    def nearest(self, k: int) -> Nearest:
+        """The k nearest entries of the only probe; where maps are read lazily, those of each part are merged."""
+        found = (
+            (len(part), self.engine(part).nearest(min(k, len(part))))
+            for part in parts.in_memory(self.gallery.as_entries)
+        )
+        return search.merged(found, k)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -135,6 +143,8 @@ def compared(
     if isinstance(gallery_maps, Gallery):
         gallery = gallery_maps
         _check_built(gallery, identities=identities, scales=scales, pooling=pooling, gallery_masks=gallery_masks)
+        if not len(gallery.maps):
+            raise ValueError("gallery_maps is a Gallery without any map: add some")
     else:
         gallery = Gallery.build(
             gallery_maps,

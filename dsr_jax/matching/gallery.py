@@ -7,9 +7,9 @@ import dataclasses
 import functools
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from dsr_jax.matching import visibility
 from dsr_jax.matching.checks import as_labels, as_maps, as_scales
 from dsr_jax.matching.positions import Positions
 from dsr_jax.parallel import hosts
+
+if TYPE_CHECKING:
+    from dsr_jax.gallery.stored import StoredGallery
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,7 @@ class Entries:
       weights: of each map (n,) weights of its blocks in the mean over them, scales ascending (`weighting.of`); or None.
     """
 
-    maps: Sequence[np.ndarray]
+    maps: Sequence[Any]  # arrays; with the type given, checkers at run time would read some
     groups: Sequence[Sequence[int]]
     scales: tuple[int, ...]
     pooling: str
@@ -125,7 +128,7 @@ class Gallery:
     the maps are kept, copied, whatever the scales (and the blocks of maps that cannot be pooled, see `Positions`).
 
     Attributes:
-      maps: the (h, w, d) float32 maps.
+      maps: the (h, w, d) float32 maps; they may be read lazily, see `parts.LazyMaps`.
       identities: one label per map (integers or strings), or None: every map is an entry of its own.
       names: one name per map, or None.
       scales: sides of the windows.
@@ -134,7 +137,7 @@ class Gallery:
       calibration: from distances to probabilities, see `dsr_jax.calibration`; or None.
     """
 
-    maps: tuple[np.ndarray, ...]
+    maps: Sequence[Any]  # arrays; with the type given, checkers at run time would read some
     identities: tuple[Any, ...] | None
     names: tuple[str, ...] | None
     scales: tuple[int, ...]
@@ -204,6 +207,91 @@ class Gallery:
             calibration.check(scales=self.scales, pooling=self.pooling)
         return dataclasses.replace(self, calibration=calibration)
 
+    @staticmethod
+    def create(
+        folder: str | os.PathLike[str],
+        maps: Iterable[Any],
+        *,
+        names: Sequence[str],
+        identities: Sequence[Any] | np.ndarray | None = None,
+        cameras: Sequence[Any] | np.ndarray | None = None,
+        times: Sequence[Any] | np.ndarray | None = None,
+        vectors: Iterable[Any] | None = None,
+        masks: Iterable[Any] | None = None,
+        network: Any = None,
+        dtype: str = "float16",
+        scales: Sequence[int] = (1, 2, 3),
+        pooling: str = "average",
+    ) -> "StoredGallery":
+        """Makes a gallery on disk, whole or not at all, of maps that are taken one at a time; needs dsr_jax[gallery].
+
+        Args:
+          folder: a new or empty folder.
+          maps: the (h, w, d) maps of one d, a generator for instance.
+          names: a name per map, each once.
+          identities: which maps belong together, a label per map; default: every map is an entry of its own.
+          cameras: a whole number per map, -1 where unknown.
+          times: seconds or a datetime per map, None where unknown.
+          vectors: the network's own vector of each image, (e,).
+          masks: an (h, w) mask per map, True where a position counts, or None where all do.
+          network: what made the maps: a `weights.Card` with its sha256, or any mapping that tells networks and
+            preprocessings apart. Maps of another one are then refused.
+          dtype: type of the maps on disk, "float16" (finer), "bfloat16" (wider) or "float32".
+          scales: sides of the windows whose averages are blocks.
+          pooling: "average" or "max".
+
+        Returns:
+          The gallery, open.
+
+        Raises:
+          ValueError: as `build`; for lists of another length, and for a folder that is not empty.
+          OSError: if it cannot be written, naming the folder and the reason.
+
+        Example:
+          >>> import tempfile
+          >>> import numpy as np
+          >>> from dsr_jax import match
+          >>> maps = np.random.default_rng(0).random((3, 6, 3, 32))
+          >>> with tempfile.TemporaryDirectory() as folder:
+          ...     gallery = match.Gallery.create(folder, maps, names=["a.png", "b.png", "c.png"])
+          ...     gallery = gallery.remove(names=["b.png"])
+          ...     match.search(maps[2, :3], match.Gallery.open(folder), k=1).names
+          ('c.png',)
+        """
+        from dsr_jax.gallery import opening  # its packages are an extra
+
+        labels = opening.Labels.checked(names, identities, cameras, times)
+        beside = {"vectors": vectors, "masks": masks, "network": network}
+        return opening.create(folder, maps, labels, dtype=dtype, scales=scales, pooling=pooling, **beside)
+
+    @staticmethod
+    def open(
+        folder: str | os.PathLike[str],
+        *,
+        version: int | None = None,
+        network: Any = None,
+        grouped: bool = True,
+        scales: Sequence[int] | None = None,
+        pooling: str | None = None,
+    ) -> "StoredGallery":
+        """Opens a gallery that `create` made, without reading its maps; needs dsr_jax[gallery].
+
+        Args:
+          folder: where it is.
+          version: one of its versions; default: the newest.
+          network: the network of the maps that it will be compared with, as of `create`.
+          grouped: whether the maps of one identity are one entry; else each map is.
+          scales: sides of the windows; default: those that it was created with.
+          pooling: "average" or "max"; default: likewise.
+
+        Raises:
+          ValueError: if there is no gallery, or not this version; for the gallery of another network or format.
+        """
+        from dsr_jax.gallery import opening  # its packages are an extra
+
+        how: dict[str, Any] = {"grouped": grouped, "scales": scales, "pooling": pooling}
+        return opening.opened(folder, version=version, network=network, **how)
+
     @property
     def entries(self) -> int:
         """Number of dictionaries: maps, or identities where labels were given."""
@@ -213,6 +301,16 @@ class Gallery:
     def as_entries(self) -> Entries:
         """The maps in groups, one per entry."""
         return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling, self.masks)
+
+    def part(self, entries: Sequence[int] | np.ndarray, *, scales: tuple[int, ...] | None = None) -> "Gallery":
+        """A gallery of some of the entries, in ascending order, with other scales if they are given."""
+        rows = [i for entry in entries for i in self.as_entries.groups[entry]]
+        maps = tuple(self.maps[i] for i in rows)
+        identities = None if self.identities is None else tuple(self.identities[i] for i in rows)
+        names = None if self.names is None else tuple(self.names[i] for i in rows)
+        masks = None if self.masks is None else tuple(self.masks[i] for i in rows)
+        how: dict[str, Any] = {"scales": scales or self.scales, "masks": masks}
+        return replace(self, maps=maps, identities=identities, names=names, **how)
 
     @functools.cached_property
     def local(self) -> Entries:

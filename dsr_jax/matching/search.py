@@ -102,3 +102,25 @@ def nearest(parts: Iterable[Part], k: int, *, columns: int) -> Nearest:
     best, rest = order[:k], order[k:]
     beyond = min(beyond, figures[1, rest].min(initial=np.inf))
     return Nearest(entries[best], figures[:, best].astype(np.float32), float(beyond), coded / (columns * total))
+
+
+def merged(parts: Iterable[tuple[int, Nearest]], k: int) -> Nearest:
+    """The k nearest entries of a gallery that was searched part by part.
+
+    Args:
+      parts: for each part, in the gallery's order, how many entries it has and its nearest, at most k.
+      k: how many, at most as many as there are.
+
+    Returns:
+      The `Nearest`, as of a search of all. Equal distances are in the order of the entries.
+    """
+    entries, figures = np.zeros(0, np.int64), np.zeros((4, 0), np.float32)
+    beyond, coded, total = np.inf, 0.0, 0
+    for count, found in parts:
+        entries = np.append(entries, found.entries + total)
+        figures = np.append(figures, found.figures, axis=1)
+        beyond, coded, total = min(beyond, found.beyond), coded + found.coded * count, total + count
+    order = np.lexsort((entries, figures[0]))
+    best, rest = order[:k], order[k:]
+    beyond = min(beyond, float(figures[1, rest].min(initial=np.inf)))
+    return Nearest(entries[best], figures[:, best], beyond, coded / total)

@@ -16,8 +16,7 @@ from dsr_jax import match
 from dsr_jax.matching import visibility, weighting
 from dsr_jax.matching.checks import as_labels
 from dsr_jax.matching.gallery import gather
-
-PART = 1 << 28  # bytes of float32 maps; of each side one part is matched while the next is read
+from dsr_jax.matching.parts import PART  # of each side one part is matched while the next is read
 
 
 def distances(
