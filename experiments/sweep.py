@@ -2,6 +2,7 @@
 
     python -m experiments.sweep --flagfile=experiments/flags/sweep_l1.flags --weights=runs/finetune --workdir=runs/l1
     python -m experiments.sweep --vary=probe_factor --values="0.7;1;1.4" --weights=vgg16.npz --workdir=runs/scale
+    python -m experiments.sweep --vary=spoil --values="none;occluder;coarse;gap" --weights=vgg16.npz --workdir=runs/spoil
 
 Every flag of `experiments.evaluate` about a data set holds for all points; --vary names the one that does not. Prints
 a table per figure, writes `metrics.json` with keys "<flag>=<value>/<method>/shots<N>/<figure>", and
@@ -25,7 +26,7 @@ from experiments.workdir import Workdir, opened
 
 # Settings that change what is done with maps; they need no other maps. "match_l1" is an earlier name of l1.
 MATCHING = ("l1", "match_l1", "coder", "multi_shot")
-VARIED = (*MATCHING, "crop_height", "crop_width", "probe_factor", "probe_scale", "trials")
+VARIED = (*MATCHING, "crop_height", "crop_width", "probe_factor", "probe_scale", "spoil", "trials")
 SHOWN = ("rank1", "rank10", "mAP")
 
 

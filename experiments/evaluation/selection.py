@@ -10,7 +10,7 @@ import numpy as np
 
 import data
 from dsr_jax.evaluation import candidates, protocols
-from experiments.evaluation import features, pictures, scales
+from experiments.evaluation import features, pictures, scales, spoiling
 from experiments.settings.pictures import Searched
 
 
@@ -43,6 +43,8 @@ class Selection:
         twice = pictures.searching_themselves(probes, gallery, camera_rule=rule)
         self.gallery = pictures.fit_gallery(gallery, size)
         fitted = pictures.fit_probes(probes, how, factor=how.probe_factor, **scaling)
+        broken = spoiling.spoiled(fitted.pictures, fitted.identities, how.spoil, seed=how.crop_seed)
+        fitted = fitted._replace(pictures=broken)
         answered = candidates.answered(pictures.labels(fitted, gallery, camera_rule=rule))
         self.remarks: list[str] = _of_cropping(searched) + pictures.of_one_colour(probe=probes, gallery=gallery)
         self.remarks += without_answer(probes.names, answered)
@@ -78,7 +80,8 @@ class Selection:
         cropping = f"--{varied} varied" if varied.startswith("crop_") else _cropping(searched)
         scaling = f"--{varied} varied" if varied.startswith("probe_") else _scaling(searched)
         dataset, subset = searched.data.dataset, chosen.subset
-        return f"{dataset}, {first}{subset} identities, {few}{cropping}, {scaling}, {self.answering}"
+        broken = f"{spoiling.WAYS[searched.probes.spoil]}, " * (searched.probes.spoil != "none" and varied != "spoil")
+        return f"{dataset}, {first}{subset} identities, {few}{cropping}, {scaling}, {broken}{self.answering}"
 
     @property
     def answering(self) -> str:

@@ -113,6 +113,12 @@ class Probes(Shown, Rules):
     probe_factor: float = setting(
         1.0, "Enlarge probes by this factor against the gallery's scale: a known mismatch.", low=0.01
     )
+    spoil: str = setting(
+        "none",
+        "What is done to each probe then, to see what a method stands: a piece of another person before it, few "
+        "pixels, or a part missing in the middle.",
+        choices=("none", "occluder", "coarse", "gap"),
+    )
 
 
 @dataclass(frozen=True)
