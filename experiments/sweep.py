@@ -2,7 +2,7 @@
 
     python -m experiments.sweep --flagfile=experiments/flags/sweep_l1.flags --weights=runs/finetune --workdir=runs/l1
     python -m experiments.sweep --vary=probe_factor --values="0.7;1;1.4" --weights=vgg16.npz --workdir=runs/scale
-    python -m experiments.sweep --vary=spoil --values="none;occluder;coarse;gap" --weights=vgg16.npz --workdir=runs/spoil
+    python -m experiments.sweep --vary=spoil --values="none;occluder;gap" --weights=vgg16.npz --workdir=runs/spoil
 
 Every flag of `experiments.evaluate` about a data set holds for all points; --vary names the one that does not. Prints
 a table per figure, writes `metrics.json` with keys "<flag>=<value>/<method>/shots<N>/<figure>", and
