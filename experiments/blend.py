@@ -19,6 +19,7 @@ from experiments.settings import training
 from experiments.settings.networks import Network
 from experiments.settings.pictures import DataSet, HeldOut, Rules
 from experiments.settings.run import Place, Seeds
+from experiments.training.start import finished
 from experiments.training.validation import Validated, Validation
 from experiments.workdir import opened
 
@@ -79,6 +80,8 @@ def main(settings: Settings) -> None:
     if not settings.held_out.holdout:
         raise ValueError("holdout is 0: give --holdout=N, the training people that neither network was trained on")
     workdir = opened(settings, "blend", partial=settings.validation.searched.partial)
+    if finished(workdir):
+        return
     before, after = settings.network.read(), weights.read(how.trained)
     size, stride = settings.network.of_card(after.card)
     if before.card.preprocessing != after.card.preprocessing:

@@ -36,6 +36,8 @@ def test_the_share_that_finds_most_of_the_held_out_people_is_written(people, pai
     figures = json.loads((tmp_path / "out" / "metrics.json").read_text())
     best = max((0.0, 0.2, 1.0), key=lambda share: figures[f"share={share:g}/mAP"])
     assert figures["share"] == best and "share of the trained" in capsys.readouterr().out
+    assert blended(people, pair, tmp_path / "out", "--holdout=2", "--shares=0,0.2,1") == 0
+    assert "has finished" in capsys.readouterr().out
     written = weights.read(tmp_path / "out")
     expected = networks.between(PARAMS, jax.tree.map(lambda x: -x, PARAMS), best)
     assert written.card.extra["share_of_the_trained"] == best

@@ -18,6 +18,7 @@ from dsr_jax.formats import atomic, locks
 from experiments import (
     benchmark_pipeline,
     benchmark_speed,
+    blend,
     claims,
     evaluate,
     export,
@@ -41,6 +42,7 @@ RUNNERS = {
     "finetune": (finetune, *TRAINING, *SMALL, "--steps=2", "--batch_size=2"),
     "benchmark_speed": (benchmark_speed, "--quick"),
     "benchmark_pipeline": (benchmark_pipeline,),
+    "blend": (blend, "--weights=NETWORK", "--trained=NETWORK", "--holdout=2", *SMALL),
 }
 
 
