@@ -1,0 +1,4 @@
+"""Adapters: DSR inside other people's tools.
+
+wildlife    a matcher for wildlife-tools' pipelines and its WildFusion
+"""
