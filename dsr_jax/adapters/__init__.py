@@ -1,4 +1,5 @@
 """Adapters: DSR inside other people's tools.
 
 wildlife    a matcher for wildlife-tools' pipelines and its WildFusion
+timm_maps   maps of any network of timm
 """
