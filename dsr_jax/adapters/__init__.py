@@ -2,4 +2,5 @@
 
 wildlife    a matcher for wildlife-tools' pipelines and its WildFusion
 timm_maps   maps of any network of timm
+tracks      re-association of a tracker's lost tracks
 """
