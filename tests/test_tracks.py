@@ -102,6 +102,12 @@ def test_distances_without_intervals_certify_nothing():
     assert found.links[12] == 9 and found.certified == {12: False, 13: False}
 
 
+def test_wide_intervals_certify_nothing():
+    ann, bob, cy = people(3)
+    found = tracks.reassociate({7: ann[:2], 9: bob[:2]}, {12: bob[2], 13: cy[2]}, threshold=0.4, tol=0.1)
+    assert (found.upper - found.lower).max() > 0.1 and found.certified == {12: False, 13: False}
+
+
 def fitted(**settings):
     """A calibration on single crops of labelled people."""
     persons = people(20, seed=1)

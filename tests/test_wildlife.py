@@ -5,6 +5,7 @@ import pytest
 
 from dsr_jax import match
 from dsr_jax.adapters import wildlife
+from dsr_jax.matching import comparison
 
 
 def animals(count: int = 6, seed: int = 0) -> tuple[wildlife.MapDataset, wildlife.MapDataset]:
@@ -33,6 +34,14 @@ def test_similarity_is_nan_where_pairs_do_not_ask(of):
     asked[tuple(np.transpose(pairs))] = True
     assert (np.isnan(similarity) == ~asked).all() and similarity.flags.writeable
     assert np.allclose(similarity[asked], wildlife.Matcher()(parts, whole)[asked], atol=1e-5)
+
+
+def test_only_the_pairs_that_are_asked_for_are_compared(monkeypatch):
+    def refused(self, *, progress):
+        raise AssertionError("all pairs were compared")
+
+    monkeypatch.setattr(comparison.Comparison, "distances", refused)
+    assert np.isfinite(wildlife.Matcher()(*animals(), pairs=[(1, 2), (3, 3)])).sum() == 2
 
 
 @pytest.mark.parametrize("pairs", [[], np.empty((0, 2), np.int64)])
@@ -144,3 +153,10 @@ def test_wrong_pairs(pairs):
     parts, whole = animals()
     with pytest.raises(ValueError, match="pairs"):
         wildlife.Matcher()(parts, whole, pairs=pairs)
+
+
+@pytest.mark.parametrize("pairs", [None, [(0, 1)]])
+def test_coder_that_cannot_compare_pairs(pairs):
+    parts, whole = animals()
+    with pytest.raises(ValueError, match="ridge"):
+        wildlife.Matcher(coder="ridge")(parts, whole, pairs=pairs)

@@ -24,7 +24,7 @@ class Matcher:
     """What wildlife-tools calls a matcher: compares the maps of two data sets.
 
     Attributes:
-      coder: as for `match.distances`; "maxsim" compares without coding.
+      coder: as for `shortlist.distances`; "maxsim" compares without coding.
       l1: weight of the L1 penalty.
       scales: sides of the windows whose averages are blocks.
       probe_weights: None or "norm".
@@ -63,7 +63,8 @@ class Matcher:
           isotonic calibration keeps ties apart by the last digits of a float64.)
 
         Raises:
-          ValueError: for data sets without maps, pairs that are not (n, 2) numbers of maps, and as `match.distances`.
+          ValueError: for data sets without maps, pairs that are not (n, 2) numbers of maps, the coder "ridge", and as
+            `match.distances`.
         """
         probes, gallery = (self._maps(f"dataset{i}", dataset) for i, dataset in enumerate((dataset0, dataset1)))
         chosen = None if pairs is None else _checked(pairs, (len(probes), len(gallery)))
@@ -74,6 +75,7 @@ class Matcher:
             probes,
             gallery,
             coder=self.coder,
+            certified=True,
             l1=self.l1,
             scales=self.scales,
             probe_weights=self.probe_weights,
