@@ -221,13 +221,12 @@ def train(
     return run(params, images, sizes, total=total, **options)
 
 
-def between(one: Params, other: Params, share: float) -> Params:
+def average(one: Params, other: Params, share: float) -> Params:
     """The average of two networks, number by number: (1 - share) times the first and ``share`` times the other.
 
     Of a network before and after its training it often keeps what the one knew of other data and most of what the
     other has learnt (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). It says nothing of networks
-    that do not come from each other. OSNets are folded first (`osnet.fold`); layers of only one of them stay as they
-    are in the first.
+    that do not come from each other. OSNets are folded first (`osnet.fold`).
 
     Args:
       one: parameters of a network.
@@ -235,35 +234,30 @@ def between(one: Params, other: Params, share: float) -> Params:
       share: of the other, 0 to 1.
 
     Raises:
-      ValueError: for another architecture or width, or a share that is not in [0, 1].
+      ValueError: for another architecture or width, layers that only one of them has, or a share not in [0, 1].
 
     Example:
       >>> import jax
       >>> from dsr_jax import fcn, networks
       >>> one, other = (fcn.init(jax.random.key(seed), width=0.02) for seed in range(2))
-      >>> half = networks.between(one, other, 0.5)["block1_conv1"]["kernel"]
+      >>> half = networks.average(one, other, 0.5)["block1_conv1"]["kernel"]
       >>> bool((half == (one["block1_conv1"]["kernel"] + other["block1_conv1"]["kernel"]) / 2).all())
       True
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be in [0, 1], got {share}")
+    if not (isinstance(share, int | float | np.number) and 0 <= share <= 1):
+        raise ValueError(f"share must be a number in [0, 1], got {share!r}")
     names = architecture(one), architecture(other)
     if names[0] != names[1]:
         raise ValueError(f"one and other must be one architecture, got {names[0]} and {names[1]}")
     if names[0].startswith("osnet"):
         one, other = osnet.fold(one), osnet.fold(other)
-    shapes = [
-        {name: {k: jnp.shape(x) for k, x in net[name].items()} for name in net if block_of(name)}
-        for net in (one, other)
-    ]
-    if shapes[0] != shapes[1]:
-        differ = next(name for name in {**shapes[0], **shapes[1]} if shapes[0].get(name) != shapes[1].get(name))
-        raise ValueError(
-            f"one and other have different layers {differ!r}: {shapes[0].get(differ)}, {shapes[1].get(differ)}"
-        )
+    shapes = [{name: {k: jnp.shape(x) for k, x in net[name].items()} for name in net} for net in (one, other)]
+    differ = sorted(name for name in {**one, **other} if shapes[0].get(name) != shapes[1].get(name))
+    if differ:
+        known = [found.get(differ[0], "none") for found in shapes]
+        raise ValueError(f"one and other have different layers {differ[0]!r}: {known[0]} and {known[1]}")
     return {
-        name: jax.tree.map(lambda a, b: (1 - share) * a + share * b, leaves, other[name]) if name in other else leaves
-        for name, leaves in one.items()
+        name: {k: (1 - share) * x + share * other[name][k] for k, x in leaves.items()} for name, leaves in one.items()
     }
 
 

@@ -238,13 +238,16 @@ def fold(params: Params) -> Params:
     """The same network with its batch normalisations folded into the convolutions, which get a "bias".
 
     A normalisation by running statistics is a factor and a shift of every channel, as a convolution can have them. The
-    network is faster so, and can be averaged with another (`networks.between`). A folded one is returned as it is.
+    network is faster so, and can be averaged with another (`networks.average`). A folded one is returned as it is.
 
     Args:
       params: the network's parameters.
 
     Returns:
       The parameters for `apply`; `train` no longer normalises by batches, see `unfold`.
+
+    Raises:
+      ValueError: for parameters of another network.
 
     Example:
       >>> import jax
@@ -253,6 +256,7 @@ def fold(params: Params) -> Params:
       >>> sorted(params["block5_conv"]), sorted(osnet.fold(params)["block5_conv"])
       (['kernel'], ['bias', 'kernel'])
     """
+    _check(params)
     folded = dict(params)
     for name, layer in osnet_table.layers(osnet_table.width(params), osnet_table.form(params)).items():
         if layer.then == "batch" and norm(name) in params:
@@ -264,10 +268,15 @@ def fold(params: Params) -> Params:
 
 def check_folded(params: Params) -> None:
     """Raises ValueError unless the batch normalisations are folded into the convolutions of an OSNet."""
-    if "block2a_gate_conv1" not in params:
-        raise ValueError("params are not an OSNet's: normalisations are unfolded of that network alone")
+    _check(params)
     if not osnet_table.folded(params):
         raise ValueError("params have their batch normalisations: there is nothing to unfold")
+
+
+def _check(params: Params) -> None:
+    """Raises ValueError for parameters of another network."""
+    if "block2a_gate_conv1" not in params:
+        raise ValueError("params are not an OSNet's: normalisations are folded and unfolded of that network alone")
 
 
 def vector(

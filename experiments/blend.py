@@ -3,7 +3,7 @@
     python -m experiments.blend --dataset=cuhk03 --data_dir=D --holdout=100 --weights=BEFORE --trained=RUN --workdir=OUT
 
 Training on one data set forgets what other people need. The average of the weights before and after it often keeps
-both (`dsr_jax.networks.between`). Every share of the trained network is validated on the --holdout training people as
+both (`dsr_jax.networks.average`). Every share of the trained network is validated on the --holdout training people as
 `--validate_every` of the training does it (cropped pictures, single-shot), and the one with the highest mAP is written
 to `OUT/network.safetensors`. Held-out people are of the same data set: what an average keeps of others they cannot say.
 Whoever needs the network elsewhere gives one share, such as --shares=0.5, which is then validated and written.
@@ -18,7 +18,7 @@ from experiments import run
 from experiments.settings import training
 from experiments.settings.networks import Network
 from experiments.settings.pictures import DataSet, HeldOut, Rules
-from experiments.settings.run import Place, Seeds
+from experiments.settings.run import Place, Seed, Seeds
 from experiments.training.start import finished
 from experiments.training.validation import Validated, Validation
 from experiments.workdir import opened
@@ -48,7 +48,7 @@ class Settings:
     data: DataSet = DataSet()
     held_out: HeldOut = HeldOut()
     network: Network = Network()
-    seeds: Seeds = Seeds()
+    seed: Seed = Seed()
     probes: Rules = Rules()
     blend: Blend = Blend()
     given: frozenset[str] = frozenset()
@@ -57,7 +57,9 @@ class Settings:
     def validation(self) -> "Searching":
         """As the validation of a training."""
         shared: dict[str, Any] = {name: getattr(self, name) for name in ("place", "data", "held_out", "network")}
-        return Searching(**shared, seeds=self.seeds, probes=self.probes, given=self.given, blend=self.blend)
+        return Searching(
+            **shared, seeds=Seeds(seed=self.seed.seed), probes=self.probes, given=self.given, blend=self.blend
+        )
 
 
 @dataclass(frozen=True)
@@ -84,18 +86,19 @@ def main(settings: Settings) -> None:
         return
     before, after = settings.network.read(), weights.read(how.trained)
     size, stride = settings.network.of_card(after.card)
-    if before.card.preprocessing != after.card.preprocessing:
-        raise ValueError(
-            f"preprocessing of --weights is {before.card.preprocessing!r}, of --trained {after.card.preprocessing!r}: "
-            "they do not come from each other"
-        )
-    networks.between(before.params, after.params, 0.0)  # its errors come before anything is written
+    for name in ("preprocessing", "output_stride"):
+        known = getattr(before.card, name), getattr(after.card, name)
+        if None not in known and known[0] != known[1]:
+            raise ValueError(
+                f"{name} of --weights is {known[0]!r}, of --trained {known[1]!r}: they do not come from each other"
+            )
+    networks.average(before.params, after.params, 0.0)  # its errors come before anything is written
     workdir.claim()
     workdir.begin()
     validate = Validation(settings.validation, size, convention=after.card.preprocessing, output_stride=stride)
     found: dict[float, Validated] = {}
     for number, share in enumerate(sorted({*how.shares})):
-        found[share] = validate(networks.between(before.params, after.params, share), number)
+        found[share] = validate(networks.average(before.params, after.params, share), number)
         print(
             f"share {share:g}: rank-1 {found[share].rank1:.1f}, mAP {found[share].mean_average_precision:.1f}",
             flush=True,
@@ -108,7 +111,7 @@ def main(settings: Settings) -> None:
     print(report.text_table(rows, ["share of the trained (* written)", "rank-1", "mAP"]))
     extra = {**after.card.extra, "share_of_the_trained": best}
     card = weights.Card(after.card.architecture, after.card.width, stride, after.card.preprocessing, extra=extra)
-    weights.save(workdir.path / weights.WORKDIR_FILE, networks.between(before.params, after.params, best), card)
+    weights.save(workdir.path / weights.WORKDIR_FILE, networks.average(before.params, after.params, best), card)
     figures = {
         f"share={share:g}/{name}": value
         for share, one in found.items()

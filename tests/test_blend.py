@@ -39,7 +39,7 @@ def test_the_share_that_finds_most_of_the_held_out_people_is_written(people, pai
     assert blended(people, pair, tmp_path / "out", "--holdout=2", "--shares=0,0.2,1") == 0
     assert "has finished" in capsys.readouterr().out
     written = weights.read(tmp_path / "out")
-    expected = networks.between(PARAMS, jax.tree.map(lambda x: -x, PARAMS), best)
+    expected = networks.average(PARAMS, jax.tree.map(lambda x: -x, PARAMS), best)
     assert written.card.extra["share_of_the_trained"] == best
     for name, leaves in expected.items():
         for leaf, x in leaves.items():

@@ -220,7 +220,7 @@ def test_a_network_between_two_is_their_average():
     one, other = test_osnet.params("plain"), test_osnet.params("plain", folded=True)
     moved = jax.tree.map(lambda x: x + 1, other)
     for share in (0.0, 0.25, 1.0):
-        found = networks.between(one, moved, share)
+        found = networks.average(one, moved, share)
         assert found.keys() == moved.keys()
         for name, leaves in found.items():
             for leaf, x in leaves.items():
@@ -230,7 +230,7 @@ def test_a_network_between_two_is_their_average():
 @pytest.mark.parametrize(
     "other, share, message",
     [
-        ("osnet", 1.5, "share must be in"),
+        ("osnet", 1.5, "share must be a number in"),
         ("vgg16", 0.5, "one architecture, got osnet and vgg16"),
         ("wider", 0.5, "different layers 'block1_conv'"),
     ],
@@ -238,4 +238,4 @@ def test_a_network_between_two_is_their_average():
 def test_networks_that_have_no_average_are_an_error(other, share, message):
     others = TINY | {"wider": lambda: test_osnet.params(width=1 / 8)}
     with pytest.raises(ValueError, match=message):
-        networks.between(TINY["osnet"](), others[other](), share)
+        networks.average(TINY["osnet"](), others[other](), share)

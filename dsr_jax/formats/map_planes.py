@@ -42,7 +42,9 @@ def stored(planes: Mapping[str, Sequence[Any]], i: int, called: str, shape: tupl
     for kind, each in planes.items():
         if each[i] is not None:
             checked = CHECKS[kind](f"{kind}s[{i}] ({called})", each[i], shape)
-            yield f"{kind}_{i}", checked if kind == "mask" else checked.astype(np.float32)
+            if kind == "weight":  # only their ratios count, and float32 has room for those of one map
+                checked = (checked / np.max(checked)).astype(np.float32)
+            yield f"{kind}_{i}", checked
 
 
 def checked(

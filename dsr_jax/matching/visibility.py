@@ -25,7 +25,11 @@ def planes(argument: str, value: Any, count: int) -> list[Any]:
     else:
         raise ValueError(f"{argument} must be one (h, w) array per map, got {value!r:.80}")
     if len(parts) != count:
-        raise ValueError(f"{argument} must have one (h, w) array per map, got {len(parts)} for {count} maps")
+        nested = " (np.array(...) of a nested list is one array)" * isinstance(value, Sequence)
+        shape = f" of shape {np.shape(value)}" * hasattr(value, "__array__")
+        raise ValueError(
+            f"{argument} must have one (h, w) array per map, got {len(parts)}{shape} for {count} maps{nested}"
+        )
     return parts
 
 

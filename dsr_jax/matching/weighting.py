@@ -60,6 +60,8 @@ def planes(value: Any, count: int) -> list[Any]:
     Raises:
       ValueError: for another name or number.
     """
+    if np.ndim(value) == 0 and not isinstance(value, str):
+        raise ValueError(f"probe_weights must be None, {NORM!r} or one (h, w) array per probe, got {value!r:.80}")
     if not isinstance(value, str):
         return visibility.planes("probe_weights", value, count)
     if value != NORM:
