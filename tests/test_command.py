@@ -22,6 +22,7 @@ from experiments import (
     export,
     finetune,
     pretrain,
+    search,
     sweep,
     workdir,
 )
@@ -29,7 +30,17 @@ from tests.commands import command as called
 from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_people
 
 # Text that is no path. A flag is said here to be none, or is declared as a path.
-NO_PATHS = {"dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor"}
+NO_PATHS = {
+    "dataset",
+    "coordinator_address",
+    "coder",
+    "values",
+    "setting",
+    "step_size",
+    "map_tensor",
+    "after",
+    "before",
+}
 PATHS = {
     "calibration",
     "workdir",
@@ -43,6 +54,9 @@ PATHS = {
     "first",
     "second",
     "source",
+    "pictures",
+    "gallery",
+    "probe",
 }
 RUNNERS = (
     data.browse,
@@ -54,6 +68,7 @@ RUNNERS = (
     export,
     finetune,
     pretrain,
+    search,
     sweep,
 )
 
