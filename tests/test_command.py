@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 
 import data.browse
+import data.draw
 import data.prepare
 from data import binding, command
 from dsr_jax import map_file, weights
@@ -60,6 +61,7 @@ PATHS = {
 }
 RUNNERS = (
     data.browse,
+    data.draw,
     data.prepare,
     benchmark_pipeline,
     benchmark_speed,
