@@ -25,6 +25,7 @@ from typing import Any
 from data import binding
 from dsr_jax import calibration
 from dsr_jax.formats import atomic
+from dsr_jax.gallery.stored import StoredGallery
 from experiments import run
 from experiments.evaluation.features import Network
 from experiments.searching import answers, indexing, listed, probes, showing
@@ -92,16 +93,16 @@ def main(settings: Settings) -> None:
 
 def search(settings: Settings) -> dict[str, Any]:
     """Indexes and answers; prints both, and returns what --json prints."""
-    fitted = calibration.load(settings.judged.calibration) if settings.judged.calibration else None
+    fitted = given_calibration(settings.judged.calibration)
     source = settings.searched.pictures
     # Pictures before the network: an empty folder needs no weights.
     there = listed.pictures(Path(source), form=settings.searched.form, role=settings.searched.role) if source else None
     network, about = described(settings.network)
     indexed = brought_up_to_date(settings, there, network, about)
-    gallery = indexed.gallery if fitted is None else indexed.gallery.calibrated(fitted)
+    gallery = calibrated(indexed.gallery, fitted)
     print(indexed.text, flush=True)
     found = answered(settings, there, network, gallery)
-    for answer in found:
+    for answer in found if not settings.shown.json else ():
         print(f"\n{showing.text(answer, settings.judged.false_positive_rate)}")
     page = None
     if settings.shown.out and there is not None:
@@ -118,6 +119,22 @@ def search(settings: Settings) -> dict[str, Any]:
         "answers": [answers.as_json(answer) for answer in found],
         "page": page,
     }
+
+
+def given_calibration(file: str | None) -> calibration.Calibration | None:
+    """The calibration of --calibration."""
+    try:
+        return calibration.load(file) if file else None
+    except ValueError as error:
+        raise ValueError(f"calibration: {error}") from error
+
+
+def calibrated(gallery: StoredGallery, fitted: calibration.Calibration | None) -> StoredGallery:
+    """The gallery with a calibration that is given; a new version, unless it has this one."""
+    has = gallery.calibration
+    if fitted is None or (has is not None and has.text == fitted.text):
+        return gallery
+    return gallery.calibrated(fitted)
 
 
 def described(settings: searching.Network) -> tuple[Network, dict[str, Any]]:
@@ -147,7 +164,9 @@ def brought_up_to_date(
     return indexed
 
 
-def answered(settings: Settings, there: listed.Listed | None, network: Network, gallery: Any) -> list[answers.Answer]:
+def answered(
+    settings: Settings, there: listed.Listed | None, network: Network, gallery: StoredGallery
+) -> list[answers.Answer]:
     """The answers to the probes; none without --probe."""
     if not settings.probe.probe:
         return []

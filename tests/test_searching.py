@@ -198,6 +198,7 @@ def test_pictures_that_cannot_be_read(people, searched):
         (("--probe=seen.png", "--out=probe"), "out=.*holds something else"),
         (("--probe=seen.png", "--false_positive_rate=0"), "false_positive_rate must be"),
         (("--cameras=1",), "cameras is about an answer"),
+        (("--calibration=seen.png",), "calibration: path must be"),
         (("--pictures=empty",), "empty has no picture"),
         (("--pictures=nowhere",), "nowhere does not exist"),
         (("--gallery=seen.png",), "seen.png"),

@@ -78,7 +78,8 @@ def index(listed: Listed, network: Network, about: Mapping[str, Any], how: Searc
     new, changed, gone = _compared(listed, gallery, folder)
     skipped: list[str] = []
     counts = {"added": 0, "replaced": 0}
-    with tqdm(total=len(new) + len(changed), desc="index", unit="picture", disable=not how.progress) as bar:
+    total = len(new) + len(changed)
+    with tqdm(total=total, desc="index", unit="picture", disable=not (how.progress and total)) as bar:
         for word, wanted in (("added", new), ("replaced", changed)):
             for start in range(0, len(wanted), how.index_batch):
                 batch = wanted[start : start + how.index_batch]
