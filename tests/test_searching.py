@@ -13,6 +13,7 @@ from PIL import Image
 from dsr_jax import calibration, match
 from experiments import search
 from tests.runners import call, finished, listing, network, start, write_people
+from tests.test_report import Page
 
 SMALL = ("--size=64,32", "--output_stride=16", "--preprocessing=caffe", "--noprogress")
 KEYS = ("gallery", "version", "pictures", "indexed", "answers", "page")
@@ -43,6 +44,7 @@ def searched(people, weights, capsys):
         capsys.readouterr()
         assert call(search, *place, f"--network={weights}", *SMALL, "--json", *arguments) == code
         shown = capsys.readouterr()
+        assert "proven against" not in shown.err, "one object in the place of tables"
         return json.loads(shown.out) if code == 0 else shown.err
 
     return begin
@@ -243,7 +245,16 @@ def test_tables_and_page(people, searched, weights, capsys):
     assert found["page"] == str(out / "index.html") and page.count('class="card map"') == 2
     assert "seen.png from gallery/3_0.png" in page and "✗ other" not in page
     assert len(list(out.glob("picture-*.jpg"))) == 3, "the probe is the first answer"
+    shown = Page(page)
+    ids = [attrs["id"] for _, attrs, _ in shown.elements if "id" in attrs]
+    named = [attrs["aria-labelledby"] for _, attrs, _ in shown.elements if "aria-labelledby" in attrs]
+    linked = [attrs["href"][1:] for attrs, _ in shown.all("a") if attrs["href"].startswith("#")]
+    assert len(ids) == len(set(ids)) and set(named) | set(linked) <= set(ids)
+    assert all(attrs["alt"] for attrs, _ in shown.all("img"))
+    (people / "gallery" / "3_0.png").unlink()
+    (people / "people.csv").write_text((people / "people.csv").read_text().replace("gallery/3_0.png,3,1,gallery\n", ""))
     assert searched(f"--probe={probe}", f"--out={out}", pictures="people.csv")["page"]  # its own page is replaced
+    assert "1 of the nearest pictures are not among" in (out / "index.html").read_text()
 
 
 @pytest.mark.slow
