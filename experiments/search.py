@@ -106,7 +106,11 @@ def search(settings: Settings) -> dict[str, Any]:
         print(f"\n{showing.text(answer, settings.judged.false_positive_rate)}")
     page = None
     if settings.shown.out and there is not None:
-        how: dict[str, Any] = {"rate": settings.judged.false_positive_rate, "l1": settings.matching.l1}
+        how: dict[str, Any] = {
+            "rate": settings.judged.false_positive_rate,
+            "l1": settings.matching.l1,
+            "coder": settings.matching.coder,
+        }
         how |= {"reconstructions": settings.shown.reconstructions, "config": binding.values(settings)}
         page = str(showing.page(Path(settings.shown.out), found, there, network, **how))
         print(f"page: {page}")
@@ -122,9 +126,17 @@ def search(settings: Settings) -> dict[str, Any]:
 
 
 def given_calibration(file: str | None) -> calibration.Calibration | None:
-    """The calibration of --calibration."""
+    """The calibration of --calibration.
+
+    Raises:
+      ValueError: if the file is none, or was fitted on entries of several pictures.
+    """
+    if not file:
+        return None
     try:
-        return calibration.load(file) if file else None
+        fitted = calibration.load(file)
+        fitted.check(images_per_entry=1)
+        return fitted
     except ValueError as error:
         raise ValueError(f"calibration: {error}") from error
 

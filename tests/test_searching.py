@@ -232,6 +232,8 @@ def test_a_calibration_stays_with_the_gallery(people, searched):
     assert "whether it is nobody is not known: false_positive_rate" in later["remarks"][0]
     strict = searched(f"--probe={people / 'seen.png'}", "--false_positive_rate=0.01", code=1)
     assert "false_positive_rate=0.01" in strict
+    calibration.fit([0.1, 0.2], [True, False], fitted_on={"images_per_entry": 3}).save(people / "three.json")
+    assert "belongs to images_per_entry=3" in searched(f"--calibration={people / 'three.json'}", code=1)
     assert "belongs to l1" in searched(f"--probe={people / 'seen.png'}", "--l1=0.3", code=1)
 
 
@@ -245,6 +247,8 @@ def test_tables_and_page(people, searched, weights, capsys):
     assert found["page"] == str(out / "index.html") and page.count('class="card map"') == 2
     assert "seen.png from gallery/3_0.png" in page and "✗ other" not in page
     assert len(list(out.glob("picture-*.jpg"))) == 3, "the probe is the first answer"
+    found = searched(f"--probe={probe}", f"--out={out}", "--coder=maxsim", pictures="people.csv")
+    assert f"distance {found['answers'][0]['hits'][1]['distance']:.3f}</p>" in (out / "index.html").read_text()
     shown = Page(page)
     ids = [attrs["id"] for _, attrs, _ in shown.elements if "id" in attrs]
     named = [attrs["aria-labelledby"] for _, attrs, _ in shown.elements if "aria-labelledby" in attrs]

@@ -63,6 +63,7 @@ def page(
     *,
     rate: float,
     l1: float,
+    coder: str,
     reconstructions: int,
     config: Mapping[str, Any],
 ) -> Path:
@@ -83,7 +84,7 @@ def page(
         rows = tuple(report.Row(str(hit.rank), cells(hit)) for hit in answer.hits)
         tables.append(report.Table(answer.probe.name, "rank", COLUMNS, rows))
         rebuilt += [
-            _reconstruction(answer, place, pictures[hit.name], network.output_stride, l1)
+            _reconstruction(answer, place, pictures[hit.name], network.output_stride, l1, coder)
             for place, hit in enumerate(answer.hits[:reconstructions])
             if hit.name in pictures
         ]
@@ -113,9 +114,12 @@ def _section(answer: Answer, pictures: Mapping[str, np.ndarray], rate: float) ->
     return contact_sheet.Section(f"Answer for {answer.probe.name}", " ".join(sentences(answer, rate)), (card,))
 
 
-def _reconstruction(answer: Answer, place: int, picture: np.ndarray, stride: int, l1: float) -> report.Reconstruction:
+def _reconstruction(
+    answer: Answer, place: int, picture: np.ndarray, stride: int, l1: float, coder: str
+) -> report.Reconstruction:
     values = answer.gallery.maps[int(answer.found.hits.entries[place])]
-    found = match.explain(answer.probe.map, values, l1=l1)
+    by = "maxsim" if coder == "maxsim" else "auto"  # all other coders have the same codes
+    found = match.explain(answer.probe.map, values, l1=l1, coder=by)
     return report.Reconstruction(
         f"{Path(answer.probe.name).name} from {answer.hits[place].name}",
         covered(answer.probe.picture, answer.probe.map, stride),

@@ -16,7 +16,8 @@ class Network(networks.Network):
 
     weights: str | None = setting(
         None,
-        "A weights file of NumPy, safetensors, torch or ONNX, whatever its name, or the workdir of a training run.",
+        "A weights file of NumPy, safetensors, torch or ONNX, whatever its name, or the workdir of a training run; "
+        "--network is the same.",
         path=True,
         aliases=("network",),
     )
