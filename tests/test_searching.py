@@ -12,6 +12,7 @@ from PIL import Image
 
 from dsr_jax import calibration, match
 from experiments import search
+from experiments.searching import indexing
 from tests.runners import call, finished, listing, network, start, write_people
 from tests.test_report import Page
 
@@ -184,6 +185,22 @@ def test_pictures_that_cannot_be_read(people, searched):
     assert "bad.png" in said and "--skip_bad" in said
     found = searched("--skip_bad")
     assert found["indexed"]["added"] == 10 and found["indexed"]["skipped"][0].startswith("bad.png: ")
+
+
+def test_another_call_that_indexes_at_once_is_named(people, searched, weights, monkeypatch):
+    read = indexing._read
+
+    def slow(*arguments):
+        monkeypatch.setattr(indexing, "_read", read)
+        assert call(search, f"--pictures={people / 'gallery'}", f"--weights={weights}", *SMALL) == 0  # the other call
+        return read(*arguments)
+
+    monkeypatch.setattr(indexing, "_read", slow)
+    assert "was changed meanwhile by another call" in searched(code=1)
+    monkeypatch.setattr(indexing, "_read", slow)
+    (people / "gallery" / "new.png").write_bytes((people / "seen.png").read_bytes())
+    assert "was changed meanwhile by another call" in searched(code=1)
+    assert searched()["indexed"] == DONE | {"unchanged": 11}
 
 
 @pytest.mark.parametrize(

@@ -150,12 +150,24 @@ def _written(
     how: Searched,
     replace: bool,
 ) -> StoredGallery:
-    """The next version of the gallery, or its first."""
+    """The next version of the gallery, or its first.
+
+    Raises:
+      ValueError: if another call has indexed these pictures meanwhile, and for maps that cannot be kept.
+    """
     content: dict[str, Any] = {"names": [one.name for one in good], "cameras": [one.camera for one in good]}
     content["times"] = [one.time for one in good]
     if good[0].identity is not None:
         content["identities"] = [one.identity for one in good]
-    if gallery is None:
-        match.Gallery.create(folder, maps, **content, network=dict(about), dtype=how.map_dtype)
-        return match.Gallery.open(folder, network=dict(about), grouped=False)
-    return gallery.replace(maps, **content) if replace else gallery.add(maps, **content)
+    try:
+        if gallery is None:
+            match.Gallery.create(folder, maps, **content, network=dict(about), dtype=how.map_dtype)
+            return match.Gallery.open(folder, network=dict(about), grouped=False)
+        return gallery.replace(maps, **content) if replace else gallery.add(maps, **content)
+    except ValueError as error:
+        before, now = gallery, opened(folder, about)
+        if now is None or (before is not None and now.version == before.version):
+            raise
+        raise ValueError(
+            f"gallery {str(folder)!r} was changed meanwhile by another call ({error}): call again when that is done"
+        ) from error
