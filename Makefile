@@ -1,4 +1,5 @@
 # make demo        fine-tune a small network on synthetic people and compare before and after (four to six minutes, two cores)
+# make search      search drawn people for the one in a partial picture, by the network of make demo: list and page
 # make check       for every save: lint, types and the quick tests (those that are not marked slow)
 # make test        lint, types, all tests and the documentation's examples
 # make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, run live
@@ -16,7 +17,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo check test test-peers setup lint clean distclean
+.PHONY: help demo search check test test-peers setup lint clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -35,6 +36,11 @@ help:
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m experiments.finetune --flagfile=experiments/flags/demo.flags
+
+search: $(VENV)/.demo
+	@test -e runs/demo/metrics.json || $(MAKE) demo
+	$(BIN)/python -m data.draw --out=runs/search
+	$(BIN)/python -m experiments.search --flagfile=experiments/flags/search.flags
 
 check: lint
 	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)

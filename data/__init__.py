@@ -13,7 +13,7 @@ The rooms import in one direction (`tests/test_imports.py`):
     reading      source.py, views.py, sampling.py, decoded.py: for evaluation, training   sources
     builders     a module per data set, and the parts that they share                     sources, synthetic, reading
     inspection   the check, statistics, the contact sheet                                 sources, reading, builders
-    commands     this interface, prepare.py, browse.py, command.py, binding.py            all
+    commands     this interface, prepare.py, browse.py, draw.py, command.py, binding.py   all
 
 A new data set is a module with a `Builder` in `data/builders/` (see `builder.py` and `listing.py` there; `parts.py`
 where folders are splits and names begin with the person) and a line in `DATASETS`, "module:Class".

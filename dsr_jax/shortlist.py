@@ -279,7 +279,8 @@ def search(
       max_bytes: memory ceiling, beside the maps.
 
     Returns:
-      A `Searched`: the hits, the stages, and what each place is proven against.
+      A `Searched`: the hits, the stages, and what each place is proven against. Of a gallery with a calibration the
+      hits have probabilities, among all entries of the gallery, whatever the stages left out.
 
     Raises:
       ValueError: as `match.search`; for maps in place of a gallery, and unless k <= second <= first.

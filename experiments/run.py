@@ -18,7 +18,17 @@ from experiments.settings import former
 from experiments.training import termination
 from experiments.training.termination import EXIT_CODE, Terminated, raised
 
-RUNNERS = ("pretrain", "finetune", "evaluate", "sweep", "difference", "export", "benchmark_speed", "benchmark_pipeline")
+RUNNERS = (
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "search",
+    "sweep",
+    "difference",
+    "export",
+    "benchmark_speed",
+    "benchmark_pipeline",
+)
 S = TypeVar("S")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dsr_jax import calibration, match
+from dsr_jax import calibration, match, shortlist
 
 PEOPLE = 30
 
@@ -16,14 +16,14 @@ def drawn(seed, count=PEOPLE):
 
 
 PROBES, WHOLE = drawn(0)
-STRANGERS, _ = drawn(1)
+STRANGERS, STRANGER_MAPS = drawn(1)[0], drawn(2, 1)[1]
 LABELS = [f"{i:02}" for i in range(PEOPLE)]
 
 
-def fitted(**how):
+def fitted(method="isotonic", **how):
     distances = match.distances(PROBES, WHOLE, **how).distance
     about = calibration.settings(how.get("coder", "auto"), **{k: v for k, v in how.items() if k != "coder"})
-    return calibration.fit(distances, np.eye(PEOPLE, dtype=bool), fitted_on=about)
+    return calibration.fit(distances, np.eye(PEOPLE, dtype=bool), method=method, fitted_on=about)
 
 
 FITTED = fitted()
@@ -98,3 +98,65 @@ def test_a_gallery_of_other_scales_is_refused():
 def test_maxsim_has_a_calibration_of_its_own():
     gallery = match.Gallery.build(WHOLE, calibration=fitted(coder="maxsim"))
     assert match.search(PROBES[3], gallery, k=1, coder="maxsim", l1=0.1).probability[0] > 0.9
+
+
+# On disk
+
+
+NETWORK = {"sha256": "0b1c", "preprocessing": "torch", "size": [96, 48]}
+
+
+def stored(folder, **options):
+    cameras = [i % 2 for i in range(PEOPLE)]
+    how = {"names": [f"{i}.png" for i in range(PEOPLE)], "identities": LABELS, "cameras": cameras, "dtype": "float32"}
+    return match.Gallery.create(folder / "people", iter(WHOLE), **how | options)
+
+
+def test_a_gallery_on_disk_keeps_its_calibration(tmp_path):
+    gallery = stored(tmp_path)
+    calibrated = gallery.calibrated(FITTED)
+    assert gallery.calibration is None and calibrated.version == gallery.version + 1
+    opened = match.Gallery.open(tmp_path / "people").add(STRANGER_MAPS, names=["new.png"], identities=["new"])
+    hits = match.search(PROBES[3], opened, k=5)
+    assert hits.searched == PEOPLE + 1
+    np.testing.assert_array_equal(hits.probability, FITTED.probability(hits.distance, entries=PEOPLE + 1))
+    assert hits.first_probability > 0.9 and not hits.nobody(0.1)
+    opened.save(tmp_path / "gallery.npz")
+    assert match.Gallery.load(tmp_path / "gallery.npz").calibration.text == FITTED.text
+    assert opened.calibrated(None).calibration is None and opened.refresh().notes == {}
+
+
+def test_a_filter_keeps_the_calibration(tmp_path):
+    some = stored(tmp_path).calibrated(FITTED).where(cameras=[1])
+    hits = match.search(PROBES[3], some, k=2)
+    assert hits.identities[0] == "03" and hits.searched == PEOPLE // 2
+    np.testing.assert_array_equal(hits.probability, FITTED.probability(hits.distance, entries=PEOPLE // 2))
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_probabilities_after_stages_are_those_among_all_entries(tmp_path, on_disk):
+    gallery = stored(tmp_path) if on_disk else match.Gallery.build(WHOLE, identities=LABELS)
+    logistic = fitted("logistic")
+    found = shortlist.search(PROBES[3], gallery.calibrated(logistic), k=2, whole=5, first=20, second=8)
+    assert found.stages[-1].entries == 8 and found.hits.searched == PEOPLE
+    expected = logistic.probability(found.hits.distance, entries=PEOPLE)
+    np.testing.assert_array_equal(found.hits.probability, expected)
+    assert (expected < logistic.probability(found.hits.distance, entries=8)).any(), "a stage is another gallery"
+
+
+def test_a_calibration_of_another_network_is_refused_on_disk(tmp_path):
+    gallery = stored(tmp_path, network=NETWORK)
+    for about in ({"network": "77"}, {"size": [128, 64]}, {"preprocessing": "caffe"}):
+        other = calibration.fit([0.1, 0.2], [True, False], fitted_on=about)
+        with pytest.raises(ValueError, match=f"belongs to {next(iter(about))}="):
+            gallery.calibrated(other)
+    same = calibration.fit([0.1, 0.2], [True, False], fitted_on={"network": "0b1c", "size": (96, 48)})
+    assert gallery.calibrated(same).calibration.text == same.text
+    with pytest.raises(ValueError, match=r"belongs to scales=\[1\]"):
+        gallery.calibrated(calibration.fit([0.1, 0.2], [True, False], fitted_on={"scales": (1,)}))
+
+
+def test_a_note_that_is_no_calibration_is_named(tmp_path):
+    gallery = stored(tmp_path).note("calibration", {"threshold": 0.3})
+    with pytest.raises(ValueError, match=r"note 'calibration' of gallery .*people.*calibrated"):
+        match.search(PROBES[0], gallery)

@@ -11,6 +11,7 @@ import pytest
 from absl import flags
 
 import data.browse
+import data.draw
 import data.prepare
 from data import binding, command
 from dsr_jax import map_file, weights
@@ -22,6 +23,7 @@ from experiments import (
     export,
     finetune,
     pretrain,
+    search,
     sweep,
     workdir,
 )
@@ -29,7 +31,17 @@ from tests.commands import command as called
 from tests.runners import METHODS, PARAMS, ROOT, call, metrics_of, start, write_people
 
 # Text that is no path. A flag is said here to be none, or is declared as a path.
-NO_PATHS = {"dataset", "coordinator_address", "coder", "values", "setting", "step_size", "map_tensor"}
+NO_PATHS = {
+    "dataset",
+    "coordinator_address",
+    "coder",
+    "values",
+    "setting",
+    "step_size",
+    "map_tensor",
+    "after",
+    "before",
+}
 PATHS = {
     "calibration",
     "workdir",
@@ -43,9 +55,13 @@ PATHS = {
     "first",
     "second",
     "source",
+    "pictures",
+    "gallery",
+    "probe",
 }
 RUNNERS = (
     data.browse,
+    data.draw,
     data.prepare,
     benchmark_pipeline,
     benchmark_speed,
@@ -54,6 +70,7 @@ RUNNERS = (
     export,
     finetune,
     pretrain,
+    search,
     sweep,
 )
 

@@ -20,7 +20,7 @@ ROOMS = {
 }
 TOP = {
     **dict.fromkeys(("data.source", "data.views", "data.sampling", "data.decoded", "data._recolour_kernel"), "reading"),
-    **dict.fromkeys(("data", "data.binding", "data.command", "data.prepare", "data.browse"), "commands"),
+    **dict.fromkeys(("data", "data.binding", "data.command", "data.prepare", "data.browse", "data.draw"), "commands"),
 }
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path

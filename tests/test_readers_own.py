@@ -13,7 +13,7 @@ import data
 from data import synthetic
 from data.builders import coco, coco_boxes
 from data.builders.cropping import encoded
-from data.builders.identity_folders import camera_of
+from data.builders.labels import camera_of
 from data.prepare import prepare, remarks
 from tests.trees import FORMS, picture, source
 

@@ -9,15 +9,13 @@ exactly one such number; otherwise it is unknown, which equals no other. `query`
 """
 
 import collections
-import re
 from pathlib import Path
 
 from data.builders import labels
 from data.builders.builder import Builder
 from data.builders.listing import SPLIT_OF, Listing, Record, by_split, check_shown
-from data.source import UNKNOWN_CAMERA
 from data.sources import left_out
-from data.sources.tree import Tree, opened, stem
+from data.sources.tree import Tree, opened
 
 EXPECTED = """\
 people/                 folder or archive, of any name
@@ -28,19 +26,6 @@ people/                 folder or archive, of any name
     bob/ ...
   gallery/
     bob/ ..."""
-
-_CAMERA = re.compile(r"(?:^|[_\-. ])c(?:am(?:era)?)?(\d{1,9})(?=s\d|[_\-. ]|$)", re.IGNORECASE)
-
-
-def camera_of(name: str) -> int:
-    """The camera in a picture's name; -1 where there is none, or more than one.
-
-    Example:
-      >>> [camera_of(name) for name in ("0001_c2s1_000451_03.jpg", "camera3-a.png", "c1_c2.jpg", "abc12.jpg")]
-      [2, 3, -1, -1]
-    """
-    cameras = {int(number) for number in _CAMERA.findall(stem(name))}
-    return cameras.pop() if len(cameras) == 1 else UNKNOWN_CAMERA
 
 
 class IdentityFolders(Builder):
@@ -73,7 +58,7 @@ class IdentityFolders(Builder):
         pairs = []
         for (split, _, short, name), identity in zip(placed, people.numbers, strict=True):
             check_shown(split, identity, f"--source={source} has {name}")
-            pairs.append((split, Record(short, identity, camera_of(name), tree.reader(name))))
+            pairs.append((split, Record(short, identity, labels.camera_of(name), tree.reader(name))))
         splits = by_split(pairs)
         _check_unique(tree, splits)
         taken = {name for *_, name in placed}

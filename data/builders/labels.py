@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from data.builders.listing import CAUTION
 from data.source import NOBODY, UNKNOWN_CAMERA
+from data.sources.tree import stem
 from data.sources.wording import few
 
 # What stands for "not known": pandas's list, and what databases and people write.
@@ -30,6 +31,7 @@ _SIGNS = str.maketrans(
 _NUMBER = re.compile(r"[+-]?(\d+(?P<point>\.)?\d*|(?P<bare>\.)\d+)(?P<exponent>e[+-]?\d{1,4})?", re.IGNORECASE)
 _HEXADECIMAL = re.compile(r"\d+e\d+")  # such as 12e4, which may be a number with an exponent
 _COMMAS = re.compile(r"[+-]?\d+(,\d+)+(\.\d*)?")
+_CAMERA = re.compile(r"(?:^|[_\-. ])c(?:am(?:era)?)?(\d{1,9})(?=s\d|[_\-. ]|$)", re.IGNORECASE)
 _LARGEST = 2**63 - 1  # what the data set stores
 _EXACT = 2**53  # up to which floating point knows every whole number
 _IN_FULL = 10**6  # below which no program leaves digits out in favour of an exponent
@@ -98,6 +100,17 @@ def cameras(labels: Sequence[str], places: Sequence[str]) -> Numbers:
     elif gaps:
         remarks.append(f"No camera is known: {_CONSEQUENCE}")
     return Numbers(numbers, read.names, remarks)
+
+
+def camera_of(name: str) -> int:
+    """The camera in a picture's name; -1 where there is none, or more than one.
+
+    Example:
+      >>> [camera_of(name) for name in ("0001_c2s1_000451_03.jpg", "camera3-a.png", "c1_c2.jpg", "abc12.jpg")]
+      [2, 3, -1, -1]
+    """
+    cameras = {int(number) for number in _CAMERA.findall(stem(name))}
+    return cameras.pop() if len(cameras) == 1 else UNKNOWN_CAMERA
 
 
 def _check_one_kind(read: Numbers, spelt: Sequence[str], places: Sequence[str]) -> None:

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow as pa
 
+from dsr_jax.calibration import Calibration, from_text
 from dsr_jax.gallery import filters, rows
 from dsr_jax.gallery.maps import StoredMaps
 from dsr_jax.gallery.table import Table
 from dsr_jax.matching.gallery import Gallery, gather
 
+CALIBRATION = "calibration"  # the note that holds it
 One = TypeVar("One", bound="Snapshot")
 
 
@@ -85,6 +87,21 @@ class Snapshot(Gallery):
     def pooling(self) -> str:
         """How windows are pooled, "average" or "max"."""
         return self._options.get("pooling") or self._table.description.pooling
+
+    @functools.cached_property
+    def calibration(self) -> Calibration | None:
+        """From distances to probabilities, as `StoredGallery.calibrated` wrote it, or None.
+
+        Raises:
+          ValueError: if the note of that name holds none.
+        """
+        note = self.notes.get(CALIBRATION)
+        try:
+            return None if note is None else from_text(note if isinstance(note, str) else json.dumps(note))
+        except ValueError as error:
+            raise ValueError(
+                f"note {CALIBRATION!r} of {self._table.where}: {error}; gallery.calibrated(...) writes another"
+            ) from error
 
     @functools.cached_property
     def labels(self) -> tuple[Any, ...] | None:

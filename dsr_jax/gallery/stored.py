@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from dsr_jax.calibration import Calibration
 from dsr_jax.gallery import changes
 from dsr_jax.gallery.rows import Labels
-from dsr_jax.gallery.snapshot import Snapshot
+from dsr_jax.gallery.snapshot import CALIBRATION, Snapshot
 
 
 class StoredGallery(Snapshot):
@@ -101,6 +102,22 @@ class StoredGallery(Snapshot):
         except (TypeError, ValueError) as error:
             raise ValueError(f"value of note {name!r} must be what JSON has ({error}), got {value!r:.80}") from error
         return self._next(self._table.note(name, text))
+
+    def calibrated(self, calibration: Calibration | None) -> "StoredGallery":
+        """Keeps a calibration, by which a search then gives probabilities, as a new version; None removes it.
+
+        It is the note "calibration". Galleries that are opened from then on have it, and what filters leave of them.
+
+        Raises:
+          ValueError: if it was fitted on other scales or pooling than the gallery's, or, as far as both are known, on
+            another network, or on images that were brought to it in another way.
+          OSError: if it cannot be written, naming the folder and the reason.
+        """
+        if calibration is not None:
+            known, named = self.network or {}, ("preprocessing", "output_stride", "size")
+            made_by = {"network": known.get("sha256")} | {name: known.get(name) for name in named}
+            calibration.check(scales=self.scales, pooling=self.pooling, **made_by)
+        return self.note(CALIBRATION, None if calibration is None else calibration.text)
 
     def restore(self, version: int) -> "StoredGallery":
         """Makes an older version the newest one; those between stay.

@@ -43,8 +43,10 @@ class Searched:
     """The answer of a search through stages.
 
     Attributes:
-      hits: the nearest entries of those that reached the last stage; numbers are those of the whole gallery, and
-        ``certified`` says whether the place is proven among them.
+      hits: the nearest entries of those that reached the last stage; numbers are those of the whole gallery, as is
+        ``searched``, and ``certified`` says whether the place is proven among them. With a calibration probabilities
+        are those of pairs among all entries of the gallery; `Hits.nobody` and ``first_probability`` are about the
+        nearest entry that was found: where a stage lost a nearer one, it may say nobody wrongly.
       stages: the stages, in their order.
     """
 
@@ -80,7 +82,8 @@ def search(
     last = gallery if len(remaining) == count else gallery.part(remaining)
     hits = match.search(probe_map, last, k, max_bytes=max_bytes, **options)
     stages.append(Stage("dsr", len(remaining), len(hits.entries)))
-    return Searched(dataclasses.replace(hits, entries=remaining[hits.entries]), tuple(stages))
+    hits = dataclasses.replace(hits, entries=remaining[hits.entries], searched=count)
+    return Searched(hits, tuple(stages))
 
 
 def by_stripes(probe: np.ndarray, gallery: Gallery, *, max_bytes: int = 1 << 29) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""HTML pages of runs: the results of an evaluation, the course of a training, the contact sheet of a data set.
+"""HTML pages of runs: results of an evaluation, course of a training, contact sheet of a data set, answer of a search.
 
 `write_evaluation` shows tables, curves, distances, ranked lists (Fig. 12) and reconstruction maps. It fills one folder
 with `index.html`, the drawings as SVG and the pictures as JPEG. The page opens from disk and asks the network for
@@ -45,6 +45,7 @@ __all__ = [
     "text_table",
     "write_contact_sheet",
     "write_evaluation",
+    "write_search",
     "write_training",
 ]
 
@@ -168,6 +169,44 @@ def write_contact_sheet(
         tables=[_table_context(table) for table in tables],
         plots=_filed("curves", _drawings("curves", drawing, plots), files),
         sections=[contact_sheet.context(section, files) for section in sections],
+    )
+    return assets.replace(Path(folder), files, page)
+
+
+def write_search(
+    folder: str | os.PathLike,
+    *,
+    title: str,
+    sections: Sequence[contact_sheet.Section],
+    tables: Sequence[Table],
+    reconstructions: Sequence[Reconstruction],
+    config: Mapping[str, object],
+) -> Path:
+    """Writes the page of a search.
+
+    Args:
+      folder: where to; made if missing. Pictures of an older page in it are removed.
+      title: heading of the page.
+      sections: for every probe, the probe and its nearest pictures.
+      tables: for every probe, its answer.
+      reconstructions: pairs whose reconstruction to show.
+      config: name and value of every setting of the run.
+
+    Raises:
+      ValueError: as `write_evaluation` and `write_contact_sheet`. An older page then stays as it is.
+    """
+    files: assets.Files = {}
+    script = (_FOLDER / "reconstruction.js").read_text(encoding="utf-8") if reconstructions else ""
+    page = _page(
+        "search.html",
+        title,
+        [],
+        script,
+        sections=[contact_sheet.context(section, files) for section in sections],
+        tables=[_table_context(table) for table in tables],
+        reconstructions=[reconstruction_map.context(entry, files) for entry in reconstructions],
+        gradient=reconstruction_map.gradient(),
+        config=[(name, _plain(value)) for name, value in config.items()],
     )
     return assets.replace(Path(folder), files, page)
 

@@ -37,7 +37,7 @@ class Reconstruction:
     # Side, in pixels of the pictures, of the square that a position stands for, counted from the top left; a remainder
     # at the bottom and the right belongs to no position.
     stride: int
-    right: bool  # whether both show the same person
+    right: bool | None  # whether both show the same person; None: not known
     weights: NDArray[np.floating] | None = None  # (h, w) share of the distance's weights; None: all alike
     # (h, w) and (h', w') which positions of probe and gallery image are not masked; None: all.
     visible: tuple[NDArray[np.bool_], NDArray[np.bool_]] | None = None
