@@ -111,3 +111,13 @@ def test_an_evaluation_masks_every_method_and_weights_those_that_say_so(tmp_path
             )
             with np.load(tmp_path / name / "distances" / f"{method}-shots1.npz") as file:
                 np.testing.assert_allclose(file["distances_0"], expected.distance[file["probes_0"]], atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [1e-50, 1e50])
+def test_weights_beyond_float32_keep_their_ratios(tmp_path, factor):
+    weights = np.array([[1.0, 2.0], [0.0, 4.0]])
+    map_file.write(
+        tmp_path / "maps.npz", np.ones((1, 2, 2, 3)), identities=[1], roles=["probe"], weights=[factor * weights]
+    )
+    found = map_file.read(tmp_path / "maps.npz").weights[0]
+    np.testing.assert_allclose(found / found.max(), weights / 4, rtol=1e-6)

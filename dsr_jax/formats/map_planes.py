@@ -42,8 +42,11 @@ def stored(planes: Mapping[str, Sequence[Any]], i: int, called: str, shape: tupl
     for kind, each in planes.items():
         if each[i] is not None:
             checked = CHECKS[kind](f"{kind}s[{i}] ({called})", each[i], shape)
-            if kind == "weight":  # only their ratios count, and float32 has room for those of one map
-                checked = (checked / np.max(checked)).astype(np.float32)
+            if kind == "weight":
+                largest, limits = np.max(checked), np.finfo(np.float32)
+                if not limits.tiny <= largest <= limits.max:  # only their ratios count
+                    checked = checked / largest
+                checked = checked.astype(np.float32)
             yield f"{kind}_{i}", checked
 
 

@@ -26,9 +26,9 @@ def planes(argument: str, value: Any, count: int) -> list[Any]:
         raise ValueError(f"{argument} must be one (h, w) array per map, got {value!r:.80}")
     if len(parts) != count:
         nested = " (np.array(...) of a nested list is one array)" * isinstance(value, Sequence)
-        shape = f" of shape {np.shape(value)}" * hasattr(value, "__array__")
+        shape = f", an array of shape {np.shape(value)}" * hasattr(value, "__array__")
         raise ValueError(
-            f"{argument} must have one (h, w) array per map, got {len(parts)}{shape} for {count} maps{nested}"
+            f"{argument} must have one (h, w) array per map, got {len(parts)} for {count} maps{shape}{nested}"
         )
     return parts
 
