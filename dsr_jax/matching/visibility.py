@@ -25,11 +25,10 @@ def planes(argument: str, value: Any, count: int) -> list[Any]:
     else:
         raise ValueError(f"{argument} must be one (h, w) array per map, got {value!r:.80}")
     if len(parts) != count:
-        nested = " (np.array(...) of a nested list is one array)" * isinstance(value, Sequence)
-        shape = f", an array of shape {np.shape(value)}" * hasattr(value, "__array__")
-        raise ValueError(
-            f"{argument} must have one (h, w) array per map, got {len(parts)} for {count} maps{shape}{nested}"
-        )
+        given = ", in a list: np.array(...) makes one array of a nested one"
+        if hasattr(value, "__array__"):
+            given = f", an array of shape {np.shape(value)}"
+        raise ValueError(f"{argument} must have one (h, w) array per map, got {len(parts)} for {count} maps{given}")
     return parts
 
 
