@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from dsr_jax import calibration, weights
+from dsr_jax import calibration, map_file, weights
 from dsr_jax.evaluation import protocols
+from experiments import evaluate
 from experiments.evaluation import calibrating, comparison, features, methods
-from tests.runners import PARAMS, evaluated, listing, prepared
+from tests.runners import PARAMS, call, evaluated, listing, prepared
 
 OPTIONS = methods.Options()
 MAPS = features.Network({}, "maps of a file", 0, (0, 0))
@@ -155,6 +156,21 @@ def test_weights_of_a_file_are_given():
     parts = calibrating.about(fused, 1, MAPS, "stack", weighted="given")["parts"]
     assert [part["probe_weights"] for part in parts] == ["given", "equal"]
     assert methods.named("dsr_multi_weighted", OPTIONS).settings()["probe_weights"] == "norm"
+
+
+@pytest.mark.parametrize("weighted", ["norm", "given"])
+def test_a_calibration_of_a_file_of_maps_says_its_weights(tmp_path, weighted):
+    rng = np.random.default_rng(1)
+    gallery = [rng.random((5, 3, 8), np.float32) ** 3 for _ in range(8)]
+    maps = [m[1:] + rng.normal(0, 0.05, (4, 3, 8)).astype(np.float32) for m in gallery] + gallery
+    weights = [rng.random(m.shape[:2]) for m in maps] if weighted == "given" else None
+    labels = {"identities": [*range(8)] * 2, "roles": ["probe"] * 8 + ["gallery"] * 8}
+    map_file.write(tmp_path / "maps.npz", maps, weights=weights, **labels)
+    common = (f"--maps={tmp_path / 'maps.npz'}", f"--workdir={tmp_path / 'out'}", "--noprogress", "--trials=2")
+    more = ("--methods=dsr_single_weighted", "--calibrate=logistic", "--shortlist_recall")
+    assert call(evaluate, *common, *more) == 0
+    fitted = calibration.load(tmp_path / "out" / "calibration" / "dsr_single_weighted-shots1.json")
+    assert fitted.fitted_on["probe_weights"] == weighted and fitted.probes == 4
 
 
 def test_the_people_of_the_fit_are_no_judges(tmp_path, network, capsys):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from dsr_jax import shortlist
+from dsr_jax import map_file, shortlist
 from dsr_jax.evaluation import protocols
+from experiments import evaluate
 from experiments.evaluation import comparison, features, methods, recall
 from tests.people import maps
-from tests.runners import evaluated, listing, prepared
+from tests.runners import call, evaluated, listing, prepared
 
 DSR = methods.named("dsr_multi", methods.Options())
 
@@ -91,3 +92,18 @@ def test_shortlists_know_one_dictionary_per_person_alone(people, network, tmp_pa
     evaluated(people, network, tmp_path / "out", *asked, code=1)
     assert "shortlist_recall codes" in (error := capsys.readouterr().err) and "multi_shot=minimum" in error
     assert not (tmp_path / "out").exists()
+
+
+def test_masks_of_a_file_of_maps_count_in_its_shortlists(tmp_path):
+    rng = np.random.default_rng(3)
+    each = maps(6, 1) + maps(6, 2)
+    masks = [rng.permutation(12).reshape(4, 3) > 5 for _ in each]
+    labels = {"identities": [*range(6)] * 2, "roles": ["probe"] * 6 + ["gallery"] * 6}
+    map_file.write(tmp_path / "maps.npz", each, masks=masks, **labels)
+    common = (f"--maps={tmp_path / 'maps.npz'}", f"--workdir={tmp_path / 'out'}", "--noprogress", "--shots=whole")
+    assert call(evaluate, *common, "--methods=dsr_single", "--shortlist_recall") == 0
+    for by in shortlist.BY:
+        how = {"probe_masks": masks[:6], "gallery_masks": masks[6:], "scales": (1,)}
+        expected = shortlist.distances(each[:6], each[6:], 2, by=by, **how).coarse
+        with np.load(tmp_path / "out" / "distances" / f"shortlist_{by}-whole.npz") as file:
+            np.testing.assert_allclose(file["distances_0"], expected, atol=1e-6)
