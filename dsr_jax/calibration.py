@@ -23,7 +23,7 @@ and loading do not.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dsr_jax.evaluation import falling_curves, labelled_pairs, nearest_strangers
+from dsr_jax.evaluation import distance_settings, falling_curves, labelled_pairs, nearest_strangers
+from dsr_jax.evaluation.distance_settings import settings
 from dsr_jax.formats import atomic
-from dsr_jax.solvers import table
 
 __all__ = ["METHODS", "Calibration", "fit", "from_text", "load", "settings"]
 
 METHODS = falling_curves.METHODS
 EVEN = 0.5  # the largest prior of a pair: of a gallery of one entry nothing is known before it is compared
-VERSION = 1  # of the text
+VERSION = 2  # of the text
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,8 @@ class Calibration:
       method: "isotonic" or "logistic".
       curve: from distances to probabilities, see `falling_curves`.
       pairs: how many pairs of one person and of two people it was fitted on.
-      searches: of how many probes the smallest distance to a stranger is known; 0: none, there is no threshold.
+      searches: how many searches they are of, a probe in one gallery each; 0: not known, there is no threshold.
+      probes: of how many different probes the smallest distance to a stranger is known.
       entries: how many strangers each was compared with: the size of the gallery that thresholds are for.
       smallest: (2, n) such smallest distances, ascending, and the share of probes up to each.
       first: from the distances of the nearest entries to the probability that they are right, as ``curve``.
@@ -61,6 +62,7 @@ class Calibration:
     curve: NDArray[np.float64]
     pairs: tuple[int, int]
     searches: int = 0
+    probes: int = 0
     entries: int = 0
     smallest: NDArray[np.float64] = field(default_factory=lambda: np.empty((2, 0)))
     first: NDArray[np.float64] = field(default_factory=lambda: np.empty((2, 0)))
@@ -149,18 +151,19 @@ class Calibration:
           (0.102, 0.14)
         """
         self._check_probes("threshold")
-        if np.ndim(false_positive_rate) or not 0 < float(false_positive_rate) < 1:
+        number = hasattr(false_positive_rate, "__float__") and not np.ndim(false_positive_rate)
+        if not number or not 0 < float(false_positive_rate) < 1:
             raise ValueError(f"false_positive_rate must be in (0, 1), got {false_positive_rate!r}; 0.01 is usual")
         rate = float(false_positive_rate)
         if entries is not None:
             _check_entries(entries)
             # The gallery as entries / self.entries galleries; where probes differ, the rate of all is below that.
             rate = 1 - (1 - rate) ** min(1.0, self.entries / entries)
-        if rate * self.searches < 1 - 1e-9:
+        if rate * self.probes < 1 - 1e-9:
             beside = f" in a gallery of {entries} entries, {rate:.2g} in one of {self.entries}" * (entries is not None)
             raise ValueError(
                 f"false_positive_rate={false_positive_rate:g}{beside} needs {int(np.ceil(1 / rate))} probes, it was "
-                f"fitted on {self.searches}: ask for a larger rate, or fit on more people"
+                f"fitted on {self.probes}: ask for a larger rate, or fit on more people"
             )
         distances, shares = self.smallest
         last = int(np.searchsorted(shares, rate * (1 + 1e-9), side="right")) - 1
@@ -169,11 +172,14 @@ class Calibration:
     def check(self, **asked: Any) -> None:
         """Compares what it is to be used for with what it was fitted on, as far as both are known.
 
+        Numbers are compared but for rounding, scales in any order.
+
         Args:
-          **asked: names of `fitted_on` ("network", "l1", ...) and their values; None: unknown.
+          **asked: names of `settings`, an evaluation's "network", "preprocessing", "output_stride" and "size", and
+            whatever else ``fitted_on`` has; None: unknown.
 
         Raises:
-          ValueError: where they differ; it says what it was fitted on and what is asked for.
+          ValueError: where they differ; it says what it was fitted on and what is asked for. And for other names.
 
         Example:
           >>> from dsr_jax import calibration
@@ -183,13 +189,11 @@ class Calibration:
           Traceback (most recent call last):
           ValueError: calibration belongs to l1=0.4 and is asked for l1=0.3: ...
         """
-        wanted, known = _plain(asked), _plain(self.fitted_on)
-        others = [
-            name
-            for name, value in wanted.items()
-            if value is not None and known.get(name) is not None and known[name] != value
-        ]
-        if others:
+        if unknown := [name for name in asked if name not in distance_settings.NAMES and name not in self.fitted_on]:
+            names = ", ".join(dict.fromkeys((*distance_settings.NAMES, *self.fitted_on)))
+            raise ValueError(f"{', '.join(unknown)}: nothing of that name is known of a calibration, take of {names}")
+        wanted, known = distance_settings.plain(asked), distance_settings.plain(self.fitted_on)
+        if others := distance_settings.differing(known, wanted):
             belongs, now = (", ".join(f"{name}={of[name]!r}" for name in others) for of in (known, wanted))
             raise ValueError(
                 f"calibration belongs to {belongs} and is asked for {now}: fit one on distances of that "
@@ -200,9 +204,9 @@ class Calibration:
     def text(self) -> str:
         """All of it as JSON, for `from_text`."""
         content = {"calibration": VERSION, "method": self.method, "curve": self.curve.tolist(), "pairs": self.pairs}
-        content |= {"searches": self.searches, "entries": self.entries, "smallest": self.smallest.tolist()}
-        content |= {"first": self.first.tolist()}
-        return json.dumps(content | {"fitted_on": _plain(self.fitted_on)})
+        content |= {"searches": self.searches, "probes": self.probes, "entries": self.entries}
+        content |= {"smallest": self.smallest.tolist(), "first": self.first.tolist()}
+        return json.dumps(content | {"fitted_on": distance_settings.plain(self.fitted_on)})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes it to a ``.json`` file, whole or not at all.
@@ -227,6 +231,7 @@ def fit(
     *,
     method: str = "isotonic",
     probes: ArrayLike | None = None,
+    draws: ArrayLike | None = None,
     entries: int | None = None,
     fitted_on: Mapping[str, Any] | None = None,
 ) -> Calibration:
@@ -237,6 +242,8 @@ def fit(
       same: of the same shape, whether the pair is of one person.
       method: "isotonic" (any falling curve; hundreds of pairs of one person) or "logistic" (two numbers; for few).
       probes: (n,) which probe each pair is of; default: the rows of (P, G), unknown of (n,).
+      draws: (n,) in which draw of its gallery, where a probe searches several: each is a search of its own, and a rate
+        that the probes are too few for stays unknown however often each is drawn. Default: one of all.
       entries: the size of the gallery that thresholds are for, at most the number of strangers of any probe; then the
         smallest distance among so many of them, drawn at random, counts (computed, not drawn). Default: all.
       fitted_on: what the distances are of, by name: "network" (`weights.digest`), and `settings`.
@@ -262,42 +269,28 @@ def fit(
       >>> fitted.pairs, fitted.entries, fitted.fitted_on["scales"]
       ((8, 56), 7, (1, 2, 3))
     """
+    about = distance_settings.checked("fitted_on", fitted_on)
     values, right, of = labelled_pairs.checked(distances, same, probes)
-    curve = falling_curves.fit(values, right, method=method)
     counts = int(right.sum()), int((~right).sum())
-    about = dict(fitted_on or {})
     if of is None:
-        if entries is not None:
-            raise ValueError(f"entries={entries} is about a probe's gallery: give (P, G) distances, or probes=")
-        return Calibration(method, curve, counts, fitted_on=about)
-    found = nearest_strangers.smallest(values[~right], of[~right], entries=entries)
-    nearest = labelled_pairs.nearest(values, right, of)
-    first = falling_curves.fit(values[nearest], right[nearest], method=method)
-    return Calibration(method, curve, counts, found.searches, found.entries, found.curve, first, about)
-
-
-def settings(
-    coder: str,
-    *,
-    l1: float = 0.4,
-    scales: Sequence[int] = (1, 2, 3),
-    probe_scales: Sequence[int] | None = None,
-    pooling: str = "average",
-    probe_weights: str = "equal",
-) -> dict[str, Any]:
-    """What decides the distances of `match`, by name, for ``fitted_on``: `match` checks a gallery's calibration by it.
-
-    All solvers of the lasso give one distance; of others ``l1`` is of no effect, and left out. ``probe_weights`` is
-    "equal", "norm" or, of arrays, "given".
-
-    Example:
-      >>> from dsr_jax import calibration
-      >>> calibration.settings("maxsim", scales=(1,))
-      {'distance': 'cosine', 'scales': (1,), 'probe_scales': (1,), 'pooling': 'average', 'probe_weights': 'equal'}
-    """
-    figure = table.SOLVERS[table.choose(coder, use="matching")].figure
-    of = {"distance": figure, "scales": tuple(scales), "probe_scales": tuple(probe_scales or scales)}
-    return of | {"pooling": pooling, "probe_weights": probe_weights} | ({"l1": float(l1)} if figure == "lasso" else {})
+        for argument, value in (("entries", entries), ("draws", draws)):
+            if value is not None:
+                raise ValueError(f"{argument} is about a probe's gallery: give (P, G) distances, or probes=")
+        return Calibration(method, falling_curves.fit(values, right, method=method), counts, fitted_on=about)
+    search = labelled_pairs.searches(of, draws)
+    found = nearest_strangers.smallest(values[~right], search[~right], entries=entries)
+    nearest = labelled_pairs.nearest(values, right, search)
+    return Calibration(
+        method,
+        falling_curves.fit(values, right, method=method),
+        counts,
+        searches=int(search.max()) + 1,
+        probes=len(np.unique(of[~right])),
+        entries=found.entries,
+        smallest=found.curve,
+        first=falling_curves.fit(values[nearest], right[nearest], method=method),
+        fitted_on=about,
+    )
 
 
 def load(path: str | os.PathLike[str]) -> Calibration:
@@ -328,21 +321,22 @@ def from_text(text: str) -> Calibration:
             np.array(content[name], np.float64).reshape(2, -1) for name in ("curve", "smallest", "first")
         )
         same, different = (int(count) for count in content["pairs"])
-        searches, entries = int(content["searches"]), int(content["entries"])
+        searches, probes, entries = (int(content[name]) for name in ("searches", "probes", "entries"))
         method, about = str(content["method"]), dict(content["fitted_on"])
+        if min(same, different) < 1:
+            raise ValueError(f"pairs must be of both kinds, got {content['pairs']}")
+        falling_curves.check("curve", curve, method=method)
+        if searches:
+            if not 1 <= probes <= searches or entries < 1:
+                raise ValueError(f"got {searches} searches, {probes} probes, {entries} entries")
+            falling_curves.check("first", first, method=method)
+            nearest_strangers.check("smallest", smallest)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"text is no calibration ({error}): take Calibration.text") from error
-    if method not in METHODS or not np.isfinite(curve).all() or not curve.size:
-        raise ValueError(f"text is no calibration: method {method!r}, curve of shape {curve.shape}")
-    return Calibration(method, curve, (same, different), searches, entries, smallest, first, about)
+    numbers = {"searches": searches, "probes": probes, "entries": entries}
+    return Calibration(method, curve, (same, different), **numbers, smallest=smallest, first=first, fitted_on=about)
 
 
 def _check_entries(entries: Any) -> None:
     if not (isinstance(entries, int | np.integer) and entries >= 1):
         raise ValueError(f"entries must be a whole number >= 1, the size of the gallery, got {entries!r}")
-
-
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values as JSON has them."""
-    plain: dict[str, Any] = json.loads(json.dumps(dict(values), default=str))
-    return plain

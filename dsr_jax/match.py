@@ -189,7 +189,7 @@ def search(
 
     Raises:
       ValueError: as `distances`; and for more than one probe, k < 1, the coder "ridge", which proves nothing, and a
-        gallery whose calibration is of other distances (another l1, MaxSim, ...).
+        gallery whose calibration is of other distances (another l1, MaxSim, entries of one map, ...).
 
     Example:
       >>> import numpy as np
@@ -220,7 +220,7 @@ def search(
     )
     probes, gallery = comparison.probes, comparison.gallery
     if gallery.calibration is not None:
-        gallery.calibration.check(**comparison.settings)
+        comparison.check(gallery.calibration)
     if len(probes) != 1:
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
     nearest = comparison.nearest(min(k, gallery.entries))

@@ -93,6 +93,10 @@ def compare(
     selected = selected or selection.Selection(settings.searched, last.size)
     trials = scoring.draws(selected, settings)
     remarks = publishing.say(scoring.remarks(selected, trials, settings, last.size))
+    people = None
+    if settings.calibrating.wanted:
+        of_first = next(iter(trials.values()))
+        people = calibrating.people(settings, selected, of_first, workdir.configuration.get("data"))
     # Maps of each network, distances by each method, figures of the distances.
     results: list[comparison.Result] = []
     recalls: list[recall.Recall] = []
@@ -103,7 +107,7 @@ def compare(
         recalls += scored.recalls(of_network) if settings.page.shortlist_recall else []
         remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
     # Tables and page.
-    judged = calibrating.judged(settings, results, last) if settings.calibrating.wanted else []
+    judged = calibrating.judged(settings, results, last, selected, people) if people else []
     parts = [recall.part(recalls)] * bool(recalls) + [calibrating.part(judged)] * bool(judged)
     publishing.publish(workdir, settings, results, selected, last, remarks, parts)
     calibrating.save(workdir, judged)
@@ -130,7 +134,7 @@ def main(settings: Settings) -> None:
     if settings.maps.maps:
         check(settings)
         selected = given_maps.Selected(settings.maps.maps, camera_rule=settings.probes.camera_rule)
-        calibrating.check(settings, selected.network)
+        calibrating.check(settings, selected.network, weighted=selected.weighted)
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
         workdir = opened(settings, "evaluate", free=free, data=selected.digest)
     else:

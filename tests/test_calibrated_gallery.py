@@ -1,5 +1,8 @@
 """A gallery with a calibration: probabilities of hits, nobody in it, files, other distances are refused."""
 
+import dataclasses
+import inspect
+
 import numpy as np
 import pytest
 
@@ -27,6 +30,7 @@ def fitted(method="isotonic", **how):
 
 
 FITTED = fitted()
+FITTED_ON, SAME = match.distances(PROBES, WHOLE).distance, np.eye(PEOPLE, dtype=bool)
 
 
 @pytest.mark.parametrize("saved", [False, True])
@@ -93,6 +97,50 @@ def test_a_gallery_of_other_scales_is_refused():
         match.Gallery.build(WHOLE, scales=(1,), calibration=FITTED)
     with pytest.raises(ValueError, match="is asked for pooling='max'"):
         match.Gallery.build(WHOLE, pooling="max").calibrated(FITTED)
+
+
+def test_equal_weights_are_equal_and_given():
+    ones = np.ones((4, 3))
+    gallery = match.Gallery.build(WHOLE, calibration=FITTED)
+    assert match.search(PROBES[0], gallery, k=1, probe_weights=ones).probability is not None
+    given = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", probe_weights="given"))
+    gallery = gallery.calibrated(given)
+    for weights in (ones, np.eye(4, 3)):
+        assert match.search(PROBES[0], gallery, k=1, probe_weights=weights).probability is not None
+    with pytest.raises(ValueError, match="probe_weights='norm'"):
+        match.search(PROBES[0], gallery, k=1, probe_weights="norm")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"dictionary": "joint"}, "belongs to dictionary='joint' and is asked for dictionary='image'"),
+        ({"images_per_entry": 1}, "belongs to images_per_entry=1 and is asked for images_per_entry=2"),
+        ({"images_per_entry": 2, "multi_shot": "mean"}, "belongs to multi_shot='mean' and is asked for multi_shot="),
+    ],
+)
+def test_a_calibration_of_other_entries_is_refused(how, message):
+    other = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", **how))
+    gallery = match.Gallery.build(WHOLE, identities=[*LABELS[:-1], LABELS[0]], calibration=other)
+    with pytest.raises(ValueError, match=message):
+        match.search(PROBES[0], gallery)
+    same = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", images_per_entry=2))
+    assert match.search(PROBES[0], gallery.calibrated(same), k=1).probability is not None
+
+
+def test_a_threshold_is_not_rounded_to_the_distance():
+    """The threshold below a tie lies between two numbers of float32."""
+    fitted = calibration.fit([[0.1, 0.5], [0.1, 0.5]], [[True, False], [True, False]])
+    assert fitted.threshold(0.5) == np.nextafter(0.5, 0)
+    of = {"distance": np.float32([0.5]), "calibration": fitted, "searched": 1}
+    hits = dataclasses.replace(match.search(PROBES[0], WHOLE, k=1), **of)
+    assert hits.nobody(0.5)
+
+
+def test_a_file_is_no_calibration(tmp_path):
+    FITTED.save(tmp_path / "x.json")
+    with pytest.raises(ValueError, match=r"calibration must be .* calibration\.load\(path\)"):
+        inspect.unwrap(match.Gallery.calibrated)(match.Gallery.build(WHOLE), str(tmp_path / "x.json"))
 
 
 def test_maxsim_has_a_calibration_of_its_own():

@@ -5,12 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from dsr_jax import calibration, weights
+from dsr_jax import calibration, map_file, weights
 from dsr_jax.evaluation import protocols
-from experiments.evaluation import calibrating, comparison, methods
-from tests.runners import PARAMS, evaluated, listing, prepared
+from experiments import evaluate
+from experiments.evaluation import calibrating, comparison, features, methods
+from tests.runners import PARAMS, call, evaluated, listing, prepared
 
 OPTIONS = methods.Options()
+MAPS = features.Network({}, "maps of a file", 0, (0, 0))
 
 
 def result(distances, identities, gallery, *, trials=1):
@@ -34,7 +36,8 @@ def test_searches_are_of_the_people_on_both_sides():
     found = calibrating.searches(result(distances, [1, 2, 3], [1, 2, 3, -1], trials=2), np.array([1, 3]))
     assert found.distances.tolist() == [0, 2, 8, 10] * 2
     assert found.same.tolist() == [True, False, False, True] * 2
-    assert found.probes.tolist() == [0, 0, 2, 2, 3, 3, 5, 5], "a draw is a search of its own"
+    assert found.numbers.tolist() == [0, 0, 2, 2, 3, 3, 5, 5], "a draw is a search of its own"
+    assert found.probes.tolist() == [0, 0, 2, 2] * 2
 
 
 def test_what_is_fitted_and_what_is_judged_share_no_person():
@@ -104,7 +107,7 @@ def test_an_evaluation_fits_judges_and_is_read_by_another(tmp_path, network, cap
 
 
 def test_calibrations_of_others_are_refused(people, network, tmp_path, capsys):
-    known = {**methods.named("dsr_multi", OPTIONS).settings, "network": weights.digest(PARAMS), "images_per_entry": 1}
+    known = {**methods.named("dsr_multi", OPTIONS).settings(), "network": weights.digest(PARAMS), "images_per_entry": 1}
     fitted = calibration.fit([[0.1, 0.2], [0.3, 0.1]], [[True, False], [False, True]], fitted_on=known)
     file = tmp_path / "run" / "calibration" / "dsr_multi-shots1.json"
     for about, message in (
@@ -129,14 +132,60 @@ def test_what_has_no_pairs_is_refused(people, network, tmp_path, capsys):
     assert "calibrate is for distances of all pairs, got methods dsr_multi_top3" in capsys.readouterr().err
     few = prepared(tmp_path, listing((0, 1), (0, 1)))
     evaluated(few, network, tmp_path / "few", "--methods=dsr_single", "--calibrate=isotonic", code=1)
-    assert "calibrate=isotonic, on 1 people, half of all" in capsys.readouterr().err
+    assert "calibrate=isotonic needs at least 4 people" in capsys.readouterr().err
+    assert not (tmp_path / "few" / "distances").exists(), "before anything is compared"
 
 
 @pytest.mark.parametrize("name", ["dsr_multi", "maxsim_single", "joint_authors", "amc_swm", "dsr_multi+own_vector"])
 def test_what_decides_a_distance_is_known_by_name(name):
-    found = methods.named(name, OPTIONS).settings
-    assert found == methods.named(name, OPTIONS).settings
+    found = methods.named(name, OPTIONS).settings()
+    assert found == methods.named(name, OPTIONS).settings()
     json.dumps(found)
-    assert found != methods.named("dsr_single", OPTIONS).settings
+    assert found != methods.named("dsr_single", OPTIONS).settings()
+    assert ("dictionary", "joint") in found.items() or "joint" not in name
+    assert methods.named(name, OPTIONS).settings(images_per_entry=3)["images_per_entry"] == 3
     if "dsr" in name:
-        assert found != methods.named(name, OPTIONS._replace(l1=0.3)).settings
+        assert found != methods.named(name, OPTIONS._replace(l1=0.3)).settings()
+
+
+def test_weights_of_a_file_are_given():
+    for name, expected in (("dsr_multi_weighted", "given"), ("dsr_multi", "equal")):
+        found = calibrating.about(methods.named(name, OPTIONS), 1, MAPS, "stack", weighted="given")
+        assert found["probe_weights"] == expected
+    fused = methods.named("dsr_multi_weighted+maxsim_multi", OPTIONS)
+    parts = calibrating.about(fused, 1, MAPS, "stack", weighted="given")["parts"]
+    assert [part["probe_weights"] for part in parts] == ["given", "equal"]
+    assert methods.named("dsr_multi_weighted", OPTIONS).settings()["probe_weights"] == "norm"
+
+
+@pytest.mark.parametrize("weighted", ["norm", "given"])
+def test_a_calibration_of_a_file_of_maps_says_its_weights(tmp_path, weighted):
+    rng = np.random.default_rng(1)
+    gallery = [rng.random((5, 3, 8), np.float32) ** 3 for _ in range(8)]
+    maps = [m[1:] + rng.normal(0, 0.05, (4, 3, 8)).astype(np.float32) for m in gallery] + gallery
+    weights = [rng.random(m.shape[:2]) for m in maps] if weighted == "given" else None
+    labels = {"identities": [*range(8)] * 2, "roles": ["probe"] * 8 + ["gallery"] * 8}
+    map_file.write(tmp_path / "maps.npz", maps, weights=weights, **labels)
+    common = (f"--maps={tmp_path / 'maps.npz'}", f"--workdir={tmp_path / 'out'}", "--noprogress", "--trials=2")
+    more = ("--methods=dsr_single_weighted", "--calibrate=logistic", "--shortlist_recall")
+    assert call(evaluate, *common, *more) == 0
+    fitted = calibration.load(tmp_path / "out" / "calibration" / "dsr_single_weighted-shots1.json")
+    assert fitted.fitted_on["probe_weights"] == weighted and fitted.probes == 4
+
+
+def test_the_people_of_the_fit_are_no_judges(tmp_path, network, capsys):
+    folder, out = prepared(tmp_path, listing(range(12), range(12))), tmp_path / "out"
+    asked = ("--methods=resizing", "--reconstructions=0")
+    found = evaluated(folder, network, out, *asked, "--calibrate=logistic", "--trials=3")
+    assert found["resizing/shots1/calibration/fitted_probes"] == 6, "however often they are drawn"
+    evaluated(folder, network, out, *asked, "--trials=3", f"--calibration={out}", code=1)
+    assert "own workdir" in capsys.readouterr().err
+    evaluated(folder, network, tmp_path / "inner", *asked, f"--calibration={out / 'calibration'}", code=1)
+    assert f"give the workdir, {out}" in capsys.readouterr().err
+    evaluated(folder, network, tmp_path / "again", *asked, f"--calibration={out}", code=1)
+    assert "it was fitted on 6 of the 12 people" in capsys.readouterr().err
+    both = (*asked, f"--calibration={out}", "--calibrate=logistic")
+    found = evaluated(folder, network, tmp_path / "both", *both)
+    assert found["resizing/shots1/calibration_given/people"] == 6, "on the other half it may be judged"
+    evaluated(folder, network, tmp_path / "seed", *both, "--seed=1", code=1)
+    assert "people that it is to be judged on" in " ".join(capsys.readouterr().err.split())

@@ -1,5 +1,6 @@
 """Calibration: curves against scikit-learn and by hand, thresholds over galleries, saving, what it is refused for."""
 
+import inspect
 import itertools
 import json
 
@@ -207,6 +208,9 @@ def test_a_rate_that_the_probes_are_too_few_for_is_refused():
     for wrong in (0.0, 1.0, -0.1, np.nan):
         with pytest.raises(ValueError, match="false_positive_rate must be in"):
             fitted.threshold(wrong)
+    for wrong in ("x", None, [0.1]):
+        with pytest.raises(ValueError, match="false_positive_rate must be in"):
+            inspect.unwrap(type(fitted).threshold)(fitted, wrong)
 
 
 def test_pairs_without_probes_have_no_gallery():
@@ -221,6 +225,30 @@ def test_pairs_without_probes_have_no_gallery():
     for entries in (0, -3):
         with pytest.raises(ValueError, match="entries must be a whole number"):
             calibration.fit(DISTANCES, SAME).probability(0.2, entries=entries)
+
+
+def test_a_probe_that_is_drawn_often_counts_once_for_the_rates():
+    many = 60
+    distances, same = people(4, 4)
+    pairs = np.tile(distances.ravel(), many), np.tile(same.ravel(), many)
+    probes, draws = np.tile(np.repeat(np.arange(4), 4), many), np.repeat(np.arange(many), 16)
+    fitted, once = calibration.fit(*pairs, probes=probes, draws=draws), calibration.fit(distances, same)
+    assert (fitted.searches, fitted.probes, fitted.entries) == (4 * many, 4, 3)
+    with pytest.raises(ValueError, match=r"false_positive_rate=0\.01 needs 100 probes, it was fitted on 4"):
+        fitted.threshold(0.01)
+    assert fitted.threshold(0.25) == once.threshold(0.25)
+    np.testing.assert_allclose(fitted.probability(GRID, entries=9), once.probability(GRID, entries=9))
+
+
+def test_right_entries_are_counted_over_all_probes():
+    """Of 30 probes 20 have no stranger: there is one right entry per probe all the same."""
+    kept = SAME[:30] | (np.arange(30) < 10)[:, None]
+    pairs = DISTANCES[:30][kept], SAME[:30][kept]
+    fitted = calibration.fit(*pairs, probes=np.nonzero(kept)[0])
+    assert (fitted.searches, fitted.probes, fitted.pairs[0]) == (30, 10, 30)
+    found, moved = fitted.probability(0.45), fitted.probability(0.45, entries=100)
+    ratio = (1 / 99) / (fitted.prior / (1 - fitted.prior))
+    assert 0 < found < 1 and moved / (1 - moved) == pytest.approx(found / (1 - found) * ratio)
 
 
 # Files, and what it belongs to
@@ -242,10 +270,45 @@ def test_other_files_are_refused(tmp_path):
     path, content = tmp_path / "pairs.json", json.loads(calibration.fit(DISTANCES, SAME).text)
     with pytest.raises(ValueError, match=r"path must be a file that Calibration\.save wrote, got '.*pairs\.json'"):
         calibration.load(path)
-    for wrong in ("{", "[]", "{}", json.dumps(content | {"calibration": 2}), json.dumps(content | {"curve": []})):
+    for wrong in ("{", "[]", "{}", json.dumps(content | {"calibration": 1}), json.dumps(content | {"curve": []})):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=r"path must be a file that Calibration\.save wrote"):
             calibration.load(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"pairs": [0, 0]},
+        {"pairs": [40, 0]},
+        {"smallest": []},
+        {"smallest": [[0.1, 0.3, 0.2], [0.2, 0.5, 1.0]]},
+        {"smallest": [[0.1, 0.2], [0.5, 0.4]]},
+        {"first": []},
+        {"first": [[0.1, 0.2], [0.3, 0.8]]},
+        {"curve": [[0.2, 0.1], [0.8, 0.3]]},
+        {"curve": [[0.1, 0.2], [0.3, 0.8]]},
+        {"curve": [[0.1, 0.2], [1.3, 0.8]]},
+        {"curve": [[0.1, 0.2], [0.8, float("nan")]]},
+        {"method": "logistic"},
+        {"method": "platt"},
+        {"entries": 0},
+        {"probes": 0},
+        {"probes": 41},
+    ],
+)
+def test_damaged_content_is_refused(damage):
+    content = json.loads(calibration.fit(DISTANCES, SAME).text)
+    calibration.from_text(json.dumps(content))
+    with pytest.raises(ValueError, match="text is no calibration"):
+        calibration.from_text(json.dumps(content | damage))
+
+
+def test_a_rising_logistic_curve_is_refused():
+    content = json.loads(calibration.fit(DISTANCES, SAME, method="logistic").text)
+    calibration.from_text(json.dumps(content))
+    with pytest.raises(ValueError, match="curve must be a slope"):
+        calibration.from_text(json.dumps(content | {"curve": [[3.0], [1.0]]}))
 
 
 @pytest.mark.parametrize(
@@ -254,6 +317,12 @@ def test_other_files_are_refused(tmp_path):
         ({"network": "b"}, "belongs to network='a' and is asked for network='b'"),
         ({"l1": 0.3, "scales": (1, 2, 3)}, r"belongs to l1=0\.4 and is asked for l1=0\.3"),
         ({"scales": (1,)}, r"belongs to scales=\[1, 2, 3\] and is asked for scales=\[1\]"),
+        (
+            calibration.settings("auto", dictionary="joint"),
+            "belongs to dictionary='image' and is asked for dictionary=",
+        ),
+        ({"l1": 0.4001}, r"is asked for l1=0\.4001"),
+        ({"netwrok": "a"}, "netwrok: nothing of that name"),
         (calibration.settings("maxsim"), "belongs to distance='lasso' and is asked for distance='cosine'"),
     ],
 )
@@ -261,7 +330,32 @@ def test_another_network_or_distance_is_refused(asked, message):
     fitted = calibration.fit(DISTANCES, SAME, fitted_on={"network": "a", **calibration.settings("homotopy")})
     with pytest.raises(ValueError, match=message):
         fitted.check(**asked)
-    fitted.check(network=None, shots=1)
+    fitted.check(network=None, images_per_entry=1)
+
+
+def test_settings_are_compared_but_for_order_and_rounding():
+    fitted = calibration.fit(DISTANCES, SAME, fitted_on=calibration.settings("auto", scales=(3, 1, 2)))
+    fitted.check(**calibration.settings("auto", l1=float(np.float32(0.4)), probe_weights=None))
+    fitted.check(scales=(2, 3, 1), l1=np.float32(0.4))
+    own = calibration.fit(DISTANCES, SAME, fitted_on={"site": "north"})
+    with pytest.raises(ValueError, match="belongs to site='north' and is asked for site='south'"):
+        own.check(site="south")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"probe_weights": "norms"}, "probe_weights must be one of"),
+        ({"probe_weights": np.ones((2, 2))}, "probe_weights must be one of"),
+        ({"pooling": "mean"}, "pooling must be one of"),
+        ({"dictionary": "all"}, "dictionary must be one of"),
+        ({"scales": (0,)}, "scales must be"),
+        ({"l1": -1.0}, "l1 must be"),
+    ],
+)
+def test_settings_of_no_distance_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        inspect.unwrap(calibration.settings)("auto", **wrong)
 
 
 # Bad input
@@ -280,7 +374,10 @@ def test_another_network_or_distance_is_refused(asked, message):
         ((DISTANCES, SAME, {"probes": np.arange(40)}), "probes belongs to"),
         ((DISTANCES.ravel(), SAME.ravel(), {"probes": np.arange(40)}), r"probes must be \(2400,\) whole numbers"),
         ((DISTANCES, SAME, {"entries": 60}), "entries must be 1 to 59"),
-        ((DISTANCES.ravel(), SAME.ravel(), {"entries": 5}), "entries=5 is about a probe's gallery"),
+        ((DISTANCES.ravel(), SAME.ravel(), {"entries": 5}), "entries is about a probe's gallery"),
+        ((DISTANCES.ravel(), SAME.ravel(), {"draws": np.arange(2400)}), "draws is about a probe's gallery"),
+        ((DISTANCES, SAME, {"draws": np.arange(40)}), r"draws must be \(2400,\) whole numbers"),
+        (([[0.1, 0.2], [0.3]], SAME, {}), "distances and same must both be"),
         ((-DISTANCES, SAME, {"method": "logistic"}), "are they similarities"),
         ((-DISTANCES, SAME, {"method": "isotonic"}), "are they similarities"),
     ],
@@ -289,6 +386,12 @@ def test_bad_input_is_named(arguments, message):
     distances, same, options = arguments
     with pytest.raises(ValueError, match=message):
         calibration.fit(distances, same, **options)
+
+
+@pytest.mark.parametrize("wrong", ["net", {1: "net"}, ["network"]])
+def test_what_is_no_mapping_is_no_fitted_on(wrong):
+    with pytest.raises(ValueError, match="fitted_on must be a dictionary"):
+        inspect.unwrap(calibration.fit)(DISTANCES, SAME, fitted_on=wrong)
 
 
 # Reliability

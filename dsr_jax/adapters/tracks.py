@@ -116,7 +116,7 @@ def reassociate(
     certified = dict(zip(new, proven.tolist(), strict=True))
     probability = None
     if calibration is not None:
-        calibration.check(**settings)
+        calibration.check(**{k: v for k, v in settings.items() if k not in ("images_per_entry", "multi_shot")})
         probability = calibration.probability(distance, entries=entries if calibration.searches else None)
     return Reassociation(links, certified, distance, lower, upper, limit, probability)
 

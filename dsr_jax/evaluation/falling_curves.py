@@ -27,6 +27,20 @@ def fit(distances: NDArray[np.float64], same: NDArray[np.bool_], *, method: str)
     return (_isotonic if method == "isotonic" else _logistic)(distances, same)
 
 
+def check(name: str, curve: Curve, *, method: str) -> None:
+    """Raises ValueError, naming it, for what is no curve of a method."""
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {METHODS}, got {method!r}")
+    if not curve.size or not np.isfinite(curve).all():
+        raise ValueError(f"{name} must be finite numbers, got {curve.size} of which some are not")
+    places, values = curve
+    if method == "logistic":
+        if curve.shape[1] != 1 or places[0] > 0:
+            raise ValueError(f"{name} must be a slope that does not rise and an intercept, got {curve.tolist()}")
+    elif np.any(np.diff(places) < 0) or np.any(np.diff(values) > 0) or values.min() < 0 or values.max() > 1:
+        raise ValueError(f"{name} must be ascending distances with probabilities that do not rise")
+
+
 def at(curve: Curve, distances: NDArray[np.float64], *, method: str) -> NDArray[np.float64]:
     """The probabilities at some distances, of any shape.
 

@@ -18,7 +18,13 @@ def checked(
       ValueError: for what does not fit or has no number, for pairs of one kind alone, and for distances that are on
         average no smaller for pairs of one person.
     """
-    values, right = np.asarray(distances, np.float64), np.asarray(same)
+    try:
+        values, right = np.asarray(distances, np.float64), np.asarray(same)
+    except (TypeError, ValueError) as error:  # of rows of unequal length, for instance
+        raise ValueError(
+            f"distances and same must both be (P, G) or (n,) numbers ({error}): of probes with unequally many entries "
+            "give (n,) pairs and probes="
+        ) from error
     if values.ndim not in (1, 2) or right.shape != values.shape:
         raise ValueError(f"distances and same must both be (P, G) or (n,), got {values.shape} and {right.shape}")
     if right.dtype != np.bool_:
@@ -44,6 +50,26 @@ def checked(
         if of.shape != values.shape or not np.issubdtype(of.dtype, np.integer):
             raise ValueError(f"probes must be {values.shape} whole numbers, got {of.shape} of {of.dtype}")
     return values.ravel(), right.ravel(), None if of is None else of.astype(np.int64)
+
+
+def searches(probes: NDArray[np.int64], draws: ArrayLike | None) -> NDArray[np.int64]:
+    """The number of each pair's search, from 0: of a probe in one draw of its gallery.
+
+    Args:
+      probes: (n,) which probe each pair is of.
+      draws: (n,) in which draw; None: all in one.
+
+    Raises:
+      ValueError: for draws that are no whole number per pair.
+
+    Example:
+      >>> searches(np.array([7, 7, 9, 7]), [0, 1, 1, 0]).tolist()
+      [0, 1, 2, 0]
+    """
+    of = np.zeros_like(probes) if draws is None else np.asarray(draws)
+    if of.shape != probes.shape or not np.issubdtype(of.dtype, np.integer):
+        raise ValueError(f"draws must be {probes.shape} whole numbers, got {of.shape} of {of.dtype}")
+    return np.unique(np.stack([probes, of]), axis=1, return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def nearest(distances: NDArray, same: NDArray[np.bool_], probes: NDArray[np.int64]) -> NDArray[np.int64]:

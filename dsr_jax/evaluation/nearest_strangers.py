@@ -15,7 +15,6 @@ POINTS = 20_000  # most that are kept of the curve
 class Smallest(NamedTuple):
     """Smallest distances over galleries of strangers."""
 
-    searches: int  # how many probes
     entries: int  # how many strangers each is compared with
     curve: NDArray[np.float64]  # (2, n): distances, ascending, and the share of probes with the smallest up to each
 
@@ -51,7 +50,16 @@ def smallest(distances: NDArray, probes: NDArray, *, entries: int | None = None)
         at = starts[counts == count][:, None] + np.arange(len(shares))
         parts.append(values[at].ravel())
         weights.append(np.tile(shares, len(at)))
-    return Smallest(len(counts), int(chosen), _curve(np.concatenate(parts), np.concatenate(weights) / len(counts)))
+    return Smallest(int(chosen), _curve(np.concatenate(parts), np.concatenate(weights) / len(counts)))
+
+
+def check(name: str, curve: NDArray[np.float64]) -> None:
+    """Raises ValueError, naming it, for what is no `Smallest.curve`."""
+    if not curve.size or not np.isfinite(curve).all():
+        raise ValueError(f"{name} must be finite numbers, got {curve.size} of which some are not")
+    distances, shares = curve
+    if np.any(np.diff(distances) < 0) or np.any(np.diff(shares) < 0) or shares[0] <= 0 or shares[-1] > 1 + 1e-6:
+        raise ValueError(f"{name} must be ascending distances with shares of probes that do not fall")
 
 
 def _shares(count: int, chosen: int) -> NDArray[np.float64]:

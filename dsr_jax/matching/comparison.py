@@ -47,6 +47,7 @@ class Comparison:
       tol: largest duality gap of a column.
       max_bytes: memory ceiling, beside the maps and the result.
       weighted: by what the probes' blocks are weighted, "equal", "norm" or "given".
+      even: whether the weights that were given are all equal: then they are "equal" ones, too.
     """
 
     probes: Entries
@@ -56,6 +57,7 @@ class Comparison:
     tol: float
     max_bytes: int
     weighted: str = "equal"
+    even: bool = False
 
     def engine(self, entries: Entries | None = None) -> Engine:
         """The engine of the solver, for all gallery entries or for some.
@@ -88,8 +90,14 @@ class Comparison:
     def settings(self) -> dict[str, Any]:
         """What decides the distances, by name: what a calibration of them was fitted on."""
         how: dict[str, Any] = {"scales": self.gallery.scales, "probe_scales": self.probes.scales}
-        how["probe_weights"] = self.weighted
+        how["probe_weights"] = "equal" if self.even else self.weighted
+        how["images_per_entry"] = max(map(len, self.gallery.as_entries.groups))
         return calibration.settings(self.coder, l1=self.l1, pooling=self.gallery.pooling, **how)
+
+    def check(self, fitted: calibration.Calibration) -> None:
+        """Raises ValueError where a calibration is of other distances."""
+        given = {"probe_weights": self.weighted} if fitted.fitted_on.get("probe_weights") == self.weighted else {}
+        fitted.check(**self.settings | given)
 
     @property
     def counted(self) -> np.ndarray:
@@ -165,7 +173,8 @@ def compared(
     if probe_weights is not None:
         entries = replace(entries, weights=weighting.of(probe_weights, probes, shown, **how))
     weighted = "equal" if probe_weights is None else weighting.NORM if isinstance(probe_weights, str) else "given"
-    return Comparison(entries, gallery, chosen, float(l1), float(tol), int(max_bytes), weighted)
+    even = weighted == "given" and entries.weights is None
+    return Comparison(entries, gallery, chosen, float(l1), float(tol), int(max_bytes), weighted, even)
 
 
 def _probes(

@@ -201,9 +201,14 @@ class Gallery:
         """The same gallery with a calibration, by which `search` then gives probabilities; None: without.
 
         Raises:
-          ValueError: if it was fitted on other scales or pooling than the gallery's.
+          ValueError: if it was fitted on other scales or pooling than the gallery's, or is none.
         """
         if calibration is not None:
+            if not isinstance(calibration, Calibration):
+                raise ValueError(
+                    f"calibration must be a calibration.Calibration, got {calibration!r:.80}: a file's is "
+                    "calibration.load(path)"
+                )
             calibration.check(scales=self.scales, pooling=self.pooling)
         return dataclasses.replace(self, calibration=calibration)
 

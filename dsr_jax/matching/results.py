@@ -106,4 +106,5 @@ class Hits:
                 "nobody needs a calibration, which this gallery has not: give match.Gallery.build calibration= or take "
                 "gallery.calibrated(calibration.fit(...))"
             )
-        return bool(self.distance[0] > self.calibration.threshold(false_positive_rate, entries=self.searched))
+        # In float64: a threshold beside a float32 would be rounded to one.
+        return float(self.distance[0]) > self.calibration.threshold(false_positive_rate, entries=self.searched)

@@ -14,11 +14,11 @@ import numpy as np
 
 from dsr_jax import calibration, report, weights
 from dsr_jax.calibration import Calibration
-from dsr_jax.evaluation import candidates
+from dsr_jax.evaluation import candidates, protocols
 from dsr_jax.evaluation.reliability import Reliability, reliability
 from dsr_jax.parallel import hosts
 from dsr_jax.report import curves
-from experiments.evaluation import comparison, features, page
+from experiments.evaluation import comparison, features, page, selection
 from experiments.evaluation.methods import Method
 from experiments.settings.evaluation import Settings
 from experiments.workdir import Workdir
@@ -35,6 +35,7 @@ COLUMNS = tuple(name.replace("_", " ") for name in FIGURES)
 AXES = curves.Axes("probability (%)", "of one person (%)", ticks=(0, 20, 40, 60, 80, 100), words=("", " % probability"))
 EXACT = curves.Curve("as it should be", (0.0, 100.0), places=(0.0, 100.0))
 BOTH = "fitted here", "given"
+FEWEST = 4  # people: of two there are pairs of either kind
 
 
 class Searches(NamedTuple):
@@ -42,7 +43,16 @@ class Searches(NamedTuple):
 
     distances: np.ndarray
     same: np.ndarray
+    numbers: np.ndarray  # of the search
     probes: np.ndarray
+
+
+class People(NamedTuple):
+    """The identities of a data set that are fitted on, and those that are judged on."""
+
+    data: Any  # what it is known by
+    fit_on: np.ndarray
+    judged_on: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,10 +86,19 @@ class Judged:
         return (*errors, *(value for rate in RATES for value in self.rates[rate] or (None, None)))
 
 
-def about(method: Method, shots: int, network: features.Network, multi_shot: str) -> dict[str, Any]:
-    """What a calibration of a method's distances belongs to; of maps of a file the network is not known."""
-    images = max(shots, 1)
-    known = {**method.settings, "images_per_entry": images} | ({"multi_shot": multi_shot} if images > 1 else {})
+def about(
+    method: Method, shots: int, network: features.Network, multi_shot: str, *, weighted: str = "norm"
+) -> dict[str, Any]:
+    """What a calibration of a method's distances belongs to; of maps of a file the network is not known.
+
+    Args:
+      method: the method.
+      shots: gallery images per identity.
+      network: the network.
+      multi_shot: what becomes of several shots.
+      weighted: by what methods that weight blocks do so, "norm" or, with weights of a file, "given".
+    """
+    known = method.settings(images_per_entry=max(shots, 1), multi_shot=multi_shot, probe_weights=weighted)
     if network.output_stride:
         known |= {"network": weights.digest(network.params), "preprocessing": network.convention}
         known |= {"output_stride": network.output_stride, "size": network.size}
@@ -94,6 +113,8 @@ def given(folder: str, key: str, wanted: dict[str, Any]) -> Calibration:
     """
     path = _file(Path(folder), key)
     if not path.is_file():
+        if Path(folder).name == FOLDER and not (Path(folder) / FOLDER).exists():
+            raise ValueError(f"calibration {folder} is a folder within a workdir: give the workdir, {path.parents[2]}")
         there = sorted(found.stem for found in path.parent.glob("*.json")) or ["none"]
         raise ValueError(
             f"calibration {folder} has no {path.name}, it has {', '.join(there)}: run `evaluate --calibrate=isotonic` "
@@ -122,19 +143,19 @@ def searches(result: comparison.Result, people: np.ndarray) -> Searches:
         probes, gallery = labels.probes[0], labels.gallery[0]
         kept = candidates.allowed(labels) & np.isin(probes, people)[:, None] & np.isin(gallery, people)[None]
         rows, columns = np.nonzero(kept)
-        parts.append((matrix[kept], probes[rows] == gallery[columns], rows + before))
+        parts.append((matrix[kept], probes[rows] == gallery[columns], rows + before, trial.probes[rows]))
         before += len(probes)
     return Searches(*(np.concatenate(values) for values in zip(*parts, strict=True)))
 
 
 def judge(fitted: Calibration, found: Searches, *, key: str, source: str, people: int) -> Judged:
     """What a calibration is worth for some searches, whose galleries' size is known."""
-    order = np.lexsort((found.distances, found.probes))
-    distances, same, probes = (values[order] for values in found)
-    starts = np.flatnonzero(np.diff(probes, prepend=-1))
-    likely = fitted.probability(distances, entries=max(1, round(len(probes) / len(starts))))
+    order = np.lexsort((found.distances, found.numbers))
+    distances, same, searched = (values[order] for values in found[:3])
+    starts = np.flatnonzero(np.diff(searched, prepend=-1))
+    likely = fitted.probability(distances, entries=max(1, round(len(searched) / len(starts))))
     rates: dict[float, tuple[float, float] | None] = {}
-    numbers = np.cumsum(np.diff(probes, prepend=-1) > 0) - 1
+    numbers = np.cumsum(np.diff(searched, prepend=-1) > 0) - 1
     strangers = np.full(len(starts), np.inf)
     np.minimum.at(strangers, numbers[~same], distances[~same])
     answered = np.bincount(numbers, weights=same) > 0
@@ -152,39 +173,96 @@ def judge(fitted: Calibration, found: Searches, *, key: str, source: str, people
     return Judged(key, source, fitted, people, *of, rates)
 
 
-def judged(settings: Settings, results: Sequence[comparison.Result], network: features.Network) -> list[Judged]:
+def judged(
+    settings: Settings,
+    results: Sequence[comparison.Result],
+    network: features.Network,
+    selected: selection.Selection,
+    people: People,
+) -> list[Judged]:
     """Every calibration that the settings want, of the results that can have one."""
     how, found = settings.calibrating, []
-    everybody = np.unique(np.concatenate([results[0].identities, *(t.draw.identities for t in results[0].trials)]))
-    people = everybody[everybody >= 0]
-    fit_on, judged_on = halves(people, settings.seed.seed) if how.calibrate != "none" else (people[:0], people)
     titles = {method.title for method in settings.calibrated}
     for result in results:
         if result.method.title not in titles:
             continue
-        known = about(result.method, result.shots, network, settings.variants.multi_shot)
+        known = about(result.method, result.shots, network, settings.variants.multi_shot, weighted=selected.weighted)
         calibrations = []
         if how.calibrate != "none":
-            calibrations.append((BOTH[0], _fitted(searches(result, fit_on), how.calibrate, known, len(fit_on))))
+            fit_on = people.fit_on
+            on = known | {"people": {"data": people.data, "identities": fit_on.tolist()}}
+            calibrations.append((BOTH[0], _fitted(searches(result, fit_on), how.calibrate, on, len(fit_on))))
         if how.calibration is not None:
             calibrations.append((BOTH[1], given(how.calibration, result.key, known)))
-        of = searches(result, judged_on)
+        of = searches(result, people.judged_on)
+        count = len(people.judged_on)
         if not (of.same.any() and not of.same.all()):
             raise ValueError(
-                f"calibrate: {len(judged_on)} people have no pairs of one person or none of two to judge by: give more"
+                f"calibrate: {count} people have no pairs of one person or none of two to judge by: give more"
             )
-        found += [judge(one, of, key=result.key, source=source, people=len(judged_on)) for source, one in calibrations]
+        found += [judge(one, of, key=result.key, source=source, people=count) for source, one in calibrations]
     return found
 
 
-def check(settings: Settings, network: features.Network) -> None:
+def check(settings: Settings, network: features.Network, *, weighted: str = "norm") -> None:
     """Errors of the settings and of the files of an earlier run, before any long work."""
     settings.check_calibrated()
     if (folder := settings.calibrating.calibration) is not None:
+        if Path(folder).resolve() == Path(settings.place.folder()).resolve():
+            raise ValueError(
+                f"calibration {folder} is this run's own workdir, whose people the calibrations were fitted on: give "
+                "that of an evaluation of other people"
+            )
         for shots in settings.comparison.conditions:
             for method in settings.calibrated:
-                known = about(method, shots, network, settings.variants.multi_shot)
+                known = about(method, shots, network, settings.variants.multi_shot, weighted=weighted)
                 given(folder, comparison.key("", method, shots), known)
+
+
+def people(settings: Settings, selected: selection.Selection, trials: Sequence[protocols.Trial], data: Any) -> People:
+    """The people to fit and to judge on, before any distance is computed.
+
+    Args:
+      settings: the runner's.
+      selected: probes and gallery.
+      trials: the draws of one number of shots.
+      data: what the data set, whose numbers the identities are, is known by.
+
+    Raises:
+      ValueError: for fewer than `FEWEST` people, and where a calibration of an earlier run was fitted on some of those
+        that it is to be judged on.
+    """
+    how = settings.calibrating
+    everybody = np.unique(np.concatenate([selected.probes.identities, *(t.draw.identities for t in trials)]))
+    known = everybody[everybody >= 0]
+    if how.calibrate == "none":
+        found = People(data, known[:0], known)
+    elif len(known) < FEWEST:
+        raise ValueError(
+            f"calibrate={how.calibrate} needs at least {FEWEST} people, half to fit and half to judge on, got "
+            f"{len(known)}: leave it out, or give more"
+        )
+    else:
+        found = People(data, *halves(known, settings.seed.seed))
+    if how.calibration is not None:
+        for shots in settings.comparison.conditions:
+            for method in settings.calibrated:
+                _check_people(how.calibration, comparison.key("", method, shots), found)
+    return found
+
+
+def _check_people(folder: str, key: str, people: People) -> None:
+    """Raises ValueError where a calibration was fitted on people that it is to be judged on."""
+    on = calibration.load(_file(Path(folder), key)).fitted_on.get("people")
+    if not on or on["data"] != people.data:
+        return
+    both = np.intersect1d(on["identities"], people.judged_on)
+    if len(both):
+        raise ValueError(
+            f"calibration {folder}, {key}: it was fitted on {len(both)} of the {len(people.judged_on)} people that it "
+            "is to be judged on here, so that it would look better than it is: judge it on another data set, or with "
+            "--calibrate and that run's --seed on the other half"
+        )
 
 
 def part(judged: Sequence[Judged]) -> page.Part:
@@ -204,10 +282,16 @@ def part(judged: Sequence[Judged]) -> page.Part:
         for name, value in (*zip(FIGURES, one.cells, strict=True), *_counts(one))
     }
     remarks = [
-        f"{one.key}, calibration {one.source}: it was fitted on {one.fitted.searches} searches, too few for a "
+        f"{one.key}, calibration {one.source}: it was fitted on {one.fitted.probes} probes, too few for a "
         f"false-positive rate of {', '.join(f'{rate:g}' for rate, of in one.rates.items() if of is None)} here"
         for one in judged
         if None in one.rates.values()
+    ]
+    remarks += [
+        f"{one.key}, calibration {one.source}: it does not say which people it was fitted on; if some of them are "
+        "here, it looks better than it is"
+        for one in judged
+        if not one.fitted.fitted_on.get("people")
     ]
     return page.Part(table, metrics, tuple(_diagrams(judged)), tuple(remarks))
 
@@ -222,7 +306,9 @@ def save(workdir: Workdir, judged: Sequence[Judged]) -> None:
 def _fitted(found: Searches, method: str, known: dict[str, Any], people: int) -> Calibration:
     """A calibration of half of the people."""
     try:
-        return calibration.fit(found.distances, found.same, method=method, probes=found.probes, fitted_on=known)
+        return calibration.fit(
+            found.distances, found.same, method=method, probes=found.probes, draws=found.numbers, fitted_on=known
+        )
     except ValueError as error:
         raise ValueError(f"calibrate={method}, on {people} people, half of all: {error}") from error
 
@@ -237,7 +323,7 @@ def _called(one: Judged) -> str:
 
 def _counts(one: Judged) -> list[tuple[str, Any]]:
     sizes = {"people": one.people, "fitted_pairs_same": one.fitted.pairs[0], "fitted_entries": one.fitted.entries}
-    return list((sizes | {"fitted_probes": one.fitted.searches}).items())
+    return list((sizes | {"fitted_probes": one.fitted.probes}).items())
 
 
 def _diagrams(judged: Sequence[Judged]) -> Iterator[curves.Plot]:

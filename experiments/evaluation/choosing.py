@@ -14,14 +14,29 @@ def chosen(comparison: matching.Comparison, coding: Options, variants: matching.
     if coding.coder == "maxsim":
         raise ValueError("coder must be a solver of dsr_*, got 'maxsim', another distance: --methods=maxsim_multi")
     single = [named(name, coding) for name in dict.fromkeys(comparison.methods)]
-    several_shots = any(number > 1 for number in comparison.conditions)
-    listed = _shortlisted(single, variants, coder=coding.coder, several_shots=several_shots)
+    several_shots = _several_shots(comparison)
+    if any(variants.shortlist) and not variants.rerank:
+        check_stacked("shortlist", comparison, variants)
+    listed = _shortlisted(single, variants, coder=coding.coder)
     return (*listed, *_reranked(listed, variants, several_shots=several_shots))
 
 
 def champion(methods: Sequence[Method]) -> Method:
     """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     return next((method for method in methods if method.name == "dsr_multi"), methods[-1])
+
+
+def check_stacked(argument: str, comparison: matching.Comparison, variants: matching.Variants) -> None:
+    """Raises ValueError where several images of a person are not one dictionary, of which a shortlist knows no more."""
+    if variants.multi_shot != "stack" and _several_shots(comparison):
+        raise ValueError(
+            f"{argument} codes the images of a person as one dictionary, not multi_shot={variants.multi_shot}: give "
+            "--multi_shot=stack or --shots=1"
+        )
+
+
+def _several_shots(comparison: matching.Comparison) -> bool:
+    return any(number > 1 for number in comparison.conditions)
 
 
 def _reranked(methods: Sequence[Method], variants: matching.Variants, *, several_shots: bool) -> list[Method]:
@@ -38,9 +53,7 @@ def _reranked(methods: Sequence[Method], variants: matching.Variants, *, several
     return [reranked(method, k1=int(k1), k2=int(k2), weight=weight) for method in comparing]
 
 
-def _shortlisted(
-    methods: Sequence[Method], variants: matching.Variants, *, coder: str, several_shots: bool
-) -> list[Method]:
+def _shortlisted(methods: Sequence[Method], variants: matching.Variants, *, coder: str) -> list[Method]:
     """The methods, those that can with every length of --shortlist."""
     lengths = list(dict.fromkeys(variants.shortlist))
     if lengths == [0]:
@@ -49,10 +62,6 @@ def _shortlisted(
         return list(methods)
     if variants.rerank:
         raise ValueError("rerank compares all with all, which a shortlist leaves out: give one of the two")
-    if variants.multi_shot != "stack" and several_shots:
-        raise ValueError(
-            f"shortlist codes the images of a person as one dictionary, not multi_shot={variants.multi_shot}"
-        )
     if not any(method.listed for method in methods):
         raise ValueError(
             "shortlist is for dsr_single, dsr_double and dsr_multi by a coder that certifies, got methods "

@@ -34,6 +34,7 @@ class Selected(selection.Selection):
 
     Attributes:
       digest: SHA-256 of the file's contents.
+      weighted: by what the methods that weight blocks weight them, "norm" or "given".
       network: stands for the network that is not here, by the file's digest.
     """
 
@@ -56,6 +57,7 @@ class Selected(selection.Selection):
         )
         self.remarks = selection.without_answer(probes.names, answered) + scales.remarks_of_maps(self.scale)
         self.digest = self._file.digest
+        self.weighted = "norm" if self._file.side("probe").weights is None else "given"
         digest = np.frombuffer(bytes.fromhex(self.digest), np.uint8)
         self.network = Network({"map_file": {"digest": digest}}, "maps of a file", 0, (0, 0))
 

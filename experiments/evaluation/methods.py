@@ -81,7 +81,9 @@ class Method:
     shortlist: int = 0  # how many ``listed`` is to code for each probe; 0: ``compare`` is to be used
     by: str = "pooled"  # the coarse distance that chooses them, of `shortlist.BY`
     reranked: bool = False  # whether its distances are re-ranked
-    distance: Mapping[str, Any] = field(default_factory=dict)  # what decides its distances of maps by name
+    distance: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # arguments of `calibration.settings`; empty: not of blocks
 
     @property
     def title(self) -> str:
@@ -94,11 +96,21 @@ class Method:
         """Names of the methods that it is made of, of which a fusion has several."""
         return tuple(name for part in self.parts for name in part.names) or (self.name,)
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides its distances, by name, for a calibration of them."""
-        parts = {"parts": [part.settings for part in self.parts]} if self.parts else {}
-        return {"distance": self.title} | parts | dict(self.distance)
+    def settings(self, **how: Any) -> dict[str, Any]:
+        """What decides its distances, by name, for a calibration of them.
+
+        Args:
+          **how: what a data set adds: ``images_per_entry`` and ``multi_shot`` of `calibration.settings`, and, for the
+            methods that weight blocks, ``probe_weights``, "given" where a file of maps has weights.
+        """
+        if self.distance:
+            own = how if self.weighted else {name: value for name, value in how.items() if name != "probe_weights"}
+            return calibration.settings(**{**self.distance, **own})
+        counted = {name: how[name] for name in ("images_per_entry",) if name in how}
+        if counted.get("images_per_entry", 1) > 1:
+            counted["multi_shot"] = how.get("multi_shot", "stack")
+        parts = {"parts": [part.settings(**how) for part in self.parts]} if self.parts else {}
+        return {"distance": self.title} | parts | counted
 
 
 def known(name: str) -> bool:
@@ -208,10 +220,9 @@ def dsr(scales: tuple[int, ...], options: Options, *, weighted: bool = False, **
         ).extended
 
     together = arguments.get("dictionary") == "joint"
-    decided: dict[str, Any] = {name: how[name] for name in ("probe_scales", "pooling") if name in how}
-    decided["probe_weights"] = "norm" if weighted else "equal"
-    about = calibration.settings(arguments["coder"], l1=options.l1, scales=scales, **decided)
-    about |= {name: value for name, value in how.items() if name not in ("coder", "max_bytes")}
+    about: dict[str, Any] = {"coder": arguments["coder"], "l1": options.l1, "scales": scales}
+    about |= {"probe_weights": "norm" if weighted else "equal"}
+    about |= {name: how[name] for name in ("probe_scales", "pooling", "dictionary", "boost") if name in how}
     lasso = arguments["coder"] in ("auto", *table.names("training"))
     drawn = scales if lasso and not together else ()
     if options.multi_shot == "stack" or together:

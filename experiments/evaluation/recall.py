@@ -6,16 +6,18 @@ entries must hold it for rank-1 to stay what it is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from dsr_jax import report
 from dsr_jax.evaluation import candidates, intervals
-from dsr_jax.matching import coarse
+from dsr_jax.matching import coarse, visibility
 from experiments.evaluation import comparison, page
 from experiments.evaluation.features import Sides
 from experiments.evaluation.methods import Method, some
 
+STORED = "shortlist"  # begins the names of the stored coarse distances; those of "coarse" knew no masks
 LENGTHS = (10, 20, 50, 100)
 COLUMNS = tuple(f"K = {length}" for length in LENGTHS)
 CAPTION = "Shortlists: probes whose first answer, of all entries, is among the K nearest by a coarse distance, per cent"
@@ -42,10 +44,15 @@ def method(by: str) -> Method:
     def compare(sides: Sides, probes: np.ndarray, entries: Sequence[Sequence[int]]) -> np.ndarray:
         ends = np.cumsum([len(entry) for entry in entries])
         groups = [list(range(end - len(entry), end)) for end, entry in zip(ends.tolist(), entries, strict=True)]
-        gallery = some(sides.gallery, [g for entry in entries for g in entry])
-        return coarse.distances(by, some(sides.probe, probes), gallery, groups)
+        images = [g for entry in entries for g in entry]
+        masks, masked = visibility.some(sides.masks[0], probes), visibility.some(sides.masks[1], images)
+        how: dict[str, Any] = {"scales": (1,)}  # positions; the coarse distances know no blocks
+        own = coarse.Checked("probe_maps", some(sides.probe, probes), masks=masks, called="probe_masks", **how)
+        gallery = some(sides.gallery, images)
+        others = coarse.Checked("gallery_maps", gallery, masks=masked, called="gallery_masks", **how)
+        return coarse.distances(by, own, others, groups)
 
-    return Method(compare, name=f"coarse_{by}")
+    return Method(compare, name=f"{STORED}_{by}")
 
 
 def exhaustive(of: Method) -> bool:

@@ -30,6 +30,7 @@ class Selection:
     """
 
     pictured = True  # whether there are pictures to show
+    weighted = "norm"  # by what the methods that weight blocks weight them
 
     def __init__(self, searched: Searched, size: tuple[int, int]):
         """Reads the split and prints what is compared."""

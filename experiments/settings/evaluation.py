@@ -66,8 +66,11 @@ class Settings(Compared):
             )
 
     def check_recall(self) -> None:
-        """Raises ValueError where --shortlist_recall has no method to count first answers of."""
-        if self.page.shortlist_recall and not any(map(recall.exhaustive, self.methods)):
+        """Raises ValueError where --shortlist_recall has no method to count first answers of, or no such shortlist."""
+        if not self.page.shortlist_recall:
+            return
+        choosing.check_stacked("shortlist_recall", self.comparison, self.variants)
+        if not any(map(recall.exhaustive, self.methods)):
             raise ValueError(
                 "shortlist_recall counts the first answers of dsr_* over all entries, got methods "
                 f"{', '.join(method.title for method in self.methods)}: name --methods=dsr_multi with --shortlist=0"

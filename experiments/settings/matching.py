@@ -103,7 +103,7 @@ class Calibrating:
         "none",
         "Fit probabilities of distances, and thresholds for 'nobody in this gallery', on the pairs of one half of the "
         "people, judge them on those of the other half (reliability diagram, expected calibration error), and keep "
-        "them in `calibration/` of the workdir. Isotonic wants hundreds of people; logistic is for few.",
+        "them in `calibration/` of the workdir. Isotonic wants hundreds of people; logistic is for few, at least 4.",
         choices=("none", *calibration.METHODS),
         free=True,
     )
