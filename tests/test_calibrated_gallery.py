@@ -6,7 +6,7 @@ import inspect
 import numpy as np
 import pytest
 
-from dsr_jax import calibration, match
+from dsr_jax import calibration, match, shortlist
 
 PEOPLE = 30
 
@@ -135,6 +135,21 @@ def test_a_threshold_is_not_rounded_to_the_distance():
     of = {"distance": np.float32([0.5]), "calibration": fitted, "searched": 1}
     hits = dataclasses.replace(match.search(PROBES[0], WHOLE, k=1), **of)
     assert hits.nobody(0.5)
+
+
+def test_a_search_through_stages_is_one_of_the_whole_gallery():
+    """The last stage compares 5 of 29 entries, each of one map; one that it does not has two."""
+    two = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", images_per_entry=2))
+    gallery = match.Gallery.build(WHOLE, identities=[*LABELS[:-1], LABELS[-2]], calibration=two)
+    found = shortlist.search(PROBES[3], gallery, 2, whole=4, first=20, second=5)
+    assert [stage.entries for stage in found.stages] == [29, 20, 5] and found.hits.searched == 29
+    np.testing.assert_array_equal(found.hits.probability, two.probability(found.hits.distance, entries=29))
+    one = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", images_per_entry=1))
+    for how, message in (({}, "images_per_entry=2"), ({"l1": 0.3}, "l1=0.3")):
+        with pytest.raises(ValueError, match=message):
+            shortlist.search(
+                PROBES[3], gallery.calibrated(one if not how else two), 2, whole=4, first=20, second=5, **how
+            )
 
 
 def test_a_file_is_no_calibration(tmp_path):
