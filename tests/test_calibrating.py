@@ -175,6 +175,7 @@ def test_a_calibration_of_a_file_of_maps_says_its_weights(tmp_path, weighted):
     assert fitted.fitted_on["probe_weights"] == weighted and fitted.probes == 4
 
 
+@pytest.mark.slow
 def test_the_people_of_the_fit_are_no_judges(tmp_path, network, capsys):
     folder, out = prepared(tmp_path, listing(range(12), range(12))), tmp_path / "out"
     asked = ("--methods=resizing", "--reconstructions=0")
