@@ -316,7 +316,7 @@ def from_text(text: str) -> Calibration:
     try:
         content = json.loads(text)
         if content["calibration"] != VERSION:
-            raise ValueError(f"its version is {content['calibration']}, this library's {VERSION}")
+            raise ValueError(f"its version is {content['calibration']}, this library reads {VERSION}: fit it again")
         curve, smallest, first = (
             np.array(content[name], np.float64).reshape(2, -1) for name in ("curve", "smallest", "first")
         )

@@ -25,6 +25,7 @@ from dsr_jax import fcn, networks, weights
 from experiments import run
 from experiments.evaluation import (
     calibrating,
+    calibration_people,
     comparison,
     features,
     given_maps,
@@ -96,7 +97,7 @@ def compare(
     people = None
     if settings.calibrating.wanted:
         of_first = next(iter(trials.values()))
-        people = calibrating.people(settings, selected, of_first, workdir.configuration.get("data"))
+        people = calibration_people.chosen(settings, selected, of_first, workdir.configuration.get("data"))
     # Maps of each network, distances by each method, figures of the distances.
     results: list[comparison.Result] = []
     recalls: list[recall.Recall] = []

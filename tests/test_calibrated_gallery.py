@@ -137,6 +137,21 @@ def test_a_threshold_is_not_rounded_to_the_distance():
     assert hits.nobody(0.5)
 
 
+def test_a_search_through_stages_is_one_of_the_whole_gallery():
+    """The last stage compares 5 of 29 entries, each of one map; one that it does not has two."""
+    two = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", images_per_entry=2))
+    gallery = match.Gallery.build(WHOLE, identities=[*LABELS[:-1], LABELS[-2]], calibration=two)
+    found = shortlist.search(PROBES[3], gallery, 2, whole=4, first=20, second=5)
+    assert [stage.entries for stage in found.stages] == [29, 20, 5] and found.hits.searched == 29
+    np.testing.assert_array_equal(found.hits.probability, two.probability(found.hits.distance, entries=29))
+    one = calibration.fit(FITTED_ON, SAME, fitted_on=calibration.settings("auto", images_per_entry=1))
+    for how, message in (({}, "images_per_entry=2"), ({"l1": 0.3}, "l1=0.3")):
+        with pytest.raises(ValueError, match=message):
+            shortlist.search(
+                PROBES[3], gallery.calibrated(one if not how else two), 2, whole=4, first=20, second=5, **how
+            )
+
+
 def test_a_file_is_no_calibration(tmp_path):
     FITTED.save(tmp_path / "x.json")
     with pytest.raises(ValueError, match=r"calibration must be .* calibration\.load\(path\)"):
@@ -172,6 +187,14 @@ def test_a_gallery_on_disk_keeps_its_calibration(tmp_path):
     opened.save(tmp_path / "gallery.npz")
     assert match.Gallery.load(tmp_path / "gallery.npz").calibration.text == FITTED.text
     assert opened.calibrated(None).calibration is None and opened.refresh().notes == {}
+
+
+@pytest.mark.parametrize("whole", [5, 100])
+def test_a_search_through_stages_writes_nothing(tmp_path, whole):
+    calibrated = stored(tmp_path).calibrated(FITTED)
+    found = shortlist.search(PROBES[3], calibrated, k=2, whole=whole, first=20, second=8)
+    assert found.hits.probability is not None and calibrated.part([1, 2]).calibration is None
+    assert calibrated.refresh().version == calibrated.version and calibrated.refresh().calibration.text == FITTED.text
 
 
 def test_a_filter_keeps_the_calibration(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from dsr_jax import calibration, map_file, weights
 from dsr_jax.evaluation import protocols
 from experiments import evaluate
-from experiments.evaluation import calibrating, comparison, features, methods
+from experiments.evaluation import calibrating, calibration_people, comparison, features, methods
 from tests.runners import PARAMS, call, evaluated, listing, prepared
 
 OPTIONS = methods.Options()
@@ -26,9 +26,9 @@ def result(distances, identities, gallery, *, trials=1):
 
 def test_halves_are_of_people_and_share_nobody():
     people = np.array([-1, 3, 3, 5, 8, 9, 12, 12])
-    first, second = calibrating.halves(people, 0)
+    first, second = calibration_people.halves(people, 0)
     assert len(first) == 2 and len(second) == 3 and {*first.tolist(), *second.tolist()} == {3, 5, 8, 9, 12}
-    assert any(calibrating.halves(people, seed)[0].tolist() != first.tolist() for seed in range(1, 6))
+    assert any(calibration_people.halves(people, seed)[0].tolist() != first.tolist() for seed in range(1, 6))
 
 
 def test_searches_are_of_the_people_on_both_sides():
@@ -43,7 +43,7 @@ def test_searches_are_of_the_people_on_both_sides():
 def test_what_is_fitted_and_what_is_judged_share_no_person():
     rng = np.random.default_rng(0)
     of = result(rng.random((20, 20)), np.arange(20), np.arange(20))
-    fit_on, judged_on = calibrating.halves(np.arange(20), 3)
+    fit_on, judged_on = calibration_people.halves(np.arange(20), 3)
     pairs = [{*calibrating.searches(of, people).distances.tolist()} for people in (fit_on, judged_on)]
     assert len(pairs[0]) == len(pairs[1]) == 100 and not pairs[0] & pairs[1]
 
@@ -56,6 +56,8 @@ def test_a_calibration_is_judged_by_hand():
     fitted = calibration.fit(np.repeat(searches, 3, axis=0), np.repeat(searches == 0, 3, axis=0))
     found = calibrating.judge(fitted, of, key="x", source="given", people=3)
     assert found.rates[0.01] is None, "12 probes know no rate of one in a hundred"
+    remarks = calibrating.part([found]).remarks
+    assert "fitted on 12 probes, too few" in remarks[0] and "does not say which people" in remarks[1]
     # At the threshold of 0.1 (below 0.3, of three of twelve probes) two are right, nobody else is found.
     assert fitted.threshold(0.1, entries=2) == np.nextafter(0.3, 0)
     assert found.rates[0.1] == (0.0, 50.0)
@@ -89,7 +91,7 @@ def test_an_evaluation_fits_judges_and_is_read_by_another(tmp_path, network, cap
     fitted.check(network=weights.digest(PARAMS), **calibration.settings("auto"))
     with np.load(out / "distances" / "dsr_multi-shots1.npz") as file:
         distances, people = file["distances_0"], np.arange(12)
-    half = np.isin(people, calibrating.halves(people, 0)[0])
+    half = np.isin(people, calibration_people.halves(people, 0)[0])
     expected = calibration.fit(distances[np.ix_(half, half)], np.eye(6, dtype=bool))
     np.testing.assert_array_equal(fitted.curve, expected.curve)
     page = (out / "report" / "index.html").read_text()
@@ -173,6 +175,7 @@ def test_a_calibration_of_a_file_of_maps_says_its_weights(tmp_path, weighted):
     assert fitted.fitted_on["probe_weights"] == weighted and fitted.probes == 4
 
 
+@pytest.mark.slow
 def test_the_people_of_the_fit_are_no_judges(tmp_path, network, capsys):
     folder, out = prepared(tmp_path, listing(range(12), range(12))), tmp_path / "out"
     asked = ("--methods=resizing", "--reconstructions=0")

@@ -52,7 +52,8 @@ class Snapshot(Gallery):
           numbers: numbers of the rows that belong to it; default: all.
           labels: the labels of these, if they were read.
           grouped: whether maps of one identity are one entry.
-          **options: ``network`` as it was checked, ``scales`` and ``pooling`` in place of the table's.
+          **options: ``network`` as it was checked, ``scales`` and ``pooling`` in place of the table's, and whether it
+            is ``calibrated`` as the table is.
         """
         self._table, self._numbers, self._read, self._grouped, self._options = table, numbers, labels, grouped, options
 
@@ -95,7 +96,7 @@ class Snapshot(Gallery):
         Raises:
           ValueError: if the note of that name holds none.
         """
-        note = self.notes.get(CALIBRATION)
+        note = self.notes.get(CALIBRATION) if self._options.get("calibrated", True) else None
         try:
             return None if note is None else from_text(note if isinstance(note, str) else json.dumps(note))
         except ValueError as error:
@@ -109,10 +110,13 @@ class Snapshot(Gallery):
         return gather(self.identities, 0)[1]
 
     def part(self: One, entries: Sequence[int] | np.ndarray, *, scales: tuple[int, ...] | None = None) -> One:
-        """A gallery of some of the entries, with other scales if they are given; nothing is read."""
+        """A gallery of some of the entries, with other scales if they are given; nothing is read.
+
+        It has no calibration, which is of all entries; a filter's gallery (`where`) keeps it.
+        """
         groups = self.as_entries.groups
         rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
-        return self._some(rows, **({} if scales is None else {"scales": scales}))
+        return self._some(rows, calibrated=False, **({} if scales is None else {"scales": scales}))
 
     # What a gallery on disk has besides
 

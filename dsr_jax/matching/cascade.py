@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dsr_jax import match
+from dsr_jax import calibration, match
 from dsr_jax.matching import checks, coarse
 from dsr_jax.matching.gallery import Gallery
 
@@ -65,6 +65,9 @@ def search(
 ) -> Searched:
     """The k nearest entries by stages; see `shortlist.search`."""
     count, remaining = gallery.entries, np.arange(gallery.entries)
+    fitted = gallery.calibration
+    if fitted is not None:
+        _check(fitted, gallery, **options)
     stages: list[Stage] = []
     if count > whole:
         probe, *others = checks.as_maps("probe_map", probe_map, scales=(1,), pooling="average")
@@ -82,8 +85,17 @@ def search(
     last = gallery if len(remaining) == count else gallery.part(remaining)
     hits = match.search(probe_map, last, k, max_bytes=max_bytes, **options)
     stages.append(Stage("dsr", len(remaining), len(hits.entries)))
-    hits = dataclasses.replace(hits, entries=remaining[hits.entries], searched=count)
-    return Searched(hits, tuple(stages))
+    of_all: dict[str, Any] = {"searched": count, "calibration": fitted}
+    return Searched(dataclasses.replace(hits, entries=remaining[hits.entries], **of_all), tuple(stages))
+
+
+def _check(
+    fitted: calibration.Calibration, gallery: Gallery, *, coder: str, l1: float, probe_scales: Any, **_: Any
+) -> None:
+    """Raises ValueError where the gallery's calibration is of other distances than those of the last stage."""
+    how: dict[str, Any] = {"scales": gallery.scales, "probe_scales": probe_scales, "pooling": gallery.pooling}
+    images = max(map(len, gallery.as_entries.groups))
+    fitted.check(**calibration.settings(coder, l1=l1, images_per_entry=images, **how))
 
 
 def by_stripes(probe: np.ndarray, gallery: Gallery, *, max_bytes: int = 1 << 29) -> np.ndarray:

@@ -308,13 +308,13 @@ class Gallery:
         return Entries(self.maps, gather(self.identities, len(self.maps))[0], self.scales, self.pooling, self.masks)
 
     def part(self, entries: Sequence[int] | np.ndarray, *, scales: tuple[int, ...] | None = None) -> "Gallery":
-        """A gallery of some of the entries, in ascending order, with other scales if they are given."""
+        """A gallery of some of the entries, in ascending order, with other scales if they are given; not calibrated."""
         rows = [i for entry in entries for i in self.as_entries.groups[entry]]
         maps = tuple(self.maps[i] for i in rows)
         identities = None if self.identities is None else tuple(self.identities[i] for i in rows)
         names = None if self.names is None else tuple(self.names[i] for i in rows)
         masks = None if self.masks is None else tuple(self.masks[i] for i in rows)
-        how: dict[str, Any] = {"scales": scales or self.scales, "masks": masks}
+        how: dict[str, Any] = {"scales": scales or self.scales, "masks": masks, "calibration": None}
         return replace(self, maps=maps, identities=identities, names=names, **how)
 
     @functools.cached_property

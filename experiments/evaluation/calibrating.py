@@ -14,16 +14,16 @@ import numpy as np
 
 from dsr_jax import calibration, report, weights
 from dsr_jax.calibration import Calibration
-from dsr_jax.evaluation import candidates, protocols
+from dsr_jax.evaluation import candidates
 from dsr_jax.evaluation.reliability import Reliability, reliability
 from dsr_jax.parallel import hosts
 from dsr_jax.report import curves
-from experiments.evaluation import comparison, features, page, selection
+from experiments.evaluation import calibration_files, comparison, features, page, selection
+from experiments.evaluation.calibration_people import People
 from experiments.evaluation.methods import Method
 from experiments.settings.evaluation import Settings
 from experiments.workdir import Workdir
 
-FOLDER = "calibration"
 RATES = (0.01, 0.1)  # false-positive rates of the thresholds
 FIGURES = (
     "ECE",
@@ -35,7 +35,6 @@ COLUMNS = tuple(name.replace("_", " ") for name in FIGURES)
 AXES = curves.Axes("probability (%)", "of one person (%)", ticks=(0, 20, 40, 60, 80, 100), words=("", " % probability"))
 EXACT = curves.Curve("as it should be", (0.0, 100.0), places=(0.0, 100.0))
 BOTH = "fitted here", "given"
-FEWEST = 4  # people: of two there are pairs of either kind
 
 
 class Searches(NamedTuple):
@@ -45,14 +44,6 @@ class Searches(NamedTuple):
     same: np.ndarray
     numbers: np.ndarray  # of the search
     probes: np.ndarray
-
-
-class People(NamedTuple):
-    """The identities of a data set that are fitted on, and those that are judged on."""
-
-    data: Any  # what it is known by
-    fit_on: np.ndarray
-    judged_on: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -103,36 +94,6 @@ def about(
         known |= {"network": weights.digest(network.params), "preprocessing": network.convention}
         known |= {"output_stride": network.output_stride, "size": network.size}
     return known
-
-
-def given(folder: str, key: str, wanted: dict[str, Any]) -> Calibration:
-    """The calibration of an earlier run.
-
-    Raises:
-      ValueError: if it has none of that name, or one of another network or distance.
-    """
-    path = _file(Path(folder), key)
-    if not path.is_file():
-        if Path(folder).name == FOLDER and not (Path(folder) / FOLDER).exists():
-            raise ValueError(f"calibration {folder} is a folder within a workdir: give the workdir, {path.parents[2]}")
-        there = sorted(found.stem for found in path.parent.glob("*.json")) or ["none"]
-        raise ValueError(
-            f"calibration {folder} has no {path.name}, it has {', '.join(there)}: run `evaluate --calibrate=isotonic` "
-            "there with the same --methods and --shots"
-        )
-    fitted = calibration.load(path)
-    try:
-        fitted.check(**wanted)
-    except ValueError as error:
-        raise ValueError(f"calibration {folder}, {key}: {error}") from error
-    return fitted
-
-
-def halves(people: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two halves of the people, by identity; of an odd number the second has one more."""
-    known = np.unique(people[people >= 0])
-    mixed = np.random.default_rng(seed).permutation(known)
-    return np.sort(mixed[: len(known) // 2]), np.sort(mixed[len(known) // 2 :])
 
 
 def searches(result: comparison.Result, people: np.ndarray) -> Searches:
@@ -193,7 +154,7 @@ def judged(
             on = known | {"people": {"data": people.data, "identities": fit_on.tolist()}}
             calibrations.append((BOTH[0], _fitted(searches(result, fit_on), how.calibrate, on, len(fit_on))))
         if how.calibration is not None:
-            calibrations.append((BOTH[1], given(how.calibration, result.key, known)))
+            calibrations.append((BOTH[1], calibration_files.given(how.calibration, result.key, known)))
         of = searches(result, people.judged_on)
         count = len(people.judged_on)
         if not (of.same.any() and not of.same.all()):
@@ -216,53 +177,7 @@ def check(settings: Settings, network: features.Network, *, weighted: str = "nor
         for shots in settings.comparison.conditions:
             for method in settings.calibrated:
                 known = about(method, shots, network, settings.variants.multi_shot, weighted=weighted)
-                given(folder, comparison.key("", method, shots), known)
-
-
-def people(settings: Settings, selected: selection.Selection, trials: Sequence[protocols.Trial], data: Any) -> People:
-    """The people to fit and to judge on, before any distance is computed.
-
-    Args:
-      settings: the runner's.
-      selected: probes and gallery.
-      trials: the draws of one number of shots.
-      data: what the data set, whose numbers the identities are, is known by.
-
-    Raises:
-      ValueError: for fewer than `FEWEST` people, and where a calibration of an earlier run was fitted on some of those
-        that it is to be judged on.
-    """
-    how = settings.calibrating
-    everybody = np.unique(np.concatenate([selected.probes.identities, *(t.draw.identities for t in trials)]))
-    known = everybody[everybody >= 0]
-    if how.calibrate == "none":
-        found = People(data, known[:0], known)
-    elif len(known) < FEWEST:
-        raise ValueError(
-            f"calibrate={how.calibrate} needs at least {FEWEST} people, half to fit and half to judge on, got "
-            f"{len(known)}: leave it out, or give more"
-        )
-    else:
-        found = People(data, *halves(known, settings.seed.seed))
-    if how.calibration is not None:
-        for shots in settings.comparison.conditions:
-            for method in settings.calibrated:
-                _check_people(how.calibration, comparison.key("", method, shots), found)
-    return found
-
-
-def _check_people(folder: str, key: str, people: People) -> None:
-    """Raises ValueError where a calibration was fitted on people that it is to be judged on."""
-    on = calibration.load(_file(Path(folder), key)).fitted_on.get("people")
-    if not on or on["data"] != people.data:
-        return
-    both = np.intersect1d(on["identities"], people.judged_on)
-    if len(both):
-        raise ValueError(
-            f"calibration {folder}, {key}: it was fitted on {len(both)} of the {len(people.judged_on)} people that it "
-            "is to be judged on here, so that it would look better than it is: judge it on another data set, or with "
-            "--calibrate and that run's --seed on the other half"
-        )
+                calibration_files.given(folder, comparison.key("", method, shots), known)
 
 
 def part(judged: Sequence[Judged]) -> page.Part:
@@ -300,7 +215,7 @@ def save(workdir: Workdir, judged: Sequence[Judged]) -> None:
     """Writes the calibrations that were fitted here; of several processes the first does it."""
     for one in judged:
         if one.source == BOTH[0] and hosts.first():
-            one.fitted.save(_file(workdir.path, one.key))
+            one.fitted.save(calibration_files.path(workdir.path, one.key))
 
 
 def _fitted(found: Searches, method: str, known: dict[str, Any], people: int) -> Calibration:
@@ -313,12 +228,8 @@ def _fitted(found: Searches, method: str, known: dict[str, Any], people: int) ->
         raise ValueError(f"calibrate={method}, on {people} people, half of all: {error}") from error
 
 
-def _file(folder: Path, key: str) -> Path:
-    return folder / FOLDER / f"{key.replace('/', '-')}.json"
-
-
 def _called(one: Judged) -> str:
-    return FOLDER if one.source == BOTH[0] else f"{FOLDER}_given"
+    return calibration_files.FOLDER if one.source == BOTH[0] else f"{calibration_files.FOLDER}_given"
 
 
 def _counts(one: Judged) -> list[tuple[str, Any]]:
