@@ -60,7 +60,7 @@ def planes(value: Any, count: int) -> list[Any]:
     Raises:
       ValueError: for another name or number.
     """
-    if np.ndim(value) == 0 and not isinstance(value, str):
+    if isinstance(value, int | float | np.number):
         raise ValueError(f"probe_weights must be None, {NORM!r} or one (h, w) array per probe, got {value!r:.80}")
     if not isinstance(value, str):
         return visibility.planes("probe_weights", value, count)
