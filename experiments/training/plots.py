@@ -34,6 +34,7 @@ PLOTS = (
     Drawn("Learning rate", "rate", {"learning_rate": "network's"}),
     Drawn("Codes", "non-zero codes per block", {"nonzero_codes": "mean"}),
     Drawn("Duality gap of the codes", "gap", {"gap": "mean"}, log=True),
+    Drawn("Maps", "share", {"alive": "of images, not zero everywhere", "counted": "of blocks, with a direction"}),
     Drawn("Speed", "images / s", {"images_per_second": "trained on"}),
     Drawn("Waiting for batches", "share of the time", {"waiting": "waiting"}),
 )
