@@ -92,6 +92,12 @@ def main(settings: Settings) -> None:
             raise ValueError(
                 f"{name} of --weights is {known[0]!r}, of --trained {known[1]!r}: they do not come from each other"
             )
+    flags = after.card.extra.get("flags", {})
+    if after.card.extra.get("dataset") == settings.data.dataset and flags.get("holdout", 0) < settings.held_out.holdout:
+        raise ValueError(
+            f"holdout={settings.held_out.holdout} are people that --trained was trained on: it held out "
+            f"{flags.get('holdout', 0)} of {settings.data.dataset}; give at most as many"
+        )
     networks.average(before.params, after.params, 0.0)  # its errors come before anything is written
     workdir.claim()
     workdir.begin()

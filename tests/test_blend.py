@@ -58,3 +58,11 @@ def test_the_share_that_finds_most_of_the_held_out_people_is_written(people, pai
 def test_bad_input_writes_nothing(people, pair, tmp_path, capsys, arguments, message):
     assert blended(people, pair, tmp_path / "out", *arguments) == 1
     assert re.search(message, capsys.readouterr().err) and not (tmp_path / "out").exists()
+
+
+def test_people_of_the_training_choose_nothing(people, pair, tmp_path, capsys):
+    card = weights.Card(width=1 / 32, output_stride=16, extra={"dataset": "folder", "flags": {"holdout": 1}})
+    weights.save(tmp_path / "trained.safetensors", PARAMS, card)
+    trained = pair[0], tmp_path / "trained.safetensors"
+    assert blended(people, trained, tmp_path / "out", "--holdout=2") == 1
+    assert "it held out 1 of folder" in capsys.readouterr().err and not (tmp_path / "out").exists()
