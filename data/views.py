@@ -5,6 +5,7 @@ Every view starts from the image brought to one size, so that the two images of 
 its true size stands beside it.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,6 +69,17 @@ def smallest_patch(size: tuple[int, int]) -> tuple[int, int]:
       (80, 45)
     """
     return max(1, round(size[0] * HEIGHT_RANGE[0])), max(1, round(size[1] * WIDTH_RANGE[0]))
+
+
+def nearest_multiple(size: Sequence[int], multiple: int) -> tuple[int, int]:
+    """(height, width), the first two of `size`, each to the nearest multiple of so many pixels, at least one of it.
+
+    Example:
+      >>> nearest_multiple((151, 110, 3), 16), nearest_multiple((151, 5), 16), nearest_multiple((151, 110), 1)
+      ((144, 112), (160, 16), (151, 110))
+    """
+    height, width = (max(1, round(side / multiple)) * multiple for side in size[:2])
+    return height, width
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -296,7 +296,8 @@ def vectors(params: Params, maps: Sequence[np.ndarray]) -> np.ndarray:
     name = architecture(params)
     if not name.startswith("osnet"):
         raise ValueError(f"params are those of {name}, which has no vector of its own: average its maps instead")
-    means = np.stack([values.mean(axis=(0, 1), dtype=np.float32) for values in maps])  # a map of one cell each
+    # Each becomes a map of one cell: the average of what the ReLU leaves, which is not negative.
+    means = np.stack([np.maximum(values, 0).mean(axis=(0, 1), dtype=np.float32) for values in maps])
     found = osnet.vector(params, jnp.asarray(means)[:, None, None], jnp.ones((len(means), 2), jnp.int32))
     return np.asarray(found, np.float32)
 

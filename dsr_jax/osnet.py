@@ -114,7 +114,7 @@ def apply(
     frozen_blocks: int = 0,
     dtype: Any = jnp.float32,
 ) -> tuple[Float[Array, "batch h w d"], Int[Array, "batch 2"]]:
-    """Spatial feature maps (conv5) of a batch of zero-padded images, normalised by the running statistics.
+    """Spatial feature maps (conv5 before its ReLU) of a batch of zero-padded images, by the running statistics.
 
     Args:
       params: the network's parameters.
@@ -282,7 +282,7 @@ def _check(params: Params) -> None:
 def vector(
     params: Params, maps: Float[Array, "batch h w d"], map_sizes: Int[Array, "batch 2"]
 ) -> Float[Array, "batch 512"]:
-    """The network's own vector of every map: its average over the true area, the dense layer, its normalisation, ReLU.
+    """The network's own vector of every map: ReLU, its average over the true area, dense layer, normalisation, ReLU.
 
     Args:
       params: the network's parameters.
@@ -305,7 +305,7 @@ def vector(
     if "vector" not in params:
         raise ValueError("params have no layer 'vector' (fc in torchreid): their file was saved without; use the maps")
     dense, norm = params["vector"], params.get("vector_norm")
-    x = pooled(maps, map_sizes)
+    x = pooled(nnx.relu(maps), map_sizes)
     x = x @ dense["kernel"].astype(x.dtype) + dense["bias"].astype(x.dtype)[None, :]
     if norm is not None:
         factor, shift = batch_norm.affine(norm)
@@ -358,8 +358,8 @@ def _forward(
             x = average_pool(osnet_module.layer(network, f"block{block}_conv", x, sizes, now))
             sizes = sizes // 2
             x = zero_outside(x, sizes)  # a pool that is not wholly inside is left out
-        if block == 5:
-            x = osnet_module.layer(network, "block5_conv", x, sizes, now)
+        if block == 5:  # without its ReLU: what `vector` averages has it, the maps are more telling before it
+            x = zero_outside(osnet_module.normalised(network, "block5_conv", x, sizes, now), sizes)
         if block <= frozen_blocks:
             x = jax.lax.stop_gradient(x)
     return x, sizes, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))

@@ -26,7 +26,7 @@ from experiments.workdir import Workdir, opened
 
 # Settings that change what is done with maps; they need no other maps. "match_l1" is an earlier name of l1.
 MATCHING = ("l1", "match_l1", "coder", "multi_shot")
-VARIED = (*MATCHING, "crop_height", "crop_width", "probe_factor", "probe_scale", "spoil", "trials")
+VARIED = (*MATCHING, "crop_height", "crop_width", "probe_factor", "probe_multiple", "probe_scale", "spoil", "trials")
 SHOWN = ("rank1", "rank10", "mAP")
 
 

@@ -68,12 +68,12 @@ def unit(network: OSNet, name: str, x: jax.Array, sizes: jax.Array, training: Tr
             y = getattr(network, f"{name}_stream{stream}{step}_point")(y)
             y = layer(network, f"{name}_stream{stream}{step}_conv", y, sizes, training)
         streams.append(y * _gate(network, name, y, sizes))
-    y = _normalised(network, f"{name}_conv3", functools.reduce(jnp.add, streams), sizes, training)
+    y = normalised(network, f"{name}_conv3", functools.reduce(jnp.add, streams), sizes, training)
     instance = getattr(network, f"{name}_instance_norm", None)
     if instance is not None and network.form == "ain":
         y = instance(y, sizes)
     if hasattr(network, f"{name}_shortcut_conv"):
-        x = _normalised(network, f"{name}_shortcut_conv", x, sizes, training)
+        x = normalised(network, f"{name}_shortcut_conv", x, sizes, training)
     y = x + y
     if instance is not None and network.form == "ibn":
         y = instance(y, sizes)
@@ -89,10 +89,10 @@ def _gate(network: OSNet, name: str, x: jax.Array, sizes: jax.Array) -> jax.Arra
 
 def layer(network: OSNet, name: str, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
     """Convolution, normalisation, ReLU, and zeros outside the true area."""
-    return zero_outside(nnx.relu(_normalised(network, name, x, sizes, training)), sizes)
+    return zero_outside(nnx.relu(normalised(network, name, x, sizes, training)), sizes)
 
 
-def _normalised(network: OSNet, name: str, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
+def normalised(network: OSNet, name: str, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
     """Convolution and what normalises it: its batch, in block 1 perhaps each image, or nothing if that is folded."""
     x = getattr(network, name)(x)
     if name == "block1_conv" and network.form != "plain":

@@ -62,6 +62,7 @@ def fit_probes(
     gallery_shape: tuple[float, float],
     partial: str,
     factor: float = 1.0,
+    multiple: int = 1,
 ) -> Images:
     """Partial probes at the scale at which they are matched.
 
@@ -71,7 +72,8 @@ def fit_probes(
       size: (height, width) to which whole images are brought.
       gallery_shape: typical (height, width) of gallery pictures before that: what ``size`` enlarges.
       partial: "crop" (a random box is cut out of each whole probe) or "none" (they are partial already).
-      factor: by which probes are enlarged in the end, to mismatch the scales of both sides on purpose.
+      factor: by which probes are enlarged then, to mismatch the scales of both sides on purpose.
+      multiple: in the end each side is brought to the nearest multiple of so many pixels.
     """
     fitted = []
     for number, picture in enumerate(probes.pictures):
@@ -88,7 +90,7 @@ def fit_probes(
             scale = size[1] / picture.shape[1]
             picture = views.resize(picture, _scaled(picture, scale, scale))
         picture = views.resize(picture, _scaled(picture, factor, factor))
-        fitted.append(picture)
+        fitted.append(views.resize(picture, views.nearest_multiple(picture.shape, multiple)))
     return probes._replace(pictures=fitted)
 
 

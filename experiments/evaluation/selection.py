@@ -43,7 +43,7 @@ class Selection:
         scaling["gallery_shape"] = tuple(np.median(shapes, axis=0).tolist())
         twice = pictures.searching_themselves(probes, gallery, camera_rule=rule)
         self.gallery = pictures.fit_gallery(gallery, size)
-        fitted = pictures.fit_probes(probes, how, factor=how.probe_factor, **scaling)
+        fitted = pictures.fit_probes(probes, how, factor=how.probe_factor, multiple=how.probe_multiple, **scaling)
         broken = spoiling.spoiled(fitted.pictures, fitted.identities, how.spoil, seed=how.crop_seed)
         fitted = fitted._replace(pictures=broken)
         answered = candidates.answered(pictures.labels(fitted, gallery, camera_rule=rule))
@@ -187,9 +187,10 @@ def _cropping(searched: Searched) -> str:
 
 def _scaling(searched: Searched) -> str:
     """The scale of the probes, for the head of a table."""
-    factor = searched.probes.probe_factor
+    factor, multiple = searched.probes.probe_factor, searched.probes.probe_multiple
     scale = "scale kept" if searched.probes.probe_scale == "keep" else "brought to the gallery's width"
-    return scale + f", then enlarged by {factor:g}" * (factor != 1)
+    scale += f", then enlarged by {factor:g}" * (factor != 1)
+    return scale + f", sides in multiples of {multiple} pixels" * (multiple != 1)
 
 
 def _images(searched: Searched) -> tuple[pictures.Images, pictures.Images]:

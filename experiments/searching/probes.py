@@ -109,7 +109,7 @@ def _gallery_factors(listed: Listed | None, size: tuple[int, int]) -> tuple[floa
 
 
 def _fitted(name: str, picture: np.ndarray, network: Network, factors: tuple[float, float] | None) -> np.ndarray:
-    """A probe at the scale of the gallery's pictures."""
+    """A probe at the scale of the gallery's pictures, of whole cells: no row or column of its map is half seen."""
     down, across = factors or (network.size[1] / picture.shape[1],) * 2
     height, width = (max(1, round(side * by)) for side, by in zip(picture.shape[:2], (down, across), strict=True))
     small, (tall, wide) = network.output_stride, (TALLEST * side for side in network.size)
@@ -119,4 +119,4 @@ def _fitted(name: str, picture: np.ndarray, network: Network, factors: tuple[flo
             f"{height}, and {small} x {small} to {wide} x {tall} is possible: give another part of it with --box, or "
             "--probe_scale=" + ("width" if factors else "keep")
         )
-    return views.resize(picture, (height, width))
+    return views.resize(picture, views.nearest_multiple((height, width), network.output_stride))

@@ -113,6 +113,12 @@ class Probes(Shown, Rules):
     probe_factor: float = setting(
         1.0, "Enlarge probes by this factor against the gallery's scale: a known mismatch.", low=0.01
     )
+    probe_multiple: int = setting(
+        1,
+        "Then bring each side of a probe to the nearest multiple of so many pixels: 16 with an OSNet, whose cells are "
+        "16 x 16, so that no row or column is half seen.",
+        low=1,
+    )
     spoil: str = setting(
         "none",
         "What is done to each probe then, to see what a method stands: a piece of another person before it, few "
