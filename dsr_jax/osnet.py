@@ -5,6 +5,8 @@ with instance normalisation, Learning Generalisable Omni-Scale Representations (
 7x7 convolution and the 3x3 max-pool, blocks 2 to 4 are two units each ("block2a"), the first two with a 1x1 convolution
 and a 2x2 average pool behind them, block 5 is a 1x1 convolution. 256 x 128 pixels become 16 x 8 x 512 of width 1, and
 16 x 8 x 128 of width 0.25; n pixels make floor(ceil(n / 4) / 4) cells, and there is no other output stride than 16.
+The maps are those before the last ReLU, which matched better on held-out people (docs/results.md, 10): torchreid's
+`featuremaps` are their positive parts, and so is what the own vector averages.
 
 A unit reduces the channels to a quarter and sends them through four streams of 1 to 4 light 3x3 convolutions (1x1, then
 one per channel). One gate, a small network on the average over the image, weighs every stream's channels; their sum is

@@ -28,7 +28,7 @@ class ByHand:
         self.statistics: Statistics = {}
 
     def maps(self, images: Sequence[np.ndarray]) -> Maps:
-        """(h, w, d) of every preprocessed image (H, W, 3)."""
+        """(h, w, d) of every preprocessed image (H, W, 3), before the last ReLU."""
         x = relu(self.convolved("block1_conv", [np.asarray(image, np.float64) for image in images], stride=2))
         x = [windows(one, 3, 2, 1, -np.inf).max(axis=(2, 3)) for one in x]
         for block in (2, 3, 4):
@@ -36,12 +36,12 @@ class ByHand:
                 x = self.unit(f"block{block}{unit}", x)
             if block < 4:
                 x = [windows(one, 2, 2, 0, 0.0).mean(axis=(2, 3)) for one in self.layer(f"block{block}_conv", x)]
-        return self.layer("block5_conv", x)
+        return self.convolved("block5_conv", x)
 
     def vectors(self, maps: Maps) -> np.ndarray:
         """The own vector of every map."""
         dense, norm = self.params["vector"], self.params["vector_norm"]
-        x = np.stack([one.mean((0, 1)) for one in maps]) @ dense["kernel"] + dense["bias"]
+        x = np.stack([one.mean((0, 1)) for one in relu(maps)]) @ dense["kernel"] + dense["bias"]
         return np.maximum((x - norm["mean"]) / np.sqrt(norm["var"] + EPSILON) * norm["scale"] + norm["bias"], 0)
 
     def unit(self, name: str, x: Maps) -> Maps:

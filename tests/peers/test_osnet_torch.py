@@ -90,7 +90,7 @@ def test_the_network_of_msmt17_is_onnxruntimes(shared):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs the packages onnx and onnxruntime (extra peers)")
     path = shared("weights/osnet_x0_25_msmt17.onnx")
     model = onnx.load(path)
-    model.graph.output.append(onnx.ValueInfoProto(name="/conv5/relu/Relu_output_0"))
+    model.graph.output.append(onnx.ValueInfoProto(name="/conv5/conv/Conv_output_0"))
     session = onnxruntime.InferenceSession(model.SerializeToString())
     x = images(*osnet.SIZE)
     vectors, maps = session.run(None, {"images": first(x)})

@@ -90,7 +90,7 @@ def _unit(
 
 
 def network(form: str, *, stem: int = 4, classes: int = 5) -> Any:
-    """The torch module: `featuremaps` are conv5's maps, and a call in evaluation gives the own vectors."""
+    """The torch module: `featuremaps` are conv5's maps before their ReLU, and a call in evaluation gives the own vectors."""
     import torch
     from torch import nn
 
@@ -178,7 +178,7 @@ def network(form: str, *, stem: int = 4, classes: int = 5) -> Any:
                     parts.append(behind)
                 setattr(self, f"conv{block}", nn.Sequential(*parts))
                 before = after
-            self.conv5 = Normalised(before, before)
+            self.conv5 = Normalised(before, before, relu=False)
             self.fc = nn.Sequential(nn.Linear(before, 512), nn.BatchNorm1d(512), nn.ReLU())
             self.classifier = nn.Linear(512, classes)
 
@@ -189,7 +189,7 @@ def network(form: str, *, stem: int = 4, classes: int = 5) -> Any:
             return x
 
         def forward(self, x: Any) -> Any:
-            vector = self.fc(self.featuremaps(x).mean((2, 3)))
+            vector = self.fc(torch.relu(self.featuremaps(x)).mean((2, 3)))
             return self.classifier(vector) if self.training else vector
 
     return OSNet()
