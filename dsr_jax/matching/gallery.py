@@ -17,7 +17,7 @@ from dsr_jax import blocks
 from dsr_jax.calibration import Calibration, from_text
 from dsr_jax.formats import atomic
 from dsr_jax.matching import visibility
-from dsr_jax.matching.checks import as_labels, as_maps, as_scales
+from dsr_jax.matching.checks import as_labels, as_scales
 from dsr_jax.matching.positions import Positions
 from dsr_jax.parallel import hosts
 
@@ -187,14 +187,13 @@ class Gallery:
           (2, 2)
         """
         sides = as_scales("scales", scales)
-        maps = as_maps("gallery_maps", gallery_maps, scales=sides, pooling=pooling)
+        maps, shown = visibility.applied("gallery_maps", gallery_maps, "masks", masks, scales=sides, pooling=pooling)
         labels = as_labels("identities", identities, len(maps))
         called = as_labels("names", names, len(maps), kinds=(str, os.PathLike))
-        seen, shown = visibility.applied("masks", masks, maps)
         if copy:
-            seen = _together(seen, [i for group in gather(labels, len(maps))[0] for i in group])
+            maps = _together(maps, [i for group in gather(labels, len(maps))[0] for i in group])
         found = None if called is None else tuple(map(str, called))
-        gallery = cls(tuple(seen), labels, found, sides, pooling, shown)
+        gallery = cls(tuple(maps), labels, found, sides, pooling, shown)
         return gallery if calibration is None else gallery.calibrated(calibration)
 
     def calibrated(self, calibration: Calibration | None) -> "Gallery":
