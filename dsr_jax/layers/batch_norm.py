@@ -53,7 +53,8 @@ class BatchNorm(nnx.Module):
         unbiased = var * count / jnp.maximum(count - 1, 1)
         for statistic, value in ((self.mean, mean), (self.var, unbiased)):
             measured = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
-            statistic[...] = (1 - momentum) * statistic[...] + momentum * measured
+            # Not by statistic[...] = ..., which compares where old and new lie: dear for values that are traced.
+            statistic.set_value((1 - momentum) * statistic[...] + momentum * measured)
         return mean, var
 
 
