@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from dsr_jax import calibration
 from dsr_jax.matching import checks, compiled, maxsim, parts, search, visibility, weighting, xla
-from dsr_jax.matching.gallery import Entries, Gallery
+from dsr_jax.matching.entries import Entries
+from dsr_jax.matching.gallery import Gallery
 from dsr_jax.matching.search import Nearest
 from dsr_jax.parallel import hosts
 from dsr_jax.solvers import table
