@@ -66,7 +66,7 @@ def affine(norm: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
 
 
 def combined(
-    counts: Sequence[int], means: Sequence[jax.Array], variances: Sequence[jax.Array]
+    counts: Sequence[int], means: Sequence[jax.Array | np.ndarray], variances: Sequence[jax.Array | np.ndarray]
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and unbiased variance of every channel over several batches, from those of each.
 

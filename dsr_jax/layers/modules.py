@@ -22,7 +22,7 @@ def abstract(make: Callable[..., Module], *arguments: Any, **options: Any) -> Mo
     Example:
       >>> from flax import nnx
       >>> from dsr_jax.layers import modules
-      >>> modules.abstract(nnx.Linear, 3, 8).kernel[...].shape
+      >>> modules.abstract(nnx.Linear, 3, 8).kernel.get_value().shape
       (3, 8)
     """
     graph, state = _template(make, arguments, tuple(sorted(options.items())))
