@@ -21,7 +21,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dsr_jax.cpu import convolution
-from dsr_jax.layers import padding, parameters
+from dsr_jax.layers import modules, padding, parameters
 from dsr_jax.layers.padding import zero_outside
 from dsr_jax.layers.parameters import Params
 
@@ -220,4 +220,4 @@ def _network(params: Params, dtype: Any) -> VGG16:
 
 def _abstract(channels: tuple[int, ...], dtype: Any = jnp.float32) -> VGG16:
     """The module with shapes in place of parameters."""
-    return nnx.eval_shape(lambda: VGG16(channels, dtype=dtype, rngs=nnx.Rngs(0)))
+    return modules.abstract(VGG16, channels, dtype=dtype)

@@ -194,6 +194,8 @@ def unfold(
     params: Params,
     images: Float[Array, "batch height width channels"],
     sizes: Int[Array, "batch 2"] | None = None,
+    *,
+    batch_size: int = 32,
 ) -> Params:
     """The same network with the batch normalisations that were folded into its convolutions.
 
@@ -205,12 +207,13 @@ def unfold(
       params: of a network whose normalisations are folded.
       images: (B, H, W, 3), as of `apply`; some hundred of those that are trained on.
       sizes: (B, 2) true heights and widths.
+      batch_size: images that go through the network at once; the statistics are those of all, however they are parted.
 
     Returns:
       The parameters, with "scale", "bias", "mean" and "var" of every normalisation, and convolutions without "bias".
 
     Raises:
-      ValueError: if nothing is folded, or the network is another.
+      ValueError: if nothing is folded, the network is another, or ``batch_size`` is below 1.
 
     Example:
       >>> import jax
@@ -221,14 +224,15 @@ def unfold(
       ValueError: params have their batch normalisations: there is nothing to unfold
     """
     check_folded(params)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     table = osnet_table.layers(osnet_table.width(params), osnet_table.form(params))
     names = [name for name, layer in table.items() if layer.then == "batch"]
     plain = {**params, **{name: {"kernel": params[name]["kernel"]} for name in names}}
     for name in names:
         bias = jnp.asarray(params[name]["bias"])
         plain[norm(name)] = batch_norm.initial(bias.size) | {"bias": bias}
-    watched = Training(1.0, lambda x: x, measure_only=True)
-    measured = jax.jit(lambda p: _forward(p, images, sizes, watched, (1, 5), 0, jnp.float32)[2])(plain)
+    measured = _measured(plain, images, padding.whole(images) if sizes is None else sizes, batch_size)
     for name in map(norm, names):
         mean, var = measured[name]["mean"], measured[name]["var"]
         bias, scale = plain[name]["bias"] + mean, jnp.sqrt(var + batch_norm.EPSILON)
@@ -331,6 +335,35 @@ def map_size(size: tuple[int, int], first_block: int = 1) -> tuple[int, int]:
     height, width = (-(-side // 4) for side in size) if first_block == 1 else size
     cells = 2 ** max(0, 4 - max(first_block, 2))  # the 2 x 2 averages behind blocks 2 and 3
     return height // cells, width // cells
+
+
+def _measured(params: Params, images: jax.Array, sizes: jax.Array, batch_size: int) -> Params:
+    """Mean and variance of every batch normalisation over all images, combined from those of batches."""
+    rows = min(batch_size, len(images))
+    watched = Training(1.0, lambda x: x, measure_only=True)
+    measure = jax.jit(lambda x, cells: _forward(params, x, cells, watched, (1, 5), 0, jnp.float32)[2])
+    found, counts = [], []
+    for start in range(0, len(images), rows):
+        x, cells = (side[start : start + rows] for side in (images, sizes))
+        lacking = rows - len(x)  # filled up with rows of no size, which count for nothing
+        x = jnp.concatenate([x, jnp.zeros((lacking, *x.shape[1:]), x.dtype)])
+        cells = jnp.concatenate([cells, jnp.zeros((lacking, 2), cells.dtype)])
+        found.append(measure(x, cells))
+        counts.append(_positions(cells))
+    combined = {}
+    for name in found[0]:
+        count = [each[parameters.block_of(name)] for each in counts]
+        mean, var = batch_norm.combined(count, *([one[name][leaf] for one in found] for leaf in batch_norm.STATISTICS))
+        combined[name] = {"mean": mean, "var": var}
+    return combined
+
+
+def _positions(sizes: jax.Array) -> dict[int, int]:
+    """How many positions the normalisations of each block count, of images of these sizes."""
+    first = halved(sizes)
+    second = halved(first)
+    cells = {1: first, 2: second, 3: second // 2, 4: second // 4, 5: second // 4}
+    return {block: int(jnp.sum(jnp.prod(each, axis=1))) for block, each in cells.items()}
 
 
 def _forward(

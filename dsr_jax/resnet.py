@@ -23,7 +23,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dsr_jax.cpu import convolution
-from dsr_jax.layers import batch_norm, padding, parameters
+from dsr_jax.layers import batch_norm, modules, padding, parameters
 from dsr_jax.layers.batch_norm import MOMENTUM, STATISTICS, BatchNorm, Training, join, split
 from dsr_jax.layers.padding import zero_outside
 from dsr_jax.layers.parameters import Params
@@ -301,6 +301,6 @@ def _network(params: Mapping[str, Any], last_stride: int, dtype: Any) -> ResNet5
             f"params are not those of a ResNet-50: they lack {', '.join(lacking[:3])} ({len(lacking)} arrays in all); "
             "pass what resnet.init or weights.load returned, running statistics included (resnet.join puts them back)"
         )
-    network = nnx.eval_shape(lambda: ResNet50(width, last_stride=last_stride, dtype=dtype, rngs=nnx.Rngs(0)))
+    network = modules.abstract(ResNet50, width, last_stride=last_stride, dtype=dtype)
     nnx.update(network, params)
     return network

@@ -24,8 +24,9 @@ from dsr_jax.parallel import hosts
 from experiments import claims
 from experiments.settings import former
 
-# What is in the weights file, whose path says little.
 WEIGHTS_CONTENT = "weights' content"
+# Flags of networks' files, whose path says little, and under what name it is written down what is in them.
+CONTENTS = {"weights": WEIGHTS_CONTENT, "trained": "trained's content"}
 PROCESSES = ("coordinator_address", "num_processes", "process_id")  # where a run happens is no part of what it is
 
 
@@ -114,10 +115,10 @@ class Workdir:
         """
         now, defaults = (json.loads(json.dumps(one, default=str)) for one in (self.configuration, self._defaults))
         before = former.translated(before, now, defaults)
-        if {WEIGHTS_CONTENT} <= before.keys() & now.keys():  # it is compared, and the path is not
-            before, now = before | {"weights": None}, now | {"weights": None}
-        else:  # as long as it was not written down
-            before, now = ({k: v for k, v in one.items() if k != WEIGHTS_CONTENT} for one in (before, now))
+        for flag, content in CONTENTS.items():
+            # What is in the file is compared, and the path is not; but as long as that was not written down the path.
+            left_out = flag if {content} <= before.keys() & now.keys() else content
+            before, now = ({k: v for k, v in one.items() if k != left_out} for one in (before, now))
         changed = [
             f"--{name}: {before.get(name)!r} before, {now.get(name)!r} now"
             for name in sorted(set(before) | set(now))
@@ -159,12 +160,13 @@ def configuration(settings: Any, runner: str, **more: Any) -> dict[str, Any]:
     """Name to value of everything that defines a run.
 
     The settings; "runner"; "data": the data set's fingerprint, since a folder's name says little of what is in it;
-    "weights' content": the checksum of the weights file, which another path may lead to.
+    "weights' content", and that of other networks in `CONTENTS`: the file's checksum, to which another path may lead.
     """
     values = {name: value for name, value in binding.values(settings).items() if name not in PROCESSES}
     if "data" not in more:
         more["data"] = data.fingerprint(settings.data.dataset, data_dir=settings.data.data_dir)
-    return values | {"runner": runner} | _weights_content(values.get("weights")) | more
+    read = {content: _checksums(values[flag]) for flag, content in CONTENTS.items() if values.get(flag)}
+    return values | {"runner": runner} | {content: sums for content, sums in read.items() if sums} | more
 
 
 def environment() -> dict[str, Any]:
@@ -200,13 +202,13 @@ def write_text(path: Path, text: str) -> Path:
     return atomic.write(path, text.encode(errors="backslashreplace"))
 
 
-def _weights_content(path: str | None) -> dict[str, str]:
-    """The checksum of --weights, or of each seed's network under it; nothing if there is no such file (any longer)."""
-    given = Path(path or "")
-    files = [given] if path and given.is_file() else []
-    if path and given.is_dir():
+def _checksums(path: str) -> str:
+    """That of a weights file, or of each seed's network under a folder; empty if there is none (any longer)."""
+    given = Path(path)
+    files = [given] if given.is_file() else []
+    if given.is_dir():
         files = sorted(given.glob(weights.WORKDIR_FILE)) or sorted(given.glob(f"seed*/{weights.WORKDIR_FILE}"))
-    return {WEIGHTS_CONTENT: " ".join(map(weights.checksum, files))} if files else {}
+    return " ".join(map(weights.checksum, files))
 
 
 def _before(line: str, phase: str, after: int) -> bool:

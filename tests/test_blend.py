@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import jax
 import numpy as np
@@ -44,6 +45,19 @@ def test_the_share_that_finds_most_of_the_held_out_people_is_written(people, pai
     for name, leaves in expected.items():
         for leaf, x in leaves.items():
             np.testing.assert_allclose(written.params[name][leaf], x, rtol=1e-6)
+
+
+def test_a_folder_belongs_to_what_is_in_the_trained_file(people, pair, tmp_path, capsys):
+    """Wherever it lies: another network under the same name is another blend, the same one elsewhere is not."""
+    trained, out = tmp_path / "trained.safetensors", tmp_path / "out"
+    shutil.copy(pair[1], trained)
+    how = ("--holdout=2", "--shares=0")
+    assert blended(people, (pair[0], trained), out, *how) == 0
+    shutil.move(trained, tmp_path / "moved.safetensors")
+    assert blended(people, (pair[0], tmp_path / "moved.safetensors"), out, *how) == 0
+    shutil.copy(pair[0], trained)
+    assert blended(people, (pair[0], trained), out, *how) == 1
+    assert "another configuration (--trained's content: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

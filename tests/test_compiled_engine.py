@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dsr_jax import match
 from dsr_jax.matching import _window_kernel, compiled
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.solvers import active_set
 
 from . import oracles

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dsr_jax import extract, match, weights
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.solvers import joint
 
 from . import dictionaries, oracles

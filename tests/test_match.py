@@ -10,7 +10,7 @@ import pytest
 
 from dsr_jax import blocks, match
 from dsr_jax.matching import checks, compiled, memory, padded, programs
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.parallel import sharding
 from dsr_jax.solvers import table
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dsr_jax import cpu, match
 from dsr_jax.matching import maxsim, xla
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 
 from . import oracles, quick
 from .test_compiled_engine import KINDS, D, feature_map

@@ -5,7 +5,7 @@ import pytest
 
 from dsr_jax import match
 from dsr_jax.baselines import amc, fusion, global_average, resizing
-from experiments.evaluation import features, methods
+from experiments.evaluation import choosing, features, methods
 from tests.people import maps
 
 
@@ -102,6 +102,12 @@ def test_a_fusion_is_of_different_methods_that_exist():
     wrong = ("dsr_multi+dsr_multi", "dsr_multi+", "+own_vector", "dsr_multi+vector", "")
     assert not any(map(methods.known, wrong)) and all(map(methods.known, methods.METHODS))
     assert methods.named("amc_swm+dsr_multi", methods.Options()).names == ("amc", "swm", "dsr_multi")
+
+
+def test_a_fusion_is_named_in_one_order():
+    with pytest.raises(ValueError, match="methods dsr_multi.swm and swm.dsr_multi are one fusion"):
+        choosing.check_fusions(("amc", "dsr_multi+swm", "swm+dsr_multi"))
+    choosing.check_fusions(("dsr_multi+swm", "dsr_multi+amc+swm", "dsr_multi", "amc"))
 
 
 def test_a_fusion_of_distances_that_are_equal_leaves_it_to_the_others():

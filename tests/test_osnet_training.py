@@ -4,7 +4,6 @@ import functools
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -48,7 +47,7 @@ def test_what_is_trained_moves_and_lowers_the_loss(form, folded):
             seen.append(float(figures["loss"]))
     assert np.isfinite(seen).all() and seen[-1] < 0.97 * seen[0] and step._cache_size() == 1
     for name, leaves in later.network.items():
-        moved = {leaf for leaf, x in leaves.items() if bool(jnp.any(x != params[name][leaf]))}
+        moved = {leaf for leaf, x in leaves.items() if not np.array_equal(x, params[name][leaf])}
         assert moved or "gate" in name, name  # a gate of one number may be closed
         assert not folded or not moved & set(resnet.STATISTICS)
 
@@ -64,21 +63,21 @@ def test_from_an_onnx_file_to_an_evaluation(people, tmp_path):
     memory.release()
     card = weights.read_card(tmp_path / "first")
     assert (card.architecture, card.width, card.output_stride) == ("osnet", 4 / 64, 16)
-    tuned = ("--steps=2", "--positives=4", "--negatives=4", "--batch_size=4", "--frozen_blocks=3", "--frozen_views=1")
+    tuned = ("--steps=2", "--positives=4", "--negatives=4", "--batch_size=4", "--frozen_blocks=4", "--frozen_views=1")
     where = (f"--weights={tmp_path / 'first'}", "--noevaluate", f"--workdir={tmp_path / 'then'}")
     assert call(finetune, *common, *tuned, *where) == 0
     memory.release()
     given, before, after = (weights.load(path) for path in (file, tmp_path / "first", tmp_path / "then"))
     for name, layer in after.items():
-        trained = not name.startswith("vector") and int(name[5]) > 3
+        trained = not name.startswith("vector") and int(name[5]) > 4
         for leaf, x in layer.items():
             if not trained:
                 np.testing.assert_array_equal(x, before[name][leaf], err_msg=name)
-        moved = any(np.any(x != before[name][leaf]) for leaf, x in layer.items())
+        moved = any(not np.array_equal(x, before[name][leaf]) for leaf, x in layer.items())
         assert moved == trained or "gate" in name, name
     for leaf, x in given["vector"].items():
         np.testing.assert_array_equal(x, after["vector"][leaf])
-    assert np.any(np.asarray(given["block2a_conv1"]["kernel"]) != before["block2a_conv1"]["kernel"])
+    assert not np.array_equal(given["block2a_conv1"]["kernel"], before["block2a_conv1"]["kernel"])
     lines = [json.loads(line) for line in (tmp_path / "then" / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and all(np.isfinite(line["loss"]) for line in lines)
     found = evaluated(people, tmp_path / "then", tmp_path / "out", "--methods=dsr_multi")
@@ -87,12 +86,12 @@ def test_from_an_onnx_file_to_an_evaluation(people, tmp_path):
 
 @pytest.mark.slow
 def test_unfolded_normalisations_are_trained(people, tmp_path):
-    """All blocks, two steps: the second is normalised by what the first left."""
+    """Two steps of the last block: the second is normalised by what the first left."""
     file = tmp_path / "folded.safetensors"
     weights.save(file, test_osnet.params("plain", folded=True), weights.Card("osnet", 1 / 16, 16, "torch"))
     flags = ("--dataset=folder", f"--data_dir={people}", "--size=64,32", "--noprogress", "--plot_every=0")
     flags += ("--steps=2", "--positives=4", "--negatives=4", "--batch_size=4", "--unfold=3", "--noevaluate")
-    assert call(finetune, *flags, f"--weights={file}", f"--workdir={tmp_path / 'out'}") == 0
+    assert call(finetune, *flags, "--frozen_blocks=4", f"--weights={file}", f"--workdir={tmp_path / 'out'}") == 0
     memory.release()
     after = weights.load(tmp_path / "out")
     assert "bias" not in after["block5_conv"] and after["block5_norm"].keys() == {"scale", "bias", "mean", "var"}
@@ -101,7 +100,7 @@ def test_unfolded_normalisations_are_trained(people, tmp_path):
 @pytest.mark.slow
 def test_a_random_one_by_its_name_and_another_stride_is_refused(people, tmp_path, capsys):
     flags = ("--dataset=folder", f"--data_dir={people}", "--noprogress", "--plot_every=0", "--architecture=osnet_ain")
-    flags += ("--width=0.0625", "--pretrain_steps=1", "--pretrain_batch_size=4", f"--workdir={tmp_path / 'new'}")
+    flags += ("--width=0.0625", "--pretrain_steps=0", f"--workdir={tmp_path / 'new'}")
     assert call(pretrain, *flags, "--size=64,32", "--output_stride=32") == 1
     assert "output_stride must be 16 for osnet_ain, got 32" in capsys.readouterr().err
     assert call(pretrain, *flags, *SMALL[:1]) == 0

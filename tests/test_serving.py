@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from dsr_jax import extract, fcn, match, resnet, serving, weights
+from dsr_jax import extract, fcn, match, serving, weights
 from experiments import export
 
 from . import test_osnet
@@ -44,19 +44,14 @@ def drawn(sizes: list[tuple[int, int]]) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("network", "card", "stride"),
     [
-        (fcn.init(jax.random.key(0), width=1 / 8), weights.Card(width=1 / 8, output_stride=16), 16),
-        (
-            resnet.init(jax.random.key(0), width=1 / 16),
-            weights.Card(architecture="resnet50", width=1 / 16, preprocessing="torch"),
-            32,
-        ),
+        (fcn.init(jax.random.key(0), width=1 / 8), weights.Card(width=1 / 8), 32),
         (
             test_osnet.params("ain", folded=True),
             weights.Card(architecture="osnet_ain", width=1 / 16, preprocessing="torch"),
             16,
         ),
     ],
-    ids=["vgg16", "resnet50", "osnet"],
+    ids=["vgg16", "osnet"],
 )
 def test_another_process_finds_the_distances_of_match(tmp_path, network, card, stride):
     images = drawn([(96, 64), (64, 64), (80, 40), (96, 33)])

@@ -10,7 +10,7 @@ import pytest
 
 from dsr_jax import extract
 from dsr_jax.matching import programs, xla
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.parallel import sharding
 from experiments.training import checkpoint
 from tests import joined, quick, test_steps

@@ -282,6 +282,24 @@ def bad(argument, value, message, *, images=2):
 ONES = np.ones((3, 2))
 
 
+def test_a_masked_position_does_not_decide_how_its_map_is_scaled():
+    """float32 holds no 1e300: a map with such a position is scaled, and what is seen of it would become zero."""
+    (probes, shown, _), (images, seen, _) = drawn()
+    ways = {
+        "distances": lambda p, g: match.distances(p, g, probe_masks=shown, gallery_masks=seen).distance,
+        "gallery": lambda p, g: match.distances(p, match.Gallery.build(g, masks=seen), probe_masks=shown).distance,
+        "streaming": lambda p, g: streaming.distances(p, g, probe_masks=shown, gallery_masks=seen).distance,
+        "shortlist": lambda p, g: shortlist.distances(p, g, 2, probe_masks=shown, gallery_masks=seen).extended,
+    }
+    huge = [
+        [np.where(mask[..., None], m.astype(float), 1e300) for m, mask in zip(maps, masks, strict=True)]
+        for maps, masks in ((probes, shown), (images, seen))
+    ]
+    assert any(m.max() == 1e300 for m in huge[0]) and any(m.max() == 1e300 for m in huge[1])
+    for name, way in ways.items():
+        np.testing.assert_allclose(way(*huge), way(probes, images), rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("argument", ["probe_weights", "probe_masks", "gallery_masks"])
 def test_planes_of_another_number_or_shape_or_kind_are_refused(argument):
     bad(argument, [ONES], rf"{argument} .* got 1 for 2")

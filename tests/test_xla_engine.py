@@ -7,7 +7,7 @@ import pytest
 
 from dsr_jax import match, shortlist
 from dsr_jax.matching import memory, padded, programs, xla
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.matching.padded import Size
 from dsr_jax.parallel import sharding
 from dsr_jax.solvers import homotopy, table

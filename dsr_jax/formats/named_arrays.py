@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,8 @@ def to_params(
         raise ValueError("\n  ".join([f"not a {title};", *([hint] if hint else []), *lines]))
     params: dict[str, dict[str, Any]] = {}
     for key, (layer, leaf) in entries.items():
-        params.setdefault(layer, {})[leaf] = jnp.asarray(kernel(float32(key, tensors[key]), transposed))
+        own = np.array(kernel(float32(key, tensors[key]), transposed), order="C")
+        params.setdefault(layer, {})[leaf] = jax.device_put(own)  # jnp.asarray would compile a program for every shape
     return params
 
 

@@ -1,5 +1,6 @@
 """Rows of a gallery's table: a map with its labels as Arrow arrays, checked, and the way back."""
 
+import functools
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -166,19 +167,18 @@ def _rows(
     for i, value in enumerate(maps):
         if i >= count:
             raise ValueError(f"names must have one entry per map, got {count} for more maps")
-        m = checks.one_map(
-            f"maps[{i}] ({labels.names[i]})", value, (0, 0, description.channels), scales=description.scales
-        )
+        at_hand = {name: _next(values, name, i) for name, values in beside.items()}
+        hide = functools.partial(visibility.shown, f"masks[{i}]", mask := at_hand.get("masks"))
+        name, before = f"maps[{i}] ({labels.names[i]})", (0, 0, description.channels)
+        m = checks.one_map(name, value, before, scales=description.scales, hide=None if mask is None else hide)
         row = {"name": labels.names[i], "camera": labels.cameras[i], "time": labels.times[i]}
         row |= {"height": m.shape[0], "width": m.shape[1], "mask": None}
         if labels.identities is not None:
             row["identity"] = labels.identities[i]
-        at_hand = {name: _next(values, name, i) for name, values in beside.items()}
         if "vectors" in at_hand:
             row["vector"] = _vector(f"vectors[{i}]", at_hand["vectors"], description.vector)
-        if (mask := at_hand.get("masks")) is not None:
-            mask = visibility.one(f"masks[{i}]", mask, m.shape)
-            m, row["mask"] = visibility.hidden(m, mask), np.packbits(mask).tobytes()
+        if mask is not None:
+            row["mask"] = np.packbits(visibility.one(f"masks[{i}]", mask, m.shape)).tobytes()
         row["map"] = np.ascontiguousarray(map_values.stored(m, description.dtype, labels.names[i])).tobytes()
         row["checksum"] = zlib.crc32(row["map"])
         row["stripes"] = coarse.even_stripes(m).astype(np.float16).ravel()

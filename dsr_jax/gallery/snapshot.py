@@ -13,7 +13,8 @@ from dsr_jax.calibration import Calibration, from_text
 from dsr_jax.gallery import filters, rows
 from dsr_jax.gallery.maps import StoredMaps
 from dsr_jax.gallery.table import Table
-from dsr_jax.matching.gallery import Gallery, gather
+from dsr_jax.matching.entries import gather
+from dsr_jax.matching.gallery import Gallery
 
 CALIBRATION = "calibration"  # the note that holds it
 One = TypeVar("One", bound="Snapshot")

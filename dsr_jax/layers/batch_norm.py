@@ -1,10 +1,11 @@
 """Batch normalisation of the true positions of a padded batch, and its running statistics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from dsr_jax.layers.padding import zero_outside
@@ -53,7 +54,8 @@ class BatchNorm(nnx.Module):
         unbiased = var * count / jnp.maximum(count - 1, 1)
         for statistic, value in ((self.mean, mean), (self.var, unbiased)):
             measured = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
-            statistic[...] = (1 - momentum) * statistic[...] + momentum * measured
+            # Not by statistic[...] = ..., which compares where old and new lie: dear for values that are traced.
+            statistic.set_value((1 - momentum) * statistic[...] + momentum * measured)
         return mean, var
 
 
@@ -61,6 +63,26 @@ def affine(norm: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
     """Factor and shift of every channel that a normalisation by its mean and variance comes to."""
     factor = jax.lax.rsqrt(norm["var"] + EPSILON) * norm["scale"]
     return factor, norm["bias"] - norm["mean"] * factor
+
+
+def combined(
+    counts: Sequence[int], means: Sequence[jax.Array | np.ndarray], variances: Sequence[jax.Array | np.ndarray]
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and unbiased variance of every channel over several batches, from those of each.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.layers import batch_norm
+      >>> parts = [np.array([[1.0], [2.0], [6.0]]), np.array([[3.0], [4.0]])]
+      >>> each = [[len(p) for p in parts], [p.mean(axis=0) for p in parts], [p.var(axis=0, ddof=1) for p in parts]]
+      >>> [float(x[0]) for x in batch_norm.combined(*each)], float(np.concatenate(parts).var(ddof=1))
+      ([3.2000000476837..., 3.7000000476837...], 3.7)
+    """
+    count = np.asarray(counts, np.float64)[:, None]
+    mean_of, var_of = (np.asarray(x, np.float64) for x in (means, variances))
+    mean = (count * mean_of).sum(axis=0) / max(count.sum(), 1)
+    squares = np.maximum(count - 1, 0) * var_of + count * np.square(mean_of - mean)
+    return jnp.asarray(mean, jnp.float32), jnp.asarray(squares.sum(axis=0) / max(count.sum() - 1, 1), jnp.float32)
 
 
 def check_momentum(momentum: float) -> None:

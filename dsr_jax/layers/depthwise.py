@@ -31,7 +31,7 @@ def convolve(
       [4.0, 4.0, 4.0, 4.0]
     """
     over = varying(images, kernel)
-    return _convolve(vary(images, over), vary(kernel[:, :, 0], over))
+    return _once(vary(images, over), vary(kernel[:, :, 0], over))
 
 
 @jax.custom_vjp
@@ -50,6 +50,7 @@ def _backward(kept: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[j
 
 
 _convolve.defvjp(_forward, _backward)
+_once = jax.jit(_convolve)  # traced once for all convolutions of a shape, of which a network has many
 
 
 def _kernel_gradient(images: jax.Array, gradient: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from dsr_jax.cpu import convolution
-from dsr_jax.layers import depthwise, osnet_table
+from dsr_jax.layers import depthwise, modules, osnet_table
 from dsr_jax.layers.batch_norm import BatchNorm, Training
 from dsr_jax.layers.instance_norm import InstanceNorm
 from dsr_jax.layers.osnet_table import STREAMS, norm
@@ -43,7 +43,7 @@ class OSNet(nnx.Module):
 def network(params: Mapping[str, Any], dtype: Any) -> OSNet:
     """The module with ``params`` in it; width, form and whether normalisations are folded are read off them."""
     width, form, folded = osnet_table.width(params), osnet_table.form(params), osnet_table.folded(params)
-    module = nnx.eval_shape(lambda: OSNet(width, form, folded=folded, dtype=dtype, rngs=nnx.Rngs(0)))
+    module = modules.abstract(OSNet, width, form, folded=folded, dtype=dtype)
     needed = nnx.to_pure_dict(nnx.state(module))
     lacking = [
         f"{layer}.{leaf}" for layer, leaves in needed.items() for leaf in leaves if leaf not in params.get(layer, {})

@@ -37,10 +37,17 @@ def check_width(width: float, network: str) -> None:
         raise ValueError(f"width must be positive, got {width}; 1.0 is {network}, 0.25 a small version")
 
 
-@functools.partial(jax.jit, static_argnames="shapes")
 def he_normal(key: jax.Array, *, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
     """He-normal kernels of these shapes, cut out of one draw: a draw per layer would compile a program for each."""
     ends = np.cumsum([np.prod(shape) for shape in shapes]).tolist()
-    normal = jax.random.normal(key, (ends[-1],))
+    normal = _normal(key, count=ends[-1])
+    if not isinstance(normal, jax.core.Tracer):  # cut here, where it is not compiled
+        normal = np.asarray(normal)
     parts = zip(shapes, [0, *ends[:-1]], ends, strict=True)
-    return [normal[start:end].reshape(shape) * (2 / np.prod(shape[:3])) ** 0.5 for shape, start, end in parts]
+    kernels = [normal[start:end].reshape(shape) * float((2 / np.prod(shape[:3])) ** 0.5) for shape, start, end in parts]
+    return kernels if isinstance(normal, jax.core.Tracer) else jax.device_put(kernels)
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _normal(key: jax.Array, *, count: int) -> jax.Array:
+    return jax.random.normal(key, (count,))

@@ -1,7 +1,7 @@
 """Checks of maps, scales, labels and numbers: errors name the argument, its value and the remedy."""
 
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from dsr_jax import blocks
 
 FEWEST = 16  # channels of a network, below which an array's order is not doubted
+Hide = Callable[[np.ndarray], np.ndarray]  # a map to the same, zero where it is masked
 
 
 def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str) -> list[np.ndarray]:
@@ -16,6 +17,15 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
 
     Raises:
       ValueError: naming ``argument``, the map, what is wrong with it and what is needed.
+    """
+    return list(each_map(argument, listed(argument, value, pooling=pooling), scales=scales))
+
+
+def listed(argument: str, value: Any, *, pooling: str) -> list[Any]:
+    """One (h, w, d) array, or a sequence of them, as a list of what are to be maps, not looked at yet.
+
+    Raises:
+      ValueError: naming ``argument``, for anything else; for an unknown ``pooling``.
     """
     if pooling not in blocks.POOLINGS:
         raise ValueError(f"pooling must be one of {blocks.POOLINGS}, got {pooling!r}")
@@ -27,10 +37,12 @@ def as_maps(argument: str, value: Any, *, scales: tuple[int, ...], pooling: str)
         raise ValueError(f"{argument} must be an (h, w, d) array or a sequence of such arrays, got {value!r:.80}")
     if not parts:
         raise ValueError(f"{argument} is empty: at least one (h, w, d) map is needed")
-    return list(each_map(argument, parts, scales=scales))
+    return parts
 
 
-def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[np.ndarray]:
+def each_map(
+    argument: str, parts: Any, *, scales: tuple[int, ...], hide: Sequence[Hide] | None = None
+) -> Iterator[np.ndarray]:
     """The maps of a sequence one after the other, checked, as float32; a sequence may read them lazily.
 
     Raises:
@@ -38,13 +50,24 @@ def each_map(argument: str, parts: Any, *, scales: tuple[int, ...]) -> Iterator[
     """
     before = None
     for i in range(len(parts)):
-        checked = one_map(f"{argument}[{i}]" if len(parts) > 1 else argument, parts[i], before, scales=scales)
+        name = f"{argument}[{i}]" if len(parts) > 1 else argument
+        checked = one_map(name, parts[i], before, scales=scales, hide=None if hide is None else hide[i])
         before = checked.shape
         yield checked
 
 
-def one_map(name: str, value: Any, before: tuple[int, ...] | None, *, scales: tuple[int, ...]) -> np.ndarray:
-    """A map (h, w, d), checked, as float32; ``before`` is the shape of another one of the same maps.
+def one_map(
+    name: str, value: Any, before: tuple[int, ...] | None, *, scales: tuple[int, ...], hide: Hide | None = None
+) -> np.ndarray:
+    """A map (h, w, d), checked, as float32.
+
+    Args:
+      name: what errors call it.
+      value: the map.
+      before: the shape of another one of the same maps.
+      scales: sides of the windows, the least of which must fit.
+      hide: sets its masked positions to zero. It is called before the map is scaled to float32, which positions that
+        are not seen must not decide.
 
     Raises:
       ValueError: as `as_maps`.
@@ -53,6 +76,8 @@ def one_map(name: str, value: Any, before: tuple[int, ...] | None, *, scales: tu
     check_shape(name, m.shape, before)
     if min(m.shape[:2]) < min(scales):
         raise ValueError(f"{name} of shape {m.shape} is smaller than one block of scales {scales}")
+    if hide is not None:
+        m = hide(finite(name, m))
     return finite(name, _float32(m))
 
 

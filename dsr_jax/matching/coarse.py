@@ -8,6 +8,7 @@ An entry of several maps is one dictionary of MaxSim. Descriptors are averages a
 Masked positions take no part, of weights the coarse distances know nothing.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -47,15 +48,19 @@ class Checked(Sequence):  # of arrays; with the type given, checkers at run time
     def __getitem__(self, i: Any) -> Any:
         """Map number i."""
         name = f"{self._argument}[{i}]" if len(self) > 1 else self._argument
-        found = checks.one_map(name, self._maps[i], self._before, scales=self._scales)
+        hide = None if self._masks is None else functools.partial(visibility.shown, self._mask_name(i), self._masks[i])
+        found = checks.one_map(name, self._maps[i], self._before, scales=self._scales, hide=hide)
         self._before = found.shape
-        return visibility.hidden(found, self.mask(i, found.shape))
+        return found
 
     def mask(self, i: int, shape: tuple[int, ...]) -> np.ndarray | None:
         """The mask of map number i, of that shape, checked."""
         if self._masks is None:
             return None
-        return visibility.one(f"{self._called}[{i}]" if len(self) > 1 else self._called, self._masks[i], shape)
+        return visibility.one(self._mask_name(i), self._masks[i], shape)
+
+    def _mask_name(self, i: int) -> str:
+        return f"{self._called}[{i}]" if len(self) > 1 else self._called
 
 
 def distances(

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from dsr_jax import calibration
 from dsr_jax.matching import checks, compiled, maxsim, parts, search, visibility, weighting, xla
-from dsr_jax.matching.gallery import Entries, Gallery
+from dsr_jax.matching.entries import Entries
+from dsr_jax.matching.gallery import Gallery
 from dsr_jax.matching.search import Nearest
 from dsr_jax.parallel import hosts
 from dsr_jax.solvers import table
@@ -154,19 +155,17 @@ def compared(
         if not len(gallery.maps):
             raise ValueError("gallery_maps is a Gallery without any map: add some")
     else:
-        gallery = Gallery.build(
-            gallery_maps,
-            identities=identities,
-            scales=(1, 2, 3) if scales is None else scales,
-            pooling="average" if pooling is None else pooling,
-            copy=False,
-        )
-        maps, seen = visibility.applied("gallery_masks", gallery_masks, gallery.maps)
-        gallery = gallery if seen is None else replace(gallery, maps=tuple(maps), masks=seen)
+        sides = checks.as_scales("scales", (1, 2, 3) if scales is None else scales)
+        how: dict[str, Any] = {"scales": sides, "pooling": "average" if pooling is None else pooling}
+        if gallery_masks is not None:  # checked here, so that errors call them by the name of this argument
+            gallery_maps, gallery_masks = visibility.applied(
+                "gallery_maps", gallery_maps, "gallery_masks", gallery_masks, **how
+            )
+        gallery = Gallery.build(gallery_maps, identities=identities, masks=gallery_masks, copy=False, **how)
     probes_at = gallery.scales if probe_scales is None else checks.as_scales("probe_scales", probe_scales)
     probes, shown = _probes(probe_maps, probe_masks, probe_weights, scales=probes_at, pooling=gallery.pooling)
     checks.check_channels(probes[0], gallery.maps[0])
-    how: dict[str, Any] = {"scales": tuple(sorted(probes_at)), "pooling": gallery.pooling}
+    how = {"scales": tuple(sorted(probes_at)), "pooling": gallery.pooling}
     entries = Entries.single(probes, masks=shown, **how)
     for i, directed in enumerate(entries.directed.tolist()):
         checks.check_direction("probe_maps", i, len(probes), probes[i].shape, directed)
@@ -186,8 +185,7 @@ def _probes(
       ValueError: naming what is wrong with maps or masks, or given beside a `Gallery`.
     """
     if not isinstance(maps, Gallery):
-        probes = checks.as_maps("probe_maps", maps, scales=scales, pooling=pooling)
-        return visibility.applied("probe_masks", masks, probes)
+        return visibility.applied("probe_maps", maps, "probe_masks", masks, scales=scales, pooling=pooling)
     if masks is not None:
         raise ValueError("probe_masks belong to the Gallery here: pass them to Gallery.build(masks=...)")
     if not (weights is None or isinstance(weights, str)):

@@ -11,7 +11,7 @@ from dsr_jax.cpu._product_kernel import product
 from dsr_jax.matching import _pair_kernel, _window_kernel, bounds, search, tiles
 from dsr_jax.matching._pair_kernel import Bar, Products, Sums, Work
 from dsr_jax.matching._window_kernel import Grams, Space
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.matching.positions import Positions, Tile
 from dsr_jax.matching.tiles import Probes, Sizes
 from dsr_jax.solvers import active_set, certificate

@@ -7,7 +7,7 @@ import numpy as np
 from dsr_jax import blocks
 from dsr_jax.matching import compiled
 from dsr_jax.matching.comparison import MUTE, Comparison
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.solvers import active_set
 
 

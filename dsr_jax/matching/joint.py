@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from dsr_jax import blocks
 from dsr_jax.matching.comparison import MUTE, Comparison
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.parallel import hosts
 from dsr_jax.solvers import joint
 

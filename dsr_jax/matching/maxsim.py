@@ -12,7 +12,7 @@ from dsr_jax.cpu import cores
 from dsr_jax.matching import _maxsim_kernel, search, tiles
 from dsr_jax.matching._maxsim_kernel import Atoms, Space
 from dsr_jax.matching._pair_kernel import Products
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.matching.positions import Positions, Tile
 from dsr_jax.matching.tiles import Probes, Sizes
 from dsr_jax.solvers import maxsim

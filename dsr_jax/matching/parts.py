@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 
 PART = 1 << 28  # bytes of float32 maps that are held
 

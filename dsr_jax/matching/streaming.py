@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dsr_jax import match
 from dsr_jax.matching import visibility, weighting
 from dsr_jax.matching.checks import as_labels
-from dsr_jax.matching.gallery import gather
+from dsr_jax.matching.entries import gather
 from dsr_jax.matching.parts import PART  # of each side one part is matched while the next is read
 
 

@@ -20,7 +20,7 @@ from dsr_jax.cpu._product_kernel import product
 from dsr_jax.matching import search
 from dsr_jax.matching._pair_kernel import Columns, Products
 from dsr_jax.matching._window_kernel import ROW, Maps
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.matching.positions import Positions, Tile
 
 # Bytes of a tile's correlations, and of its gallery positions, beyond which a larger one no longer helps.

@@ -4,6 +4,7 @@ A masked position is zero before blocks are cut. So a probe block of masked posi
 them leaves the dictionary, and a block that is partly masked is the average (or maximum) of what is visible of it.
 """
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -50,19 +51,41 @@ def some(each: Sequence[Any] | None, numbers: Iterable[Any]) -> list[Any] | None
 
 
 def applied(
-    argument: str, value: Any, maps: Sequence[np.ndarray]
-) -> tuple[Sequence[np.ndarray], tuple[np.ndarray, ...] | None]:
-    """The maps, zero where masked, and their checked masks, (h, w) of bool each; None where there are none.
+    argument: str, value: Any, called: str, masks: Any, *, scales: tuple[int, ...], pooling: str
+) -> tuple[list[np.ndarray], tuple[np.ndarray, ...] | None]:
+    """The maps, checked by `checks.as_maps`, zero where masked, and their masks.
+
+    Args:
+      argument: what errors call the maps.
+      value: one (h, w, d) array, or a sequence of them.
+      called: what errors call the masks.
+      masks: one per map, or None.
+      scales: sides of the windows.
+      pooling: "average" or "max".
+
+    Returns:
+      The maps, float32, and the checked masks, (h, w) of bool each; None where there are none.
 
     Raises:
-      ValueError: as `planes` and `one`.
+      ValueError: as `checks.as_maps`, `planes` and `one`.
     """
-    if value is None:
-        return maps, None
-    each = planes(argument, value, len(maps))
-    names = [f"{argument}[{i}]" if len(maps) > 1 else argument for i in range(len(maps))]
-    masks = tuple(one(name, mask, m.shape) for name, mask, m in zip(names, each, maps, strict=True))
-    return [hidden(m, mask) for m, mask in zip(maps, masks, strict=True)], masks
+    parts = checks.listed(argument, value, pooling=pooling)
+    if masks is None:
+        return list(checks.each_map(argument, parts, scales=scales)), None
+    names = [f"{called}[{i}]" if len(parts) > 1 else called for i in range(len(parts))]
+    named = list(zip(names, planes(called, masks, len(parts)), strict=True))
+    hide = [functools.partial(shown, *each) for each in named]
+    maps = list(checks.each_map(argument, parts, scales=scales, hide=hide))
+    return maps, tuple(one(*each, m.shape) for each, m in zip(named, maps, strict=True))
+
+
+def shown(name: str, value: Any, feature_map: np.ndarray) -> np.ndarray:
+    """The map, zero where a mask that is not checked yet hides it; None hides nothing.
+
+    Raises:
+      ValueError: as `one`.
+    """
+    return feature_map if value is None else hidden(feature_map, one(name, value, feature_map.shape))
 
 
 def one(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:

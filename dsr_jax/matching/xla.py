@@ -20,7 +20,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from dsr_jax.matching import memory, padded, programs, search
-from dsr_jax.matching.gallery import Entries
+from dsr_jax.matching.entries import Entries
 from dsr_jax.matching.padded import Size
 from dsr_jax.matching.programs import Side
 from dsr_jax.parallel import sharding

@@ -13,7 +13,9 @@ def chosen(comparison: matching.Comparison, coding: Options, variants: matching.
     match.choose_coder(coding.coder)
     if coding.coder == "maxsim":
         raise ValueError("coder must be a solver of dsr_*, got 'maxsim', another distance: --methods=maxsim_multi")
-    single = [named(name, coding) for name in dict.fromkeys(comparison.methods)]
+    names = tuple(dict.fromkeys(comparison.methods))
+    check_fusions(names)
+    single = [named(name, coding) for name in names]
     several_shots = _several_shots(comparison)
     if any(variants.shortlist) and not variants.rerank:
         check_stacked("shortlist", comparison, variants)
@@ -24,6 +26,21 @@ def chosen(comparison: matching.Comparison, coding: Options, variants: matching.
 def champion(methods: Sequence[Method]) -> Method:
     """The method that the others are compared with: DSR multi-scale, or else the last one named."""
     return next((method for method in methods if method.name == "dsr_multi"), methods[-1])
+
+
+def check_fusions(names: Sequence[str]) -> None:
+    """Raises ValueError where one fusion is named in two orders, which would be two rows of the same numbers.
+
+    Example:
+      >>> check_fusions(["dsr_multi+swm", "amc", "swm+dsr_multi"])
+      Traceback (most recent call last):
+      ValueError: methods dsr_multi+swm and swm+dsr_multi are one fusion in two orders: name it once
+    """
+    first: dict[frozenset[str], str] = {}
+    for name in names:
+        before = first.setdefault(frozenset(name.split("+")), name)
+        if before != name:
+            raise ValueError(f"methods {before} and {name} are one fusion in two orders: name it once")
 
 
 def check_stacked(argument: str, comparison: matching.Comparison, variants: matching.Variants) -> None:

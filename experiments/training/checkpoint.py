@@ -29,6 +29,10 @@ from dsr_jax.formats import record
 COMMIT_MARKER = "commit_success.txt"
 
 
+# Bytes. An array that every device has is written in parts by several of them if the parts are at least so large; parts
+# of small arrays cost a compiled program each.
+PART = 1 << 20
+
 # What a damaged checkpoint's folder is called from the next save on, before its step.
 _DAMAGED = "damaged-"
 
@@ -97,9 +101,10 @@ class Checkpoints:
             if jax.process_index() == 0:
                 self._sweep()
             self._damaged.clear()
-            self._saving = ocp.save_checkpointables_async(
-                self.folder / str(step), {"state": state}, overwrite=True, custom_metadata=metadata
-            )
+            with ocp.Context(array_options=_in_parts()):
+                self._saving = ocp.save_checkpointables_async(
+                    self.folder / str(step), {"state": state}, overwrite=True, custom_metadata=metadata
+                )
         except Exception as error:  # whatever Orbax raises when it cannot write
             raise _unwritten(self.folder, error) from error
         self.best = best
@@ -213,6 +218,12 @@ class Checkpoints:
             shutil.rmtree(folder)
         for folder in self.folder.glob(f"{_DAMAGED}*"):
             shutil.rmtree(folder)
+
+
+def _in_parts() -> ocp.options.ArrayOptions:
+    """How arrays are written, see `PART`."""
+    saving = ocp.options.ArrayOptions.Saving(min_slice_bytes_for_replica_parallel=PART)
+    return ocp.options.ArrayOptions(saving=saving)
 
 
 def _first_line(error: Exception) -> str:

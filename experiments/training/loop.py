@@ -12,7 +12,6 @@ from typing import Any
 
 import grain
 import jax
-import jax.numpy as jnp
 from tqdm import tqdm
 
 from dsr_jax.parallel import hosts, sharding
@@ -59,7 +58,7 @@ def fit(
     watch, mesh, defined = settings.watch, sharding.mesh(), _defined(workdir)
     state = steps.init(begin.params, begin.head, update.transform, frozen_blocks=begin.trunk.frozen_blocks)
     step = jax.jit(functools.partial(step, mesh=mesh), donate_argnums=0, out_shardings=sharding.everywhere(mesh))
-    state = jax.tree.map(functools.partial(jnp.array, copy=True), state)  # what is donated is nobody else's
+    state = jax.device_put(state, may_alias=False)  # a copy: what is donated is nobody else's
     state, frozen = sharding.replicated(state, mesh), sharding.replicated(frozen, mesh)
     with termination.noted() as told, Checkpoints(workdir.path / "checkpoints" / phase) as checkpoints:
         start, history = checkpoints.latest() or 0, History()
