@@ -7,7 +7,6 @@ import pytest
 
 from dsr_jax import match, shortlist
 from dsr_jax.gallery.table import Table
-from dsr_jax.matching import cascade, coarse
 from tests.test_search import many
 
 COUNT = 40
@@ -24,21 +23,6 @@ def folders(tmp_path_factory):
     for name, labels in (("maps", None), ("people", LABELS)):
         match.Gallery.create(folder / name, images, names=names, identities=labels, dtype="float32")
     return images, folder
-
-
-@pytest.mark.parametrize("of", ["maps", "people"])
-@pytest.mark.parametrize("stored", [True, False], ids=["disk", "memory"])
-def test_stripes_of_all_entries(folders, of, stored):
-    images, folder = folders
-    labels = None if of == "maps" else LABELS
-    gallery = match.Gallery.open(folder / of) if stored else match.Gallery.build(images, identities=labels)
-    probe, groups = many(COUNT)[0], gallery.as_entries.groups
-    options = {"part_bytes": 1 << 28, "max_bytes": 1 << 29, "progress": False}
-    wanted = coarse.distances("stripes", [probe], images, groups, **options)[0]
-    np.testing.assert_allclose(cascade.by_stripes(probe, gallery), wanted, atol=1e-3)
-    if labels:
-        with pytest.raises(ValueError, match="max_bytes must be at least"):
-            cascade.by_stripes(probe, gallery, max_bytes=100)
 
 
 @pytest.mark.parametrize("of", ["maps", "people"])
@@ -125,24 +109,6 @@ def test_every_stage_leaves_out_what_is_hidden(stage, hide):
         return shortlist.search(probe, gallery, 1, whole=1, **stage, **how).hits.entries.tolist()
 
     assert first(None) == [6] and first(masks, **how) == [3]
-
-
-def test_stripes_by_weights_of_positions(folders):
-    gallery, (probe, images) = match.Gallery.open(folders[1] / "maps"), many(COUNT)
-    weights = np.random.default_rng(0).random(9)
-    weights[2] = 0
-    rows = probe.reshape(9, -1) / np.linalg.norm(probe.reshape(9, -1), axis=1, keepdims=True)
-    wanted = 1 - (coarse.even_stripes(images[7]) @ rows.T).max(axis=0) @ weights / weights.sum()
-    np.testing.assert_allclose(cascade.by_stripes(probe, gallery, weights=weights)[7], wanted, atol=1e-3)
-
-
-def test_a_stripe_of_masked_positions_is_none():
-    """A stripe of zeros would be like the opposite of anything."""
-    image = np.eye(8, dtype=np.float32).reshape(8, 1, 8)
-    found = coarse.even_stripes(np.concatenate([0 * image[:4], image[:4]]))
-    assert np.linalg.norm(found, axis=1).min() == pytest.approx(1)
-    gallery = match.Gallery.build([-image], masks=[np.arange(8)[:, None] >= 4])
-    assert cascade.by_stripes(image[:1] + image[4:5] + image[5:6] + image[6:7] + image[7:], gallery)[0] > 1.4
 
 
 def test_the_last_stage_is_called_by_its_distance(folders):

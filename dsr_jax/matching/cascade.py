@@ -6,23 +6,17 @@ weights count in every stage: in the first two by position, in the last by block
 """
 
 import dataclasses
-import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dsr_jax import match
-from dsr_jax.matching import coarse, weighting
+from dsr_jax.matching import stripes, weighting
 from dsr_jax.matching.comparison import compared
 from dsr_jax.matching.gallery import Gallery
 from dsr_jax.solvers import table
 
-AT_ONCE = 1024  # maps whose stripes are computed
-ROWS = 16  # a probe's positions are padded to a multiple of this
 GALLERY, STAGE, NOTHING = "gallery", "stage", "nothing"  # what a rank can be proven against
 
 
@@ -93,7 +87,7 @@ def search(
         if probe_weights is not None:
             each: dict[str, Any] = {"scales": (1,), "pooling": gallery.pooling, "visible": seen and seen[0]}
             weights = weighting.one("probe_weights", weighting.planes(probe_weights, 1)[0], probe, **each)
-        remaining = _nearest(by_stripes(probe, gallery, weights=weights, max_bytes=max_bytes), first)
+        remaining = _nearest(stripes.distances(probe, gallery, weights=weights), first)
         stages.append(Stage("stripes", count, first))
     if count > whole and len(remaining) > second:
         part = gallery.part(remaining, scales=(1,))
@@ -106,81 +100,6 @@ def search(
     stages.append(Stage(by, len(remaining), len(hits.entries)))
     of_all: dict[str, Any] = {"searched": count, "calibration": fitted}
     return Searched(dataclasses.replace(hits, entries=remaining[hits.entries], **of_all), tuple(stages))
-
-
-def by_stripes(
-    probe: np.ndarray, gallery: Gallery, *, weights: np.ndarray | None = None, max_bytes: int = 1 << 29
-) -> np.ndarray:
-    """(E,) MaxSim of the probe's positions with the stripes of every entry, as `coarse.distances` has it.
-
-    Args:
-      probe: the (h, w, d) map, zero where masked.
-      gallery: the gallery; one on disk has stripes, of others they are computed.
-      weights: (h w,) how much each position counts; default: all that are not zero the same.
-      max_bytes: ceiling of the largest cosines of entries that have several maps.
-
-    Raises:
-      ValueError: if these do not fit.
-    """
-    rows = probe.reshape(-1, probe.shape[2])
-    lengths = np.linalg.norm(rows, axis=1)
-    each = (lengths > 0).astype(np.float32) if weights is None else weights
-    counted = (lengths > 0) & (each > 0)
-    rows, each = rows[counted] / lengths[counted, None], each[counted] / each[counted].sum()
-    groups = gallery.as_entries.groups
-    alone = len(groups) == len(gallery.maps)
-    owners = np.empty(len(gallery.maps), np.int64)
-    owners[np.fromiter(itertools.chain.from_iterable(groups), np.int64)] = np.repeat(
-        np.arange(len(groups)), [len(group) for group in groups]
-    )
-    if not alone and 4 * len(rows) * len(groups) > max_bytes:
-        raise ValueError(f"max_bytes must be at least {4 * len(rows) * len(groups)} for {len(groups)} identities")
-    each = _padded(each.astype(np.float32), ROWS)
-    rows = _padded(rows.astype(np.float32), ROWS)
-    best = np.full((len(groups), 1 if alone else len(rows)), -np.inf, np.float32)
-    start, before = 0, None
-    for stripes in _stripes(gallery):
-        into = owners[start : start + len(stripes)]
-        start += len(stripes)
-        stripes = _padded(stripes, 1 << (len(stripes) - 1).bit_length())
-        after = into, _means(stripes, rows, each) if alone else _largest(stripes, rows)
-        _enter(best, before)  # while the device is at work
-        before = after
-    _enter(best, before)
-    return 1 - (best[:, 0] if alone else best @ each)
-
-
-@jax.jit
-def _largest(stripes: jax.Array | np.ndarray, rows: jax.Array | np.ndarray) -> jax.Array:
-    """(n, p) largest cosine of each row (p, d) to the stripes (n, s, d) of each map."""
-    return jnp.einsum("nsd,pd->nps", stripes.astype(jnp.float32), rows).max(axis=2)
-
-
-@jax.jit
-def _means(stripes: jax.Array | np.ndarray, rows: jax.Array | np.ndarray, weights: jax.Array | np.ndarray) -> jax.Array:
-    """(n, 1) weighted sums of these."""
-    return _largest(stripes, rows) @ weights[:, None]
-
-
-def _enter(best: np.ndarray, found: tuple[np.ndarray, jax.Array] | None) -> None:
-    """Enters cosines of maps into those of their entries."""
-    if found is not None:
-        into, values = found[0], np.asarray(found[1])[: len(found[0])]
-        np.maximum.at(best, into, values)
-
-
-def _padded(values: np.ndarray, multiple: int) -> np.ndarray:
-    """The values with zeros after them, so that few shapes are compiled."""
-    return np.pad(values, [(0, -len(values) % multiple)] + [(0, 0)] * (values.ndim - 1))
-
-
-def _stripes(gallery: Gallery) -> Iterator[np.ndarray]:
-    """Stripes of the maps, (n, stripes, d)."""
-    if hasattr(gallery, "stripes"):
-        yield from gallery.stripes()
-        return
-    for start in range(0, len(gallery.maps), AT_ONCE):
-        yield np.stack([coarse.even_stripes(values) for values in gallery.maps[start : start + AT_ONCE]])
 
 
 def _nearest(distance: np.ndarray, count: int) -> np.ndarray:
