@@ -7,6 +7,7 @@ import pytest
 
 from dsr_jax import match, shortlist
 from dsr_jax.gallery.table import Table
+from dsr_jax.matching import cascade
 from tests.test_search import many
 
 COUNT = 40
@@ -163,3 +164,8 @@ def test_wrong_arguments(folders, changed, wrong):
     arguments = {"probe_map": many(COUNT)[0], "gallery_maps": match.Gallery.open(folders[1] / "maps"), "k": 2}
     with pytest.raises(ValueError, match=wrong):
         shortlist.search(**arguments | {"whole": 2, "first": 10, "second": 6} | changed)
+
+
+def test_the_nearest_of_equal_ones_are_the_first():
+    assert cascade._nearest(np.array([3.0, 1, 2, 1, 2, 2, 0]), 4).tolist() == [1, 2, 3, 6]
+    assert cascade._nearest(np.array([1.0, 1, 1]), 2).tolist() == [0, 1]

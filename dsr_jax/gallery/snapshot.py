@@ -118,8 +118,10 @@ class Snapshot(Gallery):
 
         It has no calibration, which is of all entries; a filter's gallery (`where`) keeps it.
         """
-        groups = self.as_entries.groups
-        rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
+        rows = np.asarray(entries, np.int64)
+        if self.identities is not None:
+            groups = self.as_entries.groups
+            rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
         return self._some(rows, calibrated=False, **({} if scales is None else {"scales": scales}))
 
     # What a gallery on disk has besides

@@ -104,4 +104,6 @@ def search(
 
 def _nearest(distance: np.ndarray, count: int) -> np.ndarray:
     """The numbers, ascending, of the smallest distances, equal ones in their order."""
-    return np.sort(np.argsort(distance, kind="stable")[:count])
+    bar = np.partition(distance, count - 1)[count - 1]
+    nearer, equal = np.flatnonzero(distance < bar), np.flatnonzero(distance == bar)
+    return np.sort(np.append(nearer, equal[: count - len(nearer)]))

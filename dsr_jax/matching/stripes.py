@@ -20,6 +20,7 @@ from dsr_jax.matching import _stripe_kernel, coarse
 from dsr_jax.matching.gallery import Gallery
 
 LEAST = 256  # entries that are worth a thread
+ROUNDED = 512  # maps whose stripes are rounded at once, in a core's cache
 STEPS = 127
 
 
@@ -41,9 +42,12 @@ class Stripes(NamedTuple):
 
     def enter(self, start: int, stripes: np.ndarray) -> None:
         """Rounds the stripes (m, stripes, d) of the maps from ``start`` on."""
-        padded = np.pad(stripes, [(0, (1 << (len(stripes) - 1).bit_length()) - len(stripes)), (0, 0), (0, 0)])
-        for into, rounded in zip(self, _rounded(padded), strict=True):
-            into[start : start + len(stripes)] = np.asarray(rounded)[: len(stripes)]
+        for first in range(0, len(stripes), ROUNDED):
+            part = stripes[first : first + ROUNDED]
+            padded = (1 << (len(part) - 1).bit_length()) - len(part)  # few shapes are compiled
+            rounded = _rounded(np.pad(part, [(0, padded), (0, 0), (0, 0)]) if padded else part)
+            for into, values in zip(self, rounded, strict=True):
+                into[start + first : start + first + len(part)] = np.asarray(values)[: len(part)]
 
 
 def distances(probe: np.ndarray, gallery: Gallery, *, weights: np.ndarray | None = None) -> np.ndarray:
