@@ -2,7 +2,7 @@
 # make search      search drawn people for the one in a partial picture, by the network of make demo: list and page
 # make check       for every save: lint, types and the quick tests (those that are not marked slow)
 # make test        lint, types, all tests and the documentation's examples
-# make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, run live
+# make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, and shards in Ray, run live
 # make setup       only the set-up that each of the others does by itself: .venv with the versions of constraints.txt
 # make lint        only formatting, lint and types
 # make clean       remove caches; make distclean removes .venv too

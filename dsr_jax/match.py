@@ -32,6 +32,7 @@ from dsr_jax.matching.comparison import compared
 from dsr_jax.matching.explanation import Explanation
 from dsr_jax.matching.gallery import Gallery
 from dsr_jax.matching.results import Distances, Hits
+from dsr_jax.matching.search import certified
 from dsr_jax.solvers import table
 
 __all__ = ["CODERS", "Distances", "Explanation", "Gallery", "Hits", "choose_coder", "distances", "explain", "search"]
@@ -225,8 +226,6 @@ def search(
         raise ValueError(f"probe_map must be one (h, w, d) array, got {len(probes)} maps: search for one at a time")
     nearest = comparison.nearest(min(k, gallery.entries))
     distance, lower, upper, _ = nearest.figures
-    before = np.maximum.accumulate(np.append(-np.inf, upper[:-1]))
-    after = np.minimum.accumulate(np.append(lower[1:], nearest.beyond)[::-1])[::-1]
     labels, groups = gallery.labels, gallery.as_entries.groups
     return Hits(
         nearest.entries,
@@ -235,12 +234,13 @@ def search(
         distance,
         lower,
         upper,
-        (before <= lower) & (upper <= after),
+        certified(nearest),
         nearest.coded,
         comparison.coder,
         float(comparison.counted[0]),
         gallery.entries,
         gallery.calibration,
+        nearest.beyond,
     )
 
 

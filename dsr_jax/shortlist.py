@@ -259,6 +259,8 @@ def search(
     second: int = 256,
     l1: float = 0.4,
     probe_scales: Sequence[int] | None = None,
+    probe_weights: Any = None,
+    probe_masks: Any = None,
     coder: str = "auto",
     tol: float = 1e-6,
     max_bytes: int = 1 << 29,
@@ -274,6 +276,8 @@ def search(
       second: how many of these go on that are nearest by MaxSim of all positions: these are compared by DSR.
       l1: weight of the L1 penalty.
       probe_scales: sides of the probe's windows; default: as the gallery's. The stages before know no windows.
+      probe_weights: as of `match.search`: None, "norm" or one (h, w) array. The stages before weight positions.
+      probe_masks: one (h, w) array, True (or 1) where the probe is visible, in every stage.
       coder: as of `match.search`.
       tol: largest duality gap of a column.
       max_bytes: memory ceiling, beside the maps.
@@ -283,7 +287,8 @@ def search(
       hits have probabilities, among all entries of the gallery, whatever the stages left out.
 
     Raises:
-      ValueError: as `match.search`; for maps in place of a gallery, and unless k <= second <= first.
+      ValueError: as `match.search`; for maps in place of a gallery, unless k <= second <= first, and for weights that
+        leave no single position of the probe.
 
     Example:
       >>> import numpy as np
@@ -303,6 +308,7 @@ def search(
     if not k <= second <= first:
         raise ValueError(f"k <= second <= first is needed, got k={k}, second={second}, first={first}")
     how: dict[str, Any] = {"l1": l1, "probe_scales": probe_scales, "coder": coder, "tol": tol, "max_bytes": max_bytes}
+    how |= {"probe_weights": probe_weights, "probe_masks": probe_masks}
     return cascade.search(probe_map, gallery_maps, int(k), whole=whole, first=first, second=second, **how)
 
 

@@ -6,10 +6,11 @@
 
 Parts: `coder` (matching by every coder and peer on VGG and OSNet maps, single- and multi-scale), `identification` (the
 paper's Table 3), `network` (VGG-16 against torch), `steps` (of training, against torch), `growth` (time and memory
-against gallery size and blocks, search against all distances), and, where it is named, `accelerator` (a GPU or TPU
-against the cores of its machine, without a data set). Leaves `speed.json`, one flat object, and `speed.txt`,
-the tables. Peers that are not installed are listed as such; without --weights or --onnx maps are stand-ins, and the
-tables say so. A machine that does something else meanwhile moves every figure.
+against gallery size and blocks, search against all distances), and, where they are named, `accelerator` (a GPU or TPU
+against the cores of its machine, without a data set) and `stages` (what the stages of a search keep of exact answers).
+Leaves `speed.json`, one flat object, and `speed.txt`, the tables. Peers that are not installed are listed as such;
+without --weights or --onnx maps are stand-ins, and the tables say so. A machine that does something else
+meanwhile moves every figure.
 """
 
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from experiments.benchmarks import (
     network,
     predicted,
     searching,
+    stages,
     steps,
 )
 from experiments.benchmarks.alternating import Turns
@@ -126,6 +128,12 @@ def _accelerator(settings: Settings, _: object) -> Iterator[Part]:
     yield predicted.run(sets, l1=settings.matching.l1, memory=accelerator.peak_bytes() is None)
 
 
+def _stages(settings: Settings, inputs: "Inputs") -> Iterator[Part]:
+    probes, gallery, source = inputs.staged()
+    how: dict[str, Any] = {"source": source, "progress": settings.place.progress}
+    yield stages.run(probes, gallery, settings.part_stages, l1=settings.matching.l1, **how)
+
+
 PARTS: dict[str, Callable[[Settings, Any], Iterator[Part]]] = {
     "coder": _coder,
     "identification": _identification,
@@ -133,6 +141,7 @@ PARTS: dict[str, Callable[[Settings, Any], Iterator[Part]]] = {
     "steps": _steps,
     "growth": _growth,
     "accelerator": _accelerator,
+    "stages": _stages,
 }
 
 

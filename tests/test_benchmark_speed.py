@@ -136,10 +136,19 @@ def test_maps_are_extracted_once_and_know_what_they_are_of(people, tmp_path, cap
 # Bad input
 
 
+@pytest.mark.slow
+def test_stages_of_a_search(people, tmp_path):
+    assert benchmark(people, tmp_path / "run", "--quick", "--parts=stages") == 0
+    figures = json.loads((tmp_path / "run" / "speed.json").read_text())
+    assert {key.split("/")[1] for key in figures} == {"float16", "bfloat16"}, "8 entries: all stages keep all"
+    assert 0 < figures["stages/float16/largest"] < figures["stages/bfloat16/largest"] < 0.1
+    assert "2 probes, 8 gallery maps" in (tmp_path / "run" / "speed.txt").read_text()
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--parts=codes",), "parts must be one or several of coder, .* growth, accelerator, got codes"),
+        (("--parts=codes",), "parts must be one or several of coder, .* growth, accelerator, stages, got codes"),
         (("--parts=",), "parts must be .* got nothing"),
         (("--rounds=4",), "rounds must be at least 5 .* got 4"),
         (("--match_l1=0",), "l1 must be"),

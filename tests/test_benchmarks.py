@@ -17,6 +17,7 @@ from experiments.benchmarks import (
     problem,
     searching,
     settings,
+    stages,
     stand_ins,
 )
 
@@ -195,3 +196,16 @@ def test_settings_of_image_sizes_are_parsed():
     assert chosen.cases == [settings.Case(320, 120, 32, 4), settings.Case(320, 120, 32, 8)]
     assert settings.Steps(step_size="64x32/16", step_batch=3).case == settings.Case(64, 32, 16, 3)
     assert settings.Growth(growth_maps=("10x3",)).shapes == [(10, 3, settings.CHANNELS)]
+
+
+def test_stages_are_counted_by_hand():
+    """The first answer of two probes is at the places 0 and 20 of the stripes, its second at 40 and 1."""
+    rows, figures = stages._recall({"stripes": np.array([[0, 40], [20, 1]])}, 50)
+    assert figures["stages/stripes/first@16"] == 50 and figures["stages/stripes/first@32"] == 100
+    assert figures["stages/stripes/first10@32"] == 75 and "stages/stripes/first@64" not in figures
+    assert rows[0][:4] == ("stripes, first", 50, 100, None)
+    exact = np.arange(24, dtype=float).reshape(2, 12)
+    swapped = exact.copy()
+    swapped[0, :2], swapped[1, [9, 10]] = exact[0, 1::-1], exact[1, [10, 9]]
+    rows, _ = stages._changes({"float32": exact, "float16": exact, "bfloat16": swapped})
+    assert rows == [("float16", 0, 0, 0), ("bfloat16", 50, 5, 1)]

@@ -29,6 +29,7 @@ MODULES = {
         "baselines",
         "adapters.wildlife",
         "adapters.timm_maps",
+        "adapters.ray_shards",
     ],
     "networks": ["fcn", "resnet", "networks", "weights", "extract", "losses"],
     "evaluation": ["adapters.tracks", "evaluation.reranking", "evaluation.verification", "evaluation.intervals"],
@@ -129,7 +130,7 @@ def test_requirements_of_match_alone():
 
 
 def test_all_is_every_extra_of_the_library():
-    extras = options().keys() - {"", "all", "test", "peers"}
+    extras = options().keys() - {"", "all", "test", "peers", "ray"}  # ray is large, and asked for by name
     assert extras == MODULES.keys() - {""}
     assert installed(["dsr_jax[all]"]) == installed([f"dsr_jax[{extra}]" for extra in extras])
     assert installed(["dsr_jax[all]"]) <= installed(["dsr_jax[test]"])

@@ -11,6 +11,10 @@ from dsr_jax.gallery import changes, rows
 from dsr_jax.gallery.table import Table
 
 
+class NothingLeft(ValueError):
+    """No map of a gallery fulfils the conditions."""
+
+
 def chosen(table: Table, labels: pa.Table, conditions: Mapping[str, Any]) -> np.ndarray:
     """The numbers of the rows of ``labels`` that fulfil all conditions.
 
@@ -20,7 +24,8 @@ def chosen(table: Table, labels: pa.Table, conditions: Mapping[str, Any]) -> np.
       conditions: names, identities and cameras: the values that are wanted; after and before: times. None: all rows.
 
     Raises:
-      ValueError: if no row is left, or a condition is none.
+      NothingLeft: if no row is left.
+      ValueError: if a condition is none.
     """
     given = {name: value for name, value in conditions.items() if value is not None}
     fulfil = np.ones(len(labels), bool)
@@ -36,5 +41,5 @@ def chosen(table: Table, labels: pa.Table, conditions: Mapping[str, Any]) -> np.
         fulfil &= times < rows.seconds("before", given["before"])
     if not fulfil.any():
         asked = ", ".join(f"{name}={value!r:.40}" for name, value in given.items())
-        raise ValueError(f"{asked or 'nothing'} leaves none of the {len(labels)} maps of {table.where}")
+        raise NothingLeft(f"{asked or 'nothing'} leaves none of the {len(labels)} maps of {table.where}")
     return np.flatnonzero(fulfil)

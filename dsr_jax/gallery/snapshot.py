@@ -2,6 +2,7 @@
 
 import functools
 import json
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
@@ -15,8 +16,11 @@ from dsr_jax.gallery.maps import StoredMaps
 from dsr_jax.gallery.table import Table
 from dsr_jax.matching.entries import gather
 from dsr_jax.matching.gallery import Gallery
+from dsr_jax.matching.stripes import Stripes
 
 CALIBRATION = "calibration"  # the note that holds it
+HELD = 1 << 31  # bytes of stripes that are kept in memory
+_READING = threading.Lock()
 One = TypeVar("One", bound="Snapshot")
 
 
@@ -115,8 +119,10 @@ class Snapshot(Gallery):
 
         It has no calibration, which is of all entries; a filter's gallery (`where`) keeps it.
         """
-        groups = self.as_entries.groups
-        rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
+        rows = np.asarray(entries, np.int64)
+        if self.identities is not None:
+            groups = self.as_entries.groups
+            rows = np.array([i for entry in entries for i in groups[entry]], np.int64)
         return self._some(rows, calibrated=False, **({} if scales is None else {"scales": scales}))
 
     # What a gallery on disk has besides
@@ -162,21 +168,36 @@ class Snapshot(Gallery):
         return rows.fixed(self._columns(("vector",))["vector"]) if self._table.description.vector else None
 
     def stripes(self) -> Iterator[np.ndarray]:
-        """The stripes of the maps, some maps at a time: (n, 8, d) float16, of unit length.
+        """The stripes of the maps, some maps at a time, in the order of the version: (n, 8, d) float16, of unit length.
 
         They are the averages of 8 stripes of rows, see `coarse.stripes`, the last repeated where a map has fewer rows.
         Masked positions are left out.
         """
-        wanted = np.ones(len(self._table), bool)
-        if self._numbers is not None:
-            wanted[:] = False
-            wanted[self._numbers] = True
-        start = 0
-        for found in self._table.scan("stripes"):
-            chosen = found[wanted[start : start + len(found)]]
-            start += len(found)
-            if len(chosen):
-                yield chosen.reshape(len(chosen), self._table.description.stripes, -1)
+        for found, _ in self._stripes():
+            yield found
+
+    def rounded_stripes(self) -> Iterator[tuple[Stripes, np.ndarray, np.ndarray]]:
+        """The stripes in 8 bits, for `stripes.distances`: some stripes, which of them, and of which maps these are.
+
+        They are read once per version that is open, and kept for its filters, too, if they fit into `HELD` bytes.
+        """
+        table, description = self._table, self._table.description
+        shape = description.stripes, description.channels
+        if len(table) * shape[0] * (shape[1] + 4) > HELD:
+            for part, maps in self._stripes():
+                found = Stripes.empty(*part.shape)
+                found.enter(0, part)
+                yield found, np.arange(len(part)), maps
+            return
+        with _READING:  # once, whatever threads search
+            if "stripes" not in table.kept:
+                found, start = Stripes.empty(len(table), *shape), 0
+                for part in table.scan("stripes"):
+                    found.enter(start, part.reshape(len(part), *shape))
+                    start += len(part)
+                table.kept["stripes"] = found
+        numbers = np.arange(len(table)) if self._numbers is None else self._numbers
+        yield table.kept["stripes"], numbers, np.arange(len(numbers))
 
     @functools.cached_property
     def notes(self) -> dict[str, Any]:
@@ -219,6 +240,19 @@ class Snapshot(Gallery):
         """The versions that are there, oldest first."""
         found = self._table.versions()
         return tuple(Version(v["version"], v["timestamp"], int(v["metadata"]["total_rows"])) for v in found)
+
+    def _stripes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The stripes of some maps, and their numbers in the gallery."""
+        table, start = self._table, 0
+        numbers = np.arange(len(table)) if self._numbers is None else self._numbers
+        maps = np.full(len(table), -1)
+        maps[numbers] = np.arange(len(numbers))
+        for found in table.scan("stripes"):
+            there = maps[start : start + len(found)]
+            start += len(found)
+            if np.any(there >= 0):
+                chosen = found[there >= 0]
+                yield chosen.reshape(len(chosen), table.description.stripes, -1), there[there >= 0]
 
     @functools.cached_property
     def _labels(self) -> pa.Table:

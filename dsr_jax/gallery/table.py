@@ -9,7 +9,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from dsr_jax.gallery.description import Description
 FILE_BYTES = 1 << 30  # of a file of data, beyond which another is begun
 NOTE = "dsr_jax.note."  # before the names of notes among the metadata of a version
 TIMES = 5  # that versions are read
-SCAN = 1024  # rows read at once
+SCAN = 8192  # rows of a column of numbers that are read at once
+REWRITTEN = 1024  # rows with their maps that are rewritten at once
 _SYSTEM = re.compile(r"\(os error (\d+)\)")
 
 
@@ -38,11 +39,13 @@ class Table:
       folder: where it is.
       data: the open dataset of Lance.
       description: what its maps have in common.
+      kept: what was read of it and is kept in memory, by name.
     """
 
     folder: Path
     data: Any
     description: Description
+    kept: dict[str, Any] = field(default_factory=dict, init=False)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], version: int | None = None) -> "Table":
@@ -188,7 +191,7 @@ class Table:
                 target_rows_per_fragment=max(1, rows_of_half_a_file),
                 max_bytes_per_file=FILE_BYTES,
                 materialize_deletions_threshold=0.0,
-                batch_size=SCAN,
+                batch_size=REWRITTEN,
                 num_threads=1,
             )
             lance.dataset(str(self.folder)).cleanup_old_versions(retain_versions=keep)

@@ -109,8 +109,13 @@ def stripes(feature_map: np.ndarray) -> np.ndarray:
 
 
 def even_stripes(feature_map: np.ndarray) -> np.ndarray:
-    """The same number of stripes of any map, (8, d): of fewer rows, the last is repeated, which changes no MaxSim."""
+    """The same number of stripes of any map, (8, d): of fewer, the last is repeated, which changes no MaxSim.
+
+    Stripes without a direction, of masked rows for instance, are left out; zeros are what has no other.
+    """
     found = stripes(feature_map)[:, 0]
+    directed = found.any(axis=1)
+    found = found[directed] if directed.any() else found
     return found[np.minimum(np.arange(STRIPES), len(found) - 1)]
 
 

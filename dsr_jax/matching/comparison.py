@@ -92,13 +92,18 @@ class Comparison:
         """What decides the distances, by name: what a calibration of them was fitted on."""
         how: dict[str, Any] = {"scales": self.gallery.scales, "probe_scales": self.probes.scales}
         how["probe_weights"] = "equal" if self.even else self.weighted
-        how["images_per_entry"] = max(map(len, self.gallery.as_entries.groups))
+        alone = self.gallery.identities is None
+        how["images_per_entry"] = 1 if alone else max(map(len, self.gallery.as_entries.groups))
         return calibration.settings(self.coder, l1=self.l1, pooling=self.gallery.pooling, **how)
+
+    def asked(self, fitted: calibration.Calibration) -> dict[str, Any]:
+        """What a calibration is asked for: the settings, of which equal weights may be called as it calls them."""
+        given = {"probe_weights": self.weighted} if fitted.fitted_on.get("probe_weights") == self.weighted else {}
+        return self.settings | given
 
     def check(self, fitted: calibration.Calibration) -> None:
         """Raises ValueError where a calibration is of other distances."""
-        given = {"probe_weights": self.weighted} if fitted.fitted_on.get("probe_weights") == self.weighted else {}
-        fitted.check(**self.settings | given)
+        fitted.check(**self.asked(fitted))
 
     @property
     def counted(self) -> np.ndarray:

@@ -54,6 +54,8 @@ class Hits:
       counted: share of the probe's blocks that the distance is the mean over, see `Distances`.
       searched: how many entries the gallery has.
       calibration: the gallery's, or None.
+      beyond: certified lower bound of the distance of every compared entry that is not among them; inf where all are,
+        -inf where it is not known.
     """
 
     entries: np.ndarray
@@ -68,6 +70,7 @@ class Hits:
     counted: float
     searched: int = 1
     calibration: Calibration | None = None
+    beyond: float = -np.inf
 
     @property
     def probability(self) -> np.ndarray | None:

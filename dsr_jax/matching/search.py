@@ -104,6 +104,14 @@ def nearest(parts: Iterable[Part], k: int, *, columns: int) -> Nearest:
     return Nearest(entries[best], figures[:, best].astype(np.float32), float(beyond), coded / (columns * total))
 
 
+def certified(found: Nearest) -> np.ndarray:
+    """(k,) whether the intervals alone prove the place of each entry."""
+    _, lower, upper, _ = found.figures
+    before = np.maximum.accumulate(np.append(-np.inf, upper[:-1]))
+    after = np.minimum.accumulate(np.append(lower[1:], found.beyond)[::-1])[::-1]
+    return (before <= lower) & (upper <= after)
+
+
 def merged(parts: Iterable[tuple[int, Nearest]], k: int) -> Nearest:
     """The k nearest entries of a gallery that was searched part by part.
 

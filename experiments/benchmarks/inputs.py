@@ -110,6 +110,32 @@ class Inputs:
         copies = list(stand_ins.perturbed(few, count, seed=self._settings.seed.seed))
         return copies, f"maps: {self.source}; PERTURBED COPIES of {len(few)} images (log-normal noise of 50 %)"
 
+    def staged(self) -> tuple[list[np.ndarray], list[np.ndarray], str]:
+        """Probes and gallery of the search through stages, and what they are."""
+        settings, chosen, size = self._settings, self._settings.part_stages, self.network.size
+        probe, gallery = self._splits
+        sides = [pictures.read(gallery, range(min(chosen.stage_gallery, len(gallery))))]
+        if len(gallery) < chosen.stage_gallery:
+            train = settings.data.split("train")
+            sides.append(pictures.read(train, range(min(chosen.stage_gallery - len(gallery), len(train)))))
+        whole = pictures.Images(
+            [picture for side in sides for picture in side.pictures],
+            np.concatenate([side.identities for side in sides]),
+            np.concatenate([side.cameras for side in sides]),
+            [name for side in sides for name in side.names],
+        )
+        height, width = np.median([picture.shape[:2] for picture in whole.pictures], axis=0).tolist()
+        spread = np.linspace(0, len(probe) - 1, min(chosen.stage_probes, len(probe))).astype(int).tolist()
+        shown = pictures.fit_probes(
+            pictures.read(probe, spread),
+            settings.probes,
+            size=size,
+            gallery_shape=(height, width),
+            partial=settings.partial,
+        )
+        maps = [self._vgg("stage_probe", shown), self._vgg("stage_gallery", pictures.fit_gallery(whole, size))]
+        return maps[0], maps[1], f"maps: {self.source}"
+
     def _read(self, size: tuple[int, int]) -> tuple[pictures.Images, pictures.Images]:
         """The chosen probes, partial and scaled, and gallery pictures of a size."""
         settings = self._settings

@@ -11,8 +11,8 @@ from experiments.settings import networks, pictures, run
 from experiments.settings.matching import Penalty
 
 SETS = ("vgg_single", "vgg_multi", "osnet_single", "osnet_multi")
-PARTS = ("coder", "identification", "network", "steps", "growth", "accelerator")
-DEFAULT = PARTS[:-1]  # accelerator is for machines that have one, and is asked for by name
+PARTS = ("coder", "identification", "network", "steps", "growth", "accelerator", "stages")
+DEFAULT = PARTS[:-2]  # accelerator is for machines that have one, stages takes hours: asked for by name
 DRAWN = ("network", "steps", "accelerator")  # parts that need no pictures
 CHANNELS = 512  # of the maps that growth draws
 IMAGE = "HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32"
@@ -78,7 +78,7 @@ class Timing:
 
     parts: tuple[str, ...] = several(
         DEFAULT,
-        f"Of {', '.join(PARTS)}; accelerator only where it is named.",
+        f"Of {', '.join(PARTS)}; accelerator and stages only where they are named.",
         f"one or several of {', '.join(PARTS)}",
         lambda values: {*values} <= {*PARTS},
     )
@@ -249,6 +249,18 @@ class Accelerator:
 
 
 @dataclass(frozen=True)
+class Stages:
+    """Part stages."""
+
+    stage_gallery: int = setting(
+        10_000, "Gallery images, of the gallery split and then of the training split; all, if there are fewer.", low=2
+    )
+    stage_probes: int = setting(100, "Probes, evenly spread over their split.", low=1)
+    stage_scales: tuple[int, ...] = _counts((1,), "Sides of the windows of the exact answer.")
+    stage_near: int = setting(128, "Entries nearest by MaxSim among which half precision is looked at.", low=2)
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of them, with the shared ones that decide the maps."""
 
@@ -267,6 +279,7 @@ class Settings:
     part_steps: Steps = Steps()
     part_growth: Growth = Growth()
     part_accelerator: Accelerator = Accelerator()
+    part_stages: Stages = Stages()
     given: frozenset[str] = frozenset()
 
     @property
@@ -307,7 +320,7 @@ QUICK: dict[str, Any] = {
     **{"growth_probes": 2, "search_gallery": 80, "search_k": 3, "search_probes": 2},
     **{"memory_probes": 4, "memory_gallery": 30},
     **{"device_sets": ("vgg_single", "osnet_multi"), "device_probes": 4, "device_gallery": 6, "device_checked": 3},
-    **{"device_batch": 2},
+    **{"device_batch": 2, "stage_gallery": 8, "stage_probes": 2, "stage_near": 4},
     **{"crop_height": (0.6, 0.6), "crop_width": (1.0, 1.0)},  # one shape: less to compile
 }
 

@@ -1,0 +1,140 @@
+"""First stage of a search: the averages of a probe's rows against the stripes of rows of every gallery map.
+
+    distance = 1 - weighted mean over the probe's rows r of max_s cos(r, stripe s)
+
+Like is compared with like, averages with averages: single positions find their map less often, and are more products.
+Stripes (`coarse.even_stripes`) are in whole numbers of a step of their own, 127 steps at most, which moves no cosine by
+more than some thousandths, and are kept from one search to the next.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dsr_jax.cpu import cores
+from dsr_jax.matching import _stripe_kernel, coarse
+from dsr_jax.matching.gallery import Gallery
+
+LEAST = 256  # entries that are worth a thread
+ROUNDED = 512  # maps whose stripes are rounded at once, in a core's cache
+STEPS = 127
+
+
+class Stripes(NamedTuple):
+    """Stripes of n maps, each of unit length but for rounding.
+
+    Attributes:
+      values: (n, stripes, d) int8.
+      steps: (n, stripes) float32, what 1 of them is worth; 0 of a stripe without a direction.
+    """
+
+    values: np.ndarray
+    steps: np.ndarray
+
+    @classmethod
+    def empty(cls, count: int, stripes: int, channels: int) -> "Stripes":
+        """Room for the stripes of so many maps."""
+        return cls(np.empty((count, stripes, channels), np.int8), np.empty((count, stripes), np.float32))
+
+    def enter(self, start: int, stripes: np.ndarray) -> None:
+        """Rounds the stripes (m, stripes, d) of the maps from ``start`` on."""
+        for first in range(0, len(stripes), ROUNDED):
+            part = stripes[first : first + ROUNDED]
+            padded = (1 << (len(part) - 1).bit_length()) - len(part)  # few shapes are compiled
+            rounded = _rounded(np.pad(part, [(0, padded), (0, 0), (0, 0)]) if padded else part)
+            for into, values in zip(self, rounded, strict=True):
+                into[start + first : start + first + len(part)] = np.asarray(values)[: len(part)]
+
+
+def distances(probe: np.ndarray, gallery: Gallery, *, weights: np.ndarray | None = None) -> np.ndarray:
+    """(E,) distance of the probe to every entry; the stripes of all maps of an entry are its stripes.
+
+    Args:
+      probe: the (h, w, d) map, zero where masked.
+      gallery: the gallery; one on disk has stripes, of others they are computed once.
+      weights: (h w,) how much each position counts, in the average and in the mean; default: all the same.
+    """
+    rows, counts = averages(probe, weights)
+    best = np.full((gallery.entries, len(rows)), _stripe_kernel.NONE, np.float32)
+    owners = _owners(gallery)
+    for stripes, members, maps in _parts(gallery):
+        entries, offsets = maps, np.arange(len(maps) + 1)
+        if owners is not None:
+            order = np.argsort(owners[maps], kind="stable")
+            entries, firsts = np.unique(owners[maps[order]], return_index=True)
+            members, offsets = members[order], np.append(firsts, len(order))
+        best[entries] = np.maximum(best[entries], _largest(stripes, members, offsets, rows))
+    return 1 - best @ counts
+
+
+def averages(probe: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The averages of a map's rows, (p, d) of unit length, and how much each counts, (p,) with sum 1.
+
+    Rows without a direction are left out; if all are, its positions are taken in their place.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.matching import stripes
+      >>> rows, counts = stripes.averages(np.array([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 2.0]]]))
+      >>> rows.round(1).tolist(), counts.round(2).tolist()
+      ([[0.6..., 0.8...], [0.0, 1.0]], [0.67, 0.33])
+    """
+    height, width, channels = probe.shape
+    each = np.ones((height, width)) if weights is None else weights.reshape(height, width)
+    each = np.where(probe.any(axis=2), each, 0)
+    rows, counts = np.einsum("hw,hwd->hd", each, probe.astype(np.float64)), each.sum(axis=1)
+    if not rows.any():
+        rows, counts = probe.reshape(-1, channels).astype(np.float64), each.reshape(-1)
+    lengths = np.linalg.norm(rows, axis=1)
+    there = (lengths > 0) & (counts > 0)
+    rows, counts = rows[there] / lengths[there, None], counts[there] / counts[there].sum()
+    return rows.astype(np.float32), counts.astype(np.float32)
+
+
+def _owners(gallery: Gallery) -> np.ndarray | None:
+    """(n,) entry of each map; None where each is an entry of its own."""
+    if gallery.identities is None:
+        return None
+    groups, owners = gallery.as_entries.groups, np.empty(len(gallery.maps), np.int64)
+    owners[np.fromiter(itertools.chain.from_iterable(groups), np.int64)] = np.repeat(
+        np.arange(len(groups)), [len(group) for group in groups]
+    )
+    return owners
+
+
+def _largest(stripes: Stripes, members: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """(E, p) largest cosine of each row to the stripes ``members[offsets[e] : offsets[e + 1]]`` of each entry."""
+    best = np.empty((len(offsets) - 1, len(rows)), np.float32)
+
+    def part(start: int, stop: int) -> None:
+        wide = np.empty(rows.shape[1], np.float32)
+        _stripe_kernel.largest(*stripes, members, offsets, rows, start, stop, wide, best)
+
+    cores.each(part, len(best), least=LEAST)
+    return best
+
+
+def _parts(gallery: Gallery) -> Iterator[tuple[Stripes, np.ndarray, np.ndarray]]:
+    """The stripes of the gallery's maps: some stripes, which of them, and of which maps these are."""
+    if hasattr(gallery, "rounded_stripes"):
+        yield from gallery.rounded_stripes()
+        return
+    kept = gallery.as_entries.kept
+    if "stripes" not in kept:
+        made = Stripes.empty(len(gallery.maps), coarse.STRIPES, gallery.maps[0].shape[2])
+        for start in range(0, len(gallery.maps), LEAST):
+            made.enter(start, np.stack([coarse.even_stripes(m) for m in gallery.maps[start : start + LEAST]]))
+        kept["stripes"] = made
+    yield kept["stripes"], np.arange(len(gallery.maps)), np.arange(len(gallery.maps))
+
+
+@jax.jit
+def _rounded(stripes: jax.Array | np.ndarray) -> tuple[jax.Array, jax.Array]:
+    """Values and steps of the stripes (n, s, d)."""
+    wide = stripes.astype(jnp.float32)
+    steps = jnp.abs(wide).max(axis=2) / STEPS
+    return jnp.rint(wide / jnp.where(steps > 0, steps, 1)[..., None]).astype(jnp.int8), steps
