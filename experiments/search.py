@@ -61,8 +61,7 @@ class Settings:
                 raise ValueError(f"{sorted(lacking)[0]} is about pictures: give --pictures with it, or leave it out")
             if not self.probe.probe and not self.judged.calibration:
                 raise ValueError("pictures is missing: give --pictures to index, --probe to search, or both")
-        if not 0 < self.judged.false_positive_rate < 1:
-            raise ValueError(f"false_positive_rate must be in (0, 1), got {self.judged.false_positive_rate}")
+        self.judged.check()
         if self.shown.out:
             self._check_out(Path(self.shown.out))
 
