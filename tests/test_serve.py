@@ -86,7 +86,7 @@ def test_pictures_and_maps_of_an_answer(client):
     picture = client.get(place(answer, 1, "picture"))
     assert picture.headers["content-type"] == "image/jpeg" and Image.open(io.BytesIO(picture.body)).size == (32, 64)
     html = client.get(place(answer, 2, "map")).body.decode()
-    assert "your picture from " + answer["hits"][1]["name"] in html
+    assert "Your picture from " + answer["hits"][1]["name"] in html
     assert "data:image/jpeg;base64," in html and ' style="' not in html and "data-style=" in html
     assert f"distance {answer['hits'][1]['distance']:.3f}" in html
     assert client.get(place(answer, 3, "map")).status == 404

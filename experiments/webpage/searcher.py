@@ -27,7 +27,7 @@ from experiments.webpage.held import Held
 from experiments.webpage.kept import Kept
 from experiments.webpage.refusal import Refused
 
-PROBE = "your picture"  # its name in sentences
+PROBE = "Your picture"  # its name in sentences
 
 
 @dataclasses.dataclass(frozen=True)

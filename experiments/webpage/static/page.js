@@ -71,7 +71,7 @@ const chosen = () => [...find("cameras").querySelectorAll(":checked")].map((box)
 function marks({ right, wrong, needed }) {
   const enough = Math.min(right, wrong) >= needed;
   find("marks-said").textContent =
-    `${right} answers are marked right and ${wrong} wrong. ` +
+    `${right} ${right === 1 ? "answer is" : "answers are"} marked right and ${wrong} wrong. ` +
     (enough
       ? "That is enough to fit probabilities; they take the place of those that the gallery has."
       : `With ${needed} of each, probabilities can be fitted on them.`);
