@@ -82,7 +82,7 @@ class Page:
         return PlainTextResponse(self._files[name], media_type=TYPES[name.rpartition(".")[2]])
 
     async def _state(self, request: Request) -> Response:
-        return JSONResponse(await self._searching.do(lambda: state(self._searcher, self._served, self._limits)))
+        return JSONResponse(await self._keeping.do(lambda: state(self._searcher, self._served, self._limits)))
 
     async def _search(self, request: Request) -> Response:
         query = request.query_params

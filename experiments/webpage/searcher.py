@@ -7,6 +7,7 @@ the page or by another program. An answer keeps the version that it is of.
 import contextlib
 import dataclasses
 import hashlib
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,7 +49,9 @@ class Searched(NamedTuple):
 
 
 class Searcher:
-    """Network, gallery and the file of what the page keeps; its methods are called by one thread at a time.
+    """Network, gallery and the file of what the page keeps.
+
+    One thread at a time may call `search`, `map`, `add` and `calibrate`; others the rest.
 
     Args:
       folder: of the gallery.
@@ -74,8 +77,8 @@ class Searcher:
         self._how, self._limits, self.kept = how, limits, kept
         self._pictures: dict[str, Picture] = {one.name: one for one in listed.pictures} if listed else {}
         self._factors = probes.gallery_factors(listed, network.size) if listed else None
+        self._lock, self._seen = threading.Lock(), self._stamp()
         self._opened = match.Gallery.open(folder, network=self._about, grouped=False)
-        self._seen = self._stamp()
 
     @property
     def scales(self) -> tuple[str, ...]:
@@ -89,10 +92,11 @@ class Searcher:
           Refused: if it is gone, or became that of another network.
         """
         try:
-            if self._stamp() != self._seen:
+            with self._lock:
                 seen = self._stamp()
-                self._opened = match.Gallery.open(self._folder, network=self._about, grouped=False)
-                self._seen = seen
+                if seen != self._seen:
+                    self._opened = match.Gallery.open(self._folder, network=self._about, grouped=False)
+                    self._seen = seen
         except (ValueError, OSError) as error:
             raise Refused(503, f"The gallery cannot be read any more ({error}): start the page again.") from error
         return self._opened
