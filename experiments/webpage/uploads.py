@@ -80,6 +80,8 @@ def picture(content: bytes, limits: Limits) -> np.ndarray:
             )
         return decoding.decode(content)
     except ValueError as error:
+        if "too large" in str(error):
+            raise Refused(413, f"The picture is {error}: make it smaller, or cut out the part.") from error
         raise Refused(422, f"The picture cannot be read ({error}): save it again as JPEG or PNG.") from error
 
 
