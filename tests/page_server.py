@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -119,3 +120,26 @@ def open_page(how: serve.Settings, folder: Path) -> Iterator[Client]:
 def copied(folder: Path, to: Path) -> Path:
     """A copy of people with their gallery."""
     return Path(shutil.copytree(folder, to))
+
+
+@contextlib.contextmanager
+def raw(client: Client, method: str, path: str, *headers: str) -> Iterator[socket.socket]:
+    """A connection on which the head of a request was sent."""
+    with socket.create_connection(("127.0.0.1", client.port), timeout=PATIENCE) as line:
+        lines = [
+            f"{method} {path} HTTP/1.1",
+            f"host: 127.0.0.1:{client.port}",
+            f"x-page-token: {client.token}",
+            *headers,
+        ]
+        line.sendall("\r\n".join([*lines, "", ""]).encode())
+        yield line
+
+
+def received(line: socket.socket) -> bytes:
+    """All that comes until the connection is closed."""
+    parts = []
+    with contextlib.suppress(ConnectionResetError):
+        while part := line.recv(65536):
+            parts.append(part)
+    return b"".join(parts)
