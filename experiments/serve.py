@@ -83,8 +83,9 @@ def ready(settings: Settings) -> Page:
     uploads.guard(settings.limits)
     how = How(settings.matching.l1, settings.matching.coder, settings.judged.false_positive_rate)
     searcher = Searcher(folder, network, about, there, kept, how, settings.limits)
+    page = Page(searcher, settings.served, settings.limits)
     searcher.warm_up()
-    return Page(searcher, settings.served, settings.limits)
+    return page
 
 
 def _is_loopback(host: str) -> bool:

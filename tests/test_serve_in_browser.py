@@ -126,6 +126,8 @@ def test_choose_draw_search_explain_mark_and_add(browser, client):
         page.get_by_label("5", exact=True).check()
         search(page)
         said(page, "Found 1 of 1.")
+        first(page).get_by_role("button", name="Why").click()
+        page.locator("#explanation h3").filter(has_text=EVIL).wait_for()
 
 
 def test_by_keyboard_alone(browser, client):

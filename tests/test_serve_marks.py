@@ -226,6 +226,7 @@ def test_a_box_and_paint_of_an_added_picture(alone):
         ({}, "say of whom"),
         ({"identity": "1", "camera": "north"}, "camera must be"),
         ({"identity": "1", "time": "noon"}, "time must be"),
+        ({"identity": "1", "time": "1e300"}, "time must be"),
         ({"identity": "1", "name": "a" * 300}, "name must have at most"),
         ({"identity": "1", "name": "a\nb"}, "that can be shown"),
     ],

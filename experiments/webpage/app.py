@@ -69,6 +69,7 @@ class Page:
 
     def close(self) -> None:
         """Ends the threads."""
+        self._searcher.warming.stop()
         self._searching.close()
         self._keeping.close()
 

@@ -16,6 +16,7 @@ MOST = 100  # places of an answer
 SIDE = 256  # rows and columns of a painted mask
 LETTERS = 200  # of a name or an identity
 HALF = 0.5  # of a position must be painted
+LATEST = 6e10  # seconds from 1970, both ways: what calendars can show
 
 
 class Part(NamedTuple):
@@ -160,7 +161,7 @@ def _moment(query: Mapping[str, str], key: str) -> float | None:
     text = query.get(key, "")
     try:
         found = float(text) if text else None
-        if found is None or math.isfinite(found):
+        if found is None or abs(found) < LATEST:
             return found
     except ValueError:
         pass

@@ -67,7 +67,7 @@ class Gate:
             await send(message)
 
         try:
-            self._check(scope["method"], Headers(scope=scope))
+            self._check(scope["method"], scope["path"], Headers(scope=scope))
             async with asyncio.timeout(self._seconds):
                 await self._app(scope, receive, sending)
         except Refused as refused:
@@ -77,10 +77,12 @@ class Gate:
         except TimeoutError:
             if begun:  # who reads its answer too slowly
                 raise
-            late = Refused(503, "This took too long, and was given up: try again, or a smaller picture.", again=5)
+            late = Refused(
+                504, "This took too long: try again, or with a smaller picture, and look whether it was done."
+            )
             await refusal(late)(scope, receive, sending)
 
-    def _check(self, method: str, headers: Headers) -> None:
+    def _check(self, method: str, path: str, headers: Headers) -> None:
         """Raises Refused for a request that comes from elsewhere."""
         host = headers.get("host", "")
         if not self._is_own(host):
@@ -88,13 +90,10 @@ class Gate:
                 421, f"The name {host[:100]!r} is none of this page's: call it by the address that it printed at start."
             )
         site = headers.get("sec-fetch-site", "same-origin")
-        opened = (method, headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == (
-            "GET",
-            "navigate",
-            "document",
-        )
+        by_link = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+        opened = method == "GET" and path == "/" and by_link == ("navigate", "document")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and origin.lower().partition("://")[2] != host.lower()
         if foreign or (site not in ("same-origin", "none") and not opened):
             raise Refused(403, "This request comes from another site: open the page itself.")
         if method not in ("GET", "HEAD") and not hmac.compare_digest(

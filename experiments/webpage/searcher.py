@@ -26,6 +26,7 @@ from experiments.settings.webpage import Limits
 from experiments.webpage import asked, marking, uploads
 from experiments.webpage.held import Held
 from experiments.webpage.kept import Kept
+from experiments.webpage.padding import Padded, WarmUp
 from experiments.webpage.refusal import Refused
 
 PROBE = "Your picture"  # its name in sentences
@@ -73,7 +74,9 @@ class Searcher:
         how: How,
         limits: Limits,
     ) -> None:
-        self._folder, self._network, self._about = folder, network, dict(about)
+        self._folder, self._about = folder, dict(about)
+        self._network = Padded(*network)
+        self.warming = WarmUp(self._network)
         self._how, self._limits, self.kept = how, limits, kept
         self._pictures: dict[str, Picture] = {one.name: one for one in listed.pictures} if listed else {}
         self._factors = probes.gallery_factors(listed, network.size) if listed else None
@@ -197,11 +200,12 @@ class Searcher:
         return found | {"network": self._about["sha256"]} | named
 
     def warm_up(self) -> None:
-        """Searches once, so that the first request need not wait for what is compiled at the first search."""
+        """Searches once, so that no request waits for what the first search compiles; the usual shapes follow."""
         height, width = self._network.size
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         probe = probes.Seen(PROBE, pixels, self._map(pixels))
         answers.answer([probe], self.gallery(), k=1, l1=self._how.l1, coder=self._how.coder, rate=0.5, insist=False)
+        self.warming.start()
 
     def _probe(self, content: bytes, part: asked.Part, scale: str) -> probes.Seen:
         if scale not in self.scales:

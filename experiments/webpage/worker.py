@@ -4,6 +4,7 @@ The event loop stays free meanwhile, and a request that is given up leaves the q
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -35,7 +36,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._inside += 1
         future: Future[T] = self._pool.submit(self._timed, job)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._out))
+
+        def ended(_: Future[T]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the page ends
+                loop.call_soon_threadsafe(self._out)
+
+        future.add_done_callback(ended)
         return await asyncio.wrap_future(future)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ export function show(answer, report, fail) {
   find("nothing-yet").hidden = true;
   find("legend").hidden = false;
   find("sentences").replaceChildren(...[...answer.sentences, ...answer.remarks.filter((text) => !answer.sentences.includes(text))].map((text) => filled("li", text)));
+  find("sentences").classList.toggle("nobody", answer.nobody === true);
   find("hits").replaceChildren(...answer.hits.map((hit) => card(answer.answer, hit, report, fail)));
   find("explanation").hidden = true;
   find("explanation").replaceChildren();
