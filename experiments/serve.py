@@ -13,18 +13,21 @@ alone unless --host says otherwise; nobody is asked for a password. docs/serve.m
 is safe.
 """
 
+import importlib.util
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from experiments import run, search
 from experiments.searching import listed
 from experiments.settings import searching, webpage
 from experiments.settings.matching import Matching
-from experiments.webpage import listening, uploads
-from experiments.webpage.app import Page
-from experiments.webpage.kept import Kept
-from experiments.webpage.searcher import How, Searcher
+
+if TYPE_CHECKING:
+    from experiments.webpage.app import Page
+
+NEEDED = ("starlette", "uvicorn")  # which no other runner needs: they are imported when a page is opened
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,10 @@ class Settings:
 
     def check(self) -> None:
         """Raises ValueError for flags that lack another one, before any long work."""
+        if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+            raise ValueError(
+                f"{' and '.join(missing)} must be installed: pip install --editable '.[serve]', or make setup"
+            )
         self.searched.place()
         self.matching.check()
         self.judged.check()
@@ -52,6 +59,8 @@ class Settings:
 def main(settings: Settings) -> None:
     """The runner."""
     settings.check()
+    from experiments.webpage import listening
+
     with listening.bound(settings.served) as listener:
         page = ready(settings)
         address = listening.address(listener)
@@ -69,8 +78,10 @@ def main(settings: Settings) -> None:
     print("the page is closed", flush=True)
 
 
-def ready(settings: Settings) -> Page:
+def ready(settings: Settings) -> "Page":
     """The page, after its gallery is brought up to date and everything was tried once."""
+    from experiments.webpage import app, kept, searcher, uploads
+
     fitted = search.given_calibration(settings.judged.calibration)
     source = settings.searched.pictures
     there = listed.pictures(Path(source), form=settings.searched.form, role=settings.searched.role) if source else None
@@ -79,12 +90,12 @@ def ready(settings: Settings) -> Page:
     search.calibrated(indexed.gallery, fitted)
     print(indexed.text, flush=True)
     folder = settings.searched.place()
-    kept = Kept(Path(settings.served.kept) if settings.served.kept else webpage.kept(folder))
+    keeping = kept.Kept(Path(settings.served.kept) if settings.served.kept else webpage.kept(folder))
     uploads.guard(settings.limits)
-    how = How(settings.matching.l1, settings.matching.coder, settings.judged.false_positive_rate)
-    searcher = Searcher(folder, network, about, there, kept, how, settings.limits)
-    page = Page(searcher, settings.served, settings.limits)
-    searcher.warm_up()
+    how = searcher.How(settings.matching.l1, settings.matching.coder, settings.judged.false_positive_rate)
+    behind = searcher.Searcher(folder, network, about, there, keeping, how, settings.limits)
+    page = app.Page(behind, settings.served, settings.limits)
+    behind.warm_up()
     return page
 
 

@@ -21,7 +21,7 @@ from experiments import serve
 from experiments.webpage import listening
 from tests.runners import listing, network, write_people
 
-SMALL = ("--size=64,32", "--output_stride=16", "--preprocessing=caffe", "--noprogress", "--port=0")
+SMALL = ("--size=64,32", "--output_stride=16", "--preprocessing=caffe", "--noprogress", "--port=0", "--seconds=600")
 PATIENCE = 300  # seconds for an answer
 
 

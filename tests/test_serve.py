@@ -7,11 +7,12 @@ import json
 import re
 import urllib.parse
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from dsr_jax import match
+from dsr_jax import fcn, match
 from experiments import search, serve
 from experiments.webpage import padding
 from tests import page_server, people
@@ -72,7 +73,7 @@ def test_the_state_of_the_gallery(client):
 def test_an_answer_is_that_of_the_search_command(client, folder, capsys):
     answer = client.search(client.picture("probe/3.png"), k=4)
     probe = f"--probe={folder / 'probe' / '3.png'}"
-    arguments = [text for text in page_server.SMALL if "port" not in text]
+    arguments = [text for text in page_server.SMALL if "port" not in text and "seconds" not in text]
     capsys.readouterr()
     gallery, weights = f"--gallery={folder / '.dsr_jax_gallery_people.csv'}", f"--weights={folder / 'vgg16.npz'}"
     assert call(search, gallery, weights, *arguments, probe, "-k", "4", "--json") == 0
@@ -163,12 +164,22 @@ def test_twenty_users_get_their_own_answers(client):
         assert html == client.get(place(alone, 1, "map")).body.decode()
 
 
-def test_errors_at_start(folder, tmp_path, capsys):
+def test_what_is_not_installed_is_named(folder, monkeypatch, capsys):
+    monkeypatch.setattr(serve, "NEEDED", ("starlette", "no_such_package"))
+    assert call(serve, f"--gallery={folder}", f"--weights={folder / 'vgg16.npz'}") == 1
+    assert "no_such_package must be installed: pip" in capsys.readouterr().err
+
+
+def test_errors_at_start(client, folder, tmp_path, capsys):
+    other = fcn.init(jax.random.key(1), width=1 / 32)
+    named = {f"{layer}/{name}": values for layer, leaf in other.items() for name, values in leaf.items()}
+    np.savez(tmp_path / "other.npz", **named)
     arguments = [text for text in page_server.SMALL if "size" not in text]
     weights, gallery = f"--weights={folder / 'vgg16.npz'}", f"--gallery={folder / '.dsr_jax_gallery_people.csv'}"
     for given, wrong in (
         ((weights, f"--gallery={tmp_path / 'none'}", "--size=64,32"), "gallery: there is none"),
         ((weights, gallery, "--size=96,32"), "size is .* in the gallery"),
+        ((f"--weights={tmp_path / 'other.npz'}", gallery, "--size=64,32"), "sha256 is .* in the gallery"),
         ((gallery, "--size=64,32"), "weights is missing"),
         ((weights, gallery, "--prune"), "prune is about pictures"),
         ((weights, "--size=64,32"), "pictures is missing"),

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from data import synthetic
-from dsr_jax import match
+from dsr_jax import calibration, match
 from experiments.settings import webpage
 from experiments.webpage import marking
 from experiments.webpage.kept import Kept, Mark
@@ -128,6 +128,23 @@ def test_a_calibration_from_marks(alone, monkeypatch):
     assert answer["hits"][0]["probability"] > answer["hits"][9]["probability"]
     assert answer["nobody"] is None and "whether it is nobody is not known" in answer["remarks"][0]
     assert gallery(alone.people).calibration.fitted_on["network"]
+
+
+def test_a_calibration_that_knows_nobody(alone, folder, tmp_path):
+    rng = np.random.default_rng(0)
+    near, far = rng.uniform(0.1, 0.2, 40), rng.uniform(0.18, 1, (40, 9))
+    same = np.eye(10, dtype=bool)[np.zeros(40, int)]
+    fitted = calibration.fit(np.concatenate([near[:, None], far], axis=1), same, fitted_on=calibration.settings("auto"))
+    fitted.save(tmp_path / "fitted.json")
+    own, flags = alone.people, (f"--calibration={tmp_path / 'fitted.json'}", "--false_positive_rate=0.1")
+    with page_server.open_page(
+        page_server.settings(own, f"--gallery={own / GALLERY}", *flags, pictures=""), own
+    ) as page:
+        assert page.get("/state").json()["calibration"] == {"pairs": [40, 360], "method": "isotonic"}
+        answer = page.search(page.picture("gallery/3_0.png"))
+        assert answer["nobody"] is False and answer["first_probability"] > 0.5
+        assert "Somebody in this gallery, at a false-positive rate of 0.1." in answer["sentences"]
+        assert answer["hits"][0]["probability"] > answer["hits"][-1]["probability"]
 
 
 def mark(number, verdict, distance, settings=SETTINGS):
