@@ -1,5 +1,6 @@
 # make demo        fine-tune a small network on synthetic people and compare before and after (four to six minutes, two cores)
 # make search      search drawn people for the one in a partial picture, by the network of make demo: list and page
+# make serve       a page on this machine that searches the drawn people, by the network of make demo
 # make check       for every save: lint, types and the quick tests (those that are not marked slow)
 # make test        lint, types, all tests and the documentation's examples
 # make test-peers  the comparisons with torch, spams, celer, skglm and onnxruntime, and shards in Ray, run live
@@ -17,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo search check test test-peers setup lint clean distclean
+.PHONY: help demo search serve check test test-peers setup lint clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,6 +42,11 @@ search: $(VENV)/.demo
 	@test -e runs/demo/metrics.json || $(MAKE) demo
 	$(BIN)/python -m data.draw --out=runs/search
 	$(BIN)/python -m experiments.search --flagfile=experiments/flags/search.flags
+
+serve: $(VENV)/.demo
+	@test -e runs/demo/metrics.json || $(MAKE) demo
+	$(BIN)/python -m data.draw --out=runs/search
+	$(BIN)/python -m experiments.serve --flagfile=experiments/flags/serve.flags
 
 check: lint
 	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)

@@ -23,6 +23,7 @@ RUNNERS = (
     "finetune",
     "evaluate",
     "search",
+    "serve",
     "sweep",
     "difference",
     "export",

@@ -61,8 +61,7 @@ class Settings:
                 raise ValueError(f"{sorted(lacking)[0]} is about pictures: give --pictures with it, or leave it out")
             if not self.probe.probe and not self.judged.calibration:
                 raise ValueError("pictures is missing: give --pictures to index, --probe to search, or both")
-        if not 0 < self.judged.false_positive_rate < 1:
-            raise ValueError(f"false_positive_rate must be in (0, 1), got {self.judged.false_positive_rate}")
+        self.judged.check()
         if self.shown.out:
             self._check_out(Path(self.shown.out))
 
@@ -98,7 +97,7 @@ def search(settings: Settings) -> dict[str, Any]:
     # Pictures before the network: an empty folder needs no weights.
     there = listed.pictures(Path(source), form=settings.searched.form, role=settings.searched.role) if source else None
     network, about = described(settings.network)
-    indexed = brought_up_to_date(settings, there, network, about)
+    indexed = brought_up_to_date(settings.searched, there, network, about)
     gallery = calibrated(indexed.gallery, fitted)
     print(indexed.text, flush=True)
     found = answered(settings, there, network, gallery)
@@ -158,17 +157,17 @@ def described(settings: searching.Network) -> tuple[Network, dict[str, Any]]:
 
 
 def brought_up_to_date(
-    settings: Settings, there: listed.Listed | None, network: Network, about: dict[str, Any]
+    searched: searching.Searched, there: listed.Listed | None, network: Network, about: dict[str, Any]
 ) -> indexing.Indexed:
     """The gallery after its pictures are indexed, or as it is where none are given; says what is odd."""
     if there is None:
-        gallery = indexing.opened(settings.searched.place(), about)
+        gallery = indexing.opened(searched.place(), about)
         if gallery is None:
-            raise ValueError(f"gallery: there is none in {settings.searched.place()}: give --pictures to make it")
+            raise ValueError(f"gallery: there is none in {searched.place()}: give --pictures to make it")
         return indexing.Indexed(gallery, unchanged=len(gallery.maps))
     for remark in there.remarks:
         print(remark, flush=True)
-    indexed = indexing.index(there, network, about, settings.searched)
+    indexed = indexing.index(there, network, about, searched)
     if indexed.skipped:
         print("\n".join(["cannot be read, left out:", *(f"  {line}" for line in indexed.skipped)]))
     if indexed.gone:

@@ -24,6 +24,7 @@ from experiments import (
     finetune,
     pretrain,
     search,
+    serve,
     sweep,
     workdir,
 )
@@ -41,6 +42,7 @@ NO_PATHS = {
     "map_tensor",
     "after",
     "before",
+    "host",
 }
 PATHS = {
     "calibration",
@@ -58,6 +60,7 @@ PATHS = {
     "pictures",
     "gallery",
     "probe",
+    "kept",
 }
 RUNNERS = (
     data.browse,
@@ -71,6 +74,7 @@ RUNNERS = (
     finetune,
     pretrain,
     search,
+    serve,
     sweep,
 )
 

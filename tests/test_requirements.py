@@ -46,6 +46,7 @@ MODULES = {
     ],
     "serving": ["serving"],
     "gallery": ["gallery.opening"],
+    "serve": ["experiments.serve"],
 }
 BLOCK = """
 import importlib, sys

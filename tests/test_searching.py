@@ -12,7 +12,7 @@ from PIL import Image
 
 from dsr_jax import calibration, match
 from experiments import search
-from experiments.searching import indexing
+from experiments.searching import answers, indexing, probes
 from tests.runners import call, finished, listing, network, start, write_people
 from tests.test_report import Page
 
@@ -290,3 +290,17 @@ def test_a_killed_index_goes_on(people, weights):
     there = len(match.Gallery.open(versions.parent).maps)
     output, _ = finished(start("experiments.search", *arguments, "--json"))
     assert json.loads(output)["indexed"] == DONE | {"added": 10 - there, "unchanged": there}
+
+
+def test_a_masked_probe_is_searched_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    maps = (rng.random((6, 4, 2, 16)) ** 4).astype(np.float32)
+    gallery, mask = match.Gallery.build(maps), np.array([[1, 1], [1, 1], [0, 0], [0, 0]], bool)
+    halves = np.concatenate([maps[3, :2], maps[1, 2:]])
+    probe = probes.Seen("a.png", np.zeros((64, 32, 3), np.uint8), halves, mask)
+    (answer,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
+    assert answer.found.hits.entries[0] == 3 and answer.found.proven[0] == "gallery"
+    assert [stage.by for stage in answer.found.stages] == ["dsr"]
+    monkeypatch.setattr(answers, "WHOLE", 5)
+    with pytest.raises(ValueError, match="mask"):
+        answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from data import binding
-from experiments import benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, search, sweep
+from experiments import benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, search, serve, sweep
 from experiments.settings import former, run
 from experiments.settings.matching import Comparison, Matching
 from tests.runners import ROOT, call
 
-RUNNERS = (benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, search, sweep)
+RUNNERS = (benchmark_pipeline, benchmark_speed, evaluate, export, finetune, pretrain, search, serve, sweep)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,7 @@ from dsr_jax.evaluation.intervals import Interval
 from dsr_jax.formats import atomic
 from dsr_jax.report import assets, contact_sheet, distance_plot, ranked_lists, reconstruction_map, svg, tables, trends
 from dsr_jax.report import curves as drawing
+from dsr_jax.report.assets import jpeg
 from dsr_jax.report.distance_plot import DistancePlot
 from dsr_jax.report.ranked_lists import Hit, RankedList
 from dsr_jax.report.reconstruction_map import Reconstruction
@@ -42,6 +43,9 @@ __all__ = [
     "Table",
     "Trace",
     "Trend",
+    "jpeg",
+    "reconstruction_maps",
+    "script",
     "text_table",
     "write_contact_sheet",
     "write_evaluation",
@@ -209,6 +213,29 @@ def write_search(
         config=[(name, _plain(value)) for name, value in config.items()],
     )
     return assets.replace(Path(folder), files, page)
+
+
+def reconstruction_maps(reconstructions: Sequence[Reconstruction]) -> str:
+    """The section of reconstruction maps for a page that takes no styles but from its own files.
+
+    Pictures are in it as data URLs. Styles of elements are in ``data-style``, for the script that puts the section into
+    the page (`follow` of `reconstruction.js` then makes a ``.map`` answer).
+
+    Raises:
+      ValueError: if a reconstruction is not as its class describes.
+    """
+    files: assets.Files = {}
+    shown: list[Any] = [reconstruction_map.context(entry, files) for entry in reconstructions]
+    for picture in (side["picture"] for one in shown for side in one["sides"]):
+        picture["file"] = "data:image/jpeg;base64," + base64.b64encode(files[picture["file"]]).decode()
+    template = _TEMPLATES.get_template("reconstructions.html")
+    section = template.render(reconstructions=shown, gradient=reconstruction_map.gradient())
+    return section.replace(' style="', ' data-style="')  # quotes of names are escaped
+
+
+def script(name: str) -> str:
+    """The text of a script or style of the pages, such as "reconstruction.js"."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
 
 
 def _page(template: str, title: str, remarks: Sequence[str], script: str = "", **parts: object) -> str:

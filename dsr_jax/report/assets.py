@@ -44,9 +44,15 @@ def picture(files: Files, image: ArrayLike) -> dict[str, object]:
         raise ValueError(f"a picture is {pixels.shape} {pixels.dtype}; it must be (H, W, 3) uint8.")
     small = Image.fromarray(pixels)
     small.thumbnail((4 * _PICTURE_HEIGHT, _PICTURE_HEIGHT))
+    content = jpeg(np.asarray(small))
+    return {"file": store(files, "picture", "jpg", content), "width": small.width, "height": small.height}
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """A picture (H, W, 3) uint8 as a JPEG file."""
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=90, subsampling=0)
-    return {"file": store(files, "picture", "jpg", buffer.getvalue()), "width": small.width, "height": small.height}
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
 
 
 def replace(folder: Path, files: Mapping[str, bytes], page: str) -> Path:

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from dsr_jax import shortlist
+from dsr_jax import match, shortlist
 from dsr_jax.gallery.stored import StoredGallery
+from dsr_jax.matching.cascade import Stage
 from experiments.searching.probes import Seen
 from experiments.settings.searching import Filters
 
 SECOND, FIRST = 256, 4096  # entries of the stages, where k is not larger
+WHOLE = 1000  # entries that are searched whole
 
 
 class Hit(NamedTuple):
@@ -111,11 +113,10 @@ def answer(
     Raises:
       ValueError: as `shortlist.search`, naming the probe.
     """
-    stages: dict[str, Any] = {"second": max(SECOND, k), "first": max(FIRST, k)}
     answers = []
     for probe in probes:
         try:
-            found = shortlist.search(probe.map, gallery, k, l1=l1, coder=coder, **stages)
+            found = _searched(probe, gallery, k, l1=l1, coder=coder)
         except ValueError as error:
             raise ValueError(f"probe {probe.name}: {error}") from error
         remarks = [f"k is {k}, and {len(gallery.maps)} pictures may answer"] if k > len(gallery.maps) else []
@@ -129,6 +130,24 @@ def answer(
                 remarks.append(f"whether it is nobody is not known: {error}")
         answers.append(Answer(probe, gallery, found, nobody, tuple(remarks)))
     return answers
+
+
+def _searched(probe: Seen, gallery: StoredGallery, k: int, **how: Any) -> shortlist.Searched:
+    """The search for one probe; one with a mask goes through no stages, which know none.
+
+    Raises:
+      ValueError: for a mask in a gallery that is too large to be searched whole.
+    """
+    if probe.mask is None:
+        stages: dict[str, Any] = {"whole": WHOLE, "second": max(SECOND, k), "first": max(FIRST, k)}
+        return shortlist.search(probe.map, gallery, k, **stages, **how)
+    if gallery.entries > WHOLE:
+        raise ValueError(
+            f"mask: {gallery.entries:,} pictures may answer, and a mask is applied where at most {WHOLE:,} may: leave "
+            "fewer by a filter, or show the part by a box"
+        )
+    hits = match.search(probe.map, gallery, k, probe_masks=[probe.mask], **how)
+    return shortlist.Searched(hits, (Stage("dsr", gallery.entries, len(hits.entries)),))
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

@@ -22,11 +22,12 @@ probes/                 folder or archive
 
 
 class Seen(NamedTuple):
-    """A probe: its name, its picture as it is matched, and its map."""
+    """A probe: its name, its picture as it is matched, its map, and which positions of it are visible (None: all)."""
 
     name: str
     picture: np.ndarray
     map: np.ndarray
+    mask: np.ndarray | None = None
 
 
 def read(how: Probe, network: Network, listed: Listed | None) -> list[Seen]:
@@ -40,7 +41,22 @@ def read(how: Probe, network: Network, listed: Listed | None) -> list[Seen]:
         if len(named) != 1:
             raise ValueError(f"box is of one picture, and probe {how.probe} has {len(named)}: give one picture")
         named = [(named[0][0], cut(named[0][1], how.box))]
-    factors = _gallery_factors(listed, network.size) if how.probe_scale == "keep" else None
+    return seen(named, network, gallery_factors(listed, network.size) if how.probe_scale == "keep" else None)
+
+
+def seen(
+    named: Sequence[tuple[str, np.ndarray]], network: Network, factors: tuple[float, float] | None = None
+) -> list[Seen]:
+    """Probes of decoded pictures.
+
+    Args:
+      named: names and pixels.
+      network: what makes the maps.
+      factors: by how much they are enlarged, see `gallery_factors`; None: to the width of gallery pictures.
+
+    Raises:
+      ValueError: for one that is too small or too long for the network.
+    """
     fitted = [_fitted(name, picture, network, factors) for name, picture in named]
     maps = network.maps(fitted)
     for (name, _), values in zip(named, maps, strict=True):
@@ -90,8 +106,12 @@ def _decoded(name: str, content: bytes) -> np.ndarray:
         raise ValueError(f"probe {name} cannot be read: {error}") from error
 
 
-def _gallery_factors(listed: Listed | None, size: tuple[int, int]) -> tuple[float, float]:
-    """By how much gallery pictures are enlarged in height and width, the median."""
+def gallery_factors(listed: Listed | None, size: tuple[int, int]) -> tuple[float, float]:
+    """By how much gallery pictures are enlarged in height and width, the median.
+
+    Raises:
+      ValueError: where no gallery picture can be looked at.
+    """
     if listed is None:
         raise ValueError(
             "probe_scale=keep needs the sizes of gallery pictures: give --pictures, or --probe_scale=width"

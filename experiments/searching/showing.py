@@ -15,6 +15,7 @@ from experiments.evaluation.features import Network
 from experiments.evaluation.showing import covered
 from experiments.searching.answers import Answer, Hit
 from experiments.searching.listed import Listed
+from experiments.searching.probes import Seen
 
 MARK = "dsr_jax search"  # in the head of the page
 COLUMNS = ("name", "identity", "camera", "time", "distance", "interval", "proven against", "probability")
@@ -84,7 +85,13 @@ def page(
         rows = tuple(report.Row(str(hit.rank), cells(hit)) for hit in answer.hits)
         tables.append(report.Table(answer.probe.name, "rank", COLUMNS, rows))
         rebuilt += [
-            _reconstruction(answer, place, pictures[hit.name], network.output_stride, l1, coder)
+            reconstruction(
+                answer.probe,
+                (hit.name, answer.gallery.maps[int(answer.found.hits.entries[place])], pictures[hit.name]),
+                stride=network.output_stride,
+                l1=l1,
+                coder=coder,
+            )
             for place, hit in enumerate(answer.hits[:reconstructions])
             if hit.name in pictures
         ]
@@ -114,15 +121,25 @@ def _section(answer: Answer, pictures: Mapping[str, np.ndarray], rate: float) ->
     return contact_sheet.Section(f"Answer for {answer.probe.name}", " ".join(sentences(answer, rate)), (card,))
 
 
-def _reconstruction(
-    answer: Answer, place: int, picture: np.ndarray, stride: int, l1: float, coder: str
+def reconstruction(
+    probe: Seen, entry: tuple[str, np.ndarray, np.ndarray], *, stride: int, l1: float, coder: str
 ) -> report.Reconstruction:
-    values = answer.gallery.maps[int(answer.found.hits.entries[place])]
+    """How a probe is rebuilt from a gallery entry.
+
+    Args:
+      probe: the probe.
+      entry: name, map and picture of the entry, the picture at the network's size.
+      stride: pixels per position of the maps.
+      l1: weight of the L1 penalty.
+      coder: the coder of the search.
+    """
+    name, values, picture = entry
     by = "maxsim" if coder == "maxsim" else "auto"  # all other coders have the same codes
-    found = match.explain(answer.probe.map, values, l1=l1, coder=by)
+    masks = None if probe.mask is None else [probe.mask]
+    found = match.explain(probe.map, values, l1=l1, coder=by, probe_masks=masks)
     return report.Reconstruction(
-        f"{Path(answer.probe.name).name} from {answer.hits[place].name}",
-        covered(answer.probe.picture, answer.probe.map, stride),
+        f"{Path(probe.name).name} from {name}",
+        covered(probe.picture, probe.map, stride),
         covered(picture, values, stride),
         found.codes,
         found.rebuilt,

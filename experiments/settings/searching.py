@@ -116,6 +116,11 @@ class Judged:
         0.01, "Of probes of people who are not in the gallery, the share that may be answered all the same.", low=0.0
     )
 
+    def check(self) -> None:
+        """Raises ValueError for a rate that is none."""
+        if not 0 < self.false_positive_rate < 1:
+            raise ValueError(f"false_positive_rate must be in (0, 1), got {self.false_positive_rate}")
+
 
 @dataclass(frozen=True)
 class Shown:
