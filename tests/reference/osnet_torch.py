@@ -90,7 +90,7 @@ def _unit(
 
 
 def network(form: str, *, stem: int = 4, classes: int = 5) -> Any:
-    """The torch module: `featuremaps` are conv5's maps before their ReLU, and a call in evaluation gives the own vectors."""
+    """The torch module: `featuremaps` are conv5's before their ReLU; a call in evaluation gives the own vectors."""
     import torch
     from torch import nn
 
