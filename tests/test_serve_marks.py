@@ -167,6 +167,7 @@ def test_marks_of_other_settings_do_not_count():
         marking.fitted(upside_down, SETTINGS)
 
 
+@pytest.mark.slow
 def test_marks_survive_kills(tmp_path):
     """What was confirmed is there after SIGKILL at any moment, and no half of anything."""
     path, rng = tmp_path / "kept.sqlite", np.random.default_rng(0)
