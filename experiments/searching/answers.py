@@ -127,7 +127,9 @@ def answer(
             except ValueError as error:
                 if insist:
                     raise
-                remarks.append(f"whether it is nobody is not known: {error}")
+                of_pairs = "the calibration is of pairs of pictures alone, not of searches"
+                reason = error if found.hits.calibration.searches else of_pairs
+                remarks.append(f"whether it is nobody is not known: {reason}")
         answers.append(Answer(probe, gallery, found, nobody, tuple(remarks)))
     return answers
 
