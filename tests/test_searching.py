@@ -292,7 +292,7 @@ def test_a_killed_index_goes_on(people, weights):
     assert json.loads(output)["indexed"] == DONE | {"added": 10 - there, "unchanged": there}
 
 
-def test_a_masked_probe_is_searched_whole(monkeypatch):
+def test_a_mask_counts_in_a_whole_search_and_in_stages(monkeypatch):
     rng = np.random.default_rng(0)
     maps = (rng.random((6, 4, 2, 16)) ** 4).astype(np.float32)
     gallery, mask = match.Gallery.build(maps), np.array([[1, 1], [1, 1], [0, 0], [0, 0]], bool)
@@ -302,5 +302,6 @@ def test_a_masked_probe_is_searched_whole(monkeypatch):
     assert answer.found.hits.entries[0] == 3 and answer.found.proven[0] == "gallery"
     assert [stage.by for stage in answer.found.stages] == ["dsr"]
     monkeypatch.setattr(answers, "WHOLE", 5)
-    with pytest.raises(ValueError, match="mask"):
-        answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
+    (staged,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
+    assert len(staged.found.stages) == 3 and staged.found.hits.entries[0] == 3
+    assert staged.found.hits.distance[0] == pytest.approx(answer.found.hits.distance[0], abs=1e-6)

@@ -5,6 +5,7 @@ import concurrent.futures
 import io
 import json
 import re
+import signal
 import urllib.parse
 
 import jax
@@ -14,9 +15,9 @@ from PIL import Image
 
 from dsr_jax import fcn, match
 from experiments import search, serve
-from experiments.webpage import padding
+from experiments.webpage import listening, padding
 from tests import page_server, people
-from tests.runners import call
+from tests.runners import call, finished, start
 
 USERS = 20
 CLOSE = ("distance", "lower", "upper")  # probes are padded: equal but for rounding
@@ -198,3 +199,28 @@ def test_a_padded_picture_has_the_map_that_it_has_alone(size):
     np.testing.assert_allclose(found, alone, atol=1e-4 * abs(alone).max())
     shape = padding.padded(size, (64, 32), 16)
     assert all(side % 16 == 0 and side >= of for side, of in zip(shape, size, strict=True))
+
+
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])
+def test_an_open_host_is_warned_of(client, folder, monkeypatch, capsys, host, warned):
+    monkeypatch.setattr(listening, "serve", lambda *_: None)
+    given = f"--gallery={folder / '.dsr_jax_gallery_people.csv'}", f"--weights={folder / 'vgg16.npz'}", f"--host={host}"
+    assert call(serve, *given, *page_server.SMALL) == 0
+    shown = capsys.readouterr().out
+    assert ("WARNING: --host=0.0.0.0 lets other machines in" in shown) == warned and "page: http://" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
+def test_the_page_ends_in_peace(client, folder, way):
+    given = f"--gallery={folder / '.dsr_jax_gallery_people.csv'}", f"--weights={folder / 'vgg16.npz'}"
+    process = start("experiments.serve", *given, *page_server.SMALL)
+    lines = iter(process.stdout.readline, "")
+    port = int(re.search(r":(\d+)/", next(line for line in lines if line.startswith("page:")))[1])
+    other = page_server.Client(port, people=folder)
+    other.token = client.token  # of another page
+    assert other.get("/state").json()["pictures"] == 10
+    assert other.post("/search", other.picture("probe/1.png")).status == 403
+    process.send_signal(way)
+    output, errors = finished(process)
+    assert output.endswith("the page is closed\n") and "Traceback" not in errors

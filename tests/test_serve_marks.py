@@ -126,7 +126,7 @@ def test_a_calibration_from_marks(alone, monkeypatch):
     assert state["calibration"]["pairs"] == [3, 3] and state["version"] == version + 1
     answer = alone.search(alone.picture("gallery/4_0.png"), k=10)
     assert answer["hits"][0]["probability"] > answer["hits"][9]["probability"]
-    assert answer["nobody"] is None and "whether it is nobody is not known" in answer["remarks"][0]
+    assert answer["nobody"] is None and "nobody is not known: the calibration is of pairs" in answer["remarks"][0]
     assert gallery(alone.people).calibration.fitted_on["network"]
 
 
@@ -167,6 +167,7 @@ def test_marks_of_other_settings_do_not_count():
         marking.fitted(upside_down, SETTINGS)
 
 
+@pytest.mark.slow
 def test_marks_survive_kills(tmp_path):
     """What was confirmed is there after SIGKILL at any moment, and no half of anything."""
     path, rng = tmp_path / "kept.sqlite", np.random.default_rng(0)

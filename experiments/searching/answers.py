@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from dsr_jax import match, shortlist
+from dsr_jax import shortlist
 from dsr_jax.gallery.stored import StoredGallery
-from dsr_jax.matching.cascade import Stage
 from experiments.searching.probes import Seen
 from experiments.settings.searching import Filters
 
@@ -113,10 +112,11 @@ def answer(
     Raises:
       ValueError: as `shortlist.search`, naming the probe.
     """
+    how: dict[str, Any] = {"whole": WHOLE, "second": max(SECOND, k), "first": max(FIRST, k), "l1": l1, "coder": coder}
     answers = []
     for probe in probes:
         try:
-            found = _searched(probe, gallery, k, l1=l1, coder=coder)
+            found = shortlist.search(probe.map, gallery, k, probe_masks=probe.mask, **how)
         except ValueError as error:
             raise ValueError(f"probe {probe.name}: {error}") from error
         remarks = [f"k is {k}, and {len(gallery.maps)} pictures may answer"] if k > len(gallery.maps) else []
@@ -127,27 +127,11 @@ def answer(
             except ValueError as error:
                 if insist:
                     raise
-                remarks.append(f"whether it is nobody is not known: {error}")
+                of_pairs = "the calibration is of pairs of pictures alone, not of searches"
+                reason = error if found.hits.calibration.searches else of_pairs
+                remarks.append(f"whether it is nobody is not known: {reason}")
         answers.append(Answer(probe, gallery, found, nobody, tuple(remarks)))
     return answers
-
-
-def _searched(probe: Seen, gallery: StoredGallery, k: int, **how: Any) -> shortlist.Searched:
-    """The search for one probe; one with a mask goes through no stages, which know none.
-
-    Raises:
-      ValueError: for a mask in a gallery that is too large to be searched whole.
-    """
-    if probe.mask is None:
-        stages: dict[str, Any] = {"whole": WHOLE, "second": max(SECOND, k), "first": max(FIRST, k)}
-        return shortlist.search(probe.map, gallery, k, **stages, **how)
-    if gallery.entries > WHOLE:
-        raise ValueError(
-            f"mask: {gallery.entries:,} pictures may answer, and a mask is applied where at most {WHOLE:,} may: leave "
-            "fewer by a filter, or show the part by a box"
-        )
-    hits = match.search(probe.map, gallery, k, probe_masks=[probe.mask], **how)
-    return shortlist.Searched(hits, (Stage("dsr", gallery.entries, len(hits.entries)),))
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

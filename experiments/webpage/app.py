@@ -86,10 +86,9 @@ class Page:
         return JSONResponse(await self._keeping.do(lambda: state(self._searcher, self._served, self._limits)))
 
     async def _search(self, request: Request) -> Response:
-        query = request.query_params
+        content, query = await self._uploads.read(request), request.query_params
         part, wanted, k = asked.part(query), asked.filters(query), asked.places(query, self._served.k)
         scale = query.get("scale") or "width"
-        content = await self._uploads.read(request)
         found = await self._searching.do(lambda: self._searcher.search(content, part, wanted, k=k, scale=scale))
         return JSONResponse(_shown(found) | {"answer": self._answers.keep(found.held)})
 
@@ -122,8 +121,8 @@ class Page:
         return JSONResponse({"right": right, "wrong": wrong, "needed": marking.NEEDED})
 
     async def _add(self, request: Request) -> Response:
-        query = request.query_params
-        part, content = asked.part(query), await self._uploads.read(request)
+        content, query = await self._uploads.read(request), request.query_params
+        part = asked.part(query)
         labels = asked.labels(query, name=f"added/{hashlib.sha256(content).hexdigest()[:12]}")
         gallery = await self._searching.do(lambda: self._searcher.add(content, part, labels))
         return JSONResponse({"name": labels.name, "version": gallery.version, "pictures": len(gallery.maps)})

@@ -79,7 +79,7 @@ class Searcher:
         self.warming = WarmUp(self._network)
         self._how, self._limits, self.kept = how, limits, kept
         self._pictures: dict[str, Picture] = {one.name: one for one in listed.pictures} if listed else {}
-        self._factors = probes.gallery_factors(listed, network.size) if listed else None
+        self._factors = _factors(listed, network.size)
         self._lock, self._seen = threading.Lock(), self._stamp()
         self._opened = match.Gallery.open(folder, network=self._about, grouped=False)
 
@@ -251,3 +251,11 @@ class Searcher:
                 state = manifest.stat()
                 found.add((manifest.name, state.st_ino, state.st_mtime_ns))
         return frozenset(found)
+
+
+def _factors(listed: Listed | None, size: tuple[int, int]) -> tuple[float, float] | None:
+    """By how much gallery pictures are enlarged; None where none can be looked at: that scale is not offered then."""
+    try:
+        return probes.gallery_factors(listed, size)
+    except ValueError:
+        return None

@@ -111,8 +111,8 @@ async function take(file) {
 
 function taken(files) {
   const file = [...(files || [])][0];
-  if (file && state) {
-    take(file).catch(fail);
+  if (file) {
+    looked.then(() => take(file)).catch(fail);
   }
 }
 
@@ -205,4 +205,5 @@ find("add-form").addEventListener("submit", (event) => {
 find("search").addEventListener("click", () => search().catch(fail));
 find("calibrate").addEventListener("click", () => calibrate().catch(fail));
 tool("box");
-look().catch(fail);
+const looked = look(); // a picture that comes earlier waits for it
+looked.catch(fail);

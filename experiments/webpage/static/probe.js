@@ -269,7 +269,9 @@ export class Probe {
     }
     if (this.tool === "box") {
       const side = 10 * dense;
-      for (const [cx, cy] of [[x, y], [x + width, y], [x, y + height], [x + width, y + height]]) {
+      const inside = (place, room) => Math.min(Math.max(place, side / 2), room - side / 2);
+      for (const corner of [[x, y], [x + width, y], [x, y + height], [x + width, y + height]]) {
+        const [cx, cy] = [inside(corner[0], this.canvas.width), inside(corner[1], this.canvas.height)];
         ink.fillStyle = "#ffffff";
         ink.strokeStyle = "#0d1116";
         ink.lineWidth = dense;
