@@ -301,7 +301,8 @@ def test_a_mask_counts_in_a_whole_search_and_in_stages(monkeypatch):
     (answer,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
     assert answer.found.hits.entries[0] == 3 and answer.found.proven[0] == "gallery"
     assert [stage.by for stage in answer.found.stages] == ["dsr"]
-    monkeypatch.setattr(answers, "WHOLE", 5)
+    for name, entries in {"WHOLE": 5, "FIRST": 4, "SECOND": 2}.items():
+        monkeypatch.setattr(answers, name, entries)
     (staged,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
     assert len(staged.found.stages) == 3 and staged.found.hits.entries[0] == 3
     assert staged.found.hits.distance[0] == pytest.approx(answer.found.hits.distance[0], abs=1e-6)
