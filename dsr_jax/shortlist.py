@@ -267,12 +267,14 @@ def search(
 ) -> Searched:
     """The k entries nearest to one probe in a gallery of any size: stripes of all, MaxSim of some, DSR of the best.
 
+    The defaults kept the exact first ten of 100 probes in 10,000 images (docs/gallery.md); a larger gallery needs more.
+
     Args:
       probe_map: one (h, w, d) array.
       gallery_maps: a `match.Gallery`, best one on disk, which has the stripes; `StoredGallery.where` filters it before.
       k: how many entries.
       whole: a gallery of at most so many entries is searched whole, as by `match.search`.
-      first: how many entries go on that are nearest by the stripes.
+      first: how many entries go on that are nearest by the stripes, with the averages of the probe's rows.
       second: how many of these go on that are nearest by MaxSim of all positions: these are compared by DSR.
       l1: weight of the L1 penalty.
       probe_scales: sides of the probe's windows; default: as the gallery's. The stages before know no windows.

@@ -12,7 +12,7 @@ from experiments.settings.matching import Penalty
 
 SETS = ("vgg_single", "vgg_multi", "osnet_single", "osnet_multi")
 PARTS = ("coder", "identification", "network", "steps", "growth", "accelerator", "stages")
-DEFAULT = PARTS[:-2]  # accelerator is for machines that have one, stages takes hours: asked for by name
+DEFAULT = PARTS[:-2]  # accelerator is for machines that have one, stages takes half an hour: asked for by name
 DRAWN = ("network", "steps", "accelerator")  # parts that need no pictures
 CHANNELS = 512  # of the maps that growth draws
 IMAGE = "HEIGHTxWIDTH/STRIDE such as 320x120/32, stride 16 or 32"
@@ -256,7 +256,10 @@ class Stages:
         10_000, "Gallery images, of the gallery split and then of the training split; all, if there are fewer.", low=2
     )
     stage_probes: int = setting(100, "Probes, evenly spread over their split.", low=1)
-    stage_scales: tuple[int, ...] = _counts((1,), "Sides of the windows of the exact answer.")
+    stage_scales: tuple[int, ...] = _counts((1, 2, 3), "Sides of the windows of the exact answer.")
+    stage_bytes: int = setting(
+        4 << 30, "max_bytes of the exact searches: ten times as fast where the Gram matrices of all maps fit.", low=1
+    )
     stage_near: int = setting(128, "Entries nearest by MaxSim among which half precision is looked at.", low=2)
 
 

@@ -38,7 +38,7 @@ def run(
     places: dict[str, list[np.ndarray]] = {"stripes": [], "maxsim": []}
     distances: dict[str, list[np.ndarray]] = {name: [] for name in ("float32", *DTYPES)}
     for probe in tqdm(probes, desc="stages", unit="probe", disable=not progress):
-        exact = match.search(probe, built, PLACES, l1=l1).entries
+        exact = match.search(probe, built, PLACES, l1=l1, max_bytes=chosen.stage_bytes).entries
         maxsim = match.distances(probe, positions, coder="maxsim").distance[0]
         for by, distance in (("stripes", stripes.distances(probe, positions)), ("maxsim", maxsim)):
             places[by].append(np.argsort(np.argsort(distance, kind="stable"), kind="stable")[exact])
