@@ -36,3 +36,23 @@ def largest(values, steps, members, offsets, rows, start, stop, wide, best):
         for r in range(rows.shape[0]):
             if best[e, r] == NONE:
                 best[e, r] = np.float32(0)
+
+
+@kernel(threads=True)
+@no_type_check
+def rounded(halves, numbers, first, start, stop, values, steps):
+    """Writes the stripes ``start`` to ``stop`` of some maps to those of the maps from ``first`` on.
+
+    ``halves`` are the bits of their numbers in float16, one after another, ``numbers`` (65536,) those in float32.
+    """
+    stripes, channels = values.shape[1], values.shape[2]
+    for i in range(start, stop):
+        for j in range(stripes):
+            at = (i * stripes + j) * channels
+            largest = np.float32(0)
+            for k in range(channels):
+                largest = max(largest, abs(numbers[halves[at + k]]))
+            steps[first + i, j] = largest / np.float32(127)
+            scale = np.float32(127) / largest if largest > np.float32(0) else np.float32(0)
+            for k in range(channels):
+                values[first + i, j, k] = np.int8(np.rint(numbers[halves[at + k]] * scale))

@@ -11,17 +11,15 @@ import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dsr_jax.cpu import cores
+from dsr_jax.cpu.kernel_cache import flat
 from dsr_jax.matching import _stripe_kernel, coarse
 from dsr_jax.matching.gallery import Gallery
 
 LEAST = 256  # entries that are worth a thread
-ROUNDED = 512  # maps whose stripes are rounded at once, in a core's cache
-STEPS = 127
+NUMBERS = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float32)  # of the bits of float16
 
 
 class Stripes(NamedTuple):
@@ -41,13 +39,13 @@ class Stripes(NamedTuple):
         return cls(np.empty((count, stripes, channels), np.int8), np.empty((count, stripes), np.float32))
 
     def enter(self, start: int, stripes: np.ndarray) -> None:
-        """Rounds the stripes (m, stripes, d) of the maps from ``start`` on."""
-        for first in range(0, len(stripes), ROUNDED):
-            part = stripes[first : first + ROUNDED]
-            padded = (1 << (len(part) - 1).bit_length()) - len(part)  # few shapes are compiled
-            rounded = _rounded(np.pad(part, [(0, padded), (0, 0), (0, 0)]) if padded else part)
-            for into, values in zip(self, rounded, strict=True):
-                into[start + first : start + first + len(part)] = np.asarray(values)[: len(part)]
+        """Rounds the stripes (m, stripes, d) in float16 of the maps from ``start`` on."""
+        halves = flat(np.asarray(stripes, np.float16)).view(np.uint16)  # as they were read, without a copy
+
+        def part(first: int, last: int) -> None:
+            _stripe_kernel.rounded(halves, NUMBERS, start, first, last, *self)
+
+        cores.each(part, len(stripes), least=LEAST)
 
 
 def distances(probe: np.ndarray, gallery: Gallery, *, weights: np.ndarray | None = None) -> np.ndarray:
@@ -130,11 +128,3 @@ def _parts(gallery: Gallery) -> Iterator[tuple[Stripes, np.ndarray, np.ndarray]]
             made.enter(start, np.stack([coarse.even_stripes(m) for m in gallery.maps[start : start + LEAST]]))
         kept["stripes"] = made
     yield kept["stripes"], np.arange(len(gallery.maps)), np.arange(len(gallery.maps))
-
-
-@jax.jit
-def _rounded(stripes: jax.Array | np.ndarray) -> tuple[jax.Array, jax.Array]:
-    """Values and steps of the stripes (n, s, d)."""
-    wide = stripes.astype(jnp.float32)
-    steps = jnp.abs(wide).max(axis=2) / STEPS
-    return jnp.rint(wide / jnp.where(steps > 0, steps, 1)[..., None]).astype(jnp.int8), steps
