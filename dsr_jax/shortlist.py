@@ -9,9 +9,10 @@ that is not on the list is not coded, however near DSR would find it. So the res
 alone; `Shortlist.extended` ranks the others after the list, by the coarse distance.
 
 The coarse distance is one of `BY`: "pooled" features (those of `baselines.global_average`: the average over a map's
-positions, of unit length, Euclidean; several maps of one identity: the mean of their distances), or MaxSim of the
-probe's positions, with 8 "stripes" of rows of every gallery map or with all positions ("maxsim"). Maps that are read
-lazily stay where they are: all are read for the coarse distances, then the listed ones part by part, as in `streaming`.
+positions, of unit length, Euclidean; several maps of one identity: the mean of their distances), or MaxSim,
+of the averages of the probe's rows with 8 "stripes" of rows of every gallery map, or of all positions ("maxsim"). Maps
+that are read lazily stay where they are: all are read for the coarse distances, then the listed ones part by part, as
+in `streaming`.
 """
 
 from collections import deque

@@ -141,9 +141,16 @@ def test_several_maps_of_a_person_are_one_entry_at_their_mean_pooled_distance():
 
 
 BY_HAND = {
-    "stripes": lambda probe, images: oracles.maxsim(probe, [striped(m) for m in images]),
+    "stripes": lambda probe, images: of_rows(probe, np.concatenate([striped(m) for m in images])[:, 0]),
     "maxsim": lambda probe, images: oracles.maxsim(probe, images),
 }
+
+
+def of_rows(probe: np.ndarray, stripes: np.ndarray) -> float:
+    """A row counts by its positions that are not zero."""
+    means, counts = probe.astype(np.float64).sum(axis=1), probe.any(axis=2).sum(axis=1)
+    cosines = means @ stripes.T / np.linalg.norm(means, axis=1)[:, None] / np.linalg.norm(stripes, axis=1)
+    return float(1 - cosines.max(axis=1) @ counts / counts.sum())
 
 
 def striped(feature_map: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def test_stripes_of_negative_maps_without_some_rows():
 
 def test_rows_whose_positions_cancel_are_left_out():
     probe = np.array([[[1.0, 0], [-1, 0]], [[0, 2], [0, 1]]], np.float32)
-    rows, counts = stripes.averages(probe, None)
+    rows, counts = coarse.rows(probe, None)
     assert rows.tolist() == [[0, 1]] and counts.tolist() == [1]
-    rows, counts = stripes.averages(probe[:1], None)
+    rows, counts = coarse.rows(probe[:1], None)
     assert rows.tolist() == [[1, 0], [-1, 0]] and counts.tolist() == [0.5, 0.5]

@@ -1,7 +1,7 @@
 """Coarse distances of all pairs, by which the entries of a shortlist are chosen; maps may be read lazily.
 
     pooled    Euclidean distance of the averages over all positions, of unit length; an entry of several maps: the mean
-    stripes   MaxSim of the probe's positions with the averages of 8 stripes of rows of every gallery map
+    stripes   MaxSim of the averages of the probe's rows with those of 8 stripes of rows of every gallery map
     maxsim    MaxSim of the probe's positions with all positions
 
 An entry of several maps is one dictionary of MaxSim. Descriptors are averages and positions whatever the blocks are.
@@ -87,9 +87,12 @@ def distances(
     owners = np.empty(len(gallery_maps), np.int64)
     for number, group in enumerate(groups):
         owners[list(group)] = number
-    against = gallery_maps if by == "maxsim" else [stripes(m) for m in gallery_maps]
     how: dict[str, Any] = {"coder": "maxsim", "scales": (1,), "identities": owners, **options}
-    return streaming.distances(probe_maps, against, **how).distance
+    if by == "maxsim":
+        return streaming.distances(probe_maps, gallery_maps, **how).distance
+    means, counts = zip(*(rows(np.asarray(m)) for m in probe_maps), strict=True)
+    how["probe_weights"] = [each[:, None] for each in counts]
+    return streaming.distances([each[:, None] for each in means], [stripes(m) for m in gallery_maps], **how).distance
 
 
 def stripes(feature_map: np.ndarray) -> np.ndarray:
@@ -106,6 +109,30 @@ def stripes(feature_map: np.ndarray) -> np.ndarray:
     means = np.stack([part.mean(axis=0) for part in parts])
     lengths = np.linalg.norm(means, axis=1, keepdims=True)
     return np.divide(means, lengths, where=lengths > 0, out=np.zeros_like(means)).astype(np.float32)[:, None]
+
+
+def rows(probe: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The averages of a map's rows, (p, d) of unit length, and how much each counts, (p,) with sum 1.
+
+    Rows without a direction are left out; if all are, its positions are taken in their place.
+
+    Example:
+      >>> import numpy as np
+      >>> from dsr_jax.matching import coarse
+      >>> means, counts = coarse.rows(np.array([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 2.0]]]))
+      >>> means.tolist(), counts.tolist()
+      ([[0.6..., 0.8...], [0.0, 1.0]], [0.66..., 0.33...])
+    """
+    height, width, channels = probe.shape
+    each = np.ones((height, width)) if weights is None else weights.reshape(height, width)
+    each = np.where(probe.any(axis=2), each, 0)
+    means, counts = np.einsum("hw,hwd->hd", each, probe.astype(np.float64)), each.sum(axis=1)
+    if not means.any():
+        means, counts = probe.reshape(-1, channels).astype(np.float64), each.reshape(-1)
+    lengths = np.linalg.norm(means, axis=1)
+    there = (lengths > 0) & (counts > 0)
+    means, counts = means[there] / lengths[there, None], counts[there] / counts[there].sum()
+    return means.astype(np.float32), counts.astype(np.float32)
 
 
 def even_stripes(feature_map: np.ndarray) -> np.ndarray:

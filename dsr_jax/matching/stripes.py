@@ -56,7 +56,7 @@ def distances(probe: np.ndarray, gallery: Gallery, *, weights: np.ndarray | None
       gallery: the gallery; one on disk has stripes, of others they are computed once.
       weights: (h w,) how much each position counts, in the average and in the mean; default: all the same.
     """
-    rows, counts = averages(probe, weights)
+    rows, counts = coarse.rows(probe, weights)
     best = np.full((gallery.entries, len(rows)), _stripe_kernel.NONE, np.float32)
     owners = _owners(gallery)
     for stripes, members, maps in _parts(gallery):
@@ -67,30 +67,6 @@ def distances(probe: np.ndarray, gallery: Gallery, *, weights: np.ndarray | None
             members, offsets = members[order], np.append(firsts, len(order))
         best[entries] = np.maximum(best[entries], _largest(stripes, members, offsets, rows))
     return 1 - best @ counts
-
-
-def averages(probe: np.ndarray, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The averages of a map's rows, (p, d) of unit length, and how much each counts, (p,) with sum 1.
-
-    Rows without a direction are left out; if all are, its positions are taken in their place.
-
-    Example:
-      >>> import numpy as np
-      >>> from dsr_jax.matching import stripes
-      >>> rows, counts = stripes.averages(np.array([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 2.0]]]))
-      >>> rows.tolist(), counts.tolist()
-      ([[0.6..., 0.8...], [0.0, 1.0]], [0.66..., 0.33...])
-    """
-    height, width, channels = probe.shape
-    each = np.ones((height, width)) if weights is None else weights.reshape(height, width)
-    each = np.where(probe.any(axis=2), each, 0)
-    rows, counts = np.einsum("hw,hwd->hd", each, probe.astype(np.float64)), each.sum(axis=1)
-    if not rows.any():
-        rows, counts = probe.reshape(-1, channels).astype(np.float64), each.reshape(-1)
-    lengths = np.linalg.norm(rows, axis=1)
-    there = (lengths > 0) & (counts > 0)
-    rows, counts = rows[there] / lengths[there, None], counts[there] / counts[there].sum()
-    return rows.astype(np.float32), counts.astype(np.float32)
 
 
 def _owners(gallery: Gallery) -> np.ndarray | None:

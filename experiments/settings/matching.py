@@ -87,9 +87,9 @@ class Variants:
     )
     shortlist_by: str = setting(
         "pooled",
-        "The coarse distance of --shortlist: pooled features (the ranking of global_average), MaxSim of the probe's "
-        "positions with 8 stripes of rows of each gallery map, or with all positions (maxsim). The method is then "
-        "called dsr_multi_topK_stripes.",
+        "The coarse distance of --shortlist: pooled features (the ranking of global_average), MaxSim of the averages "
+        "of the probe's rows with 8 stripes of rows of each gallery map, or of all positions (maxsim). The method is "
+        "then called dsr_multi_topK_stripes.",
         choices=BY,
     )
     window_stride: int = setting(0, "Pixels between the windows of swm; 0: one output cell.", low=0)
