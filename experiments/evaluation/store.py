@@ -25,7 +25,7 @@ from experiments.workdir import Workdir
 
 # What NumPy raises at a file that is cut off, changed or something else.
 _DAMAGED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
-VERSION = 3  # raised whenever a method comes to compute something else
+VERSION = 4  # raised whenever a method comes to compute something else
 
 
 class Store:

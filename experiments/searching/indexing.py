@@ -42,10 +42,14 @@ class Indexed(NamedTuple):
         return f"gallery: {len(self.gallery.maps)} pictures ({done})"
 
 
+MAPS = 2  # raised whenever the networks come to compute other maps
+
+
 def made_by(network: Network, architecture: str) -> dict[str, Any]:
     """The network of a gallery's maps, and how pictures are brought to it."""
     return {
         "architecture": architecture,
+        "maps": MAPS,
         "sha256": weights.digest(network.params),
         "preprocessing": network.convention,
         "output_stride": network.output_stride,
