@@ -18,6 +18,7 @@ from dsr_jax.layers.parameters import Params, block_of, split
 
 __all__ = [
     "INIT",
+    "MAPS",
     "Params",
     "apply",
     "architecture",
@@ -34,6 +35,7 @@ __all__ = [
     "vectors",
 ]
 
+MAPS = 2  # raised whenever the networks come to compute other maps of the same parameters
 INIT: dict[str, Callable[..., Params]] = {
     "vgg16": fcn.init,
     "resnet50": resnet.init,

@@ -56,7 +56,7 @@ class Settings:
             if useless := sorted(names & self.given):
                 raise ValueError(f"{useless[0]} is about an answer: give --probe=PICTURE with it, or leave it out")
         if not self.searched.pictures:
-            lacking = {"out", "prune", "skip_bad", "form", "role"} & self.given
+            lacking = {"out", "prune", "skip_bad", "form", "role", "index_batch", "map_dtype"} & self.given
             if lacking:
                 raise ValueError(f"{sorted(lacking)[0]} is about pictures: give --pictures with it, or leave it out")
             if not self.probe.probe and not self.judged.calibration:

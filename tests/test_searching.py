@@ -13,6 +13,7 @@ from PIL import Image
 from dsr_jax import calibration, match
 from experiments import search
 from experiments.searching import answers, indexing, probes
+from experiments.settings.searching import Filters
 from tests.runners import call, finished, listing, network, start, write_people
 from tests.test_report import Page
 
@@ -306,3 +307,11 @@ def test_a_mask_counts_in_a_whole_search_and_in_stages(monkeypatch):
     (staged,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
     assert len(staged.found.stages) == 3 and staged.found.hits.entries[0] == 3
     assert staged.found.hits.distance[0] == pytest.approx(answer.found.hits.distance[0], abs=1e-6)
+
+
+def test_identities_that_are_numbers_are_asked_for_as_text(tmp_path):
+    maps = (np.random.default_rng(0).random((3, 4, 2, 16)) ** 4).astype(np.float32)
+    gallery = match.Gallery.create(tmp_path / "gallery", maps, names=["a", "b", "c"], identities=[7, 8, 9])
+    assert answers.filtered(gallery, Filters(identities=("8",))).people == (8,)
+    with pytest.raises(ValueError, match="whole numbers, got eight"):
+        answers.filtered(gallery, Filters(identities=("eight",)))

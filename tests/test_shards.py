@@ -138,3 +138,9 @@ def test_answers_that_cannot_be_merged(answers, wrong):
     coders[1] = Answer(dataclasses.replace(coders[1].found, hits=hits))
     with pytest.raises(ValueError, match="coder"):
         shards.merge(coders, 1)
+
+
+def test_a_filter_of_a_gallery_in_memory_is_refused():
+    shard = shards.Shard(match.Gallery.build(np.random.default_rng(0).random((4, 3, 2, 8))))
+    with pytest.raises(ValueError, match="where needs a gallery on disk"):
+        shard.answer(np.ones((2, 2, 8)), 1, where={"cameras": [0]})

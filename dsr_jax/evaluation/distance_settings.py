@@ -14,10 +14,10 @@ from dsr_jax.solvers import certificate, table
 WEIGHTS = ("equal", "norm", "given")
 DICTIONARIES = ("image", "joint")
 SORTED = ("scales", "probe_scales")
-# What a calibration may be asked for; "parts" are those of a fusion, the last five are of an evaluation's network.
+# What a calibration may be asked for; "parts" are those of a fusion, the last six of an evaluation's network.
 NAMES = (
     *("distance", *SORTED, "pooling", "probe_weights", "dictionary", "boost", "l1", "images_per_entry", "multi_shot"),
-    *("parts", "network", "preprocessing", "output_stride", "size"),
+    *("parts", "network", "preprocessing", "output_stride", "size", "maps"),
 )
 CLOSE = 1e-6  # relative: 0.4 of float32 is 0.4
 

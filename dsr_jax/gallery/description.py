@@ -103,7 +103,8 @@ def check_network(where: str, has: dict[str, Any] | None, given: dict[str, Any] 
         if has.get(name) != given.get(name)
     ]
     raise ValueError(
-        f"network: {where} has the maps of another network ({'; '.join(lines)}): take that one, or another gallery"
+        f"network: {where} has the maps of another network ({'; '.join(lines)}): take that one, another gallery, or "
+        "make this one again"
     )
 
 

@@ -114,7 +114,7 @@ class StoredGallery(Snapshot):
           OSError: if it cannot be written, naming the folder and the reason.
         """
         if calibration is not None:
-            known, named = self.network or {}, ("preprocessing", "output_stride", "size")
+            known, named = self.network or {}, ("preprocessing", "output_stride", "size", "maps")
             made_by = {"network": known.get("sha256")} | {name: known.get(name) for name in named}
             calibration.check(scales=self.scales, pooling=self.pooling, **made_by)
         return self.note(CALIBRATION, None if calibration is None else calibration.text)

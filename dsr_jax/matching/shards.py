@@ -67,7 +67,7 @@ class Merged:
     Attributes:
       hits: as of one search; ``entries`` are numbers of the shards' entries one after another, of what a filter left.
       shards: (k,) the shard of each.
-      places: (k,) its number there.
+      places: (k,) its number there, of what a filter left there; ``hits.names`` tell entries apart in any case.
       stages: of every shard its stages; none of a shard in which a filter left nothing.
     """
 
@@ -116,8 +116,10 @@ class Shard:
         if where is not None:
             from dsr_jax.gallery.filters import NothingLeft  # its packages are an extra
 
+            if not hasattr(gallery, "where"):
+                raise ValueError("where needs a gallery on disk (Gallery.open), which has cameras and times")
             try:
-                gallery = gallery.where(**where)  # type: ignore[attr-defined]
+                gallery = gallery.where(**where)
             except NothingLeft:
                 return None
         found = shortlist.search(probe_map, gallery, k, **options)

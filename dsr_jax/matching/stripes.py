@@ -3,8 +3,9 @@
     distance = 1 - weighted mean over the probe's rows r of max_s cos(r, stripe s)
 
 Like is compared with like, averages with averages: single positions find their map less often, and are more products.
-Stripes (`coarse.even_stripes`) are in whole numbers of a step of their own, 127 steps at most, which moves no cosine by
-more than some thousandths, and are kept from one search to the next.
+Stripes (`coarse.even_stripes`) are in whole numbers of a step of their own, 127 steps at most, which moves cosines of
+maps whose channels are alike by some thousandths. Where one channel is far above all others (maps of some
+transformers) the step is coarse, and neighbours change places. They are kept from one search to the next.
 """
 
 import itertools

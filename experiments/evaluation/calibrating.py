@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsr_jax import calibration, report, weights
+from dsr_jax import calibration, networks, report, weights
 from dsr_jax.calibration import Calibration
 from dsr_jax.evaluation import candidates
 from dsr_jax.evaluation.reliability import Reliability, reliability
@@ -92,7 +92,7 @@ def about(
     known = method.settings(images_per_entry=max(shots, 1), multi_shot=multi_shot, probe_weights=weighted)
     if network.output_stride:
         known |= {"network": weights.digest(network.params), "preprocessing": network.convention}
-        known |= {"output_stride": network.output_stride, "size": network.size}
+        known |= {"output_stride": network.output_stride, "size": network.size, "maps": networks.MAPS}
     return known
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -51,7 +52,7 @@ class Answer(NamedTuple):
                 Hit(
                     place + 1,
                     gallery.names[entry],
-                    None if gallery.people is None else gallery.people[entry],
+                    None if gallery.people is None else str(gallery.people[entry]),
                     int(gallery.cameras[entry]),
                     None if math.isnan(time) else time,
                     float(hits.distance[place]),
@@ -71,6 +72,10 @@ def filtered(gallery: StoredGallery, how: Filters) -> StoredGallery:
       ValueError: if that is nothing, or a filter is none.
     """
     conditions: dict[str, Any] = {"cameras": how.cameras, "identities": how.identities}
+    if how.identities is not None and gallery.people is not None and not isinstance(gallery.people[0], str):
+        if not all(re.fullmatch(r"-?\d+", one, re.ASCII) for one in how.identities):
+            raise ValueError(f"identities of this gallery are whole numbers, got {','.join(how.identities)}")
+        conditions["identities"] = [int(one) for one in how.identities]
     conditions |= {"after": moment("after", how.after), "before": moment("before", how.before)}
     return gallery if all(value is None for value in conditions.values()) else gallery.where(**conditions)
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from data import views
 from data.source import decode
 from data.sources.wording import lines
-from dsr_jax import match, weights
+from dsr_jax import match, networks, weights
 from dsr_jax.gallery import place
 from dsr_jax.gallery.stored import StoredGallery
 from experiments.evaluation.features import Network
@@ -42,14 +42,11 @@ class Indexed(NamedTuple):
         return f"gallery: {len(self.gallery.maps)} pictures ({done})"
 
 
-MAPS = 2  # raised whenever the networks come to compute other maps
-
-
 def made_by(network: Network, architecture: str) -> dict[str, Any]:
     """The network of a gallery's maps, and how pictures are brought to it."""
     return {
         "architecture": architecture,
-        "maps": MAPS,
+        "maps": networks.MAPS,
         "sha256": weights.digest(network.params),
         "preprocessing": network.convention,
         "output_stride": network.output_stride,
