@@ -75,7 +75,7 @@ def nearest_multiple(size: Sequence[int], multiple: int) -> tuple[int, int]:
     """(height, width), the first two of `size`, each to the nearest multiple of so many pixels, at least one of it.
 
     Example:
-      >>> nearest_multiple((151, 110, 3), 16), nearest_multiple((151, 5), 16), nearest_multiple((151, 110), 1)
+      >>> nearest_multiple((151, 110, 3), 16), nearest_multiple((156, 5), 16), nearest_multiple((151, 110), 1)
       ((144, 112), (160, 16), (151, 110))
     """
     height, width = (max(1, round(side / multiple)) * multiple for side in size[:2])
