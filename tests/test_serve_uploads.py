@@ -19,12 +19,16 @@ from tests.page_server import raw, received
 
 TIGHT = ("--upload_megabytes=1", "--upload_megapixels=1")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+LARGE = "gallery/4_1.png"  # a picture of the gallery that is larger than uploads may be
 BOMB = 400_000_000  # bytes that a bomb unpacks to
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return page_server.people(tmp_path_factory.mktemp("uploads"))
+    folder = page_server.people(tmp_path_factory.mktemp("uploads"))
+    with Image.open(folder / LARGE) as picture:
+        picture.resize((1100, 1000)).save(folder / LARGE)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +129,13 @@ def test_pixels_and_formats(client):
     ):
         reply = client.post("/search", content)
         assert reply.status == status and reply.error.endswith("."), content
+
+
+def test_a_large_picture_of_the_gallery_is_shown(client, picture):
+    answer = client.search(picture, k=10)
+    rank = [hit["name"] for hit in answer["hits"]].index(LARGE) + 1
+    reply = client.get(f"/answers/{answer['answer']}/{rank}/picture")
+    assert reply.status == 200 and Image.open(io.BytesIO(reply.body)).size == (32, 64)
 
 
 def test_a_packed_request_is_refused(client, picture):

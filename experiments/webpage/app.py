@@ -1,7 +1,6 @@
 """The routes of the page: what is asked is read, given to the search's thread, and answered as JSON."""
 
 import asyncio
-import hashlib
 import json
 from collections.abc import Coroutine
 from pathlib import Path
@@ -128,7 +127,7 @@ class Page:
     async def _add(self, request: Request) -> Response:
         content, query = await self._uploads.read(request), request.query_params
         part = asked.part(query)
-        labels = asked.labels(query, name=f"added/{hashlib.sha256(content).hexdigest()[:12]}")
+        labels = asked.labels(query, name=f"added/{part.digest(content)[:12]}")
         gallery = await _wanted(request, self._searching.do(lambda: self._searcher.add(content, part, labels)))
         return JSONResponse({"name": labels.name, "version": gallery.version, "pictures": len(gallery.maps)})
 

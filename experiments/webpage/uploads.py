@@ -8,7 +8,6 @@ import asyncio
 import re
 
 import numpy as np
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from data.sources import decoding, signatures
@@ -100,8 +99,3 @@ def _check_parts(content: bytes) -> None:
         if scans > SCANS or segments > SEGMENTS:
             raise Refused(422, "The picture has far more parts than cameras write: save it again as JPEG or PNG.")
         at = found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2]))
-
-
-def guard(limits: Limits) -> None:
-    """Makes Pillow refuse by itself what `picture` would: a second lock on the same door."""
-    Image.MAX_IMAGE_PIXELS = limits.pixels
