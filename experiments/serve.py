@@ -80,7 +80,7 @@ def main(settings: Settings) -> None:
 
 def ready(settings: Settings) -> "Page":
     """The page, after its gallery is brought up to date and everything was tried once."""
-    from experiments.webpage import app, kept, searcher, uploads
+    from experiments.webpage import app, kept, searcher
 
     fitted = search.given_calibration(settings.judged.calibration)
     source = settings.searched.pictures
@@ -91,7 +91,7 @@ def ready(settings: Settings) -> "Page":
     print(indexed.text, flush=True)
     folder = settings.searched.place()
     keeping = kept.Kept(Path(settings.served.kept) if settings.served.kept else webpage.kept(folder))
-    uploads.guard(settings.limits)
+    keeping.forget(set(indexed.gallery.names))
     how = searcher.How(settings.matching.l1, settings.matching.coder, settings.judged.false_positive_rate)
     behind = searcher.Searcher(folder, network, about, there, keeping, how, settings.limits)
     page = app.Page(behind, settings.served, settings.limits)

@@ -1,8 +1,7 @@
-"""What the page of a search keeps: marks, calibrations from them, entries that it adds; and galleries that change."""
+"""What the page of a search keeps: marks, and calibrations from them."""
 
 import io
 import json
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +14,7 @@ from PIL import Image
 
 from data import synthetic
 from dsr_jax import calibration, match
+from experiments.searching import indexing
 from experiments.settings import webpage
 from experiments.webpage import marking
 from experiments.webpage.kept import Kept, Mark
@@ -92,6 +92,7 @@ def test_marks_are_kept_and_counted(client, folder):
         first["distance"],
         first["identity"],
     )
+    assert made[0]["settings"]["maps"] == indexing.MAPS
     assert made[0]["settings"]["scales"] == [1, 2, 3] and len(made[0]["probe"]) == 64
     assert len({mark["probe"] for mark in made}) == 1 and webpage.kept(folder / GALLERY).exists()
     for path, query, status in (
@@ -201,113 +202,6 @@ def test_files_that_are_none(tmp_path):
     file.close()
     with pytest.raises(ValueError, match="version 99"):
         Kept(tmp_path / "later")
-
-
-# Entries
-
-
-def test_an_added_picture_is_found_and_shown(alone):
-    somebody = stranger(20)
-    labels = {"name": "new/ä.png", "identity": "42", "camera": "7", "time": "1000.5"}
-    added = alone.post("/entries", somebody, **labels).json()
-    assert added["pictures"] == 11 and added["name"] == "new/ä.png"
-    answer = alone.search(somebody, k=2)
-    first = answer["hits"][0]
-    assert (first["name"], first["identity"], first["camera"], first["time"]) == ("new/ä.png", "42", 7, 1000.5)
-    assert Image.open(io.BytesIO(alone.get(place(answer, 1, "picture")).body)).size == (32, 64)
-    assert alone.get(place(answer, 2, "picture")).status == 404, "this page was started without --pictures"
-    assert "Your picture from new/ä.png" in alone.get(place(answer, 1, "map")).body.decode()
-    assert alone.get("/state").json()["cameras"] == [1, 7]
-    again = alone.post("/entries", stranger(21), **labels)
-    assert again.status == 409 and "another name" in again.error
-    assert alone.search(somebody, k=1)["hits"][0]["name"] == "new/ä.png"
-    nameless = alone.post("/entries", stranger(22), identity="43").json()["name"]
-    assert nameless.startswith("added/") and nameless in gallery(alone.people).names
-
-
-def test_a_box_and_paint_of_an_added_picture(alone):
-    whole = alone.picture("gallery/2_0.png")
-    alone.post("/entries", whole, name="box", identity="2", box="0,0,32,40")
-    half = np.zeros((2, 1), bool)
-    half[0] = True
-    mask = "2,1," + "gA=="
-    assert alone.post("/entries", whole, name="half", identity="2", mask=mask).status == 200
-    found = gallery(alone.people)
-    np.testing.assert_array_equal(found.masks[found.names.index("half")], np.repeat(half, 2, axis=0).repeat(2, axis=1))
-    assert found.masks[found.names.index("box")].all()
-    assert alone.search(whole, k=12)["searched"] == 12
-
-
-@pytest.mark.parametrize(
-    ("labels", "wrong"),
-    [
-        ({}, "say of whom"),
-        ({"identity": "1", "camera": "north"}, "camera must be"),
-        ({"identity": "1", "time": "noon"}, "time must be"),
-        ({"identity": "1", "time": "1e300"}, "time must be"),
-        ({"identity": "1", "name": "a" * 300}, "name must have at most"),
-        ({"identity": "1", "name": "a\nb"}, "that can be shown"),
-    ],
-)
-def test_labels_that_do_not_fit_add_nothing(client, labels, wrong):
-    before = client.get("/state").json()
-    reply = client.post("/entries", stranger(20), **labels)
-    assert reply.status == 400 and wrong in reply.error
-    assert client.get("/state").json() == before
-
-
-def test_a_failed_addition_leaves_no_picture(tmp_path):
-    kept = Kept(tmp_path / "kept.sqlite")
-    with pytest.raises(ZeroDivisionError), kept.adding("a", b"content"):
-        raise ZeroDivisionError
-    assert kept.picture("a") is None
-    with kept.adding("a", b"content"):
-        pass
-    assert kept.picture("a") == b"content"
-
-
-def test_a_gallery_without_identities_takes_none(folder, client, tmp_path):
-    own = tmp_path / "plain"
-    (own / "gallery").mkdir(parents=True)
-    for name in ("0_0.png", "1_0.png"):
-        shutil.copy(folder / "gallery" / name, own / "gallery" / name)
-    shutil.copy(folder / "vgg16.npz", own / "vgg16.npz")
-    with page_server.open_page(page_server.settings(own, pictures="gallery"), own) as page:
-        assert page.get("/state").json()["identities"] is False
-        reply = page.post("/entries", stranger(20), identity="5")
-        assert reply.status == 400 and "no identities" in reply.error
-        assert page.post("/entries", stranger(20), name="x.png").json()["pictures"] == 3
-        assert page.search(stranger(20))["hits"][0]["name"] == "x.png"
-
-
-# Galleries that change
-
-
-def test_what_another_program_does_is_seen(alone):
-    picture = alone.picture("gallery/3_0.png")
-    answer = alone.search(picture, k=10)
-    there = gallery(alone.people)
-    there.remove(names=["gallery/3_0.png"]).compact()
-    later = alone.search(picture, k=10)
-    assert later["searched"] == 9 and "gallery/3_0.png" not in {hit["name"] for hit in later["hits"]}
-    reply = alone.get(place(answer, 1, "map"))
-    assert reply.status == 410 and "search again" in reply.error
-    assert alone.post(place(answer, 1, "mark"), verdict="right").status == 200
-
-
-def test_a_gallery_that_is_gone_or_of_another_network(alone):
-    picture = alone.picture("gallery/3_0.png")
-    answer = alone.search(picture)
-    network = dict(gallery(alone.people).network)
-    shutil.rmtree(alone.people / GALLERY)
-    for reply in (alone.post("/search", picture), alone.get("/state"), alone.post("/entries", picture, identity="1")):
-        assert reply.status == 503 and "start the page again" in reply.error
-    assert alone.get(place(answer, 1, "map")).status == 410
-    maps = np.random.default_rng(0).random((3, 4, 2, 16)).astype(np.float32)
-    match.Gallery.create(alone.people / GALLERY, maps, names=list("abc"), network=network | {"sha256": "another"})
-    reply = alone.post("/search", picture)
-    assert reply.status == 503 and "sha256 is" in reply.error
-    assert alone.get("/").status == 200
 
 
 def test_a_full_disk_is_said(client, monkeypatch):

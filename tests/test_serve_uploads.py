@@ -19,12 +19,16 @@ from tests.page_server import raw, received
 
 TIGHT = ("--upload_megabytes=1", "--upload_megapixels=1")
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+LARGE = "gallery/4_1.png"  # a picture of the gallery that is larger than uploads may be
 BOMB = 400_000_000  # bytes that a bomb unpacks to
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return page_server.people(tmp_path_factory.mktemp("uploads"))
+    folder = page_server.people(tmp_path_factory.mktemp("uploads"))
+    with Image.open(folder / LARGE) as picture:
+        picture.resize((1100, 1000)).save(folder / LARGE)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,24 @@ def test_bombs_take_no_memory():
         assert peak() - before < 20_000_000, name
 
 
+def test_a_jpeg_file_of_many_parts_is_refused():
+    """Each scan decodes the whole picture again; each APP1 segment copies those before it."""
+    buffer = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    last = content[content.rindex(b"\xff\xda") : -2]
+    segment = b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0" + b"A" * 10
+    scans, segments = content[:-2] + 5000 * last + content[-2:], content[:2] + 5000 * segment + content[2:]
+    beside = content[:2] + b"\xff\xfe\0\4\xff\xd9" + 5000 * segment + content[2:]  # the end is in a comment
+    for bomb in (scans, segments, beside):
+        with pytest.raises(Refused, match="more parts than cameras write") as refused:
+            uploads.picture(bomb, Limits())
+        assert refused.value.status == 422
+    allowed = content[:2] + 50 * segment + content[2:-2] + 20 * last + content[-2:]
+    for good in (content, allowed, content + 500 * b"\xff\xda\0\2"):  # what follows the end is not read
+        assert uploads.picture(good, Limits()).shape == (64, 64, 3)
+
+
 def peak():
     return 1024 * int(next(line.split()[1] for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")))
 
@@ -107,6 +129,13 @@ def test_pixels_and_formats(client):
     ):
         reply = client.post("/search", content)
         assert reply.status == status and reply.error.endswith("."), content
+
+
+def test_a_large_picture_of_the_gallery_is_shown(client, picture):
+    answer = client.search(picture, k=10)
+    rank = [hit["name"] for hit in answer["hits"]].index(LARGE) + 1
+    reply = client.get(f"/answers/{answer['answer']}/{rank}/picture")
+    assert reply.status == 200 and Image.open(io.BytesIO(reply.body)).size == (32, 64)
 
 
 def test_a_packed_request_is_refused(client, picture):

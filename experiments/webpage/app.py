@@ -1,9 +1,10 @@
 """The routes of the page: what is asked is read, given to the search's thread, and answered as JSON."""
 
-import hashlib
+import asyncio
 import json
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 from starlette.applications import Starlette
@@ -28,6 +29,8 @@ STATIC = Path(__file__).parent / "static"
 TYPES = {"css": "text/css", "js": "text/javascript"}
 VERDICTS = {"right": True, "wrong": False, "none": None}
 QUICK = 200  # marks and the like that may wait
+
+T = TypeVar("T")
 
 
 class Page:
@@ -89,7 +92,8 @@ class Page:
         content, query = await self._uploads.read(request), request.query_params
         part, wanted, k = asked.part(query), asked.filters(query), asked.places(query, self._served.k)
         scale = query.get("scale") or "width"
-        found = await self._searching.do(lambda: self._searcher.search(content, part, wanted, k=k, scale=scale))
+        work = self._searching.do(lambda: self._searcher.search(content, part, wanted, k=k, scale=scale))
+        found = await _wanted(request, work)
         return JSONResponse(_shown(found) | {"answer": self._answers.keep(found.held)})
 
     async def _picture(self, request: Request) -> Response:
@@ -102,7 +106,7 @@ class Page:
 
     async def _map(self, request: Request) -> Response:
         held, rank = self._place(request)
-        return HTMLResponse(await self._searching.do(lambda: self._searcher.map(held, rank)))
+        return HTMLResponse(await _wanted(request, self._searching.do(lambda: self._searcher.map(held, rank))))
 
     async def _mark(self, request: Request) -> Response:
         held, rank = self._place(request)
@@ -123,8 +127,8 @@ class Page:
     async def _add(self, request: Request) -> Response:
         content, query = await self._uploads.read(request), request.query_params
         part = asked.part(query)
-        labels = asked.labels(query, name=f"added/{hashlib.sha256(content).hexdigest()[:12]}")
-        gallery = await self._searching.do(lambda: self._searcher.add(content, part, labels))
+        labels = asked.labels(query, name=f"added/{part.digest(content)[:12]}")
+        gallery = await _wanted(request, self._searching.do(lambda: self._searcher.add(content, part, labels)))
         return JSONResponse({"name": labels.name, "version": gallery.version, "pictures": len(gallery.maps)})
 
     async def _calibrate(self, request: Request) -> Response:
@@ -149,6 +153,25 @@ def _shown(found: Searched) -> dict[str, Any]:
         hit["cells"] = dict(zip(showing.COLUMNS, showing.cells(place), strict=True))
     mask = found.held.probe.mask
     return answer | {"sentences": found.sentences, "mask": None if mask is None else mask.astype(int).tolist()}
+
+
+async def _wanted(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of some work, given up when its asker hangs up."""
+    working, gone = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({working, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Refused(400, "Nobody waits for the answer any more.")
+        return await working
+    finally:
+        working.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the asker hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _refused(request: Request, error: Refused) -> Response:

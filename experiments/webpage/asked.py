@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import hashlib
 import math
 import re
 from collections.abc import Mapping
@@ -65,6 +66,17 @@ class Part(NamedTuple):
         if not mask.any():
             raise Refused(400, "Too little is painted to compare: paint more of what is visible, or draw a box.")
         return mask
+
+    def digest(self, content: bytes, *more: str) -> str:
+        """A digest of this part of a picture, and of what else is said.
+
+        Example:
+          >>> Part(None, None).digest(b"picture") == Part((0, 0, 9, 9), None).digest(b"picture")
+          False
+        """
+        found = hashlib.sha256(repr((hashlib.sha256(content).hexdigest(), self.box, *more)).encode())
+        found.update(b"" if self.painted is None else self.painted.tobytes())
+        return found.hexdigest()
 
 
 class Filters(NamedTuple):

@@ -7,13 +7,15 @@ killed loses none; several processes may write. Marks are only ever added: the l
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 VERSION = 1
 WAIT = 20  # seconds for another process that writes
+OLD = 3600  # seconds after which a picture without an entry is not one that is being added
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 TABLES = """
 CREATE TABLE IF NOT EXISTS marks (
     number INTEGER PRIMARY KEY, made TEXT NOT NULL, probe TEXT NOT NULL, name TEXT NOT NULL, identity TEXT,
@@ -66,7 +68,7 @@ class Kept:
           OSError: if it cannot be written; nothing is then.
         """
         verdict = None if mark.verdict is None else int(mark.verdict)
-        made, settings = datetime.now(UTC).isoformat(timespec="seconds"), json.dumps(mark.settings, sort_keys=True)
+        made, settings = _now(), json.dumps(mark.settings, sort_keys=True)
         row = (made, *mark[:4], verdict, *mark[5:7], settings)
         columns = "made, probe, name, identity, camera, verdict, distance, version, settings"
         with self._opened() as file, file:
@@ -101,15 +103,38 @@ class Kept:
 
     @contextlib.contextmanager
     def adding(self, name: str, content: bytes) -> Iterator[None]:
-        """Keeps the picture of an entry that is added within the block; not if that fails.
+        """Keeps the picture of an entry that is added within the block, before the block; not if that fails.
+
+        Others can write meanwhile. A process that is killed within the block leaves a picture without an entry, see
+        `forget`.
 
         Raises:
           OSError: if it cannot be written, before the block.
         """
-        made = datetime.now(UTC).isoformat(timespec="seconds")
+        put = "INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)"
         with self._opened() as file, file:
-            file.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?)", (name, made, content))
+            former = file.execute("SELECT * FROM pictures WHERE name = ?", (name,)).fetchone()
+            file.execute(put, (name, _now(), content))
+        try:
             yield
+        except BaseException:
+            with contextlib.suppress(OSError), self._opened() as file, file:
+                file.execute("DELETE FROM pictures WHERE name = ?", (name,))
+                if former is not None:
+                    file.execute(put, former)
+            raise
+
+    def forget(self, names: Collection[str], *, seconds: float = OLD) -> None:
+        """Drops the pictures of all entries but these; not those that may be of an entry that is added just now.
+
+        Args:
+          names: of the entries that there are.
+          seconds: how old a picture is at least.
+        """
+        with self._opened() as file, file:
+            there = file.execute("SELECT name FROM pictures WHERE made <= ?", (_now(-seconds),)).fetchall()
+            gone = [row for row in there if row[0] not in names]
+            file.executemany("DELETE FROM pictures WHERE name = ?", gone)
 
     def picture(self, name: str) -> bytes | None:
         """The picture of an entry that the page added."""
@@ -129,9 +154,16 @@ class Kept:
                 file.close()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
+                if error.sqlite_errorcode & 0xFF in BUSY:
+                    raise OSError(f"{self.path}: another process is writing: try again") from error
                 raise OSError(
                     f"{self.path} cannot be read or written ({error}): free some space, or start with --kept=FILE"
                 ) from error
             raise ValueError(
                 f"kept: {self.path} is damaged, or something else ({error}): start with another --kept=FILE"
             ) from error
+
+
+def _now(seconds: float = 0) -> str:
+    """The present time in UTC, so many seconds later."""
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat(timespec="seconds")

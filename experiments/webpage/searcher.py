@@ -6,7 +6,6 @@ the page or by another program. An answer keeps the version that it is of.
 
 import contextlib
 import dataclasses
-import hashlib
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from data import views
 from data.source import decode
 from dsr_jax import calibration, match, report
+from dsr_jax.gallery.filters import NothingLeft
 from dsr_jax.gallery.stored import StoredGallery
 from experiments.evaluation.features import Network
 from experiments.searching import answers, probes, showing
@@ -27,7 +27,7 @@ from experiments.webpage import asked, marking, uploads
 from experiments.webpage.held import Held
 from experiments.webpage.kept import Kept
 from experiments.webpage.padding import Padded, WarmUp
-from experiments.webpage.refusal import Refused
+from experiments.webpage.refusal import Refused, reading, unreadable
 
 PROBE = "Your picture"  # its name in sentences
 
@@ -101,31 +101,31 @@ class Searcher:
                     self._opened = match.Gallery.open(self._folder, network=self._about, grouped=False)
                     self._seen = seen
         except (ValueError, OSError) as error:
-            raise Refused(503, f"The gallery cannot be read any more ({error}): start the page again.") from error
+            raise unreadable(error) from error
         return self._opened
 
+    @reading()
     def search(self, content: bytes, part: asked.Part, wanted: asked.Filters, *, k: int, scale: str) -> Searched:
         """The answer to a picture.
 
         Raises:
-          Refused: for a picture, a part, or filters that cannot be answered.
+          Refused: for a picture, a part, or filters that cannot be answered, and for a gallery that cannot be read.
         """
         gallery = self.gallery()
         conditions = {name: value for name, value in wanted._asdict().items() if value is not None}
         try:
             chosen = gallery.where(**conditions) if conditions else gallery
-        except ValueError as error:
+        except NothingLeft as error:
             raise Refused(404, "No picture of the gallery fits the filters: take fewer of them.") from error
         probe = self._probe(content, part, scale)
         how: dict[str, Any] = {"l1": self._how.l1, "coder": self._how.coder, "rate": self._how.rate}
         try:
-            (found,) = answers.answer([probe], chosen, k=k, **how, insist=False)
+            with reading():
+                (found,) = answers.answer([probe], chosen, k=k, **how, insist=False)
         except ValueError as error:
             raise Refused(422, str(error)) from error
-        digest = hashlib.sha256(repr((hashlib.sha256(content).hexdigest(), part.box, scale)).encode())
-        digest.update(b"" if part.painted is None else part.painted.tobytes())
         shown = chosen.part(found.found.hits.entries)
-        held = Held(probe, digest.hexdigest(), tuple(found.hits), shown, self.settings())
+        held = Held(probe, part.digest(content, scale), tuple(found.hits), shown, self.settings())
         return Searched(found, held, showing.sentences(found, self._how.rate))
 
     def map(self, held: Held, rank: int) -> str:
@@ -153,11 +153,12 @@ class Searcher:
         pixels = self._pixels(name)
         return None if pixels is None else report.jpeg(pixels)
 
+    @reading()
     def add(self, content: bytes, part: asked.Part, labels: asked.Labels) -> StoredGallery:
         """The gallery with a picture, or a part of one, as a new entry; whole or not at all.
 
         Raises:
-          Refused: for a picture or labels that do not fit.
+          Refused: for a picture or labels that do not fit, and for a gallery that cannot be read.
           OSError: if it cannot be written.
         """
         gallery = self.gallery()
@@ -171,8 +172,10 @@ class Searcher:
             raise Refused(400, "This gallery has no identities: leave the identity empty, and say it in the name.")
         if gallery.people is not None:
             what["identities"] = [self._identity(gallery, labels.identity)]
+        if labels.name in gallery.names:
+            raise Refused(409, f"There is an entry {labels.name!r} already: give another name.")
         try:
-            with self.kept.adding(labels.name, report.jpeg(pixels)):
+            with reading(), self.kept.adding(labels.name, report.jpeg(pixels)):
                 gallery.add([values], **what)
         except ValueError as error:
             if labels.name in self.gallery().names:
@@ -196,7 +199,11 @@ class Searcher:
         how: dict[str, Any] = {"l1": self._how.l1, "scales": gallery.scales, "pooling": gallery.pooling}
         found = calibration.settings(self._how.coder, **how, images_per_entry=1)
         found["scales"], found["probe_scales"] = list(found["scales"]), list(found["probe_scales"])
-        named = {name: self._about[name] for name in ("preprocessing", "output_stride", "size") if name in self._about}
+        named = {
+            name: self._about[name]
+            for name in ("maps", "preprocessing", "output_stride", "size")
+            if name in self._about
+        }
         return found | {"network": self._about["sha256"]} | named
 
     def warm_up(self) -> None:
@@ -223,13 +230,10 @@ class Searcher:
 
     def _pixels(self, name: str) -> np.ndarray | None:
         """The picture of an entry at the network's size; None where it is not there or cannot be read."""
-        content = self.kept.picture(name)
+        listed = self._pictures.get(name)
         try:
-            if content is None:
-                if name not in self._pictures:
-                    return None
-                content = self._pictures[name].read()
-            return views.resize(decode(content), self._network.size)
+            content = self.kept.picture(name) if listed is None else listed.read()
+            return None if content is None else views.resize(decode(content), self._network.size)
         except (ValueError, OSError):
             return None
 

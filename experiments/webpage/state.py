@@ -6,11 +6,13 @@ import numpy as np
 
 from experiments.settings.webpage import Limits, Served
 from experiments.webpage import asked, marking, uploads
+from experiments.webpage.refusal import reading
 from experiments.webpage.searcher import Searcher
 
 CAMERAS = 200  # that are listed
 
 
+@reading()
 def state(searcher: Searcher, served: Served, limits: Limits) -> dict[str, Any]:
     """Gallery, marks, calibration and limits, as JSON has them."""
     gallery = searcher.gallery()

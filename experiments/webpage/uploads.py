@@ -5,9 +5,9 @@ phones, cameras and browsers give, and by the first bytes, whatever the name or 
 """
 
 import asyncio
+import re
 
 import numpy as np
-from PIL import Image
 from starlette.requests import ClientDisconnect, Request
 
 from data.sources import decoding, signatures
@@ -15,7 +15,11 @@ from experiments.settings.webpage import MEGA, Limits
 from experiments.webpage.refusal import Refused
 
 FORMATS = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "BMP": "image/bmp"}
+SCANS, SEGMENTS = 100, 200  # of a JPEG file at most; each costs time, and takes few bytes
 SHARE = 3  # of the time of a request one part is for its upload
+
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # those that a length follows, and the end
+_SCAN, _END = b"\xda", b"\xd9"
 
 
 class Uploads:
@@ -64,12 +68,14 @@ def picture(content: bytes, limits: Limits) -> np.ndarray:
     """The pixels of an uploaded picture, (H, W, 3) uint8, upright.
 
     Raises:
-      Refused: for another format, too many pixels, and a damaged file.
+      Refused: for another format, too many pixels, a damaged file, and a JPEG file of too many parts.
     """
     form = signatures.form_of(content[: signatures.HEAD])
     if form not in FORMATS:
         kind = f"is {form}" if form else "is no picture that is known here"
         raise Refused(415, f"The file {kind}: take a JPEG, PNG, WebP or BMP picture.")
+    if form == "JPEG":
+        _check_parts(content)
     try:
         height, width = decoding.upright_size(content)
         if height * width > limits.pixels:
@@ -85,6 +91,11 @@ def picture(content: bytes, limits: Limits) -> np.ndarray:
         raise Refused(422, f"The picture cannot be read ({error}): save it again as JPEG or PNG.") from error
 
 
-def guard(limits: Limits) -> None:
-    """Makes Pillow refuse by itself what `picture` would: a second lock on the same door."""
-    Image.MAX_IMAGE_PIXELS = limits.pixels
+def _check_parts(content: bytes) -> None:
+    """Raises Refused for a JPEG file whose scans or segments would take minutes."""
+    at, scans, segments = 2, 0, 0
+    while (found := _MARKER.search(content, at)) and found[1] != _END:
+        scans, segments = scans + (found[1] == _SCAN), segments + (found[1] != _SCAN)
+        if scans > SCANS or segments > SEGMENTS:
+            raise Refused(422, "The picture has far more parts than cameras write: save it again as JPEG or PNG.")
+        at = found.end() + max(2, int.from_bytes(content[found.end() : found.end() + 2]))
