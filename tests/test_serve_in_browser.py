@@ -226,6 +226,58 @@ def test_a_busy_program_is_asked_again(browser, client):
         complaints.clear()  # the browser's own line about the status
 
 
+def test_another_picture_takes_the_answer_away(browser, client):
+    """And what comes late is not shown: a map of the former answer, a search for the former picture."""
+    with visited(browser, client) as (page, _):
+        choose(page, client)
+        search(page)
+        held = []
+        page.route("**/map", lambda route: held.append(route))
+        first(page).get_by_role("button", name="Why").click()
+        page.wait_for_function("document.querySelector('.why').disabled")
+        choose(page, client, "gallery/1_0.png")
+        page.locator(".hit").first.wait_for(state="detached")
+        search(page)
+        with page.expect_response(lambda response: "/map" in response.url) as late:
+            held[0].continue_()
+        late.value.finished()
+        page.wait_for_timeout(200)
+        assert page.locator("#explanation").is_hidden()
+        assert first(page).get_by_role("heading").inner_text() == "1. 1"
+        page.route("**/search*", lambda route: held.append(route))
+        with page.expect_event("requestfailed", lambda request: "/search" in request.url):
+            page.get_by_role("button", name="Search").click()
+            said(page, "Searching")
+            choose(page, client, "gallery/2_0.png")
+        page.wait_for_timeout(200)
+        assert page.locator(".hit").count() == 0 and page.get_by_role("alert").is_hidden()
+        assert page.locator("#search").get_attribute("aria-busy") is None
+
+
+def test_of_two_pictures_the_last_one_is_taken(browser, client):
+    with visited(browser, client) as (page, _):
+        page.evaluate(
+            """() => {
+            const read = window.createImageBitmap;
+            let slow = true;
+            window.createImageBitmap = async (...given) => {
+                if (slow) {
+                    slow = false;
+                    await new Promise((resolve) => setTimeout(resolve, 500));
+                    window.late = true;
+                }
+                return read(...given);
+            };
+        }"""
+        )
+        page.set_input_files("#file", str(client.people / "gallery/3_0.png"))
+        choose(page, client, "gallery/1_0.png")
+        page.wait_for_timeout(700)
+        page.wait_for_timeout(200)
+        search(page)
+        assert first(page).get_by_role("heading").inner_text() == "1. 1"
+
+
 def test_everything_has_a_name(browser, client):
     with visited(browser, client) as (page, _):
         choose(page, client)

@@ -5,8 +5,22 @@ import { ask } from "./server.js";
 const PROVEN = { gallery: "against the whole gallery", stage: "against a stage", nothing: "no" };
 const find = (id) => document.getElementById(id);
 
+let shown = null; // the name of the answer on the page
+
+// Takes the answer from the page, and its map.
+export function empty() {
+  shown = null;
+  find("nothing-yet").hidden = false;
+  find("legend").hidden = true;
+  for (const id of ["sentences", "hits", "explanation"]) {
+    find(id).replaceChildren();
+  }
+  find("explanation").hidden = true;
+}
+
 // Shows an answer; `report` gets marks after each mark, `fail` an error.
 export function show(answer, report, fail) {
+  shown = answer.answer;
   find("nothing-yet").hidden = true;
   find("legend").hidden = false;
   find("sentences").replaceChildren(...[...answer.sentences, ...answer.remarks.filter((text) => !answer.sentences.includes(text))].map((text) => filled("li", text)));
@@ -27,7 +41,7 @@ function card(answer, hit, report, fail) {
   one.querySelector("dl").append(...facts(hit).flatMap(([name, text]) => [filled("dt", name), filled("dd", text)]));
   const why = one.querySelector(".why");
   why.setAttribute("aria-label", `Why ${hit.name}? Show the reconstruction map`);
-  why.addEventListener("click", () => explain(place, why).catch(fail));
+  why.addEventListener("click", () => explain(answer, place, why).catch((error) => shown === answer && fail(error)));
   const verdict = one.querySelector(".verdict");
   verdict.setAttribute("aria-label", `Is ${hit.name} the right person?`);
   for (const button of verdict.children) {
@@ -62,11 +76,14 @@ async function mark(place, verdict, button, report) {
   report(marks);
 }
 
-async function explain(place, why) {
+async function explain(answer, place, why) {
   why.setAttribute("aria-busy", "true");
   why.disabled = true;
   try {
     const text = await (await ask("GET", `${place}/map`)).text();
+    if (shown !== answer) {
+      return;
+    }
     const panel = find("explanation");
     const piece = document.createElement("template");
     piece.innerHTML = text;

@@ -1,6 +1,6 @@
 // What happens on the page: a picture comes, a part of it is marked, it is searched, added, and marks are used.
 
-import { show } from "./answer.js";
+import { empty, show } from "./answer.js";
 import { Probe } from "./probe.js";
 import { ask } from "./server.js";
 
@@ -12,7 +12,8 @@ const HELP = {
 };
 const probe = new Probe(find("canvas"), changed);
 let state = null;
-let asked = 0;
+let given = 0; // pictures that came
+let searching = null; // what gives up the search under way
 let speaking = 0;
 
 function say(text) {
@@ -80,7 +81,7 @@ function marks({ right, wrong, needed }) {
 
 // The picture
 
-async function take(file) {
+async function take(file, number) {
   clear();
   const { bytes, pixels, types } = state.limits;
   if (!types.includes(file.type)) {
@@ -95,9 +96,14 @@ async function take(file) {
   } catch {
     throw new Error("This picture cannot be read: save it again as JPEG or PNG.");
   }
+  if (number !== given) {
+    return; // another one came meanwhile
+  }
   if (bitmap.width * bitmap.height > pixels) {
     throw new Error(`The picture has more than ${pixels / 1e6} million pixels: make it smaller.`);
   }
+  searching?.abort();
+  empty();
   for (const id of ["part", "go", "add"]) {
     find(id).hidden = false;
   }
@@ -112,7 +118,8 @@ async function take(file) {
 function taken(files) {
   const file = [...(files || [])][0];
   if (file) {
-    looked.then(() => take(file)).catch(fail);
+    const number = ++given;
+    looked.then(() => take(file, number)).catch((error) => number === given && fail(error));
   }
 }
 
@@ -135,7 +142,9 @@ function tool(name) {
 const seconds = (id) => (find(id).value ? new Date(find(id).value).getTime() / 1000 : "");
 
 async function search() {
-  const number = ++asked;
+  searching?.abort();
+  const mine = (searching = new AbortController());
+  const { signal } = mine;
   const scale = document.querySelector("[name=scale]:checked").value;
   const query = { ...probe.parameters(), cameras: chosen().join(","), after: seconds("after"), before: seconds("before"), k: find("k").value, scale };
   clear();
@@ -143,14 +152,18 @@ async function search() {
   find("search").setAttribute("aria-busy", "true");
   try {
     const waiting = (time) => say(`Many are searching: another try in ${time} seconds.`);
-    const answer = await (await ask("POST", "/search", { query, body: probe.file, waiting })).json();
-    if (number === asked) {
+    const answer = await (await ask("POST", "/search", { query, body: probe.file, signal, waiting })).json();
+    if (!signal.aborted) {
       show(answer, (counts) => (marks(counts), say("The mark is kept.")), fail);
       say(`Found ${answer.hits.length} of ${answer.searched}. ${answer.nobody ? "Nobody in this gallery is near enough." : ""}`);
       find("answer").focus({ preventScroll: innerWidth > 900 });
     }
+  } catch (error) {
+    if (!signal.aborted) {
+      throw error;
+    }
   } finally {
-    if (number === asked) {
+    if (mine === searching) {
       find("search").removeAttribute("aria-busy");
     }
   }
