@@ -7,6 +7,8 @@ from dsr_jax import calibration, match, shortlist
 from dsr_jax.adapters import ray_shards
 from tests.test_search import many
 
+# Ray starts its programs by fork and exec; JAX warns of any fork.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 COUNT = 24
 PROBE, IMAGES = many(COUNT)
 
