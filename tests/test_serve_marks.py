@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from data import synthetic
-from dsr_jax import calibration, match
-from experiments.searching import indexing
+from dsr_jax import calibration, match, networks
 from experiments.settings import webpage
 from experiments.webpage import marking
 from experiments.webpage.kept import Kept, Mark
@@ -92,7 +91,7 @@ def test_marks_are_kept_and_counted(client, folder):
         first["distance"],
         first["identity"],
     )
-    assert made[0]["settings"]["maps"] == indexing.MAPS
+    assert made[0]["settings"]["maps"] == networks.MAPS
     assert made[0]["settings"]["scales"] == [1, 2, 3] and len(made[0]["probe"]) == 64
     assert len({mark["probe"] for mark in made}) == 1 and webpage.kept(folder / GALLERY).exists()
     for path, query, status in (

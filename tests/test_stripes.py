@@ -86,3 +86,13 @@ def test_rows_whose_positions_cancel_are_left_out():
     assert rows.tolist() == [[0, 1]] and counts.tolist() == [1]
     rows, counts = coarse.rows(probe[:1], None)
     assert rows.tolist() == [[1, 0], [-1, 0]] and counts.tolist() == [0.5, 0.5]
+
+
+def test_what_a_version_keeps_can_be_dropped(tmp_path):
+    maps = np.random.default_rng(0).random((5, 4, 2, 16)).astype(np.float32)
+    gallery = match.Gallery.create(tmp_path / "gallery", maps, names=list("abcde"))
+    before = stripes.distances(maps[1], gallery)
+    assert "stripes" in gallery._table.kept
+    gallery.forget()
+    assert not gallery._table.kept
+    np.testing.assert_array_equal(stripes.distances(maps[1], gallery), before)

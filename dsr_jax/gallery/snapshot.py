@@ -190,14 +190,19 @@ class Snapshot(Gallery):
                 yield found, np.arange(len(part)), maps
             return
         with _READING:  # once, whatever threads search
-            if "stripes" not in table.kept:
-                found, start = Stripes.empty(len(table), *shape), 0
+            held = table.kept.get("stripes")
+            if held is None:
+                held, start = Stripes.empty(len(table), *shape), 0
                 for part in table.scan("stripes"):
-                    found.enter(start, part.reshape(len(part), *shape))
+                    held.enter(start, part.reshape(len(part), *shape))
                     start += len(part)
-                table.kept["stripes"] = found
+                table.kept["stripes"] = held
         numbers = np.arange(len(table)) if self._numbers is None else self._numbers
-        yield table.kept["stripes"], numbers, np.arange(len(numbers))
+        yield held, numbers, np.arange(len(numbers))
+
+    def forget(self) -> None:
+        """Drops what this version keeps in memory; a search reads it again."""
+        self._table.kept.clear()
 
     @functools.cached_property
     def notes(self) -> dict[str, Any]:

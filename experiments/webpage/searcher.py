@@ -98,8 +98,10 @@ class Searcher:
             with self._lock:
                 seen = self._stamp()
                 if seen != self._seen:
+                    former = self._opened
                     self._opened = match.Gallery.open(self._folder, network=self._about, grouped=False)
                     self._seen = seen
+                    former.forget()  # answers that are held show entries of it, and search it no more
         except (ValueError, OSError) as error:
             raise unreadable(error) from error
         return self._opened
