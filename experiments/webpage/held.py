@@ -1,4 +1,4 @@
-"""The answers that are held for what follows them: pictures, reconstruction maps, marks. Those not used longest go first.
+"""Answers that are held for what follows: pictures, reconstruction maps, marks. Those not used longest go first.
 
 An answer is found by a name of 32 random bytes that only its asker got, so that nobody sees the answer of another.
 """
