@@ -51,7 +51,7 @@ class Settings:
         self.searched.place()
         self.matching.check()
         self.judged.check()
-        lacking = {"prune", "skip_bad", "form", "role"} & self.given
+        lacking = {"prune", "skip_bad", "form", "role", "index_batch", "map_dtype"} & self.given
         if not self.searched.pictures and lacking:
             raise ValueError(f"{sorted(lacking)[0]} is about pictures: give --pictures with it, or leave it out")
 

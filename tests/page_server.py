@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import io
 import json
 import re
 import shutil
@@ -15,13 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from PIL import Image
 
-from data import binding
+from data import binding, synthetic
+from dsr_jax import match
 from experiments import serve
+from experiments.settings import webpage
 from experiments.webpage import listening
 from tests.runners import listing, network, write_people
 
 SMALL = ("--size=64,32", "--output_stride=16", "--preprocessing=caffe", "--noprogress", "--port=0", "--seconds=600")
+GALLERY = ".dsr_jax_gallery_people.csv"  # of these people
 PATIENCE = 300  # seconds for an answer
 
 
@@ -115,6 +120,32 @@ def open_page(how: serve.Settings, folder: Path) -> Iterator[Client]:
     finally:
         jax.config.update("jax_numpy_dtype_promotion", before[0])
         jax.config.update("jax_numpy_rank_promotion", before[1])
+
+
+@contextlib.contextmanager
+def open_copy(folder: Path, to: Path) -> Iterator[Client]:
+    """A page of a copy of the gallery alone, without marks."""
+    own = copied(folder, to)
+    webpage.kept(own / GALLERY).unlink()
+    with open_page(settings(own, f"--gallery={own / GALLERY}", pictures=""), own) as page:
+        yield page
+
+
+def place(answer: Any, rank: int, what: str) -> str:
+    """The address of a place of an answer."""
+    return f"/answers/{urllib.parse.quote(answer['answer'])}/{rank}/{what}"
+
+
+def gallery(folder: Path, **options: Any) -> Any:
+    """The gallery of these people, or of a copy."""
+    return match.Gallery.open(folder / GALLERY, grouped=False, **options)
+
+
+def stranger(number: int) -> bytes:
+    """A picture of somebody who is not in the gallery."""
+    buffer = io.BytesIO()
+    Image.fromarray(synthetic.draw(synthetic.people(30)[number], 0, 0, height=64, width=32)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def copied(folder: Path, to: Path) -> Path:

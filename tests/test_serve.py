@@ -6,7 +6,6 @@ import io
 import json
 import re
 import signal
-import urllib.parse
 
 import jax
 import numpy as np
@@ -17,6 +16,7 @@ from dsr_jax import fcn, match
 from experiments import search, serve
 from experiments.webpage import listening, padding
 from tests import page_server, people
+from tests.page_server import place
 from tests.runners import call, finished, start
 
 USERS = 20
@@ -32,10 +32,6 @@ def folder(tmp_path_factory):
 def client(folder):
     with page_server.open_page(page_server.settings(folder), folder) as client:
         yield client
-
-
-def place(answer, rank, what):
-    return f"/answers/{urllib.parse.quote(answer['answer'])}/{rank}/{what}"
 
 
 def png(pixels):
@@ -183,6 +179,7 @@ def test_errors_at_start(client, folder, tmp_path, capsys):
         ((f"--weights={tmp_path / 'other.npz'}", gallery, "--size=64,32"), "sha256 is .* in the gallery"),
         ((gallery, "--size=64,32"), "weights is missing"),
         ((weights, gallery, "--prune"), "prune is about pictures"),
+        ((weights, gallery, "--index_batch=2"), "index_batch is about pictures"),
         ((weights, "--size=64,32"), "pictures is missing"),
         ((weights, gallery, "--host=203.0.113.9"), "host=203.0.113.9.*give another"),
         ((weights, gallery, f"--kept={folder / 'vgg16.npz'}", "--size=64,32"), "kept: .*vgg16.npz"),

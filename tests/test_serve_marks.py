@@ -1,27 +1,23 @@
 """What the page of a search keeps: marks, and calibrations from them."""
 
-import io
 import json
 import signal
 import sqlite3
 import subprocess
 import sys
-import urllib.parse
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from data import synthetic
-from dsr_jax import calibration, match, networks
+from dsr_jax import calibration, networks
 from experiments.settings import webpage
 from experiments.webpage import marking
 from experiments.webpage.kept import Kept, Mark
 from experiments.webpage.refusal import Refused
 from tests import page_server
+from tests.page_server import GALLERY, gallery, place
 from tests.runners import ROOT
 
-GALLERY = ".dsr_jax_gallery_people.csv"
 SETTINGS = {"l1": 0.4, "network": "a"}
 WRITER = """
 import sys
@@ -51,25 +47,8 @@ def client(folder):
 @pytest.fixture
 def alone(client, folder, tmp_path):
     """A page of its own gallery, which a test may spoil."""
-    own = page_server.copied(folder, tmp_path / "own")
-    webpage.kept(own / GALLERY).unlink()
-    with page_server.open_page(page_server.settings(own, f"--gallery={own / GALLERY}", pictures=""), own) as page:
+    with page_server.open_copy(folder, tmp_path / "own") as page:
         yield page
-
-
-def place(answer, rank, what):
-    return f"/answers/{urllib.parse.quote(answer['answer'])}/{rank}/{what}"
-
-
-def gallery(folder, **options):
-    return match.Gallery.open(folder / GALLERY, grouped=False, **options)
-
-
-def stranger(number):
-    """A picture of somebody who is not in the gallery, as bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(synthetic.draw(synthetic.people(30)[number], 0, 0, height=64, width=32)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 # Marks

@@ -179,7 +179,10 @@ async def _refused(request: Request, error: Refused) -> Response:
 
 
 async def _unwritten(request: Request, error: OSError) -> Response:
-    return refusal(Refused(507, f"It was not kept: {error}"))
+    what = (
+        "It was not kept" if request.url.path.endswith(("/mark", "/entries", "/calibration")) else "It cannot be read"
+    )
+    return refusal(Refused(507, f"{what}: {error}"))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
