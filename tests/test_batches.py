@@ -59,8 +59,15 @@ def source_of(identities):
 # Who is trained on
 
 
-def test_the_last_identities_are_held_out_and_classes_are_consecutive():
-    crowd, held = batches.people(source_of([7, 3, 9, 3, -1, 9, 11]), holdout=1)
+def test_identities_are_held_out_evenly_and_classes_are_consecutive():
+    source = source_of([7, 3, 9, 3, -1, 9, 11, 12])
+    crowd, held = batches.people(source, holdout=2)
+    assert crowd.positions.tolist() == [1, 2, 3, 5, 7] and crowd.classes.tolist() == [0, 1, 0, 1, 2]
+    assert held.tolist() == [0, 6]
+
+
+def test_the_last_identities_are_held_out_where_that_is_asked_for():
+    crowd, held = batches.people(source_of([7, 3, 9, 3, -1, 9, 11]), holdout=1, holdout_from="last")
     assert crowd.positions.tolist() == [0, 1, 2, 3, 5] and crowd.classes.tolist() == [1, 0, 2, 0, 2]
     assert held.tolist() == [6]
 

@@ -49,7 +49,7 @@ def trained(people, workdir, *arguments, runner=pretrain, code=0):
         "--pretrain_batch_size=4",
         *SMALL,
     )
-    own = ("--holdout=2", "--pretrain_steps=6", "--pretrain_rate=3e-3", f"--workdir={workdir}")
+    own = ("--holdout=2", "--partial=crop", "--pretrain_steps=6", "--pretrain_rate=3e-3", f"--workdir={workdir}")
     assert call(runner, *common, *own, *arguments) == code
 
 

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 UNKNOWN = -1
+HELD_OUT = "spread", "last"  # which people are held out
 
 
 def integers(labels: ArrayLike, name: str) -> NDArray[np.int64]:
@@ -55,3 +56,32 @@ def images_by_identity(identities: NDArray[np.int64]) -> dict[int, NDArray[np.in
     labels, starts = np.unique(identities[order], return_index=True)
     groups = np.split(order.astype(np.int64), starts[1:])
     return {label: group for label, group in zip(labels.tolist(), groups, strict=False) if label > UNKNOWN}
+
+
+def held_out(identities: ArrayLike, count: int, *, which: str = "spread") -> NDArray[np.int64]:
+    """The identities that are held out of a training, ascending.
+
+    Labels often come sorted by camera: the last hundred training people of CUHK03 are all those of three of its five
+    pairs of cameras. "spread" takes labels at even distances, and so of each camera its share; "last" takes the
+    last ones, which in such a data set asks how well a network does with cameras that it was not trained on.
+
+    Args:
+      identities: of the images; nobody (-1) is not among the people.
+      count: how many people.
+      which: "spread" or "last".
+
+    Raises:
+      ValueError: if there are fewer people than ``count``, or no such choice.
+
+    Example:
+      >>> held_out([1, 1, 2, 3, 4, 5, 6, -1], 2).tolist(), held_out(range(6), 2, which="last").tolist()
+      ([2, 5], [4, 5])
+    """
+    people = np.array(list(images_by_identity(integers(identities, "identities"))), np.int64)
+    if not 0 <= count <= len(people):
+        raise ValueError(f"count must be 0 to {len(people)}, the number of people, got {count}")
+    if which not in HELD_OUT:
+        raise ValueError(f"which must be one of {', '.join(HELD_OUT)}, got {which!r}")
+    if which == "last":
+        return people[len(people) - count :]
+    return people[(2 * np.arange(count) + 1) * len(people) // max(1, 2 * count)]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import data
-from dsr_jax.evaluation import candidates, protocols
+from dsr_jax.evaluation import candidates, labels, protocols
 from experiments.evaluation import features, pictures, scales, spoiling
 from experiments.settings.pictures import Searched
 
@@ -216,16 +216,16 @@ def _first_identities(
 
 def _held_out(searched: Searched, source: data.Source) -> list[int]:
     """The images of the held-out identities: probes and gallery at once, told apart by their cameras alone."""
-    labels = np.unique(source.identities[source.identities >= 0])
-    count = searched.holdout
-    if len(labels) < 2:
+    count, people = searched.people.holdout, len(labels.images_by_identity(source.identities))
+    if people < 2:
         raise ValueError(
-            f"{source.title} has {len(labels)} people in {len(source)} images, those of nobody not counted: "
+            f"{source.title} has {people} people in {len(source)} images, those of nobody not counted: "
             "subset=heldout searches among some of at least two; use --subset=test, or prepare more people to train on"
         )
-    if not 0 < count < len(labels):
-        raise ValueError(f"holdout must be between 1 and {len(labels) - 1} to search among them, got {count}")
-    held = np.flatnonzero(np.isin(source.identities, labels[-count:]))
+    if not 0 < count < people:
+        raise ValueError(f"holdout must be between 1 and {people - 1} to search among them, got {count}")
+    chosen = labels.held_out(source.identities, count, which=searched.people.holdout_from)
+    held = np.flatnonzero(np.isin(source.identities, chosen))
     rule = searched.camera_rule
     if not all(candidates.hidden(np.array([own]), own, camera_rule=rule) for own in set(source.cameras[held].tolist())):
         raise ValueError(

@@ -30,7 +30,7 @@ class Compared:
     @property
     def searched(self) -> Searched:
         """Which pictures of the data set are compared."""
-        return Searched(self.data, self.probes, self.chosen, self.held_out.holdout, self.given)
+        return Searched(self.data, self.probes, self.chosen, self.held_out, self.given)
 
     @property
     def methods(self) -> tuple[Method, ...]:

@@ -1,8 +1,8 @@
 """Configurations that earlier versions wrote, in the terms of today.
 
 Lists were text; `l1` of an evaluation was `match_l1`; every runner had the flags of the modules that it shared, also
-those without effect on it. What a configuration says of a setting that the runner no longer has counts where it is not
-the default, because then it may have had an effect.
+those without effect on it; held-out people were the last ones. What a configuration says of a setting that the runner
+no longer has counts where it is not the default, because then it may have had an effect.
 """
 
 import dataclasses
@@ -47,6 +47,8 @@ def translated(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, 
     if "sampling" in before and "images_per_identity" in now:  # one flag, where shuffled batches have 0
         images = 0 if before["sampling"] == "shuffled" else before.get("images_per_identity")
         before = {name: value for name, value in before.items() if name != "sampling"} | {"images_per_identity": images}
+    if before.get("holdout") and "holdout_from" not in before:  # they were the last ones
+        before = before | {"holdout_from": "last"}
     for name, value in before.items():
         today = RENAMED[name] if name not in now and RENAMED.get(name) in now.keys() - before.keys() else name
         if today in now:

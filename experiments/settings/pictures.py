@@ -6,7 +6,7 @@ from typing import Any
 
 import data
 from data.binding import setting
-from dsr_jax.evaluation import candidates
+from dsr_jax.evaluation import candidates, labels
 
 CROPPING = ("crop_height", "crop_width", "crop_seed")
 
@@ -52,7 +52,13 @@ class Maps:
 class HeldOut:
     """Held-out people."""
 
-    holdout: int = setting(0, "Training identities (the last ones) kept for choosing flags.", low=0)
+    holdout: int = setting(0, "Training identities kept for choosing flags.", low=0)
+    holdout_from: str = setting(
+        "spread",
+        "Which they are: spread evenly over the labels, or the last ones. Labels are often sorted by camera; those of "
+        "CUHK03 are, and its last ones ask how a network does with cameras that it was not trained on.",
+        choices=labels.HELD_OUT,
+    )
 
 
 @dataclass(frozen=True)
@@ -143,7 +149,7 @@ class Searched:
     data: DataSet
     probes: Probes
     chosen: Chosen = Chosen()
-    holdout: int = 0
+    people: HeldOut = HeldOut()  # of the training identities
     given: frozenset[str] = frozenset()
 
     @property

@@ -229,7 +229,7 @@ class Training:
     def searched(self) -> Searched:
         """Probes and gallery among the test identities; `Searched.held_out` has those that validation searches."""
         probes = Probes(camera_rule=self.probes.camera_rule, partial=self.probes.partial)
-        return Searched(self.data, probes, holdout=self.held_out.holdout, given=self.given)
+        return Searched(self.data, probes, people=self.held_out, given=self.given)
 
     def check(self) -> None:
         """Raises ValueError for settings that make no sense, before anything is read."""

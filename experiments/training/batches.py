@@ -13,7 +13,7 @@ import grain
 import numpy as np
 
 from data import Source, decoded, sampling, views
-from dsr_jax.evaluation import training_pairs
+from dsr_jax.evaluation import labels, training_pairs
 
 
 class Views(Protocol):
@@ -57,20 +57,21 @@ class People(NamedTuple):
     cameras: np.ndarray
 
 
-def people(source: Source, *, holdout: int) -> tuple[People, np.ndarray]:
-    """The training images without the last ``holdout`` identities, and the positions of those held out."""
-    labels = np.unique(source.identities[source.identities >= 0])
-    if len(labels) < 2:
+def people(source: Source, *, holdout: int, holdout_from: str = "spread") -> tuple[People, np.ndarray]:
+    """The training images without those of ``holdout`` identities, and the positions of those held out."""
+    known = np.unique(source.identities[source.identities >= 0])
+    if len(known) < 2:
         raise ValueError(
-            f"{source.title} has {len(labels)} people in {len(source)} images, those of nobody not counted, and "
+            f"{source.title} has {len(known)} people in {len(source)} images, those of nobody not counted, and "
             "training tells at least two apart: prepare the data set with more people to train on"
         )
-    if not 0 <= holdout < len(labels) - 1:
-        raise ValueError(f"holdout must leave at least two of the {len(labels)} training identities, got {holdout}")
-    kept = labels[: len(labels) - holdout]
+    if not 0 <= holdout < len(known) - 1:
+        raise ValueError(f"holdout must leave at least two of the {len(known)} training identities, got {holdout}")
+    chosen = labels.held_out(source.identities, holdout, which=holdout_from)
+    kept = np.setdiff1d(known, chosen)
     positions = np.flatnonzero(np.isin(source.identities, kept))
     classes = np.searchsorted(kept, source.identities[positions])
-    held = np.flatnonzero(np.isin(source.identities, labels[len(kept) :]))
+    held = np.flatnonzero(np.isin(source.identities, chosen))
     return People(source, positions, classes, source.cameras[positions]), held
 
 

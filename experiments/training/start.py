@@ -34,7 +34,8 @@ class Start:
         """Reads and checks data and weights, begins the workdir, then opens the images or the frozen outputs."""
         self.settings, kept = settings, settings.frozen
         source = settings.data.split("train")
-        self.people, self.held_out = batches.people(source, holdout=settings.held_out.holdout)
+        how = settings.held_out
+        self.people, self.held_out = batches.people(source, holdout=how.holdout, holdout_from=how.holdout_from)
         self.identities = int(self.people.classes.max()) + 1
         for name, rows in batch_sizes.items():
             try:
@@ -124,7 +125,7 @@ class Start:
             "frozen_weights": _digest(self.frozen()),
             "dataset": settings.data.dataset,
             "data": workdir.configuration["data"],
-            "images": len(self.people.positions),
+            "images": hashlib.sha256(self.people.positions.astype(np.int64).tobytes()).hexdigest()[:16],
             "size": list(self.size),
             "output_stride": self.trunk.output_stride,
             "augmentation": list(augmentation),
