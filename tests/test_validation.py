@@ -49,7 +49,7 @@ def trained(people, workdir, *arguments, runner=pretrain, code=0):
         "--pretrain_batch_size=4",
         *SMALL,
     )
-    own = ("--holdout=2", "--partial=crop", "--pretrain_steps=6", "--pretrain_rate=3e-3", f"--workdir={workdir}")
+    own = ("--holdout=2", "--pretrain_steps=6", "--pretrain_rate=3e-3", f"--workdir={workdir}")
     assert call(runner, *common, *own, *arguments) == code
 
 
@@ -60,7 +60,7 @@ def log_of(workdir):
 @pytest.fixture(scope="module")
 def validated(people, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("runs") / "validated"
-    trained(people, workdir, "--validate_every=2")
+    trained(people, workdir, "--validate_every=2", "--partial=crop")
     return workdir
 
 
