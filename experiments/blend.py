@@ -12,12 +12,10 @@ Whoever needs the network elsewhere gives one share, such as --shares=0.5, which
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from data.binding import setting
 from dsr_jax import networks, report, weights
-from dsr_jax.evaluation import labels
 from experiments import run
+from experiments.evaluation import unseen
 from experiments.settings import training
 from experiments.settings.networks import Network
 from experiments.settings.pictures import DataSet, HeldOut, Rules
@@ -95,8 +93,8 @@ def main(settings: Settings) -> None:
             raise ValueError(
                 f"{name} of --weights is {known[0]!r}, of --trained {known[1]!r}: they do not come from each other"
             )
-    if after.card.extra.get("dataset") == settings.data.dataset:
-        _check_held_out(settings, after.card.extra.get("flags", {}))
+    for argument, card in (("weights", before.card), ("trained", after.card)):
+        unseen.check(card, settings.data, settings.held_out, argument=argument)
     networks.average(before.params, after.params, 0.0)  # its errors come before anything is written
     workdir.claim()
     workdir.begin()
@@ -124,19 +122,6 @@ def main(settings: Settings) -> None:
     }
     workdir.write_metrics({"share": best, **figures})
     print(f"network: {workdir.path / weights.WORKDIR_FILE}")
-
-
-def _check_held_out(settings: Settings, flags: dict[str, Any]) -> None:
-    """Raises ValueError where the trained network was trained on some of the people that it is to be validated on."""
-    own = settings.held_out
-    count, which = flags.get("holdout", 0), flags.get("holdout_from", "last")  # the last ones, before the flag
-    identities = settings.data.split("train").identities
-    chosen = labels.held_out(identities, own.holdout, which=own.holdout_from)
-    if not np.isin(chosen, labels.held_out(identities, count, which=which)).all():
-        raise ValueError(
-            f"holdout={own.holdout} with holdout_from={own.holdout_from} are people that --trained was trained on: it "
-            f"held out {count} of {settings.data.dataset}; give --holdout={count} --holdout_from={which}"
-        )
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from experiments.evaluation import (
     recall,
     scoring,
     selection,
+    unseen,
 )
 from experiments.evaluation.methods import Method, comparing_vectors
 from experiments.settings.evaluation import Compared, Settings
@@ -122,10 +123,12 @@ def describe(params: fcn.Params, card: weights.Card, network: Network) -> featur
     return features.Network(params, card.preprocessing, stride, size, network.compute)
 
 
-def described(settings: Network) -> features.Network:
-    """The network of --weights."""
-    network = settings.read()
-    return describe(network.params, network.card, settings)
+def described(settings: Compared) -> features.Network:
+    """The network of --weights, which must not have been trained on held-out people that are to be searched."""
+    network = settings.network.read()
+    if settings.chosen.subset == "heldout":
+        unseen.check(network.card, settings.data, settings.held_out)
+    return describe(network.params, network.card, settings.network)
 
 
 def main(settings: Settings) -> None:
@@ -139,7 +142,7 @@ def main(settings: Settings) -> None:
         network, free = selected.network, ADDED | given_maps.WITHOUT_EFFECT
         workdir = opened(settings, "evaluate", free=free, data=selected.digest)
     else:
-        network = described(settings.network)  # without --weights no data set is drawn
+        network = described(settings)  # without --weights no data set is drawn
         check(settings, network.params)
         calibrating.check(settings, network)
         workdir = opened(settings, "evaluate", free=ADDED, partial=settings.searched.partial)

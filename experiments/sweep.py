@@ -98,7 +98,7 @@ def main(settings: Settings) -> None:
     at, vary = points(settings), settings.sweep.vary or ""
     first = at[0].settings
     settings.place.folder()
-    network = evaluate.described(settings.network)  # without --weights no data set is drawn
+    network = evaluate.described(settings)  # without --weights no data set is drawn
     if vary in CROPPING and first.searched.partial == "none":
         raise ValueError(f"vary={vary} changes nothing where probes are not cropped: give --partial=crop with it")
     for point in at:  # all are checked before the first is computed

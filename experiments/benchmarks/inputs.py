@@ -45,7 +45,8 @@ class Inputs:
         """The network of --weights, or one with random weights."""
         chosen = self._settings.network
         if chosen.weights:
-            return evaluate.described(chosen)
+            network = chosen.read()
+            return evaluate.describe(network.params, network.card, chosen)
         params = fcn.init(jax.random.key(self._settings.seed.seed), width=self._settings.maps.vgg_width)
         return evaluate.describe(params, weights.Card(), chosen)
 

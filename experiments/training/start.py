@@ -15,7 +15,7 @@ import numpy as np
 from data import decoded, views
 from dsr_jax import fcn, losses, networks, osnet, weights
 from dsr_jax.parallel import hosts, sharding
-from experiments.evaluation import selection
+from experiments.evaluation import selection, unseen
 from experiments.settings.training import Training
 from experiments.training import batches, frozen, own_size, steps
 from experiments.training.validation import Validation
@@ -43,6 +43,7 @@ class Start:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         self.params, self.head, self.card = _network(settings, self.identities)
+        unseen.check(self.card, settings.data, how)
         self.size, stride = settings.network.of_card(self.card)
         self.trunk = steps.Trunk(
             output_stride=stride,

@@ -11,6 +11,7 @@ images and the patches of a reconstruction step are one batch, because matching 
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -218,7 +219,9 @@ def _verify(
         (distances, coding), same = jax.vmap(measured)(probe, valid, gallery), batch["sign"] > 0
         value = losses.verification(distances, batch["sign"], ceiling=how.ceiling, mean=mean)
     else:
-        every = jax.vmap(lambda y: measured(probe, valid, y))(gallery)
+        # A CPU keeps the products of one whole image in its cache, but not those of all.
+        one_by_one = how.distance == "maxsim" and jax.default_backend() == "cpu"
+        every = (jax.lax.map if one_by_one else _at_once)(lambda y: measured(probe, valid, y), gallery)
         distances, coding = jax.tree.map(jnp.transpose, every)
         same = batch["patch_identities"][:, None] == shown[None, :]
         value = _of_all(share.within(distances), same, how, share, mean)
@@ -230,6 +233,10 @@ def _verify(
         "negative_distance": share.mean_over(negative, distances),
         "counted": mean(jnp.sum(counted, axis=1) / jnp.maximum(jnp.sum(valid, axis=1), 1)),
     }
+
+
+def _at_once(function: Callable[[jax.Array], Any], values: jax.Array) -> Any:
+    return jax.vmap(function)(values)
 
 
 def _of_all(distances: jax.Array, same: jax.Array, how: Tuning, share: Share, mean: losses.Mean) -> jax.Array:

@@ -1,0 +1,42 @@
+"""Held-out people of whom a network must not have seen a picture: its card says who was held out of its training."""
+
+import numpy as np
+
+from dsr_jax import weights
+from dsr_jax.evaluation import labels
+from experiments.settings.pictures import DataSet, HeldOut
+
+
+def check(card: weights.Card, data: DataSet, people: HeldOut, *, argument: str = "weights") -> None:
+    """Checks that none of the held-out people was trained on, as far as the card of a network says.
+
+    A network that was trained here says on which data set, and how many of its people were held out, and which; one
+    that was trained elsewhere, or on another data set, says nothing that could be checked.
+
+    Args:
+      card: of the network.
+      data: the data set of these people.
+      people: who is held out now.
+      argument: the flag that gave the network.
+
+    Raises:
+      ValueError: naming the flags that hold out the people of the network's training.
+    """
+    if not people.holdout or card.extra.get("dataset") != data.dataset:
+        return
+    flags = card.extra.get("flags", {})
+    count, which = flags.get("holdout", 0), flags.get("holdout_from", "last")  # before the flag, the last ones
+    identities = data.split("train").identities
+    if max(count, people.holdout) > len(labels.images_by_identity(identities)):
+        return  # the data are others, or the flag is wrong, which is said where the people are taken
+    now, before = (
+        labels.held_out(identities, number, which=how)
+        for number, how in ((people.holdout, people.holdout_from), (count, which))
+    )
+    seen = int(np.sum(~np.isin(now, before)))
+    if seen:
+        raise ValueError(
+            f"holdout={people.holdout} with holdout_from={people.holdout_from} are people of {data.dataset} of whom "
+            f"{seen} were in the training of --{argument}, which held out {count}"
+            + (f": give --holdout={count} --holdout_from={which}" if count else ": give a network that held some out")
+        )

@@ -1,0 +1,76 @@
+"""Held-out people: spread over the labels or the last ones, and never those that a network was trained on."""
+
+import jax
+import numpy as np
+import pytest
+
+from dsr_jax import fcn, weights
+from dsr_jax.evaluation import labels
+from experiments import evaluate, finetune
+from experiments.settings import former
+from tests.runners import call
+
+SHORT = ("--plot_every=0", "--noprogress", "--noevaluate", "--steps=1", "--batch_size=2")
+
+
+@pytest.mark.parametrize("people, count", [(767, 100), (4, 2), (5, 5), (7, 0), (10, 9)])
+def test_spread_people_are_as_far_apart_as_can_be(people, count):
+    found = labels.held_out(np.repeat(np.arange(people), 3), count)
+    gaps = np.diff(np.concatenate([found - people, found, found[:1] + people])) if count else np.array([1])
+    assert len(set(found.tolist())) == count and gaps.max() - gaps.min() <= 1 + (count == 1)
+
+
+def test_cameras_that_come_one_after_the_other_give_their_shares():
+    found = labels.held_out(np.arange(1000), 100)
+    assert np.histogram(found, bins=[0, 500, 800, 1000])[0].tolist() == [50, 30, 20]
+
+
+@pytest.mark.parametrize(
+    "count, which, message", [(4, "spread", "count must be 0 to 3"), (1, "first", "which must be")]
+)
+def test_other_choices_are_errors(count, which, message):
+    with pytest.raises(ValueError, match=message):
+        labels.held_out([1, 2, 3, -1], count, which=which)
+
+
+def test_configurations_without_the_flag_held_out_the_last_ones():
+    now = {"holdout": 3, "holdout_from": "spread"}
+    assert former.translated({"holdout": 3}, now, {"holdout_from": "spread"})["holdout_from"] == "last"
+    assert former.translated({"holdout": 0}, now, {"holdout_from": "spread"})["holdout_from"] == "spread"
+
+
+@pytest.fixture(scope="module")
+def networks(tmp_path_factory):
+    """Files of networks whose cards say who was held out, by name."""
+    folder, params = tmp_path_factory.mktemp("networks"), fcn.init(jax.random.key(0), width=1 / 32)
+    flags = {"former": {"holdout": 1}, "spread": {"holdout": 2, "holdout_from": "spread"}, "nobody": {}}
+    for name, held in flags.items():
+        extra = {"dataset": "folder", "flags": held, "size": [64, 32]}
+        weights.save(folder / f"{name}.safetensors", params, weights.Card(width=1 / 32, output_stride=16, extra=extra))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, flags, message",
+    [
+        ("former", ("--holdout=1",), "1 were in the training of --weights, which held out 1: give --holdout=1 "),
+        ("former", ("--holdout=2", "--holdout_from=last"), "1 were in the training"),
+        ("spread", ("--holdout=2", "--holdout_from=last"), "give --holdout=2 --holdout_from=spread"),
+        ("nobody", ("--holdout=2",), "which held out 0: give a network that held some out"),
+    ],
+)
+def test_people_that_a_network_was_trained_on_are_refused(people, networks, tmp_path, capsys, name, flags, message):
+    common = ("--dataset=folder", f"--data_dir={people}", f"--weights={networks / name}.safetensors", *flags)
+    workdir = tmp_path / "out"
+    assert call(evaluate, *common, "--subset=heldout", f"--workdir={workdir}") == 1
+    assert message in capsys.readouterr().err and not workdir.exists()
+    assert call(finetune, *common, *SHORT, f"--workdir={workdir}") == 1
+    assert message in capsys.readouterr().err and not workdir.exists()
+
+
+def test_people_that_it_was_not_trained_on_are_searched(people, networks, tmp_path):
+    common = ("--dataset=folder", f"--data_dir={people}", "--subset=heldout", "--partial=none", "--shots=1")
+    for name, flags in (("former", ("--holdout=1", "--holdout_from=last")), ("spread", ("--holdout=2",))):
+        file = f"--weights={networks / name}.safetensors"
+        code = call(evaluate, *common, file, *flags, "--methods=global_average", f"--workdir={tmp_path / name}")
+        assert code == 0
