@@ -79,4 +79,7 @@ def test_people_of_the_training_choose_nothing(people, pair, tmp_path, capsys):
     weights.save(tmp_path / "trained.safetensors", PARAMS, card)
     trained = pair[0], tmp_path / "trained.safetensors"
     assert blended(people, trained, tmp_path / "out", "--holdout=2") == 1
-    assert "of --trained, which held out 1: give --holdout=1 --holdout_from=last" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    assert (
+        "of --trained, which held out 1: give --holdout=1 --holdout_from=last" in capsys.readouterr().err
+        and not (tmp_path / "out").exists()
+    )

@@ -85,13 +85,14 @@ def test_from_an_onnx_file_to_an_evaluation(people, tmp_path):
 
 
 @pytest.mark.slow
-def test_unfolded_normalisations_are_trained(people, tmp_path):
+@pytest.mark.parametrize("kept", [(), ("--frozen_views=1",)], ids=["drawn", "kept"])
+def test_unfolded_normalisations_are_trained(people, tmp_path, kept):
     """Two steps of the last block: the second is normalised by what the first left."""
     file = tmp_path / "folded.safetensors"
     weights.save(file, test_osnet.params("plain", folded=True), weights.Card("osnet", 1 / 16, 16, "torch"))
     flags = ("--dataset=folder", f"--data_dir={people}", "--size=64,32", "--noprogress", "--plot_every=0")
     flags += ("--steps=2", "--positives=4", "--negatives=4", "--batch_size=4", "--unfold=3", "--noevaluate")
-    assert call(finetune, *flags, "--frozen_blocks=4", f"--weights={file}", f"--workdir={tmp_path / 'out'}") == 0
+    assert call(finetune, *flags, *kept, "--frozen_blocks=4", f"--weights={file}", f"--workdir={tmp_path / 'out'}") == 0
     memory.release()
     after = weights.load(tmp_path / "out")
     assert "bias" not in after["block5_conv"] and after["block5_norm"].keys() == {"scale", "bias", "mean", "var"}

@@ -235,10 +235,6 @@ class Training:
         """Raises ValueError for settings that make no sense, before anything is read."""
         self.frozen.check()
         self.update.check()
-        if self.update.unfold and self.frozen.frozen_views:
-            raise ValueError(
-                "unfold measures the whole network on pictures, frozen_views keeps outputs: give one of them"
-            )
         self.watch.check()
         if self.watch.validate_every:
             self.searched.check()

@@ -4,7 +4,7 @@ import copy
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,10 @@ class Start:
         if settings.update.unfold:
             osnet.check_folded(self.params)
         workdir.begin()
-        self.views = self._views(workdir, buckets)
+        pictures, read = functools.cache(lambda: self._pictures(buckets)), self.frozen()
         if settings.update.unfold:
-            self.params = self._unfolded(settings.update.unfold)
+            self.params = self._unfolded(settings.update.unfold, pictures())
+        self.views = self._kept(workdir, pictures, read) if kept.frozen_views else pictures()
 
     def batching(self, rows: int) -> batches.Batching:
         """Batches of so many rows: this process draws its own, or all where the devices do not divide them evenly."""
@@ -91,11 +92,11 @@ class Start:
         """The parameters that are not trained."""
         return networks.split(self.params, self.trunk.frozen_blocks)[0]
 
-    def _unfolded(self, count: int) -> fcn.Params:
+    def _unfolded(self, count: int, pictures: batches.Views) -> fcn.Params:
         """The network with its batch normalisations, measured on whole views of images spread over all."""
         rng = np.random.default_rng(self.settings.seeds.seed)
         places = np.linspace(0, len(self.people.positions) - 1, min(count, len(self.people.positions))).round()
-        seen = [self.views.whole(int(i), rng) for i in places]
+        seen = [pictures.whole(int(i), rng) for i in places]
         shape = tuple(np.max([pixels.shape for pixels, _ in seen], axis=0))
         images, sizes = (
             np.stack([batches.zeros_beyond(pixels, shape) for pixels, _ in seen]),
@@ -104,12 +105,16 @@ class Start:
         inputs = fcn.zero_outside(fcn.preprocess(jnp.asarray(images), self.card.preprocessing), jnp.asarray(sizes))
         return osnet.unfold(self.params, inputs, jnp.asarray(sizes))
 
-    def _views(self, workdir: Workdir, buckets: int) -> batches.Views:
-        settings, kept = self.settings, self.settings.frozen
-        drawn = settings.augmentation
-        augmentation = views.Augmentation(drawn.mirror, drawn.shift, drawn.colour, drawn.erase)
+    @property
+    def _augmentation(self) -> views.Augmentation:
+        drawn = self.settings.augmentation
+        return views.Augmentation(drawn.mirror, drawn.shift, drawn.colour, drawn.erase)
+
+    def _pictures(self, buckets: int) -> batches.ImageViews | own_size.OwnSizeViews:
+        """Views of the images."""
+        settings = self.settings
         shown: dict[str, Any] = {
-            "augmentation": augmentation,
+            "augmentation": self._augmentation,
             "limit": settings.batches.image_memory * decoded.MEGABYTE,
         }
         if buckets:
@@ -119,22 +124,26 @@ class Start:
                 "progress": settings.place.progress,
             }
             return own_size.OwnSizeViews(self.people, **own, **shown)
-        images = functools.partial(batches.ImageViews, self.people, size=self.size, **shown)
-        if not kept.frozen_views:
-            return images()
+        return batches.ImageViews(self.people, size=self.size, **shown)
+
+    def _kept(self, workdir: Workdir, pictures: Callable[[], Any], read: fcn.Params) -> batches.Views:
+        """What the frozen blocks, ``read`` from a file, make of views of the images."""
+        settings, kept = self.settings, self.settings.frozen
         fingerprint = {
-            "frozen_weights": _digest(self.frozen()),
+            "frozen_weights": _digest(read),
             "dataset": settings.data.dataset,
             "data": workdir.configuration["data"],
             "images": hashlib.sha256(self.people.positions.astype(np.int64).tobytes()).hexdigest()[:16],
             "size": list(self.size),
             "output_stride": self.trunk.output_stride,
-            "augmentation": list(augmentation),
+            "augmentation": list(self._augmentation),
             "seed": settings.seeds.seed,
         }
+        if settings.update.unfold:  # which changes nothing but rounding
+            fingerprint["unfold"] = settings.update.unfold
         return frozen.FrozenViews(
             Path(kept.frozen_cache or workdir.path / "frozen"),
-            images,
+            pictures,
             self.params,
             fingerprint=fingerprint,
             count=len(self.people.positions),
