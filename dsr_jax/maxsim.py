@@ -80,7 +80,9 @@ def _found(columns: jax.Array, atoms: jax.Array) -> tuple[jax.Array, tuple[jax.A
 
 def _slopes(found: tuple[jax.Array, ...], slope: jax.Array) -> tuple[jax.Array, jax.Array]:
     columns, atoms, row = found
-    weight = jnp.where(row >= 0, slope, 0)[:, None]
+    # Nothing is the largest where no atom has a direction, and where there is NaN, which is passed on.
+    nothing = jnp.where(jnp.any(atoms != 0), jnp.nan, 0)
+    weight = (slope * jnp.where(row >= 0, 1, nothing))[:, None]
     return weight * atoms[row], jax.ops.segment_sum(weight * columns, row, num_segments=len(atoms))
 
 

@@ -47,6 +47,20 @@ def test_a_dictionary_without_a_direction():
     assert value == 1 and all(np.isfinite(s).all() and not np.any(s) for s in slopes)
 
 
+@pytest.mark.parametrize("side", [0, 1])
+def test_nan_is_passed_on(side):
+    sides = [jnp.float32(values) for values in pair()]
+    sides[side] = sides[side].at[1].set(jnp.nan)
+    value, slopes = jax.value_and_grad(maxsim.distance, argnums=(0, 1))(*sides)
+    assert np.isnan(value) and np.isnan(slopes[0]).any()
+
+
+def test_of_equal_cosines_one_has_the_gradient():
+    x, y = jnp.float32([[1, 0]]), jnp.float32([[0.6, 0.8], [0, 1], [0.6, -0.8]])
+    slope = jax.grad(maxsim.distance, argnums=1)(x, y)
+    assert slope.tolist() == [[0, 0], [0, 0], [-1, 0]]
+
+
 def test_gradient_is_the_finite_difference(x64):
     rng = np.random.default_rng(1)
     for seed in range(4):
