@@ -2,11 +2,12 @@
 
     python -m experiments.blend --dataset=cuhk03 --data_dir=D --holdout=100 --weights=BEFORE --trained=RUN --workdir=OUT
 
-Training on one data set forgets what other people need. The average of the weights before and after it often keeps
-both (`dsr_jax.networks.average`). Every share of the trained network is validated on the --holdout training people as
+Training on one data set forgets what other people need. The average of the weights before and after it often keeps both
+(`dsr_jax.networks.average`). Every share of the trained network is validated on the --holdout training people as
 `--validate_every` of the training does it (cropped pictures, single-shot), and the one with the highest mAP is written
 to `OUT/network.safetensors`. Held-out people are of the same data set: what an average keeps of others they cannot say.
-Whoever needs the network elsewhere gives one share, such as --shares=0.5, which is then validated and written.
+They are to be those of the training: --holdout and --holdout_from as it had them. Whoever needs the network elsewhere
+gives one share, such as --shares=0.5, which is then validated and written.
 """
 
 from dataclasses import dataclass

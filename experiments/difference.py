@@ -67,7 +67,7 @@ def main(settings: Settings) -> None:
 
 def _check_same_probes(first: str, second: str) -> None:
     """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
-    one, other = (read_json(Path(path) / "config.json")["flags"] for path in (first, second))
+    one, other = (former.completed(read_json(Path(path) / "config.json")["flags"]) for path in (first, second))
     as_other, as_one = former.translated(one, other, {}), former.translated(other, one, {})  # either may be older
     changed = [
         f"{name} ({one.get(name)!r}, {other.get(name)!r})"

@@ -43,7 +43,12 @@ def test_configurations_without_the_flag_held_out_the_last_ones():
 def networks(tmp_path_factory):
     """Files of networks whose cards say who was held out, by name."""
     folder, params = tmp_path_factory.mktemp("networks"), fcn.init(jax.random.key(0), width=1 / 32)
-    flags = {"former": {"holdout": 1}, "spread": {"holdout": 2, "holdout_from": "spread"}, "nobody": {}}
+    flags = {
+        "former": {"holdout": 1},
+        "spread": {"holdout": 2, "holdout_from": "spread"},
+        "nobody": {},
+        "other": {"data": "x"},
+    }
     for name, held in flags.items():
         extra = {"dataset": "folder", "flags": held, "size": [64, 32]}
         weights.save(folder / f"{name}.safetensors", params, weights.Card(width=1 / 32, output_stride=16, extra=extra))
@@ -70,7 +75,11 @@ def test_people_that_a_network_was_trained_on_are_refused(people, networks, tmp_
 
 def test_people_that_it_was_not_trained_on_are_searched(people, networks, tmp_path):
     common = ("--dataset=folder", f"--data_dir={people}", "--subset=heldout", "--partial=none", "--shots=1")
-    for name, flags in (("former", ("--holdout=1", "--holdout_from=last")), ("spread", ("--holdout=2",))):
+    for name, flags in (
+        ("former", ("--holdout=1", "--holdout_from=last")),
+        ("spread", ("--holdout=2",)),
+        ("other", ("--holdout=2",)),
+    ):
         file = f"--weights={networks / name}.safetensors"
         code = call(evaluate, *common, file, *flags, "--methods=global_average", f"--workdir={tmp_path / name}")
         assert code == 0

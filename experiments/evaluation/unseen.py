@@ -2,31 +2,35 @@
 
 import numpy as np
 
+import data
 from dsr_jax import weights
 from dsr_jax.evaluation import labels
 from experiments.settings.pictures import DataSet, HeldOut
 
 
-def check(card: weights.Card, data: DataSet, people: HeldOut, *, argument: str = "weights") -> None:
+def check(card: weights.Card, searched: DataSet, people: HeldOut, *, argument: str = "weights") -> None:
     """Checks that none of the held-out people was trained on, as far as the card of a network says.
 
-    A network that was trained here says on which data set, and how many of its people were held out, and which; one
-    that was trained elsewhere, or on another data set, says nothing that could be checked.
+    A network that was trained here says on which data set, and how many of its people were held out, and which, in its
+    last training; one that was trained elsewhere, or on other data, says nothing that could be checked.
 
     Args:
       card: of the network.
-      data: the data set of these people.
+      searched: the data set of these people.
       people: who is held out now.
       argument: the flag that gave the network.
 
     Raises:
       ValueError: naming the flags that hold out the people of the network's training.
     """
-    if not people.holdout or card.extra.get("dataset") != data.dataset:
+    if not people.holdout or card.extra.get("dataset") != searched.dataset:
         return
     flags = card.extra.get("flags", {})
     count, which = flags.get("holdout", 0), flags.get("holdout_from", "last")  # before the flag, the last ones
-    identities = data.split("train").identities
+    known = flags.get("data")  # of the contents: many data sets are called "folder"
+    if known is not None and known != data.fingerprint(searched.dataset, data_dir=searched.data_dir):
+        return
+    identities = searched.split("train").identities
     if max(count, people.holdout) > len(labels.images_by_identity(identities)):
         return  # the data are others, or the flag is wrong, which is said where the people are taken
     now, before = (
@@ -36,7 +40,7 @@ def check(card: weights.Card, data: DataSet, people: HeldOut, *, argument: str =
     seen = int(np.sum(~np.isin(now, before)))
     if seen:
         raise ValueError(
-            f"holdout={people.holdout} with holdout_from={people.holdout_from} are people of {data.dataset} of whom "
-            f"{seen} were in the training of --{argument}, which held out {count}"
+            f"holdout={people.holdout} with holdout_from={people.holdout_from} are people of {searched.dataset} of "
+            f"whom {seen} were in the training of --{argument}, which held out {count}"
             + (f": give --holdout={count} --holdout_from={which}" if count else ": give a network that held some out")
         )

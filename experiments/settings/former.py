@@ -47,8 +47,7 @@ def translated(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, 
     if "sampling" in before and "images_per_identity" in now:  # one flag, where shuffled batches have 0
         images = 0 if before["sampling"] == "shuffled" else before.get("images_per_identity")
         before = {name: value for name, value in before.items() if name != "sampling"} | {"images_per_identity": images}
-    if before.get("holdout") and "holdout_from" not in before:  # they were the last ones
-        before = before | {"holdout_from": "last"}
+    before = completed(before)
     for name, value in before.items():
         today = RENAMED[name] if name not in now and RENAMED.get(name) in now.keys() - before.keys() else name
         if today in now:
@@ -56,6 +55,18 @@ def translated(before: dict[str, Any], now: dict[str, Any], defaults: dict[str, 
         elif name not in SHOWN and (name not in GONE or _like(value, GONE[name]) != GONE[name]):
             found[name] = value
     return found | {name: value for name, value in defaults.items() if name in now and name not in found}
+
+
+def completed(before: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with what went without saying when it was written.
+
+    Example:
+      >>> completed({"holdout": 2}), completed({"holdout": 0})
+      ({'holdout': 2, 'holdout_from': 'last'}, {'holdout': 0})
+    """
+    if before.get("holdout") and "holdout_from" not in before:  # they were the last ones
+        return before | {"holdout_from": "last"}
+    return before
 
 
 def _like(before: Any, now: Any, *, default: Any = ...) -> Any:

@@ -43,7 +43,6 @@ class Start:
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         self.params, self.head, self.card = _network(settings, self.identities)
-        unseen.check(self.card, settings.data, how)
         self.size, stride = settings.network.of_card(self.card)
         self.trunk = steps.Trunk(
             output_stride=stride,
@@ -136,6 +135,7 @@ class Start:
             "images": hashlib.sha256(self.people.positions.astype(np.int64).tobytes()).hexdigest()[:16],
             "size": list(self.size),
             "output_stride": self.trunk.output_stride,
+            "convention": self.trunk.convention,
             "augmentation": list(self._augmentation),
             "seed": settings.seeds.seed,
         }
@@ -201,6 +201,7 @@ def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.He
     if given.weights:
         network = given.read()
         params, card = network.params, network.card
+        unseen.check(card, settings.data, settings.held_out)
         if fresh.architecture not in (None, card.architecture):
             raise ValueError(
                 f"weights {given.weights} are a {card.architecture}'s and architecture={fresh.architecture}: leave "
@@ -223,7 +224,7 @@ def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.He
     if head["bias"].size != identities:
         raise ValueError(
             f"weights {given.weights} classify {head['bias'].size} identities, the training data have "
-            f"{identities}: use the same --dataset and --holdout, or a file without a head"
+            f"{identities}: use the same --dataset, --holdout and --holdout_from, or a file without a head"
         )
     return params, head, card
 
