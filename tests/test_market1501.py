@@ -123,7 +123,7 @@ def test_the_rows_of_table_4(runs, capsys, trained, row):
     ("arguments", "message"),
     [
         (("--architecture=vgg16",), "are a resnet50's and architecture=vgg16: leave --architecture out"),
-        (("--holdout=1",), "classify 4 identities, the training data have 3"),
+        (("--holdout=1",), "1 were in the training of --weights, which held out 0"),
         (("--size=32,24",), "smallest patch of 16 x 17 pixels is below one output cell of 32 x 32"),
         (("--weights={lacking}",), "lacking.npz.*batch-norm statistics are missing"),
     ],
