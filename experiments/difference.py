@@ -21,17 +21,8 @@ from experiments.workdir import read_json
 # What decides the probes and the gallery draws.
 SAME = (
     *("data", "subset", "holdout", "holdout_from", "identities", "probes_per_identity", "partial", "crop_height"),
-    *(
-        "crop_width",
-        "crop_seed",
-        "probe_scale",
-        "probe_factor",
-        "probe_multiple",
-        "spoil",
-        "camera_rule",
-        "trials",
-        "seed",
-    ),
+    *("crop_width", "crop_seed", "probe_scale", "probe_factor", "probe_multiple", "spoil", "camera_rule", "trials"),
+    "seed",
 )
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import data
 from dsr_jax import weights
 from dsr_jax.evaluation import labels
+from experiments.settings import former
 from experiments.settings.pictures import DataSet, HeldOut
 
 
@@ -25,8 +26,8 @@ def check(card: weights.Card, searched: DataSet, people: HeldOut, *, argument: s
     """
     if not people.holdout or card.extra.get("dataset") != searched.dataset:
         return
-    flags = card.extra.get("flags", {})
-    count, which = flags.get("holdout", 0), flags.get("holdout_from", "last")  # before the flag, the last ones
+    flags = former.completed(card.extra.get("flags", {}))
+    count, which = flags.get("holdout", 0), flags.get("holdout_from", "spread")
     known = flags.get("data")  # of the contents: many data sets are called "folder"
     if known is not None and known != data.fingerprint(searched.dataset, data_dir=searched.data_dir):
         return
