@@ -83,3 +83,10 @@ def test_people_that_it_was_not_trained_on_are_searched(people, networks, tmp_pa
         file = f"--weights={networks / name}.safetensors"
         code = call(evaluate, *common, file, *flags, "--methods=global_average", f"--workdir={tmp_path / name}")
         assert code == 0
+
+
+def test_a_choice_of_nobody_is_refused(people, networks, tmp_path, capsys):
+    common = ("--dataset=folder", f"--data_dir={people}", f"--weights={networks / 'nobody'}.safetensors")
+    for runner, flags in ((evaluate, ()), (finetune, SHORT)):
+        assert call(runner, *common, *flags, "--holdout_from=last", f"--workdir={tmp_path / 'out'}") == 1
+        assert "give --holdout=N with it" in capsys.readouterr().err and not (tmp_path / "out").exists()

@@ -60,6 +60,13 @@ class HeldOut:
         choices=labels.HELD_OUT,
     )
 
+    def check(self, given: frozenset[str]) -> None:
+        """Raises ValueError for --holdout_from among the flags ``given`` where nobody is held out."""
+        if "holdout_from" in given and not self.holdout:
+            raise ValueError(
+                f"holdout_from={self.holdout_from} has no effect where nobody is held out: give --holdout=N with it"
+            )
+
 
 @dataclass(frozen=True)
 class CameraRule:
@@ -168,6 +175,7 @@ class Searched:
 
     def check(self) -> None:
         """Raises ValueError for flags that make no sense together."""
+        self.people.check(self.given)
         given = [name for name in CROPPING if name in self.given]
         if given and self.probes.partial is None and self.partial == "none":
             raise ValueError(

@@ -233,6 +233,7 @@ class Training:
 
     def check(self) -> None:
         """Raises ValueError for settings that make no sense, before anything is read."""
+        self.held_out.check(self.given)
         self.frozen.check()
         self.update.check()
         self.watch.check()
