@@ -152,8 +152,9 @@ def test_padding_changes_nothing() -> None:
         np.pad(energy, (0, 7)),
         l1=L1,
     )
-    for one, other in zip(alone, wider, strict=True):
-        np.testing.assert_array_equal(one, other[:, : energy.size])
+    for figure, (one, other) in enumerate(zip(alone, wider, strict=True)):
+        # Rows of another length are summed in another order where a processor has short vectors.
+        np.testing.assert_allclose(one, other[:, : energy.size], rtol=0, atol=1e-4 if figure else 1e-6)
         assert not other[:, energy.size :].any()
 
 

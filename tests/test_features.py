@@ -56,11 +56,11 @@ def test_own_vectors_are_those_of_the_same_maps():
     resized, same = sides.resized_vectors
     assert own.shape == (2, 512) and same is others and not others[1].any()
     for p in (0, 1):
-        np.testing.assert_allclose(own[p], alone(sides.probe[p]), atol=1e-4)
-        np.testing.assert_allclose(resized[p], alone(sides.resized[p]), atol=1e-4)
-    np.testing.assert_allclose(others[2], alone(sides.gallery[2]), atol=1e-4)
+        np.testing.assert_allclose(own[p], alone(sides.probe[p]), rtol=2e-6, atol=1e-4)
+        np.testing.assert_allclose(resized[p], alone(sides.resized[p]), rtol=2e-6, atol=1e-4)
+    np.testing.assert_allclose(others[2], alone(sides.gallery[2]), rtol=2e-6, atol=1e-4)
     known, other = sides.gallery, sides.with_probes(probes.only(np.array([False, True])))
-    np.testing.assert_allclose(other.vectors[0], own[1:], atol=1e-4)
+    np.testing.assert_allclose(other.vectors[0], own[1:], rtol=2e-6, atol=1e-4)
     assert other.gallery is known
 
 
