@@ -1,11 +1,10 @@
 """The peers of `experiments.benchmark_speed`, live: each is given the right problem, in every way that it is called."""
 
-import importlib
-
 import jax
 import numpy as np
 import pytest
 
+from dsr_jax import fcn
 from experiments.benchmarks import network, peers, problem, stand_ins, steps
 from experiments.benchmarks.alternating import Turns
 from experiments.benchmarks.settings import Case
@@ -47,9 +46,19 @@ def test_network_and_torch_agree_in_bfloat16_to_its_digits():
     pytest.importorskip("torch")
     ways = {dtype: (Case(64, 32, 16, 2), network.Way(dtype)) for dtype in ("bfloat16", "float32")}
     table, figures = network.measured(ways, width=1 / 16, seed=0, turns=Turns(1), key="accelerator/network")
-    assert 1e-4 < figures["accelerator/network/bfloat16/difference"] < 3e-2
+    assert figures["accelerator/network/bfloat16/difference"] < 3e-2
     assert figures["accelerator/network/float32/difference"] < 1e-4
     assert [row[0] for row in table.rows] == ["bfloat16", "float32"] and not any("torch:" in x for x in table.notes)
+
+
+def test_both_networks_compute_in_the_type_that_is_asked_for():
+    """Their difference does not say so: where the processor has no bfloat16 of its own, both round alike."""
+    torch = pytest.importorskip("torch")
+    params, pictures = fcn.init(jax.random.key(0), width=1 / 16), np.zeros((1, 64, 32, 3), np.float32)
+    for dtype in ("bfloat16", "float32"):
+        made = (params, pictures, Case(64, 32, 16, 1), network.Way(dtype))
+        assert network._ours(*made)[0].call().dtype == dtype
+        assert network._torchs(*made)[0].call().dtype == getattr(torch, dtype)
 
 
 def test_torch_that_cannot_have_the_device_is_said_to_be_missing(monkeypatch):
@@ -61,9 +70,6 @@ def test_torch_that_cannot_have_the_device_is_said_to_be_missing(monkeypatch):
 
 def test_the_gradients_of_the_train_steps_are_the_same():
     pytest.importorskip("torch")
-    jax = importlib.import_module("jax")
-    from dsr_jax import fcn
-
     params = fcn.init(jax.random.key(0), width=1 / 16)
     images = np.random.default_rng(0).normal(0, 50, (2, 64, 32, 3)).astype(np.float32)
     case = Case(64, 32, 16, 2)
