@@ -50,6 +50,7 @@ ADDED = frozenset(
 def check(settings: Compared, params: fcn.Params | None = None) -> None:
     """Checks settings and data before any long work, and whether the network, if there is one, has what is compared."""
     settings.matching.check()
+    settings.check_looks()
     if isinstance(settings, Settings):
         settings.check_recall()
     methods, whole = settings.methods, comparison.WHOLE in settings.comparison.conditions
@@ -107,7 +108,8 @@ def compare(
         scored = scoring.Scoring(workdir, settings, network, sides, selected, trials, label)
         results += (of_network := scored.results())
         recalls += scored.recalls(of_network) if settings.page.shortlist_recall else []
-        remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in sides.remarks])
+        found = dict.fromkeys(remark for look in sides for remark in look.remarks)
+        remarks += publishing.say([f"{label}: {remark}" if label else remark for remark in found])
     # Tables and page.
     judged = calibrating.judged(settings, results, last, selected, people) if people else []
     parts = [recall.part(recalls)] * bool(recalls) + [calibrating.part(judged)] * bool(judged)

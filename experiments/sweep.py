@@ -19,7 +19,7 @@ import numpy as np
 from data import binding
 from dsr_jax.report import curves
 from experiments import evaluate, run
-from experiments.evaluation import comparison, features, page, publishing, scoring, selection
+from experiments.evaluation import comparison, features, looks, page, publishing, scoring, selection
 from experiments.settings.evaluation import Compared
 from experiments.settings.pictures import CROPPING
 from experiments.workdir import Workdir, opened
@@ -153,7 +153,7 @@ def sweep(workdir: Workdir, network: features.Network, at: Sequence[Point], vary
             if sides is None or vary == "trials":  # more trials may draw more of the gallery
                 sides = scoring.sides(selected, trials, now, network)
             else:
-                sides = sides.with_probes(selected.probes)
+                sides = looks.with_probes(sides, now.looking.looks, selected.probes, network.output_stride)
         counts |= {f"{point.label}/{name}": count for name, count in selected.metrics.items()}
         results += scoring.Scoring(workdir, now, network, sides, selected, trials, point.label).results()
     return Swept(results, remarks, counts, selected)

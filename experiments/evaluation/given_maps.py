@@ -15,13 +15,14 @@ import numpy as np
 from dsr_jax import map_file
 from dsr_jax.evaluation import candidates, protocols
 from dsr_jax.matching import visibility
+from experiments.evaluation import looks as looking
 from experiments.evaluation import methods, pictures, scales, selection
 from experiments.evaluation.features import NONE, Network, hidden
-from experiments.settings import networks
+from experiments.settings import matching, networks
 from experiments.settings import pictures as settings
 
 CAMERA_RULE = "cross"
-_GROUPS = (networks.Network, settings.DataSet, settings.HeldOut, settings.Chosen, settings.Probes)
+_GROUPS = (networks.Network, settings.DataSet, settings.HeldOut, settings.Chosen, settings.Probes, matching.Looking)
 # Settings of an evaluation that are about pictures or a network of ours.
 WITHOUT_EFFECT = frozenset(
     {item.name for group in _GROUPS for item in dataclasses.fields(group)} - {"camera_rule"}
@@ -62,10 +63,15 @@ class Selected(selection.Selection):
         self.network = Network({"map_file": {"digest": digest}}, "maps of a file", 0, (0, 0))
 
     def sides(
-        self, network: Network, drawn: Sequence[int], *, window_stride: int = 0, progress: bool = False
-    ) -> "Sides":
-        """The maps of the file, each read when a method asks for it."""
-        return Sides(self._file, np.flatnonzero(self._answered), self.probes.names)
+        self,
+        network: Network,
+        drawn: Sequence[int],
+        *,
+        looks: Sequence[looking.Look] = (looking.Look(),),
+        **options: Any,
+    ) -> tuple["Sides", ...]:
+        """The maps of the file, each read when a method asks for it; the file is one look."""
+        return (Sides(self._file, np.flatnonzero(self._answered), self.probes.names),)
 
     def caption(self, varied: str = "") -> str:
         """What was compared, for the head of a table."""

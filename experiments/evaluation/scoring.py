@@ -9,7 +9,7 @@ import numpy as np
 
 from dsr_jax import shortlist
 from dsr_jax.evaluation import protocols
-from experiments.evaluation import comparison, features, recall, store
+from experiments.evaluation import comparison, features, looks, recall, store
 from experiments.evaluation.methods import Method
 from experiments.evaluation.selection import Selection
 from experiments.settings.evaluation import Compared
@@ -28,17 +28,21 @@ def draws(selected: Selection, settings: Compared) -> Trials:
     }
 
 
-def sides(selected: Selection, trials: Trials, settings: Compared, network: features.Network) -> features.Sides:
-    """What the network makes of the probes and of the gallery images that some trial draws, computed when needed."""
+def sides(
+    selected: Selection, trials: Trials, settings: Compared, network: features.Network
+) -> tuple[features.Sides, ...]:
+    """What the network makes of the probes and of the gallery images that some trial draws, computed when needed.
+
+    One of each look at the pictures.
+    """
     drawn = comparison.used([trial for of_shots in trials.values() for trial in of_shots])
-    return selected.sides(
-        network, drawn, window_stride=settings.variants.window_stride, progress=settings.place.progress
-    )
+    how: dict[str, Any] = {"window_stride": settings.variants.window_stride, "progress": settings.place.progress}
+    return selected.sides(network, drawn, looks=settings.looking.looks, **how)
 
 
 def remarks(selected: Selection, trials: Trials, settings: Compared, size: tuple[int, int]) -> list[str]:
     """Remarks on probes, gallery and draws, to be printed before the first number."""
-    lines = [*selected.remarks]
+    lines = [*selected.remarks, *looks.remark(settings.looking.looks)]
     for shots, of_shots in trials.items():
         lines += comparison.shortages(of_shots, shots=shots)
     if any("swm" in method.names for method in settings.methods):
@@ -55,7 +59,7 @@ class Scoring:
       workdir: where distances are stored.
       settings: the methods, and how they code.
       network: the network.
-      sides: its maps, or whatever else the methods compare.
+      sides: its maps, or whatever else the methods compare, in each look at the pictures.
       selected: probes and gallery.
       trials: the draws.
       label: the network's condition; empty for the only one.
@@ -64,7 +68,7 @@ class Scoring:
     workdir: Workdir
     settings: Compared
     network: features.Network
-    sides: features.Sides
+    sides: Sequence[features.Sides]
     selected: Selection
     trials: Trials
     label: str
@@ -94,18 +98,24 @@ class Scoring:
 
     @functools.cached_property
     def _stored(self) -> store.Store:
-        how = self.settings.coding, self.settings.variants.window_stride
+        how: tuple[object, ...] = (self.settings.coding, self.settings.variants.window_stride)
+        if self.settings.looking.looks != (looks.Look(),):
+            how += (self.settings.looking.looks,)
         return store.Store(self.workdir, store.digest(self.network, self.selected.probes, self.selected.gallery, *how))
 
     def _computed(self, method: Method, shots: int) -> list[np.ndarray]:
         if method.fuse:
             parts = [self.distances(part, shots) for part in method.parts]
             return [method.fuse(*of_trial) for of_trial in zip(*parts, strict=True)]
-        return comparison.distances(
-            method,
-            self.sides,
-            self.trials[shots],
-            label=comparison.key(self.label, method, shots),
-            progress=self.settings.place.progress,
-            identities=self.selected.probes.identities,
-        )
+        of_looks = [
+            comparison.distances(
+                method,
+                sides,
+                self.trials[shots],
+                label=comparison.key(self.label, method, shots),
+                progress=self.settings.place.progress,
+                identities=self.selected.probes.identities,
+            )
+            for sides in self.sides
+        ]
+        return [np.mean(of_trial, axis=0) for of_trial in zip(*of_looks, strict=True)]

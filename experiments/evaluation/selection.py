@@ -11,6 +11,7 @@ import numpy as np
 import data
 from dsr_jax.evaluation import candidates, labels, protocols
 from experiments.evaluation import features, pictures, scales, spoiling
+from experiments.evaluation import looks as looking
 from experiments.settings.pictures import Searched
 
 
@@ -66,12 +67,20 @@ class Selection:
         )
 
     def sides(
-        self, network: features.Network, drawn: Sequence[int], *, window_stride: int = 0, progress: bool = False
-    ) -> features.Sides:
-        """What the network makes of the probes and of the gallery images that are ``drawn``, computed when needed."""
-        return features.Features(
-            network, self.probes, self.gallery, drawn, window_stride=window_stride, progress=progress
-        )
+        self,
+        network: features.Network,
+        drawn: Sequence[int],
+        *,
+        looks: Sequence[looking.Look] = (looking.Look(),),
+        **options: Any,
+    ) -> tuple[features.Sides, ...]:
+        """What the network makes of the probes and of the gallery images that are ``drawn``, computed when needed.
+
+        Args:
+          looks: at the pictures; one `features.Sides` of each.
+          options: of `features.Features`.
+        """
+        return looking.sides(looks, network, self.probes, self.gallery, drawn, **options)
 
     def caption(self, varied: str = "") -> str:
         """What was compared, for the head of a table; the flag that is ``varied`` stands without a value."""

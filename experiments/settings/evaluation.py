@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from experiments.evaluation import choosing, recall
 from experiments.evaluation.methods import Method, Options
-from experiments.settings.matching import Calibrating, Comparison, Matching, Page, Variants
+from experiments.settings.matching import Calibrating, Comparison, Looking, Matching, Page, Variants
 from experiments.settings.networks import Network
 from experiments.settings.pictures import Chosen, DataSet, HeldOut, Maps, Probes, Searched
 from experiments.settings.run import Hosts, Place, Seed
@@ -25,6 +25,7 @@ class Compared:
     matching: Matching = Matching()
     comparison: Comparison = Comparison()
     variants: Variants = Variants()
+    looking: Looking = Looking()
     given: frozenset[str] = frozenset()
 
     @property
@@ -42,6 +43,18 @@ class Compared:
         """How the methods code."""
         return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
 
+    def check_looks(self) -> None:
+        """Raises ValueError where several looks have no mean: each would choose another shortlist."""
+        if len(self.looking.looks) > 1 and any(self.variants.shortlist):
+            raise ValueError(
+                f"{self._several_looks} cannot be had with a shortlist, which would be another one in each look: give "
+                "--shortlist=0"
+            )
+
+    @property
+    def _several_looks(self) -> str:
+        return "mirrored" if self.looking.mirrored else f"several picture_scales {self.looking.picture_scales}"
+
 
 @dataclass(frozen=True)
 class Settings(Compared):
@@ -57,8 +70,13 @@ class Settings(Compared):
         return tuple(method for method in self.methods if not method.shortlist and not method.reranked)
 
     def check_calibrated(self) -> None:
-        """Raises ValueError where there is no such method."""
+        """Raises ValueError where there is no such method, or distances that no search computes."""
         how = self.calibrating
+        if how.wanted and self.looking != Looking():
+            raise ValueError(
+                "calibrations are for searches, which look at each picture once and as it is: leave "
+                f"{'mirrored' if self.looking.mirrored else 'picture_scales'} out, or calibrate and calibration"
+            )
         if how.wanted and not self.calibrated:
             raise ValueError(
                 f"{'calibrate' if how.calibrate != 'none' else 'calibration'} is for distances of all pairs, got "

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from data.binding import setting
 from dsr_jax import calibration
 from dsr_jax.shortlist import BY
 from dsr_jax.solvers import certificate
-from experiments.evaluation import comparison, methods, paper
+from experiments.evaluation import comparison, looks, methods, paper
 
 WHOLE = "whole"
 
@@ -93,6 +95,29 @@ class Variants:
         choices=BY,
     )
     window_stride: int = setting(0, "Pixels between the windows of swm; 0: one output cell.", low=0)
+
+
+@dataclass(frozen=True)
+class Looking:
+    """Looks at pictures."""
+
+    picture_scales: tuple[float, ...] = setting(
+        (1.0,),
+        "Factors by which the pictures of both sides are enlarged once more, sides in multiples of the output stride; "
+        "several: a distance is the mean of those in each size. 0.75,1,1.25 costs four times as much as 1.",
+        wanted="factors such as 0.75,1,1.25, each once",
+        check=lambda values: (
+            bool(values) and all(0 < value < np.inf for value in values) and len(set(values)) == len(values)
+        ),
+    )
+    mirrored: bool = setting(
+        False, "Every probe is also looked at as in a mirror: a distance is the mean of both. Costs twice as much."
+    )
+
+    @property
+    def looks(self) -> tuple[looks.Look, ...]:
+        """All looks at a picture; one where the flags are not given."""
+        return looks.of(self.picture_scales, mirrored=self.mirrored)
 
 
 @dataclass(frozen=True)
