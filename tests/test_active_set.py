@@ -153,7 +153,8 @@ def test_padding_changes_nothing() -> None:
         l1=L1,
     )
     for figure, (one, other) in enumerate(zip(alone, wider, strict=True)):
-        # Equal to the bit on some processors; on one with AVX2 a column moved by 4e-8, its lower bound by 2.5e-5.
+        # Equal to the bit on some processors. On one with AVX2 an error and its gap of 4.5e-7 moved by 4e-8; its bounds
+        # are the gap's root away from it, which moved by 2.5e-5.
         np.testing.assert_allclose(one, other[:, : energy.size], rtol=0, atol=1e-4 if figure else 1e-6)
         assert not other[:, energy.size :].any()
 
