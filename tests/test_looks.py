@@ -41,6 +41,20 @@ def test_sizes_are_those_of_both_sides_and_a_mirror_that_of_the_probe():
     assert again[3].gallery is found[3].gallery
 
 
+def test_gallery_maps_of_one_size_are_made_once(monkeypatch):
+    seen, original = [], features.Network.maps
+
+    def counted(self, pictures, **options):
+        seen.append([picture.shape[:2] for picture in pictures])
+        return original(self, pictures, **options)
+
+    monkeypatch.setattr(features.Network, "maps", counted)
+    chosen = looks.of((1, 2), mirrored=True)
+    found = looks.sides(chosen, NETWORK, drawn([(48, 32)], [0], [0]), drawn([SIZE] * 2, [0, 1], [1, 1]), [0, 1])
+    assert len([each.gallery for each in reversed(found)]) == 4
+    assert seen == [[(128, 96)] * 2, [SIZE] * 2]
+
+
 def test_a_distance_is_the_mean_of_the_looks(people, network, tmp_path, capsys):
     asked = ("--methods=maxsim_single", "--partial=crop", "--probe_multiple=16")
     parts = []

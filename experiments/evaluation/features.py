@@ -109,6 +109,7 @@ class Features:
 
     masks: tuple[Planes, Planes] = (None, None)
     weights: tuple[Planes, Planes] = (None, None)
+    _first: "Features | None" = None  # whose gallery it is
 
     def __init__(
         self,
@@ -128,8 +129,9 @@ class Features:
             _check_large_enough(what, images, network.output_stride)
 
     def with_probes(self, probes: Images) -> "Features":
-        """Other probes against the same gallery, whose maps, if they are there, stay."""
+        """Other probes against the same gallery, whose maps are made once for both."""
         other = copy.copy(self)
+        other._first = self._first or self
         for name in ("probe", "resized", "windows", "patches", "vectors", "resized_vectors"):
             other.__dict__.pop(name, None)
         other._probes = probes
@@ -146,6 +148,8 @@ class Features:
     @functools.cached_property
     def gallery(self) -> list[np.ndarray]:
         """See `Sides`."""
+        if self._first is not None:
+            return self._first.gallery
         return self._spread(self._maps(self._searched, "gallery"))
 
     @functools.cached_property
