@@ -90,8 +90,8 @@ def test_figures_are_flat_and_complete(figures):
 def test_our_coders_are_exact_and_certified_on_what_was_timed(figures):
     for name in SETS:
         for coder in OURS:
-            assert figures[f"coder/{name}/{coder}/largest_error"] <= (1e-3 if coder == "proximal" else 2e-6)
-            assert figures[f"coder/{name}/{coder}/largest_gap"] <= 1e-6
+            assert figures[f"coder/{name}/{coder}/largest_error"] <= (1e-3 if coder == "proximal" else 1e-6)
+            assert figures[f"coder/{name}/{coder}/largest_gap"] <= 1.1e-6  # the coders stop at 1e-6, in float32
         for algorithm in ("sklearn_cd", "sklearn_lars"):  # the same problem, or it would be far off
             assert figures[f"coder/{name}/{algorithm}/largest_error"] <= 1e-6
         assert f"coder/{name}/ridge_numpy/largest_error" not in figures
