@@ -81,6 +81,16 @@ def test_engines_agree_with_the_definition(engine, scales, pooling):
 
 
 @parametrize_engine
+def test_nothing_is_nearer_than_itself(engine):
+    """Of 20 maps some are at -6e-8 from themselves by rounding, which is a distance that re-ranking refuses."""
+    maps = [feature_map("signed", 4, 3, seed) for seed in range(20)]
+    one = compared(engine, maps, maps, [[i] for i in range(20)], scales=(1, 2))
+    for found in (one.distances(), one.listed(np.array([[i, i] for i in range(20)]))):
+        assert found[0].min() >= 0 and found[1].min() >= 0
+    np.testing.assert_allclose(np.diagonal(one.distances()[0]), 0, atol=1e-6)
+
+
+@parametrize_engine
 def test_search_is_the_first_of_all(engine, monkeypatch):
     rng = np.random.default_rng(3)
     maps = [rng.standard_normal((4, 3, D)).astype(np.float32) for _ in range(9)]

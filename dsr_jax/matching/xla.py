@@ -263,6 +263,7 @@ class Engine:
         slack = certificate.slack(self.gallery.channels)  # beside the solver's own allowance, and grows with d
         share, least = programs.rounding(int(self.probes.counts.max()))
         share += self._doubt
+        figures[0] = np.maximum(figures[0], 0)  # where a cosine is rounded to more than 1
         figures[1] = np.maximum(figures[1] * (1 - share) - slack - least, 0)
         figures[2] = figures[2] * (1 + share) + slack + least
         return figures

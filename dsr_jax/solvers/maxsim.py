@@ -37,10 +37,13 @@ def distances(
 def widened(distance: np.ndarray, *, length: int, more: float = 0.0) -> np.ndarray:
     """Distance, lower, upper and gap, (4, ...): the distance widened by rounding, and the gap 0.
 
+    A cosine is 1 at most, so a distance that rounding made negative is 0.
+
     Args:
       distance: means of distances of unit blocks of ``length`` channels.
       length: see ``distance``.
       more: what rounding of the means adds.
     """
     slack = certificate.slack(length) + more
+    distance = np.maximum(distance, 0)
     return np.stack([distance, np.maximum(distance - slack, 0), distance + slack, np.zeros_like(distance)])

@@ -68,6 +68,7 @@ class Selected(selection.Selection):
         drawn: Sequence[int],
         *,
         looks: Sequence[looking.Look] = (looking.Look(),),
+        centred: str | None = None,
         **options: Any,
     ) -> tuple["Sides", ...]:
         """The maps of the file, each read when a method asks for it; the file is one look."""
@@ -127,6 +128,10 @@ def check(
         raise ValueError(
             f"methods {', '.join(refused)} look at pictures, which a file of maps has not: name those that compare "
             "maps, such as --methods=global_average,dsr_single,dsr_multi"
+        )
+    if "centred" in given:
+        raise ValueError(
+            "centred is for pictures of a data set: centre the maps with dsr_jax.centring before map_file.write"
         )
     for name in sorted(WITHOUT_EFFECT & given):  # also where it says what is the default of a data set
         raise ValueError(f"{name} has no effect on the maps of a file: leave it out, or leave out --maps")

@@ -11,7 +11,10 @@ import numpy as np
 
 from data import views
 from experiments.evaluation import features
+from experiments.evaluation.centred import Centred
 from experiments.evaluation.pictures import Images
+
+Seen = features.Features | Centred
 
 
 class Look(NamedTuple):
@@ -37,28 +40,31 @@ def sides(
     probes: Images,
     gallery: Images,
     drawn: Sequence[int],
+    *,
+    centred: str | None = None,
     **options: Any,
-) -> tuple[features.Features, ...]:
+) -> tuple[Seen, ...]:
     """What the network makes of probes and gallery in every look; gallery maps of one size are made once.
 
     Args:
+      centred: by what pictures are centred (`centred.cameras`), which takes maps of the whole gallery.
       options: of `features.Features`.
     """
     stride, first = network.output_stride, {}
+    drawn = range(len(gallery.names)) if centred is not None else drawn
     for scale in dict.fromkeys(look.scale for look in looks):
         enlarged = network._replace(size=size(network.size, scale, stride)) if scale != 1 else network
         probe, searched = (_enlarged(images, scale, stride) for images in (probes, gallery))
         first[scale] = features.Features(enlarged, probe, searched, drawn, **options)
     found = [first[look.scale] for look in looks]
-    return tuple(
+    every = tuple(
         each.with_probes(seen(probes, look, stride)) if look.mirrored else each
         for each, look in zip(found, looks, strict=True)
     )
+    return tuple(Centred(each, probes, gallery, centred) for each in every) if centred is not None else every
 
 
-def with_probes(
-    sides: Sequence[features.Features], looks: Sequence[Look], probes: Images, stride: int
-) -> tuple[features.Features, ...]:
+def with_probes(sides: Sequence[Seen], looks: Sequence[Look], probes: Images, stride: int) -> tuple[Seen, ...]:
     """The same gallery, whose maps stay, looked at with other probes."""
     return tuple(each.with_probes(seen(probes, look, stride)) for each, look in zip(sides, looks, strict=True))
 

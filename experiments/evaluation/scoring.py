@@ -37,7 +37,7 @@ def sides(
     """
     drawn = comparison.used([trial for of_shots in trials.values() for trial in of_shots])
     how: dict[str, Any] = {"window_stride": settings.variants.window_stride, "progress": settings.place.progress}
-    return selected.sides(network, drawn, looks=settings.looking.looks, **how)
+    return selected.sides(network, drawn, looks=settings.looking.looks, centred=settings.looking.centred, **how)
 
 
 def remarks(selected: Selection, trials: Trials, settings: Compared, size: tuple[int, int]) -> list[str]:
@@ -101,6 +101,8 @@ class Scoring:
         how: tuple[object, ...] = (self.settings.coding, self.settings.variants.window_stride)
         if self.settings.looking.looks != (looks.Look(),):
             how += (self.settings.looking.looks,)
+        if self.settings.looking.centred is not None:
+            how += ("centred", self.settings.looking.centred)
         return store.Store(self.workdir, store.digest(self.network, self.selected.probes, self.selected.gallery, *how))
 
     def _computed(self, method: Method, shots: int) -> list[np.ndarray]:

@@ -72,15 +72,17 @@ class Selection:
         drawn: Sequence[int],
         *,
         looks: Sequence[looking.Look] = (looking.Look(),),
+        centred: str | None = None,
         **options: Any,
     ) -> tuple[features.Sides, ...]:
         """What the network makes of the probes and of the gallery images that are ``drawn``, computed when needed.
 
         Args:
           looks: at the pictures; one `features.Sides` of each.
+          centred: by what they are centred, see `centred.cameras`.
           options: of `features.Features`.
         """
-        return looking.sides(looks, network, self.probes, self.gallery, drawn, **options)
+        return looking.sides(looks, network, self.probes, self.gallery, drawn, centred=centred, **options)
 
     def caption(self, varied: str = "") -> str:
         """What was compared, for the head of a table; the flag that is ``varied`` stands without a value."""

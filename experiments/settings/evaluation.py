@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from experiments.evaluation import choosing, recall
+from experiments.evaluation import centred, choosing, recall
 from experiments.evaluation.methods import Method, Options
 from experiments.settings.matching import Calibrating, Comparison, Looking, Matching, Page, Variants
 from experiments.settings.networks import Network
@@ -44,7 +44,17 @@ class Compared:
         return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
 
     def check_looks(self) -> None:
-        """Raises ValueError where several looks have no mean: each would choose another shortlist."""
+        """Raises ValueError where several looks have no mean, or methods look at pictures that no camera centres."""
+        by = self.looking.centred
+        if by is not None and by != centred.BY_CAMERA and not centred.is_pattern(by):
+            raise ValueError(
+                f"centred must be 'camera', or a pattern of names with a group such as c([0-9]+)s, got {by!r}"
+            )
+        left = [method.name for method in self.methods if {*centred.WITHOUT} & {*method.names}]
+        if by is not None and left:
+            raise ValueError(
+                f"centred is for methods that compare maps or own vectors, not for {', '.join(left)}: leave them out"
+            )
         if len(self.looking.looks) > 1 and any(self.variants.shortlist):
             raise ValueError(
                 f"{self._several_looks} cannot be had with a shortlist, which would be another one in each look: give "
@@ -75,7 +85,7 @@ class Settings(Compared):
         if how.wanted and self.looking != Looking():
             raise ValueError(
                 "calibrations are for searches, which look at each picture once and as it is: leave "
-                f"{'mirrored' if self.looking.mirrored else 'picture_scales'} out, or calibrate and calibration"
+                f"{', '.join(self.looking.given)} out, or calibrate and calibration"
             )
         if how.wanted and not self.calibrated:
             raise ValueError(

@@ -1,6 +1,6 @@
 """How probes and gallery are compared, and what is shown of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -114,10 +114,22 @@ class Looking:
         False, "Every probe is also looked at as in a mirror: a distance is the mean of both. Costs twice as much."
     )
 
+    centred: str | None = setting(
+        None,
+        "Take off the maps and own vectors what all pictures of a camera share, probes and gallery apart: 'camera', or "
+        "a pattern whose groups say the camera in a picture's name, ([0-9])_[0-9]+_([0-9])_ for CUHK03, whose protocol "
+        "has two cameras for five pairs of them. For networks that were not trained on pictures of these cameras.",
+    )
+
     @property
     def looks(self) -> tuple[looks.Look, ...]:
         """All looks at a picture; one where the flags are not given."""
         return looks.of(self.picture_scales, mirrored=self.mirrored)
+
+    @property
+    def given(self) -> list[str]:
+        """The flags that say something else than their defaults."""
+        return [item.name for item in fields(self) if getattr(self, item.name) != item.default]
 
 
 @dataclass(frozen=True)
