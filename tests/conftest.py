@@ -30,6 +30,7 @@ CACHE = {
     "jax_compilation_cache_dir": str(ROOT / ".cache" / "jax"),
     "jax_persistent_cache_min_compile_time_secs": 0.0,
     "jax_persistent_cache_min_entry_size_bytes": -1,
+    "jax_traceback_in_locations_limit": 0,  # a program is found whoever called for it, and is traced a little sooner
 }
 for name, value in CACHE.items():
     os.environ[name.upper()] = str(value)

@@ -36,6 +36,7 @@ NO_PATHS = {
     "dataset",
     "coordinator_address",
     "coder",
+    "centred",
     "values",
     "setting",
     "step_size",
