@@ -41,7 +41,7 @@ def means(values: Sequence[np.ndarray], cameras: Sequence[Hashable]) -> dict[Has
     positions: dict[Hashable, int] = {}
     pictures: dict[Hashable, int] = {}
     for each, camera in zip(values, cameras, strict=True):
-        flat = np.asarray(each).reshape(-1, each.shape[-1])
+        flat = _numbers(each).reshape(-1, np.shape(each)[-1])
         sums[camera] = sums.get(camera, 0) + flat.sum(axis=0, dtype=np.float64)
         positions[camera] = positions.get(camera, 0) + int(np.count_nonzero(flat.any(axis=1)))
         pictures[camera] = pictures.get(camera, 0) + 1
@@ -70,6 +70,9 @@ def centred(
       cameras: whose each of them is.
       of: `means` of other pictures by the same cameras, for a single probe for example; default: of these.
 
+    Returns:
+      As many arrays of the same shapes, float32, or float64 where they were.
+
     Raises:
       ValueError: as `means`, and if a camera has no mean, or one of another length.
 
@@ -90,10 +93,10 @@ def centred(
     for camera in dict.fromkeys(cameras):
         if camera not in of:
             raise ValueError(f"camera {camera!r} has no mean, there are those of {', '.join(map(repr, of))}")
-    lengths = {mean.shape for mean in of.values()} - {each.shape[-1:] for each in values}
+    lengths = {np.shape(mean) for mean in of.values()} - {np.shape(each)[-1:] for each in values}
     if lengths and len(values):
-        raise ValueError(f"the means have shape {lengths.pop()}, the features {values[0].shape[-1:]}")
-    return [_without(np.asarray(each), of[camera]) for each, camera in zip(values, cameras, strict=True)]
+        raise ValueError(f"the means have shape {lengths.pop()}, the features {np.shape(values[0])[-1:]}")
+    return [_without(_numbers(each), np.asarray(of[camera])) for each, camera in zip(values, cameras, strict=True)]
 
 
 def few(cameras: Sequence[Hashable]) -> dict[Hashable, int]:
@@ -105,6 +108,12 @@ def few(cameras: Sequence[Hashable]) -> dict[Hashable, int]:
     """
     counts = collections.Counter(cameras)
     return {camera: count for camera, count in counts.items() if count < FEW}
+
+
+def _numbers(values: np.ndarray) -> np.ndarray:
+    """As they are if they are float32 or float64; integers and halves, which no mean fits into, as float32."""
+    values = np.asarray(values)
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
 
 
 def _without(values: np.ndarray, mean: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Centring by cameras: the mean of a camera's pictures is taken off, in the library and by `--centred`."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -36,6 +37,14 @@ def test_a_shift_that_all_pictures_of_a_camera_share_makes_no_difference():
     shifted = [x + np.float32(7) * (c == 2) for x, c in zip(maps, cameras, strict=True)]
     for plain, other in zip(centring.centred(maps, cameras), centring.centred(shifted, cameras), strict=True):
         np.testing.assert_allclose(plain, other, atol=1e-5)
+
+
+def test_integers_and_halves_are_centred_as_the_numbers_that_they_are():
+    maps = [np.array([[[0, 2], [1, 3]]]), np.array([[[1, 2], [1, 4]]])]
+    expected = centring.centred([x.astype(np.float32) for x in maps], "aa")
+    for kind in (np.int64, np.uint8, np.float16, jnp.bfloat16):
+        found = centring.centred([x.astype(kind) for x in maps], "aa")
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_vectors_and_means_of_other_pictures():
@@ -87,7 +96,10 @@ def test_a_pattern_says_the_camera_where_the_protocol_does_not(people, network, 
     assert np.abs(matrices["camera"] - matrices["plain"]).max() > 1e-3
     np.testing.assert_allclose(matrices["names"], matrices["camera"], atol=1e-6)
     assert "no label is used, but a probe alone could not be centred so" in capsys.readouterr().out
-    assert "is taken off" in (tmp_path / "camera" / "report" / "index.html").read_text()
+    page = (tmp_path / "camera" / "report" / "index.html").read_text()
+    assert "is taken off" in page and "reconstructions below are" not in page
+    evaluated(people, network, tmp_path / "dsr", "--methods=dsr_single", "--partial=crop", "--centred=camera")
+    assert "of the pictures as they are, without centred" in (tmp_path / "dsr" / "report" / "index.html").read_text()
 
 
 @pytest.mark.slow

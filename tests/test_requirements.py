@@ -21,6 +21,7 @@ MODULES = {
         "reconstruction",
         "maxsim",
         "metrics",
+        "centring",
         "map_file",
         "calibration",
         "shortlist",

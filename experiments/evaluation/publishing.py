@@ -7,6 +7,7 @@ from experiments.evaluation import choosing, features, page, paired, showing
 from experiments.evaluation.comparison import Result
 from experiments.evaluation.selection import Selection
 from experiments.settings.evaluation import Settings
+from experiments.settings.matching import Looking
 from experiments.workdir import Workdir, write_text
 
 TABLES = "tables.txt"  # in the workdir: the tables that the terminal showed
@@ -48,6 +49,14 @@ def publish(
     print(f"\n{tables}", flush=True)
     say([f"{result.key}: {remark}" for result in results for remark in result.remarks])
     remarks = [*remarks, *say([remark for part in parts for remark in part.remarks])]
+    rebuilt = showing.reconstructions(
+        results, network, selected, count=shown.reconstructions, seed=seed, l1=settings.matching.l1
+    )
+    if rebuilt and settings.looking != Looking():
+        remarks.append(
+            "The reconstructions below are of the pictures as they are, without "
+            f"{' and '.join(settings.looking.given)}: their distances are not those of the tables"
+        )
     workdir.begin()  # nothing is written before the figures are seen
     write_text(workdir.path / TABLES, f"{tables}\n")
     paired.write(workdir.path / paired.FILE, {one.key: one.per_probe for one in results}, selected.probes.identities)
@@ -56,9 +65,7 @@ def publish(
         workdir.path / "report",
         results,
         ranked=showing.ranked_lists(results, selected, count=shown.ranked_lists, seed=seed),
-        reconstructions=showing.reconstructions(
-            results, network, selected, count=shown.reconstructions, seed=seed, l1=settings.matching.l1
-        ),
+        reconstructions=rebuilt,
         title=f"Partial re-identification: {settings.maps.maps or settings.data.dataset}",
         caption=caption,
         summary=" ".join([counted, *(f"{remark}." for remark in remarks)]),
