@@ -1,6 +1,8 @@
 """Table of OSNet's layers by width and form, and which of them a network's parameters are."""
 
+import functools
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 CHANNELS = 64  # of block 1
@@ -23,7 +25,8 @@ class Layer(NamedTuple):
     then: str  # "batch" normalisation, a "bias", or "" for nothing
 
 
-def layers(width: float, form: str) -> dict[str, Layer]:
+@functools.cache
+def layers(width: float, form: str) -> Mapping[str, Layer]:
     """Every convolution by name, in the order of computation.
 
     Example:
@@ -42,7 +45,7 @@ def layers(width: float, form: str) -> dict[str, Layer]:
             width_in = width_out
         if block < 4:
             table[f"block{block}_conv"] = Layer((1, 1, width_out, width_out), "batch")
-    return table | {"block5_conv": Layer((1, 1, width_in, width_in), "batch")}
+    return MappingProxyType(table | {"block5_conv": Layer((1, 1, width_in, width_in), "batch")})
 
 
 def _unit(name: str, width_in: int, width_out: int, expanded: str) -> Iterator[tuple[str, Layer]]:
