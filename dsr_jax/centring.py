@@ -2,8 +2,9 @@
 
 Two cameras see one person in another light and before another wall, and a network that was trained on neither puts
 all pictures of a camera on one side. The mean of a camera's pictures says where; no label is needed (Song et al.,
-"Exploring the camera bias of person re-identification", ICLR 2025, does it with vectors). A network that was trained
-on pictures of these cameras has learnt it already: docs/which-matcher.md has both.
+"Exploring the camera bias of person re-identification", ICLR 2025, does it with vectors, and divides by their
+spread). A network that was trained on pictures of these cameras has learnt it already: docs/which-matcher.md has
+both.
 """
 
 import collections

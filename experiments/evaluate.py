@@ -8,7 +8,8 @@ nothing is drawn: rank1, 3, 5, 10, 20, mAP, mINP, EER (equal error rate) and TPR
 false-positive rate F), in per cent, each with `_low` and `_high`, the 95 % interval by bootstrap over identities.
 Rank-k, mAP and mINP are means over trials, figures of verification are of the pairs of all trials. Beside them stand
 "partial", "camera_rule", the number of unknown cameras and of probes larger or much smaller than whole people.
---picture_scales=0.8,1,1.25 looks at every picture in three sizes and averages distances (docs/which-matcher.md).
+--picture_scales=0.8,1,1.25 looks at every picture in three sizes and averages distances,
+--centred takes off what all pictures of a camera share (docs/which-matcher.md).
 --calibrate adds probabilities, judged on people that they were not fitted on (docs/calibration.md), and
 --shortlist_recall what shortlists would keep. `report/index.html` has curves, histograms, ranked lists and
 reconstruction maps. Distances stay in `distances/`: a stopped run goes on, and a later one that names further --methods

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dsr_jax import centring
-from experiments import sweep
+from experiments import evaluate
 from experiments.evaluation import centred, features, looks
 from tests.people import NETWORK, SIZE, drawn
 from tests.runners import call, evaluated
@@ -82,7 +82,10 @@ def test_each_side_is_centred_by_its_own_pictures_whatever_is_drawn():
             np.testing.assert_allclose(mine, expected, atol=1e-5)
     fewer = seen.with_probes(probes._replace(pictures=[picture[:16] for picture in probes.pictures]))
     assert fewer.gallery is seen.gallery and fewer.probe[0].shape[0] < seen.probe[0].shape[0]
-    assert any("cameras 0 (2)" in line for line in seen.remarks) and "all 4 gallery images" in " ".join(seen.remarks)
+    said = " ".join(centred.remarks(probes, gallery, "camera"))
+    assert (
+        "all 4 gallery images" in said and "few probe pictures, which take of the people as well: cameras 0 (2)" in said
+    )
 
 
 def test_a_pattern_says_the_camera_where_the_protocol_does_not(people, network, tmp_path, capsys):
@@ -100,22 +103,6 @@ def test_a_pattern_says_the_camera_where_the_protocol_does_not(people, network, 
     assert "is taken off" in page and "reconstructions below are" not in page
     evaluated(people, network, tmp_path / "dsr", "--methods=dsr_single", "--partial=crop", "--centred=camera")
     assert "of the pictures as they are, without centred" in (tmp_path / "dsr" / "report" / "index.html").read_text()
-
-
-@pytest.mark.slow
-def test_a_sweep_centres_as_an_evaluation_does(people, network, tmp_path):
-    common = ("--methods=maxsim_single", "--trials=1", "--centred=camera", "--noprogress")
-    small = ("--dataset=folder", f"--data_dir={people}", f"--weights={network}", "--size=64,32", "--output_stride=16")
-    where = f"--workdir={tmp_path / 'sweep'}"
-    assert call(sweep, *small, *common, where, "--vary=probe_factor", "--values=1;1.5") == 0
-    for factor in ("1", "1.5"):
-        out = tmp_path / factor
-        evaluated(people, network, out, *common, f"--probe_factor={factor}")
-        with (
-            np.load(out / "distances" / "maxsim_single-shots1.npz") as alone,
-            np.load(tmp_path / "sweep" / "distances" / f"probe_factor={factor}-maxsim_single-shots1.npz") as swept,
-        ):
-            np.testing.assert_allclose(alone["distances_0"], swept["distances_0"])
 
 
 @pytest.mark.parametrize(
@@ -137,3 +124,15 @@ def test_unknown_cameras_are_refused():
     images = drawn([SIZE] * 2, [0, 1], [-1, 1])
     with pytest.raises(ValueError, match=r"unknown of 0\.png"):
         centred.cameras(images, "camera")
+
+
+def test_a_single_picture_is_refused_before_anything_is_extracted():
+    probes, gallery = drawn([SIZE] * 2, [0, 1], [0, 0]), drawn([SIZE] * 3, [0, 1, 2], [1, 1, 2])
+    with pytest.raises(ValueError, match="a single gallery picture of cameras 2"):
+        centred.remarks(probes, gallery, "camera")
+
+
+def test_maps_of_a_file_are_centred_before_they_are_written(tmp_path, capsys):
+    asked = ("--methods=dsr_single", "--centred=camera", f"--workdir={tmp_path / 'out'}")
+    assert call(evaluate, f"--maps={tmp_path / 'maps.npz'}", *asked) == 1
+    assert "centre the maps with dsr_jax.centring before map_file.write" in capsys.readouterr().err

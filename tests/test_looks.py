@@ -71,11 +71,15 @@ def test_a_distance_is_the_mean_of_the_looks(people, network, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_sweep_looks_as_an_evaluation_does(people, network, tmp_path):
-    common = ("--methods=maxsim_single", "--trials=1", "--picture_scales=1,1.5", "--mirrored", "--noprogress")
+@pytest.mark.parametrize("looking", [("--picture_scales=1,1.5", "--mirrored"), ("--centred=camera",)])
+def test_a_sweep_looks_as_an_evaluation_does(people, network, tmp_path, looking, capsys):
+    common = ("--methods=maxsim_single", "--trials=1", *looking, "--noprogress")
     small = ("--dataset=folder", f"--data_dir={people}", f"--weights={network}", "--size=64,32", "--output_stride=16")
     where = f"--workdir={tmp_path / 'sweep'}"
     assert call(sweep, *small, *common, where, "--vary=probe_factor", "--values=1;1.5") == 0
+    assert ("is taken off" in capsys.readouterr().out) == ("--centred=camera" in looking), (
+        "what figures rest on is said"
+    )
     for factor in ("1", "1.5"):
         out = tmp_path / factor
         evaluated(people, network, out, *common, f"--probe_factor={factor}")

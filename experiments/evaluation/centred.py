@@ -90,7 +90,7 @@ class Centred:
     @property
     def remarks(self) -> list[str]:
         """See `features.Sides`."""
-        return [*self._seen.remarks, *remarks(*self._cameras)]
+        return self._seen.remarks
 
     @functools.cached_property
     def probe(self) -> list[np.ndarray]:
@@ -124,13 +124,26 @@ class Centred:
         return own, others
 
 
-def remarks(probe: Sequence[str], gallery: Sequence[str]) -> list[str]:
-    """What the means rest on, to be printed with the figures."""
+def remarks(probes: Images, gallery: Images, by: str) -> list[str]:
+    """What the means rest on, to be printed before the first number.
+
+    Raises:
+      ValueError: as `cameras`, and naming cameras with a single picture, before any map is extracted.
+    """
+    own, others = cameras(probes, by), cameras(gallery, by)
     lines = [
-        f"centred: the mean of all {len(probe)} probes, and of all {len(gallery)} gallery images, of a camera is taken "
-        f"off; {len({*probe, *gallery})} cameras; no label is used, but a probe alone could not be centred so"
+        f"centred: the mean of all {len(own)} probes, and of all {len(others)} gallery images, of a camera is taken "
+        f"off; {len({*own, *others})} cameras; no label is used, but a probe alone could not be centred so"
     ]
-    for what, of in (("probe", probe), ("gallery", gallery)):
-        few = ", ".join(f"{camera} ({count})" for camera, count in centring.few(of).items())
-        lines += [f"centred: means of few {what} pictures, which take of the people as well: cameras {few}"] * bool(few)
+    for what, of in (("probe", own), ("gallery", others)):
+        few = centring.few(of)
+        if single := [camera for camera, count in few.items() if count == 1]:
+            raise ValueError(
+                f"centred={by}: a single {what} picture of cameras {some(single)}, of which without its own mean "
+                "nothing would be left: take these pictures out, or let a pattern of names put cameras together"
+            )
+        named = ", ".join(f"{camera} ({count})" for camera, count in few.items())
+        lines += [f"centred: means of few {what} pictures, which take of the people as well: cameras {named}"] * bool(
+            few
+        )
     return lines

@@ -9,7 +9,7 @@ import numpy as np
 
 from dsr_jax import shortlist
 from dsr_jax.evaluation import protocols
-from experiments.evaluation import comparison, features, looks, recall, store
+from experiments.evaluation import centred, comparison, features, looks, recall, store
 from experiments.evaluation.methods import Method
 from experiments.evaluation.selection import Selection
 from experiments.settings.evaluation import Compared
@@ -43,6 +43,8 @@ def sides(
 def remarks(selected: Selection, trials: Trials, settings: Compared, size: tuple[int, int]) -> list[str]:
     """Remarks on probes, gallery and draws, to be printed before the first number."""
     lines = [*selected.remarks, *looks.remark(settings.looking.looks)]
+    if settings.looking.centred is not None:
+        lines += centred.remarks(selected.probes, selected.gallery, settings.looking.centred)
     for shots, of_shots in trials.items():
         lines += comparison.shortages(of_shots, shots=shots)
     if any("swm" in method.names for method in settings.methods):

@@ -113,7 +113,6 @@ class Looking:
     mirrored: bool = setting(
         False, "Every probe is also looked at as in a mirror: a distance is the mean of both. Costs twice as much."
     )
-
     centred: str | None = setting(
         None,
         "Take off the maps and own vectors what all pictures of a camera share, probes and gallery apart: 'camera', or "
