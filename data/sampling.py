@@ -107,6 +107,53 @@ class Balanced(_Rounds):
         return np.concatenate([rng.permutation(images) for _ in range(repeats)])[: self._per_person]
 
 
+class Similar(Balanced):
+    """Batches of a person and people who look alike, with K images each, in an endless sequence of positions.
+
+    In a round every person comes once as the first of a batch, in a new order; the others of the batch are drawn
+    without repetition from those who look most like the first. After Liao and Shao, "Graph sampling based deep metric
+    learning for generalizable person re-identification" (CVPR 2022), whose batches are the very nearest.
+
+    Args:
+      similar: (people, n) for every person, in the order of the labels, the positions of the n most alike others.
+
+    Raises:
+      ValueError: as `Balanced`, and if ``similar`` is of other people, or of too few to fill a batch.
+
+    Example:
+      >>> order = Similar([7, 7, 8, 8, 9, 9], similar=[[1], [0], [1]], batch_size=2, per_person=1, seed=0)
+      >>> [sorted({order[2 * step] // 2, order[2 * step + 1] // 2}) for step in range(3)]
+      [[1, 2], [0, 1], [0, 1]]
+    """
+
+    def __init__(self, labels: ArrayLike, similar: ArrayLike, *, batch_size: int, per_person: int, seed: int):
+        super().__init__(labels, batch_size=batch_size, per_person=per_person, seed=seed)
+        self._similar = np.asarray(similar)
+        count, others = len(self._images), self._people_per_batch - 1
+        if self._similar.ndim != 2 or len(self._similar) != count or self._similar.shape[1] < others:
+            raise ValueError(
+                f"similar must have {count} rows, one per person, of at least {others} others each to fill a batch, "
+                f"got shape {self._similar.shape}"
+            )
+
+    def _find(self, step: int) -> tuple[int, int]:
+        return divmod(step, len(self._images))
+
+    def _round(self, number: int) -> np.ndarray:
+        rng, others = self._generator(0, number), self._people_per_batch - 1
+        return np.stack(
+            [
+                np.concatenate(
+                    [
+                        self._draw(rng, self._images[person])
+                        for person in (first, *rng.choice(self._similar[first], others, replace=False))
+                    ]
+                )
+                for first in rng.permutation(len(self._images))
+            ]
+        )
+
+
 class Grouped(_Rounds):
     """Batches of images of one group, in an endless sequence of positions.
 

@@ -82,7 +82,16 @@ def tune(settings: Settings, workdir: Workdir, start: Start) -> tuple[steps.Stat
         positives=how.positives,
         negatives=how.negatives,
     )
-    return loop.fit(step, start, dataset, update, workdir, phase="reconstruction", count=how.steps, rows=how.batch_size)
+    return loop.fit(
+        start.mixing(step),
+        start,
+        dataset,
+        update,
+        workdir,
+        phase="reconstruction",
+        count=how.steps,
+        rows=how.batch_size,
+    )
 
 
 def main(settings: Settings) -> None:

@@ -46,7 +46,7 @@ def train(workdir: Workdir, start: Start, *, patch_share: float = 0.0) -> tuple[
         start.views, start.people.classes, start.batching(how.pretrain_batch_size), patch_share=patch_share
     )
     amount = {"count": how.pretrain_steps, "rows": how.pretrain_batch_size}
-    return loop.fit(step, start, dataset, update, workdir, phase="identification", **amount)
+    return loop.fit(start.mixing(step), start, dataset, update, workdir, phase="identification", **amount)
 
 
 def main(settings: Settings) -> None:

@@ -171,6 +171,23 @@ def test_a_balanced_batch_holds_k_images_of_each_of_p_people_who_come_equally_of
         assert len(appearances) == count and max(appearances.values()) - min(appearances.values()) <= 1
 
 
+@given(people.filter(lambda labels: labels[-1] > 0), st.data())
+def test_a_batch_of_similar_people_is_one_and_others_of_the_most_similar(labels, data):
+    count, per_person = labels[-1] + 1, data.draw(st.integers(1, 3), "K")
+    near = data.draw(st.integers(1, count - 1), "n")
+    together = data.draw(st.integers(1, near + 1), "P")
+    similar = np.array([np.roll(np.arange(count), -who)[1 : near + 1] for who in range(count)])
+    order = sampling.Similar(labels, similar, batch_size=together * per_person, per_person=per_person, seed=1)
+    for number in range(2):
+        firsts = []
+        for step in range(number * count, (number + 1) * count):
+            places = range(step * together * per_person, (step + 1) * together * per_person)
+            who = labels[[order[place] for place in places]][::per_person]
+            assert len(set(who.tolist())) == together and set(who[1:].tolist()) <= set(similar[who[0]].tolist())
+            firsts.append(who[0])
+        assert sorted(firsts) == list(range(count))
+
+
 def test_people_with_few_images_are_counted_and_said(capsys):
     batch = identification(per_identity=4, batch_size=8)[0]
     assert sorted(collections.Counter(batch["identities"].tolist()).values()) == [4, 4]
@@ -185,9 +202,12 @@ def test_pairs_are_balanced_by_the_person_in_the_whole_image():
         assert set(collections.Counter(batch["whole_identities"].tolist()).values()) == {2}
 
 
-@pytest.mark.parametrize("order", [sampling.Balanced, sampling.Grouped])
+SIMILAR = functools.partial(sampling.Similar, similar=[[(who + 1) % 6, (who + 3) % 6] for who in range(6)])
+
+
+@pytest.mark.parametrize("order", [sampling.Balanced, sampling.Grouped, SIMILAR])
 def test_orders_do_not_depend_on_who_asked_before(order):
-    options = {"per_person": 2} if order is sampling.Balanced else {}
+    options = {} if order is sampling.Grouped else {"per_person": 2}
     make = functools.partial(order, CLASSES, batch_size=4, seed=2, **options)
     first, second = make(), make()
     places = np.random.default_rng(0).permutation(600)

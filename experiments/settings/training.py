@@ -17,6 +17,13 @@ class Augmentation:
     shift: float = setting(0.05, "Largest shift as a share of each side.")
     colour: float = setting(0.2, "Largest relative change of brightness, contrast, saturation.")
     erase: float = setting(0.5, "Probability of erasing a rectangle.")
+    mix_styles: float = setting(
+        0.0,
+        "Probability that a view takes part of the mean and spread of another's channels, in what the frozen blocks "
+        "make of them (MixStyle); needs --frozen_views.",
+        low=0.0,
+        high=1.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,12 @@ class Batches:
         "next ones of a shuffled epoch.",
         low=0,
     )
+    similar_people: int = setting(
+        0,
+        "The people of a batch are one and others drawn from so many who look most like them to the network that "
+        "training starts from; 0: anybody. Needs --images_per_identity.",
+        low=0,
+    )
     image_memory: int = setting(
         1000,
         "Megabytes of decoded images held; others are decoded at each use. As many again of what frozen blocks make "
@@ -39,6 +52,14 @@ class Batches:
     reading_threads: int = setting(
         2, "Threads that make batches ahead; 0: each is made when it is needed.", low=0, free=True
     )
+
+    def check(self) -> None:
+        """Raises ValueError for similar people in batches that are not made by people."""
+        if self.similar_people and not self.images_per_identity:
+            raise ValueError(
+                f"similar_people={self.similar_people} says who shares a batch: give --images_per_identity of at "
+                "least 1 with it"
+            )
 
 
 @dataclass(frozen=True)
@@ -235,6 +256,12 @@ class Training:
         """Raises ValueError for settings that make no sense, before anything is read."""
         self.held_out.check(self.given)
         self.frozen.check()
+        self.batches.check()
+        if self.augmentation.mix_styles and not self.frozen.frozen_views:
+            raise ValueError(
+                f"mix_styles={self.augmentation.mix_styles} mixes what frozen blocks make of pictures: give "
+                "--frozen_blocks and --frozen_views with it"
+            )
         self.update.check()
         self.watch.check()
         if self.watch.validate_every:

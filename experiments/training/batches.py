@@ -46,6 +46,7 @@ class Batching(NamedTuple):
     seed: int  # of order, views and pairs
     per_identity: int = 0  # of each identity in a batch (of a pair the whole image's); 0: shuffled epochs
     share: Share = EVERYTHING
+    similar: np.ndarray | None = None  # (people, n): those whom a batch puts beside each; None: anybody
 
 
 class People(NamedTuple):
@@ -167,7 +168,7 @@ def check(classes: np.ndarray, how: Batching) -> None:
 
 def _order(classes: np.ndarray, padded: Sequence[Hashable], how: Batching) -> Sequence[int] | None:
     """The endless order of positions; None where it is that of shuffled epochs."""
-    batch_size, seed, per_identity, _ = how
+    batch_size, seed, per_identity = how[:3]
     shapes = sorted(set(padded), key=str)
     if len(shapes) > 1 and per_identity:
         raise ValueError(
@@ -177,6 +178,8 @@ def _order(classes: np.ndarray, padded: Sequence[Hashable], how: Batching) -> Se
         return sampling.Grouped([shapes.index(shape) for shape in padded], batch_size=batch_size, seed=seed)
     if not per_identity:
         return None
+    if how.similar is not None:
+        return sampling.Similar(classes, how.similar, batch_size=batch_size, per_person=per_identity, seed=seed)
     order = sampling.Balanced(classes, batch_size=batch_size, per_person=per_identity, seed=seed)
     if order.few():
         print(

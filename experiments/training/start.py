@@ -17,7 +17,7 @@ from dsr_jax import fcn, losses, networks, osnet, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments.evaluation import selection, unseen
 from experiments.settings.training import Training
-from experiments.training import batches, frozen, own_size, steps
+from experiments.training import batches, frozen, own_size, similar, steps, styles
 from experiments.training.validation import Validation
 from experiments.workdir import Workdir
 
@@ -33,6 +33,7 @@ class Start:
     def __init__(self, settings: Training, workdir: Workdir, *, batch_sizes: Mapping[str, int], buckets: int = 0):
         """Reads and checks data and weights, begins the workdir, then opens the images or the frozen outputs."""
         self.settings, kept = settings, settings.frozen
+        self.similar: np.ndarray | None = None
         source = settings.data.split("train")
         how = settings.held_out
         self.people, self.held_out = batches.people(source, holdout=how.holdout, holdout_from=how.holdout_from)
@@ -42,6 +43,8 @@ class Start:
                 batches.check(self.people.classes, self.batching(rows))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
+        if settings.batches.similar_people:
+            similar.check(settings.batches, self.identities, batch_sizes)
         self.params, self.head, self.card = _network(settings, self.identities)
         self.size, stride = settings.network.of_card(self.card)
         self.trunk = steps.Trunk(
@@ -65,13 +68,21 @@ class Start:
         if settings.update.unfold:
             self.params = self._unfolded(settings.update.unfold, pictures())
         self.views = self._kept(workdir, pictures, read) if kept.frozen_views else pictures()
+        if settings.batches.similar_people:
+            wanted = settings.batches.similar_people
+            self.similar = similar.people(self.params, self.trunk, self.views, self.people, wanted)
 
     def batching(self, rows: int) -> batches.Batching:
         """Batches of so many rows: this process draws its own, or all where the devices do not divide them evenly."""
         share = batches.EVERYTHING
         if not rows % sharding.mesh().size:
             share = batches.Share(jax.process_index(), hosts.count())
-        return batches.Batching(rows, self.settings.seeds.seed, self.settings.batches.images_per_identity, share)
+        how = self.settings.batches
+        return batches.Batching(rows, self.settings.seeds.seed, how.images_per_identity, share, self.similar)
+
+    def mixing(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """The train step on views of mixed styles, if they are asked for."""
+        return styles.before(step, probability=self.settings.augmentation.mix_styles, seed=self.settings.seeds.seed)
 
     def after(self, state: steps.State) -> "Start":
         """The same start with the network and head that ``state`` has reached."""
