@@ -204,10 +204,13 @@ def test_distances_that_nobody_can_keep_are_used_all_the_same(people, network, t
         with atomic.named(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.setattr(atomic, "opened", full)
     evaluated(people, network, tmp_path / "out", "--methods=dsr_single", code=1)
     output = capsys.readouterr().out
     assert "used in this run and not kept; nor are they elsewhere: " in output
+    assert not list((tmp_path / "tmp").iterdir())
     assert re.search(r"dsr_single/shots1 +\d", output)
 
 

@@ -6,6 +6,7 @@ the entries' gallery images one after the other, so that anybody can compute fur
 """
 
 import hashlib
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -94,10 +95,14 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
 
 def _rescued(path: Path, arrays: dict[str, Any]) -> str:
     """Writes a file into the system's folder for temporary files; returns where it is, or why it is not."""
+    folder = None
     try:
-        place = Path(tempfile.mkdtemp(prefix="dsr_jax-distances-")) / path.name
+        folder = Path(tempfile.mkdtemp(prefix="dsr_jax-distances-"))
+        place = folder / path.name
         _write(place, arrays)
     except OSError as error:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
         return f"the distances are used in this run and not kept; nor are they elsewhere: {error}"
     return f"the distances are in {place}: move that file to {path}, and a later start goes on from it"
 
