@@ -52,6 +52,7 @@ ADDED = frozenset(
 def check(settings: Compared, params: fcn.Params | None = None) -> None:
     """Checks settings and data before any long work, and whether the network, if there is one, has what is compared."""
     settings.matching.check()
+    settings.check_held_out()
     settings.check_looks()
     if isinstance(settings, Settings):
         settings.check_recall()

@@ -13,11 +13,24 @@ from tests.runners import call
 SHORT = ("--plot_every=0", "--noprogress", "--noevaluate", "--steps=1", "--batch_size=2")
 
 
-@pytest.mark.parametrize("people, count", [(767, 100), (4, 2), (5, 5), (7, 0), (10, 9)])
+@pytest.mark.parametrize("people, count", [(767, 100), (767, 300), (4, 2), (7, 3), (100, 7)])
 def test_spread_people_are_as_far_apart_as_can_be(people, count):
     found = labels.held_out(np.repeat(np.arange(people), 3), count)
-    gaps = np.diff(np.concatenate([found - people, found, found[:1] + people])) if count else np.array([1])
-    assert len(set(found.tolist())) == count and gaps.max() - gaps.min() <= 1 + (count == 1)
+    gaps = np.diff(np.concatenate([found, found[:1] + people]))
+    assert len(set(found.tolist())) == count and gaps.max() - gaps.min() <= 1
+    assert abs(found[0] - (people - 1 - found[-1])) <= 1  # as far from the first as from the last
+
+
+@pytest.mark.parametrize("people, count", [(5, 5), (7, 0), (3, 1)])
+def test_all_people_nobody_and_the_one_in_the_middle(people, count):
+    found = labels.held_out(np.arange(people), count).tolist()
+    assert found == {5: [0, 1, 2, 3, 4], 7: [], 3: [1]}[people]
+
+
+def test_held_out_people_who_are_not_searched_are_an_error(people, networks, tmp_path, capsys):
+    common = ("--dataset=folder", f"--data_dir={people}", f"--weights={networks / 'nobody'}.safetensors")
+    assert call(evaluate, *common, "--holdout=2", f"--workdir={tmp_path / 'out'}") == 1
+    assert "holdout=2 has no effect where test people are searched" in capsys.readouterr().err
 
 
 def test_cameras_that_come_one_after_the_other_give_their_shares():

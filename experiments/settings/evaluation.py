@@ -43,6 +43,14 @@ class Compared:
         """How the methods code."""
         return Options(self.matching.coder, self.matching.l1, self.variants.multi_shot, self.place.progress)
 
+    def check_held_out(self) -> None:
+        """Raises ValueError for held-out people who are not searched."""
+        if self.held_out.holdout and self.chosen.subset == "test":
+            raise ValueError(
+                f"holdout={self.held_out.holdout} has no effect where test people are searched: give --subset=heldout "
+                "with it, or leave it out"
+            )
+
     def check_looks(self) -> None:
         """Raises ValueError where several looks have no mean, or methods look at pictures that no camera centres."""
         by = self.looking.centred
