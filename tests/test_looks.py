@@ -16,6 +16,12 @@ def kept(workdir, name="maxsim_single-shots1"):
         return file["distances_0"]
 
 
+def test_two_scales_of_one_size_are_an_error():
+    probes, gallery = drawn([(40, 33)], [0], [0]), drawn([SIZE] * 2, [0, 1], [1, 1])
+    with pytest.raises(ValueError, match="picture_scales 1 and 1.01 are both .* would count twice"):
+        looks.sides((Look(), Look(1.01)), NETWORK, probes, gallery, [0, 1])
+
+
 def test_one_plain_look_is_what_was_seen_without_any():
     probes, gallery = drawn([(40, 33)], [0], [0]), drawn([SIZE] * 2, [0, 1], [1, 1])
     assert Looking().looks == (Look(),) and looks.remark(Looking().looks) == []

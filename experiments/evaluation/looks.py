@@ -4,7 +4,7 @@ Both sides are looked at in the same size: what a network sees in a person of 20
 a mirror only the probe is looked at: mirroring both would compare the same once more, and people turn round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,8 +49,12 @@ def sides(
     Args:
       centred: by what pictures are centred (`centred.cameras`), which takes maps of the whole gallery.
       options: of `features.Features`.
+
+    Raises:
+      ValueError: if two scales make one size, which would count twice.
     """
     stride, first = network.output_stride, {}
+    _check_sizes(dict.fromkeys(look.scale for look in looks), network.size, stride)
     drawn = range(len(gallery.names)) if centred is not None else drawn
     for scale in dict.fromkeys(look.scale for look in looks):
         enlarged = network._replace(size=size(network.size, scale, stride)) if scale != 1 else network
@@ -95,6 +99,18 @@ def remark(looks: Sequence[Look]) -> list[str]:
     scales = ", ".join(f"{scale:g}" for scale in dict.fromkeys(look.scale for look in looks))
     mirror = ", probes also mirrored" * any(look.mirrored for look in looks)
     return [f"pictures enlarged by {scales}{mirror}: each distance is the mean of {len(looks)}"]
+
+
+def _check_sizes(scales: Iterable[float], whole: tuple[int, int], stride: int) -> None:
+    made: dict[tuple[int, int], float] = {}
+    for scale in scales:
+        height, width = whole if scale == 1 else size(whole, scale, stride)
+        if (height, width) in made:
+            raise ValueError(
+                f"picture_scales {made[height, width]:g} and {scale:g} are both {height} x {width} pixels, multiples "
+                f"of the output stride {stride}, and would count twice: leave one of them out"
+            )
+        made[height, width] = scale
 
 
 def _enlarged(images: Images, scale: float, stride: int) -> Images:
