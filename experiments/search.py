@@ -30,7 +30,6 @@ from experiments import run
 from experiments.evaluation.features import Network
 from experiments.searching import answers, indexing, listed, probes, showing
 from experiments.settings import searching
-from experiments.settings.matching import Matching
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Settings:
     network: searching.Network = searching.Network()
     probe: searching.Probe = searching.Probe()
     filters: searching.Filters = searching.Filters()
-    matching: Matching = Matching()
+    matching: searching.Compared = searching.Compared()
     judged: searching.Judged = searching.Judged()
     shown: searching.Shown = searching.Shown()
     given: frozenset[str] = frozenset()
@@ -107,8 +106,7 @@ def search(settings: Settings) -> dict[str, Any]:
     if settings.shown.out and there is not None:
         how: dict[str, Any] = {
             "rate": settings.judged.false_positive_rate,
-            "l1": settings.matching.l1,
-            "coder": settings.matching.coder,
+            "matching": settings.matching,
         }
         how |= {"reconstructions": settings.shown.reconstructions, "config": binding.values(settings)}
         page = str(showing.page(Path(settings.shown.out), found, there, network, **how))
@@ -187,8 +185,7 @@ def answered(
         seen,
         chosen,
         k=settings.probe.k,
-        l1=settings.matching.l1,
-        coder=settings.matching.coder,
+        matching=settings.matching,
         rate=settings.judged.false_positive_rate,
         insist="false_positive_rate" in settings.given,
     )

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from experiments import run, search
 from experiments.searching import listed
 from experiments.settings import searching, webpage
-from experiments.settings.matching import Matching
 
 if TYPE_CHECKING:
     from experiments.webpage.app import Page
@@ -38,7 +37,7 @@ class Settings:
     network: searching.Network = searching.Network()
     served: webpage.Served = webpage.Served()
     limits: webpage.Limits = webpage.Limits()
-    matching: Matching = Matching()
+    matching: searching.Compared = searching.Compared()
     judged: searching.Judged = searching.Judged()
     given: frozenset[str] = frozenset()
 
@@ -92,7 +91,7 @@ def ready(settings: Settings) -> "Page":
     folder = settings.searched.place()
     keeping = kept.Kept(Path(settings.served.kept) if settings.served.kept else webpage.kept(folder))
     keeping.forget(set(indexed.gallery.names))
-    how = searcher.How(settings.matching.l1, settings.matching.coder, settings.judged.false_positive_rate)
+    how = searcher.How(settings.matching, settings.judged.false_positive_rate)
     behind = searcher.Searcher(folder, network, about, there, keeping, how, settings.limits)
     page = app.Page(behind, settings.served, settings.limits)
     behind.warm_up()

@@ -123,11 +123,11 @@ def open_page(how: serve.Settings, folder: Path) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def open_copy(folder: Path, to: Path) -> Iterator[Client]:
+def open_copy(folder: Path, to: Path, *arguments: str) -> Iterator[Client]:
     """A page of a copy of the gallery alone, without marks."""
     own = copied(folder, to)
     webpage.kept(own / GALLERY).unlink()
-    with open_page(settings(own, f"--gallery={own / GALLERY}", pictures=""), own) as page:
+    with open_page(settings(own, f"--gallery={own / GALLERY}", *arguments, pictures=""), own) as page:
         yield page
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from dsr_jax import calibration, match
 from experiments import search
 from experiments.searching import answers, indexing, probes
-from experiments.settings.searching import Filters
+from experiments.settings.searching import Compared, Filters
 from tests.runners import call, finished, listing, network, start, write_people
 from tests.test_report import Page
 
@@ -253,6 +253,27 @@ def test_a_calibration_stays_with_the_gallery(people, searched):
     calibration.fit([0.1, 0.2], [True, False], fitted_on={"images_per_entry": 3}).save(people / "three.json")
     assert "belongs to images_per_entry=3" in searched(f"--calibration={people / 'three.json'}", code=1)
     assert "belongs to l1" in searched(f"--probe={people / 'seen.png'}", "--l1=0.3", code=1)
+    assert "belongs to probe_weights" in searched(f"--probe={people / 'seen.png'}", "--probe_weights=norm", code=1)
+
+
+@pytest.mark.parametrize("coder", ["auto", "maxsim"])
+def test_parts_of_the_probe_count_by_their_norms(people, searched, coder):
+    """In the list and on the page, by the same distances as of `match`."""
+    probe, out = people / "seen.png", people / "page"
+    plain, weighted = (
+        searched(
+            "--map_dtype=float32", f"--probe={probe}", f"--coder={coder}", f"--probe_weights={how}", f"--out={out}"
+        )["answers"][0]["hits"]
+        for how in ("equal", "norm")
+    )
+    gallery = match.Gallery.open(people / "gallery" / ".dsr_jax_gallery")
+    maps = [gallery.maps[i] for i in range(10)]
+    seen = maps[gallery.names.index("3_0.png")]  # the picture that the probe is a copy of
+    found = match.distances([seen], maps, coder=coder, probe_weights="norm").distance[0]
+    for hit in weighted:
+        assert hit["distance"] == pytest.approx(float(found[gallery.names.index(hit["name"])]), abs=1e-4)
+    assert [hit["distance"] for hit in plain][1:] != [hit["distance"] for hit in weighted][1:]
+    assert f"distance {weighted[1]['distance']:.3f}</p>" in (out / "index.html").read_text()
 
 
 def test_tables_and_page(people, searched, weights, capsys):
@@ -299,12 +320,12 @@ def test_a_mask_counts_in_a_whole_search_and_in_stages(monkeypatch):
     gallery, mask = match.Gallery.build(maps), np.array([[1, 1], [1, 1], [0, 0], [0, 0]], bool)
     halves = np.concatenate([maps[3, :2], maps[1, 2:]])
     probe = probes.Seen("a.png", np.zeros((64, 32, 3), np.uint8), halves, mask)
-    (answer,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
+    (answer,) = answers.answer([probe], gallery, k=2, matching=Compared(), rate=0.01, insist=False)
     assert answer.found.hits.entries[0] == 3 and answer.found.proven[0] == "gallery"
     assert [stage.by for stage in answer.found.stages] == ["dsr"]
     for name, entries in {"WHOLE": 5, "FIRST": 4, "SECOND": 2}.items():
         monkeypatch.setattr(answers, name, entries)
-    (staged,) = answers.answer([probe], gallery, k=2, l1=0.4, coder="auto", rate=0.01, insist=False)
+    (staged,) = answers.answer([probe], gallery, k=2, matching=Compared(), rate=0.01, insist=False)
     assert len(staged.found.stages) == 3 and staged.found.hits.entries[0] == 3
     assert staged.found.hits.distance[0] == pytest.approx(answer.found.hits.distance[0], abs=1e-6)
 

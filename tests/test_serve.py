@@ -67,18 +67,27 @@ def test_the_state_of_the_gallery(client):
     assert state["marks"]["needed"] == 20 and state["limits"]["types"][0] == "image/jpeg"
 
 
-def test_an_answer_is_that_of_the_search_command(client, folder, capsys):
+def check_as_searched(client, folder, capsys, *flags):
     answer = client.search(client.picture("probe/3.png"), k=4)
     probe = f"--probe={folder / 'probe' / '3.png'}"
     arguments = [text for text in page_server.SMALL if "port" not in text and "seconds" not in text]
     capsys.readouterr()
     gallery, weights = f"--gallery={folder / '.dsr_jax_gallery_people.csv'}", f"--weights={folder / 'vgg16.npz'}"
-    assert call(search, gallery, weights, *arguments, probe, "-k", "4", "--json") == 0
+    assert call(search, gallery, weights, *arguments, *flags, probe, "-k", "4", "--json") == 0
     (other,) = json.loads(capsys.readouterr().out)["answers"]
     for hit, wanted in zip(answer["hits"], other["hits"], strict=True):
         assert {name: pytest.approx(hit[name], abs=1e-5) if name in CLOSE else hit[name] for name in wanted} == wanted
     assert answer["searched"] == 10 and answer["hits"][0]["proven"] == "gallery"
     assert "10 pictures searched" in answer["sentences"][0]
+    html = client.get(place(answer, 2, "map")).body.decode()
+    assert f"distance {answer['hits'][1]['distance']:.3f}" in html
+    return [hit["distance"] for hit in answer["hits"]]
+
+
+def test_an_answer_is_that_of_the_search_command(client, folder, tmp_path, capsys):
+    plain = check_as_searched(client, folder, capsys)
+    with page_server.open_copy(folder, tmp_path / "own", "--probe_weights=norm") as weighted:
+        assert check_as_searched(weighted, folder, capsys, "--probe_weights=norm") != plain
 
 
 def test_pictures_and_maps_of_an_answer(client):
@@ -88,7 +97,6 @@ def test_pictures_and_maps_of_an_answer(client):
     html = client.get(place(answer, 2, "map")).body.decode()
     assert "Your picture from " + answer["hits"][1]["name"] in html
     assert "data:image/jpeg;base64," in html and ' style="' not in html and "data-style=" in html
-    assert f"distance {answer['hits'][1]['distance']:.3f}" in html
     assert client.get(place(answer, 3, "map")).status == 404
     assert client.get("/answers/guessed/1/picture").status == 410
 

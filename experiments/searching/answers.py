@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from dsr_jax import shortlist
 from dsr_jax.gallery.stored import StoredGallery
 from experiments.searching.probes import Seen
-from experiments.settings.searching import Filters
+from experiments.settings.searching import Compared, Filters
 
 SECOND, FIRST = 256, 4096  # entries of the stages, where k is not larger
 WHOLE = 1000  # entries that are searched whole
@@ -101,7 +101,7 @@ def moment(flag: str, text: str | None) -> float | None:
 
 
 def answer(
-    probes: Sequence[Seen], gallery: StoredGallery, *, k: int, l1: float, coder: str, rate: float, insist: bool
+    probes: Sequence[Seen], gallery: StoredGallery, *, k: int, matching: Compared, rate: float, insist: bool
 ) -> list[Answer]:
     """The answers to the probes, through the stages of `shortlist.search`.
 
@@ -109,15 +109,15 @@ def answer(
       probes: the probes.
       gallery: what may answer.
       k: how many places; fewer where the gallery has fewer.
-      l1: weight of the L1 penalty.
-      coder: solver of the coding.
+      matching: how is compared.
       rate: false-positive rate of "nobody".
       insist: whether it is an error if the calibration does not know this rate.
 
     Raises:
       ValueError: as `shortlist.search`, naming the probe.
     """
-    how: dict[str, Any] = {"whole": WHOLE, "second": max(SECOND, k), "first": max(FIRST, k), "l1": l1, "coder": coder}
+    how: dict[str, Any] = {"whole": WHOLE, "second": max(SECOND, k), "first": max(FIRST, k)}
+    how |= matching.how
     answers = []
     for probe in probes:
         try:

@@ -16,6 +16,7 @@ from experiments.evaluation.showing import covered
 from experiments.searching.answers import Answer, Hit
 from experiments.searching.listed import Listed
 from experiments.searching.probes import Seen
+from experiments.settings.searching import Compared
 
 MARK = "dsr_jax search"  # in the head of the page
 COLUMNS = ("name", "identity", "camera", "time", "distance", "interval", "proven against", "probability")
@@ -63,8 +64,7 @@ def page(
     network: Network,
     *,
     rate: float,
-    l1: float,
-    coder: str,
+    matching: Compared,
     reconstructions: int,
     config: Mapping[str, Any],
 ) -> Path:
@@ -89,8 +89,7 @@ def page(
                 answer.probe,
                 (hit.name, answer.gallery.maps[int(answer.found.hits.entries[place])], pictures[hit.name]),
                 stride=network.output_stride,
-                l1=l1,
-                coder=coder,
+                matching=matching,
             )
             for place, hit in enumerate(answer.hits[:reconstructions])
             if hit.name in pictures
@@ -122,7 +121,7 @@ def _section(answer: Answer, pictures: Mapping[str, np.ndarray], rate: float) ->
 
 
 def reconstruction(
-    probe: Seen, entry: tuple[str, np.ndarray, np.ndarray], *, stride: int, l1: float, coder: str
+    probe: Seen, entry: tuple[str, np.ndarray, np.ndarray], *, stride: int, matching: Compared
 ) -> report.Reconstruction:
     """How a probe is rebuilt from a gallery entry.
 
@@ -130,13 +129,13 @@ def reconstruction(
       probe: the probe.
       entry: name, map and picture of the entry, the picture at the network's size.
       stride: pixels per position of the maps.
-      l1: weight of the L1 penalty.
-      coder: the coder of the search.
+      matching: how the search compared.
     """
     name, values, picture = entry
-    by = "maxsim" if coder == "maxsim" else "auto"  # all other coders have the same codes
+    how = matching.how
+    how["coder"] = "maxsim" if matching.coder == "maxsim" else "auto"  # all other coders have the same codes
     masks = None if probe.mask is None else [probe.mask]
-    found = match.explain(probe.map, values, l1=l1, coder=by, probe_masks=masks)
+    found = match.explain(probe.map, values, probe_masks=masks, **how)
     return report.Reconstruction(
         f"{Path(probe.name).name} from {name}",
         covered(probe.picture, probe.map, stride),

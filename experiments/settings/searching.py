@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from data.binding import setting
 from experiments.searching import listed
 from experiments.settings import networks
+from experiments.settings.matching import Matching
 
 FOLDER = ".dsr_jax_gallery"  # of a gallery beside its pictures
 
@@ -88,6 +90,24 @@ class Probe:
         choices=("width", "keep"),
     )
     k: int = setting(10, "How many entries are shown.", low=1)
+
+
+@dataclass(frozen=True)
+class Compared(Matching):
+    """Matching."""
+
+    coder: str = setting("auto", "Solver of the coding, or maxsim: see match.distances.")
+    probe_weights: str = setting(
+        "equal",
+        "How much each part of the probe counts: all alike, or by the squared norm of its features, which is worth "
+        "about a point with a network that nobody trained on such pictures (docs/search.md).",
+        choices=("equal", "norm"),
+    )
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """These settings as arguments of `match` and `shortlist`."""
+        return {"l1": self.l1, "coder": self.coder, "probe_weights": None if self.probe_weights == "equal" else "norm"}
 
 
 @dataclass(frozen=True)

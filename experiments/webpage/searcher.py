@@ -22,6 +22,7 @@ from experiments.evaluation.features import Network
 from experiments.searching import answers, probes, showing
 from experiments.searching.answers import Answer
 from experiments.searching.listed import Listed, Picture
+from experiments.settings.searching import Compared
 from experiments.settings.webpage import Limits
 from experiments.webpage import asked, marking, uploads
 from experiments.webpage.held import Held
@@ -34,10 +35,9 @@ PROBE = "Your picture"  # its name in sentences
 
 @dataclasses.dataclass(frozen=True)
 class How:
-    """How is compared: weight of the L1 penalty, solver, false-positive rate of "nobody"."""
+    """How is compared, and the false-positive rate of "nobody"."""
 
-    l1: float
-    coder: str
+    matching: Compared
     rate: float
 
 
@@ -120,7 +120,7 @@ class Searcher:
         except NothingLeft as error:
             raise Refused(404, "No picture of the gallery fits the filters: take fewer of them.") from error
         probe = self._probe(content, part, scale)
-        how: dict[str, Any] = {"l1": self._how.l1, "coder": self._how.coder, "rate": self._how.rate}
+        how: dict[str, Any] = {"matching": self._how.matching, "rate": self._how.rate}
         try:
             with reading():
                 (found,) = answers.answer([probe], chosen, k=k, **how, insist=False)
@@ -146,8 +146,8 @@ class Searcher:
         except ValueError as error:
             raise Refused(410, "The gallery has changed since this answer: search again.") from error
         entry = hit.name, values, picture
-        how: dict[str, Any] = {"l1": self._how.l1, "coder": self._how.coder}
-        rebuilt = showing.reconstruction(held.probe, entry, stride=self._network.output_stride, **how)
+        stride = self._network.output_stride
+        rebuilt = showing.reconstruction(held.probe, entry, stride=stride, matching=self._how.matching)
         return report.reconstruction_maps([rebuilt])
 
     def picture(self, name: str) -> bytes | None:
@@ -198,8 +198,8 @@ class Searcher:
     def settings(self) -> dict[str, Any]:
         """What distances are of now, as a calibration's ``fitted_on``."""
         gallery = self._opened
-        how: dict[str, Any] = {"l1": self._how.l1, "scales": gallery.scales, "pooling": gallery.pooling}
-        found = calibration.settings(self._how.coder, **how, images_per_entry=1)
+        how: dict[str, Any] = {"scales": gallery.scales, "pooling": gallery.pooling, "images_per_entry": 1}
+        found = calibration.settings(**self._how.matching.how, **how)
         found["scales"], found["probe_scales"] = list(found["scales"]), list(found["probe_scales"])
         named = {
             name: self._about[name]
@@ -213,7 +213,7 @@ class Searcher:
         height, width = self._network.size
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         probe = probes.Seen(PROBE, pixels, self._map(pixels))
-        answers.answer([probe], self.gallery(), k=1, l1=self._how.l1, coder=self._how.coder, rate=0.5, insist=False)
+        answers.answer([probe], self.gallery(), k=1, matching=self._how.matching, rate=0.5, insist=False)
         self.warming.start()
 
     def _probe(self, content: bytes, part: asked.Part, scale: str) -> probes.Seen:
