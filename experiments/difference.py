@@ -15,15 +15,6 @@ import numpy as np
 from data.binding import setting
 from experiments import run
 from experiments.evaluation import paired
-from experiments.settings import former
-from experiments.workdir import read_json
-
-# What decides the probes and the gallery draws.
-SAME = (
-    *("data", "subset", "holdout", "holdout_from", "identities", "probes_per_identity", "partial", "crop_height"),
-    *("crop_width", "crop_seed", "probe_scale", "probe_factor", "probe_multiple", "spoil", "camera_rule", "trials"),
-    "seed",
-)
 
 
 @dataclass(frozen=True)
@@ -48,27 +39,12 @@ def main(settings: Settings) -> None:
     if not first or not second:
         raise ValueError("first and second are needed: the workdirs of two evaluations")
     (one, identities), (other, others) = paired.read(first), paired.read(second)
-    _check_same_probes(first, second)
+    paired.check_same_probes(first, second)
     if not np.array_equal(identities, others):
         raise ValueError(f"{first} and {second} evaluated different probes: use the same data and flags")
     if not set(one) & set(other):
         raise ValueError(f"nothing is in both: {first} has {', '.join(one)}, {second} {', '.join(other)}")
     print(paired.table(one, other, identities, title=f"{Path(first).name} - {Path(second).name}"))
-
-
-def _check_same_probes(first: str, second: str) -> None:
-    """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
-    one, other = (former.completed(read_json(Path(path) / "config.json")["flags"]) for path in (first, second))
-    as_other, as_one = former.translated(one, other, {}), former.translated(other, one, {})  # either may be older
-    changed = [
-        f"{name} ({one.get(name)!r}, {other.get(name)!r})"
-        for name in SAME
-        if as_other.get(name) != other.get(name) and one.get(name) != as_one.get(name)
-    ]
-    if changed:
-        raise ValueError(
-            f"{first} and {second} differ in {', '.join(changed)}: evaluate both on the same probes and draws"
-        )
 
 
 if __name__ == "__main__":

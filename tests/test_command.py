@@ -26,6 +26,7 @@ from experiments import (
     search,
     serve,
     sweep,
+    together,
     workdir,
 )
 from tests.commands import command as called
@@ -57,6 +58,7 @@ PATHS = {
     "out",
     "first",
     "second",
+    "third",
     "source",
     "pictures",
     "gallery",
@@ -77,6 +79,7 @@ RUNNERS = (
     search,
     serve,
     sweep,
+    together,
 )
 
 

@@ -10,7 +10,15 @@ from dsr_jax import report
 from dsr_jax.evaluation import intervals
 from dsr_jax.formats import atomic
 from dsr_jax.parallel import hosts
+from experiments.settings import former
+from experiments.workdir import read_json
 
+# What decides the probes and the gallery draws.
+SAME = (
+    *("data", "subset", "holdout", "holdout_from", "identities", "probes_per_identity", "partial", "crop_height"),
+    *("crop_width", "crop_seed", "probe_scale", "probe_factor", "probe_multiple", "spoil", "camera_rule", "trials"),
+    "seed",
+)
 FILE = "per_probe.npz"
 FIGURES = ("rank1", "rank5", "rank10", "mAP")
 COLUMNS = (*FIGURES, "p rank1", "p rank10")
@@ -55,3 +63,18 @@ def table(first: Probed, second: Probed, identities: np.ndarray, *, title: str) 
     """First minus second for every key that both have, as text."""
     rows = [(key, *cells(first[key], second[key], identities)) for key in first if key in second]
     return report.text_table(rows, [title, *COLUMNS])
+
+
+def check_same_probes(first: str, second: str) -> None:
+    """Raises ValueError where the two runs' configurations give other probes or other gallery draws."""
+    one, other = (former.completed(read_json(Path(path) / "config.json")["flags"]) for path in (first, second))
+    as_other, as_one = former.translated(one, other, {}), former.translated(other, one, {})  # either may be older
+    changed = [
+        f"{name} ({one.get(name)!r}, {other.get(name)!r})"
+        for name in SAME
+        if as_other.get(name) != other.get(name) and one.get(name) != as_one.get(name)
+    ]
+    if changed:
+        raise ValueError(
+            f"{first} and {second} differ in {', '.join(changed)}: evaluate both on the same probes and draws"
+        )

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from data.source import UNKNOWN_CAMERA
 from dsr_jax.evaluation import protocols
 from dsr_jax.formats import atomic
 from dsr_jax.parallel import hosts
@@ -27,6 +28,36 @@ from experiments.workdir import Workdir
 # What NumPy raises at a file that is cut off, changed or something else.
 _DAMAGED = (EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile, zlib.error)
 VERSION = 4  # raised whenever a method comes to compute something else
+
+
+def read(workdir: Path, key: str) -> tuple[list[protocols.Trial], list[np.ndarray]]:
+    """Draws and distances of a method in the workdir of a finished evaluation, numbers of shots alone.
+
+    Of a draw's images only their order is known: they are one array.
+
+    Raises:
+      ValueError: if the file is not there, or is not what an evaluation writes.
+    """
+    path = _place(workdir / "distances", key)
+    trials: list[protocols.Trial] = []
+    distances: list[np.ndarray] = []
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            for i in range(int(file["trials"])):
+                probes, identities, images = (file[f"{name}_{i}"] for name in ("probes", "identities", "images"))
+                number = sum(bool(np.isin(probes, former.probes).any()) for former in trials)  # once per trial
+                draw = protocols.Draw(identities, (images,))
+                trials.append(protocols.Trial(number, UNKNOWN_CAMERA, probes, draw, "any"))
+                distances.append(file[f"distances_{i}"])
+    except FileNotFoundError:
+        raise ValueError(
+            f"{path} is not there: evaluate again in that workdir, which computes what is missing"
+        ) from None
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{path} is not what an evaluation writes ({error!r}): remove it, and evaluate again in that workdir"
+        ) from error
+    return trials, distances
 
 
 class Store:
@@ -43,7 +74,7 @@ class Store:
         self, key: str, trials: Sequence[protocols.Trial], compute: Callable[[], list[np.ndarray]]
     ) -> list[np.ndarray]:
         """The distances of every trial: those in the file, or else computed and written."""
-        path = self._folder / f"{key.replace('/', '-')}.npz"
+        path = _place(self._folder, key)
         distances = self._read(path, key, trials)
         # And nobody writes before all have read.
         hosts.agree("the distances that they have", {str(path): distances is None})
@@ -76,6 +107,11 @@ class Store:
         except _DAMAGED as error:
             print(f"{path} is not what an evaluation writes ({error!r}): its distances are computed anew", flush=True)
             return None
+
+
+def _place(folder: Path, key: str) -> Path:
+    """The file of a method and number of shots."""
+    return folder / f"{key.replace('/', '-')}.npz"
 
 
 def _content(
