@@ -10,8 +10,6 @@ interval by bootstrap over identities, two-sided p-value.
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from data.binding import setting
 from experiments import run
 from experiments.evaluation import paired
@@ -38,10 +36,7 @@ def main(settings: Settings) -> None:
     first, second = settings.pair.first, settings.pair.second
     if not first or not second:
         raise ValueError("first and second are needed: the workdirs of two evaluations")
-    (one, identities), (other, others) = paired.read(first), paired.read(second)
-    paired.check_same_probes(first, second)
-    if not np.array_equal(identities, others):
-        raise ValueError(f"{first} and {second} evaluated different probes: use the same data and flags")
+    (one, other), identities = paired.read_alike((first, second))
     if not set(one) & set(other):
         raise ValueError(f"nothing is in both: {first} has {', '.join(one)}, {second} {', '.join(other)}")
     print(paired.table(one, other, identities, title=f"{Path(first).name} - {Path(second).name}"))

@@ -63,8 +63,8 @@ def test_figures_of_each_run_and_of_the_mean(runs, capsys):
         means.append((one[f"distances_{i}"] + other[f"distances_{i}"]) / 2)
     method = methods.named("maxsim_single", methods.Options())
     found = comparison.Result("", method, 1, trials, means, identities).figures
-    np.testing.assert_allclose(figures(shown, "mean"), [found[name].value for name in FIGURES], atol=0.051)
-    assert "mean - a" in shown and "mean - b" in shown
+    np.testing.assert_allclose(figures(shown, "mean of all"), [found[name].value for name in FIGURES], atol=0.051)
+    assert "mean of all - a" in shown and "mean of all - b" in shown
 
 
 @pytest.mark.parametrize(
@@ -72,6 +72,7 @@ def test_figures_of_each_run_and_of_the_mean(runs, capsys):
     [
         (("a",), "first and second are needed"),
         (("a", "b", "a"), "is given twice"),
+        (("a", "a/"), "is given twice"),
         (("a", "nowhere"), "nowhere has no per_probe.npz"),
         (("a", "seed"), "differ in seed"),
     ],
@@ -79,6 +80,14 @@ def test_figures_of_each_run_and_of_the_mean(runs, capsys):
 def test_runs_that_have_no_mean(runs, capsys, names, message):
     assert call(together, *of_runs(runs, *names)) == 1
     assert message in capsys.readouterr().err
+
+
+def test_shortlists_have_no_mean(people, network, tmp_path, capsys):
+    """Behind a shortlist entries have places, no distances."""
+    for name in ("a", "b"):
+        evaluated(people, network, tmp_path / name, "--methods=dsr_single", "--shortlist=2", "--trials=1")
+    assert call(together, *of_runs(tmp_path, "a", "b")) == 1
+    assert "no --shortlist, whose distances can be averaged" in capsys.readouterr().err
 
 
 def test_a_file_of_distances_that_is_gone_or_damaged_is_named(runs, tmp_path, capsys):

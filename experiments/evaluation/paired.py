@@ -1,6 +1,6 @@
 """Paired comparison, probe by probe: the file of every probe's figures, and differences with interval and p-value."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,24 @@ def read(workdir: str) -> tuple[Probed, np.ndarray]:
                 key, _, figure = name.rpartition("/")
                 probed.setdefault(key, {})[figure] = file[name]
         return probed, file["identities"]
+
+
+def read_alike(workdirs: Sequence[str]) -> tuple[list[Probed], np.ndarray]:
+    """What `read` gives of several runs, and the identities of the probes, which are the same in all.
+
+    Raises:
+      ValueError: if a run has not finished, or they are of different probes or draws.
+    """
+    first, *others = workdirs
+    probed, identities = read(first)
+    every = [probed]
+    for workdir in others:
+        found, of_probes = read(workdir)
+        check_same_probes(first, workdir)
+        if not np.array_equal(identities, of_probes):
+            raise ValueError(f"{first} and {workdir} evaluated different probes: use the same data and flags")
+        every.append(found)
+    return every, identities
 
 
 def cells(first: Figures, second: Figures, identities: np.ndarray) -> tuple[report.Cell, ...]:

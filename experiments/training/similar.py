@@ -55,7 +55,7 @@ def people(params: fcn.Params, trunk: Any, drawn: batches.Views, known: batches.
 
 def check(how: Batches, identities: int, batch_sizes: Mapping[str, int]) -> None:
     """Raises ValueError for fewer similar people than a batch takes, or as many as there are."""
-    least = max(rows // how.images_per_identity for rows in batch_sizes.values()) - 1
+    least = max((rows // how.images_per_identity for rows in batch_sizes.values()), default=1) - 1
     if not least <= how.similar_people < identities:
         raise ValueError(
             f"similar_people={how.similar_people}: a batch has one of {identities} people and {least} who look like "
