@@ -51,13 +51,13 @@ CONVENTIONS = {
 class VGG16(nnx.Module):
     """The 13 convolutions; `apply` joins them."""
 
-    def __init__(self, channels: tuple[int, ...], *, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, channels: tuple[int, ...], *, dtype: Any = jnp.float32):
         width_in = 3
         for block, (count, width_out) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
             for number in range(1, count + 1):
-                options: dict[str, Any] = {"dtype": dtype, "conv_general_dilated": _convolve, "rngs": rngs}
+                options: dict[str, Any] = {"dtype": dtype, "conv_general_dilated": _convolve}
                 options |= {"promote_dtype": _promoted}
-                setattr(self, f"block{block}_conv{number}", nnx.Conv(width_in, width_out, (3, 3), **options))
+                setattr(self, f"block{block}_conv{number}", modules.convolution(width_in, width_out, (3, 3), **options))
                 width_in = width_out
 
 

@@ -53,7 +53,7 @@ _EXPANSION = 4  # a unit's outputs per bottleneck channel
 class ResNet50(nnx.Module):
     """The convolutions and their normalisations; `_forward` joins them."""
 
-    def __init__(self, width: float, *, last_stride: int, dtype: Any = jnp.float32, rngs: nnx.Rngs):
+    def __init__(self, width: float, *, last_stride: int, dtype: Any = jnp.float32):
         for name, (side, _, width_in, width_out) in shapes(width).items():
             options: dict[str, Any] = {
                 "strides": _stride(name, last_stride),
@@ -61,9 +61,8 @@ class ResNet50(nnx.Module):
                 "use_bias": False,
                 "dtype": dtype,
                 "conv_general_dilated": _convolve,
-                "rngs": rngs,
             }
-            setattr(self, name, nnx.Conv(width_in, width_out, (side, side), **options))
+            setattr(self, name, modules.convolution(width_in, width_out, (side, side), **options))
             setattr(self, norm(name), BatchNorm(width_out))
 
 

@@ -92,10 +92,10 @@ def test_own_vectors_of_maps_of_several_sizes():
 
 
 def test_modules_of_one_kind_share_no_parameters():
-    one, other = (modules.abstract(nnx.Linear, 3, 2) for _ in range(2))
-    nnx.update(one, {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)})
-    assert float(one(jnp.ones(3))[0]) == 3 and isinstance(other.kernel.get_value(), jax.ShapeDtypeStruct)
-    assert isinstance(modules.abstract(nnx.Linear, 3, 2).kernel.get_value(), jax.ShapeDtypeStruct)
+    one, other = (modules.abstract(modules.convolution, 3, 2, (1, 1)) for _ in range(2))
+    nnx.update(one, {"kernel": jnp.ones((1, 1, 3, 2)), "bias": jnp.zeros(2)})
+    assert float(one(jnp.ones((1, 1, 1, 3))).max()) == 3
+    assert isinstance(other.kernel.get_value(), jax.ShapeDtypeStruct)
 
 
 def test_map_sizes_are_those_of_the_maps():

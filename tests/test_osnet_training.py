@@ -10,7 +10,7 @@ import pytest
 
 from dsr_jax import losses, networks, osnet, resnet, weights
 from experiments import finetune, pretrain
-from experiments.training import steps, termination
+from experiments.training import steps
 
 from . import memory, onnx_files, test_osnet
 from .reference import osnet_torch
@@ -96,32 +96,6 @@ def test_unfolded_normalisations_are_trained(people, tmp_path, kept):
     memory.release()
     after = weights.load(tmp_path / "out")
     assert "bias" not in after["block5_conv"] and after["block5_norm"].keys() == {"scale", "bias", "mean", "var"}
-
-
-@pytest.mark.slow
-def test_mixed_styles_and_similar_people_are_another_training_that_resumes(people, tmp_path):
-    """Four steps with a stop in the middle are those of one run; without the flags they are others."""
-    file = tmp_path / "folded.safetensors"
-    weights.save(file, test_osnet.params("plain", folded=True), weights.Card("osnet", 1 / 16, 16, "torch"))
-    flags = ("--dataset=folder", f"--data_dir={people}", "--size=64,32", "--noprogress", "--plot_every=0")
-    flags += ("--positives=12", "--negatives=0", "--batch_size=2", "--verification=ranked", "--images_per_identity=1")
-    flags += ("--noevaluate", "--frozen_blocks=4", "--frozen_views=1", f"--weights={file}", "--steps=4")
-
-    def trained(name, *more, stopped=False):
-        out = f"--workdir={tmp_path / name}"
-        if stopped:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(termination, "_anywhere", lambda here: True)
-                assert call(finetune, *flags, *more, out) == 75
-        assert call(finetune, *flags, *more, out) == 0
-        memory.release()
-        return weights.load(tmp_path / name)["block5_conv"]["kernel"]
-
-    both = ("--mix_styles=1", "--similar_people=2")
-    found = trained("both", *both)
-    np.testing.assert_array_equal(found, trained("stopped", *both, stopped=True))
-    for less in ((), both[:1], both[1:]):
-        assert not np.array_equal(found, trained(f"less{len(less)}{less[:1]}", *less))
 
 
 @pytest.mark.slow

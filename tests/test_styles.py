@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training import styles
+from dsr_jax import weights
+from experiments import finetune
+from experiments.training import styles, termination
+from tests.runners import call
 
 SIZES = jnp.array([[4, 3], [3, 4], [2, 2], [4, 4], [1, 4]])
 
@@ -78,3 +81,27 @@ def test_what_is_mixed_is_a_function_of_seed_and_step():
         return batch
 
     assert styles.before(plain, probability=0.0, seed=0) is plain
+
+
+@pytest.mark.slow
+def test_mixed_styles_and_similar_people_are_another_training_that_resumes(people, network, tmp_path):
+    """Four steps with a stop in the middle are those of one run; without either flag they are others."""
+    flags = ("--dataset=folder", f"--data_dir={people}", "--size=64,32", "--noprogress", "--plot_every=0")
+    flags += ("--positives=12", "--negatives=0", "--batch_size=2", "--verification=ranked", "--images_per_identity=1")
+    flags += ("--noevaluate", "--frozen_blocks=4", "--frozen_views=1", f"--weights={network}", "--steps=4")
+    flags += (f"--frozen_cache={tmp_path / 'outputs'}", "--preprocessing=torch", "--output_stride=16")
+
+    def trained(name, *more, stopped=False):
+        out = f"--workdir={tmp_path / name}"
+        if stopped:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(termination, "_anywhere", lambda here: True)
+                assert call(finetune, *flags, *more, out) == 75
+        assert call(finetune, *flags, *more, out) == 0
+        return weights.load(tmp_path / name)["block5_conv3"]["kernel"]
+
+    both = ("--mix_styles=1", "--similar_people=2")
+    found = trained("both", *both)
+    np.testing.assert_array_equal(found, trained("stopped", *both, stopped=True))
+    for less in both:
+        assert not np.array_equal(found, trained(f"only{less}", less))

@@ -7,7 +7,9 @@ the batch normalisations folded into the convolutions, which then have biases, a
 """
 
 import dataclasses
+import functools
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -89,18 +91,14 @@ class Names:
         """
         return max(self.NAMINGS, key=lambda name: len(self.layers(name).keys() & set(tensors)))
 
-    def layers(self, naming: str) -> dict[str, tuple[str, str]]:
+    def layers(self, naming: str) -> Mapping[str, tuple[str, str]]:
         """A file's names of all arrays that there may be, each with the layer and leaf that it is.
 
         Example:
           >>> Names("ain").layers("torchreid")["conv2.0.conv2.1.layers.1.bn.bias"]
           ('block2a_stream2b_norm', 'bias')
         """
-        vector = [("vector", "kernel"), ("vector", "bias"), *(("vector_norm", leaf) for leaf in _NORM)]
-        places = [*self._needed(folded=False), *self._needed(folded=True), *vector]
-        if naming == "dsr_jax":
-            return {f"{layer}.{leaf}": (layer, leaf) for layer, leaf in places}
-        return {f"{self._torchreids(layer)}.{LEAVES[leaf]}": (layer, leaf) for layer, leaf in places}
+        return _layers(self, naming)
 
     def _needed(self, *, folded: bool) -> Iterator[tuple[str, str]]:
         """Layer and leaf of every array up to the maps."""
@@ -150,6 +148,16 @@ class Names:
         if kernel is None or kernel.ndim != 4:
             return 1.0
         return named_arrays.kernel(kernel, name == "torchreid").shape[3] / osnet_table.CHANNELS
+
+
+@functools.cache  # asked of every file of weights, whatever it holds
+def _layers(names: Names, naming: str) -> Mapping[str, tuple[str, str]]:
+    """See `Names.layers`."""
+    vector = [("vector", "kernel"), ("vector", "bias"), *(("vector_norm", leaf) for leaf in _NORM)]
+    places = [*names._needed(folded=False), *names._needed(folded=True), *vector]
+    if naming == "dsr_jax":
+        return MappingProxyType({f"{layer}.{leaf}": (layer, leaf) for layer, leaf in places})
+    return MappingProxyType({f"{names._torchreids(layer)}.{LEAVES[leaf]}": (layer, leaf) for layer, leaf in places})
 
 
 # By the network's name on a card.

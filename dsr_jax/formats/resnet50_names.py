@@ -6,8 +6,10 @@ normalisation its weight, bias, running_mean and running_var; our own files say 
 lists everything that is missing, unexpected or mis-shaped, and says which relative of ResNet-50 it seems to be.
 """
 
+import functools
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -104,7 +106,8 @@ def classifier(tensors: Tensors) -> dict[str, np.ndarray]:
     return {"kernel": np.ascontiguousarray(kernel.T), "bias": bias}
 
 
-def layers(naming: str) -> dict[str, tuple[str, str]]:
+@functools.cache
+def layers(naming: str) -> Mapping[str, tuple[str, str]]:
     """A file's names of all arrays, each with the layer and leaf that it is.
 
     Example:
@@ -118,7 +121,7 @@ def layers(naming: str) -> dict[str, tuple[str, str]]:
         for layer, leaf in leaves:
             ours = f"{layer}.{leaf}"
             entries[ours if naming == "dsr_jax" else f"{_torchvisions(layer)}.{LEAVES[leaf]}"] = (layer, leaf)
-    return entries
+    return MappingProxyType(entries)
 
 
 def _torchvisions(layer: str) -> str:

@@ -6,7 +6,9 @@ it as (3, 3, in, out); torchvision calls it `features.0.weight` and stores (out,
 is missing, unexpected or mis-shaped.
 """
 
+import functools
 from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 from dsr_jax import fcn
 from dsr_jax.formats import named_arrays
@@ -48,7 +50,8 @@ def naming(tensors: Collection[str]) -> str:
     return max(NAMINGS, key=lambda name: len(layers(name).keys() & set(tensors)))
 
 
-def layers(naming: str) -> dict[str, tuple[str, str]]:
+@functools.cache
+def layers(naming: str) -> Mapping[str, tuple[str, str]]:
     """A file's names of all 26 arrays, each with the layer and leaf that it is.
 
     Example:
@@ -63,7 +66,7 @@ def layers(naming: str) -> dict[str, tuple[str, str]]:
                 entries[name.format(layer=layer, index=index)] = (layer, leaf)
             index += 2  # a convolution and its ReLU
         index += 1  # the pool
-    return entries
+    return MappingProxyType(entries)
 
 
 def _shapes(entries: Mapping[str, tuple[str, str]], width: float) -> dict[str, tuple[int, ...]]:

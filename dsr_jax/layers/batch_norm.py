@@ -1,5 +1,6 @@
 """Batch normalisation of the true positions of a padded batch, and its running statistics."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dsr_jax.layers import modules
 from dsr_jax.layers.padding import zero_outside
 from dsr_jax.layers.parameters import Params
 
@@ -31,32 +33,58 @@ class BatchNorm(nnx.Module):
     """Normalisation of channels, by running statistics or by those of the batch's true positions; in float32."""
 
     def __init__(self, channels: int):
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
-        self.mean, self.var = nnx.BatchStat(jnp.zeros(channels)), nnx.BatchStat(jnp.ones(channels))
+        self.scale, self.bias = (nnx.Param(modules.shape(channels)) for _ in range(2))
+        self.mean, self.var = (nnx.BatchStat(modules.shape(channels)) for _ in range(2))
 
     def __call__(self, x: jax.Array, sizes: jax.Array, training: Training | None) -> jax.Array:
         """``training=None`` leaves the running statistics as they are, and normalises by them."""
-        values = x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
-        mean, var = jax.lax.stop_gradient((self.mean[...], self.var[...]))
-        if training is not None:
-            mean, var = self._measure(values, sizes, training)
-            if training.measure_only:
-                mean, var = jnp.zeros_like(mean), jnp.full_like(var, 1 - EPSILON)
-        factor, shift = affine({"scale": self.scale[...], "bias": self.bias[...], "mean": mean, "var": var})
-        return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
+        norm = {"scale": self.scale[...], "bias": self.bias[...], "mean": self.mean[...], "var": self.var[...]}
+        if training is None:
+            return _by_running(x, norm)
+        y, mean, var = _by_batch(x, sizes, norm, training)
+        # Not by self.mean[...] = ..., which compares where old and new lie: dear for values that are traced.
+        self.mean.set_value(mean)
+        self.var.set_value(var)
+        return y
 
-    def _measure(self, x: jax.Array, sizes: jax.Array, training: Training) -> tuple[jax.Array, jax.Array]:
-        """Mean and variance of the true positions; the running ones move towards them, the variance unbiased."""
-        momentum, total = training.momentum, training.total
-        count = jnp.maximum(total(jnp.sum(jnp.prod(sizes, axis=1)).astype(x.dtype)), 1)
-        mean = total(jnp.sum(zero_outside(x, sizes), axis=(0, 1, 2))) / count
-        var = total(jnp.sum(zero_outside(jnp.square(x - _row(mean, x)), sizes), axis=(0, 1, 2))) / count
-        unbiased = var * count / jnp.maximum(count - 1, 1)
-        for statistic, value in ((self.mean, mean), (self.var, unbiased)):
-            measured = jax.lax.stop_gradient(value).astype(statistic[...].dtype)
-            # Not by statistic[...] = ..., which compares where old and new lie: dear for values that are traced.
-            statistic.set_value((1 - momentum) * statistic[...] + momentum * measured)
-        return mean, var
+
+# Jitted, as a network has dozens of them of few shapes: each shape is traced once.
+
+
+@jax.jit
+def _by_running(x: jax.Array, norm: Mapping[str, jax.Array]) -> jax.Array:
+    """Normalised by the running statistics."""
+    mean, var = jax.lax.stop_gradient((norm["mean"], norm["var"]))
+    return _applied(x, {**norm, "mean": mean, "var": var})
+
+
+@functools.partial(jax.jit, static_argnames="training")
+def _by_batch(
+    x: jax.Array, sizes: jax.Array, norm: Mapping[str, jax.Array], training: Training
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalised by the true positions of the batch, with the running mean and the running, unbiased, variance."""
+    values, momentum, total = _precise(x), training.momentum, training.total
+    count = jnp.maximum(total(jnp.sum(jnp.prod(sizes, axis=1)).astype(values.dtype)), 1)
+    mean = total(jnp.sum(zero_outside(values, sizes), axis=(0, 1, 2))) / count
+    var = total(jnp.sum(zero_outside(jnp.square(values - _row(mean, values)), sizes), axis=(0, 1, 2))) / count
+    unbiased = var * count / jnp.maximum(count - 1, 1)
+    running = [
+        (1 - momentum) * norm[name] + momentum * jax.lax.stop_gradient(value).astype(norm[name].dtype)
+        for name, value in (("mean", mean), ("var", unbiased))
+    ]
+    if training.measure_only:
+        mean, var = jnp.zeros_like(mean), jnp.full_like(var, 1 - EPSILON)
+    return _applied(x, {**norm, "mean": mean, "var": var}), running[0], running[1]
+
+
+def _applied(x: jax.Array, norm: Mapping[str, jax.Array]) -> jax.Array:
+    values = _precise(x)
+    factor, shift = affine(norm)
+    return (values * _row(factor, values) + _row(shift, values)).astype(x.dtype)
+
+
+def _precise(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def affine(norm: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:

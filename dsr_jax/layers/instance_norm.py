@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from dsr_jax.layers import modules
 from dsr_jax.layers.padding import zero_outside
 from dsr_jax.layers.pooling import pooled
 
@@ -14,7 +15,7 @@ class InstanceNorm(nnx.Module):
     """Normalisation of each image's channels over its true positions, then scale and bias; in float32."""
 
     def __init__(self, channels: int):
-        self.scale, self.bias = nnx.Param(jnp.ones(channels)), nnx.Param(jnp.zeros(channels))
+        self.scale, self.bias = (nnx.Param(modules.shape(channels)) for _ in range(2))
 
     def __call__(self, x: jax.Array, sizes: jax.Array) -> jax.Array:
         """Padded positions do not count; what is written to them is any number."""

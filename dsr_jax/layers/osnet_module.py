@@ -20,7 +20,7 @@ from dsr_jax.layers.pooling import pooled
 class OSNet(nnx.Module):
     """The convolutions and their normalisations; `unit` and `layer` run them."""
 
-    def __init__(self, width: float, form: str, *, folded: bool, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, width: float, form: str, *, folded: bool, dtype: Any):
         self.form = form
         for name, (kernel, then) in osnet_table.layers(width, form).items():
             groups = kernel[3] if name.endswith("_conv") and "_stream" in name else 1
@@ -31,9 +31,8 @@ class OSNet(nnx.Module):
                 "feature_group_count": groups,
                 "dtype": dtype,
                 "conv_general_dilated": _convolve,
-                "rngs": rngs,
             }
-            setattr(self, name, nnx.Conv(groups * kernel[2], kernel[3], kernel[:2], **options))
+            setattr(self, name, modules.convolution(groups * kernel[2], kernel[3], kernel[:2], **options))
             if then == "batch" and not folded:
                 setattr(self, norm(name), BatchNorm(kernel[3]))
         for name, channels in osnet_table.instance_norms(width, form).items():

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from dsr_jax.layers.parameters import BLOCKS
 
 
+@jax.jit  # traced once for each shape, of which a network has few
 def zero_outside(x: Float[Array, "batch h w d"], sizes: Int[Array, "batch 2"]) -> Float[Array, "batch h w d"]:
     """A padded batch (B, H, W, ...) with zeros beyond the true height and width of each image, sizes (B, 2).
 
