@@ -72,7 +72,6 @@ class Centred:
       ValueError: as `cameras` and `dsr_jax.centring.means`.
     """
 
-    masks: tuple[Planes, Planes] = (None, None)
     weights: tuple[Planes, Planes] = (None, None)
     windows = NONE
     patches: tuple[Sequence[np.ndarray], Sequence[np.ndarray]] = ((), ())
@@ -91,6 +90,11 @@ class Centred:
     def remarks(self) -> list[str]:
         """See `features.Sides`."""
         return self._seen.remarks
+
+    @property
+    def masks(self) -> tuple[Planes, Planes]:
+        """See `features.Sides`; what is masked is in the means all the same."""
+        return self._seen.masks
 
     @functools.cached_property
     def probe(self) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ Each kind is computed when a method first asks for it, once.
 
 import copy
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -107,7 +108,6 @@ class Features:
       ValueError: if a picture is smaller than one output cell, or a map holds NaN or infinity; it names the pictures.
     """
 
-    masks: tuple[Planes, Planes] = (None, None)
     weights: tuple[Planes, Planes] = (None, None)
     _first: "Features | None" = None  # whose gallery it is
 
@@ -132,7 +132,7 @@ class Features:
         """Other probes against the same gallery, whose maps are made once for both."""
         other = copy.copy(self)
         other._first = self._first or self
-        for name in ("probe", "resized", "windows", "patches", "vectors", "resized_vectors"):
+        for name in ("probe", "resized", "windows", "patches", "vectors", "resized_vectors", "masks"):
             other.__dict__.pop(name, None)
         other._probes = probes
         _check_large_enough("probe", probes, self._network.output_stride)
@@ -156,6 +156,14 @@ class Features:
     def resized(self) -> list[np.ndarray]:
         """See `Sides`."""
         return self._maps(fit_gallery(self._probes, self._network.size), "resized probe")
+
+    @functools.cached_property
+    def masks(self) -> tuple[Planes, Planes]:
+        """See `Sides`: positions at least half of whose share of the picture is shown."""
+        shown = self._probes.shown
+        if shown is None:
+            return None, None
+        return [visible(mask, values.shape) for mask, values in zip(shown, self.probe, strict=True)], None
 
     @functools.cached_property
     def windows(self) -> np.ndarray:
@@ -211,7 +219,7 @@ class Features:
             factor = min(height / picture.shape[0], width / picture.shape[1])
             size = tuple(max(self._network.output_stride, int(side * factor)) for side in picture.shape[:2])
             fitted.append(views.resize(picture, (size[0], size[1])))
-        return images._replace(pictures=fitted), too_large
+        return images._replace(pictures=fitted, shown=None), too_large
 
     def _patches(self, images: Images, what: str) -> list[np.ndarray]:
         cut = [amc.patches(picture, output_stride=self._network.output_stride) for picture in images.pictures]
@@ -256,6 +264,23 @@ def hidden(maps: Iterable[np.ndarray], names: Sequence[str]) -> list[str]:
         f"{count} of {len(shares)} probes have positions that are zero (masked, or dead in the network), of "
         f"{names[int(np.argmax(shares))]} {100 * np.max(shares):.0f} %: DSR leaves them out of its mean"
     ][:count]
+
+
+def visible(shown: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The positions (h, w) of a map of that ``shape`` at least half of whose share of the picture is shown.
+
+    Example:
+      >>> visible(np.array([[True, True, True, False, False, False]]), (1, 2, 8)).tolist()
+      [[True, False]]
+    """
+    rows, columns = (
+        np.linspace(0, side, count + 1).round().astype(int) for side, count in zip(shown.shape, shape[:2], strict=True)
+    )
+    cells = [
+        [shown[top:bottom, left:right].mean() for left, right in itertools.pairwise(columns)]
+        for top, bottom in itertools.pairwise(rows)
+    ]
+    return np.array(cells) >= 0.5
 
 
 def larger(probes: Images, size: tuple[int, int]) -> list[int]:

@@ -84,7 +84,10 @@ def seen(images: Images, look: Look, stride: int) -> Images:
     enlarged = _enlarged(images, look.scale, stride)
     if not look.mirrored:
         return enlarged
-    return enlarged._replace(pictures=[np.ascontiguousarray(picture[:, ::-1]) for picture in enlarged.pictures])
+    shown = None if enlarged.shown is None else [mask[:, ::-1] for mask in enlarged.shown]
+    return enlarged._replace(
+        pictures=[np.ascontiguousarray(picture[:, ::-1]) for picture in enlarged.pictures], shown=shown
+    )
 
 
 def size(shape: Sequence[int], scale: float, stride: int) -> tuple[int, int]:
@@ -117,4 +120,4 @@ def _enlarged(images: Images, scale: float, stride: int) -> Images:
     if scale == 1:
         return images
     pictures = [views.resize(picture, size(picture.shape, scale, stride)) for picture in images.pictures]
-    return images._replace(pictures=pictures)
+    return images._replace(pictures=pictures)  # masks are brought to the map's positions, from whatever size

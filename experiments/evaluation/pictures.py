@@ -18,18 +18,27 @@ from experiments.settings.pictures import Shown
 
 
 class Images(NamedTuple):
-    """Images of one side: (H, W, 3) uint8 pictures with identities, cameras (n,) and names."""
+    """Images of one side: (H, W, 3) uint8 pictures with identities, cameras (n,) and names.
+
+    Where something is masked, ``shown`` has a mask (H, W) of bool per picture, false at the pixels that are not looked
+    at.
+    """
 
     pictures: list[np.ndarray]
     identities: np.ndarray
     cameras: np.ndarray
     names: list[str]
+    shown: list[np.ndarray] | None = None
 
     def only(self, chosen: np.ndarray) -> "Images":
         """Those images where ``chosen``, (n,), is true."""
         at = np.flatnonzero(chosen)
         return Images(
-            [self.pictures[i] for i in at], self.identities[at], self.cameras[at], [self.names[i] for i in at]
+            [self.pictures[i] for i in at],
+            self.identities[at],
+            self.cameras[at],
+            [self.names[i] for i in at],
+            None if self.shown is None else [self.shown[i] for i in at],
         )
 
 
@@ -50,8 +59,8 @@ def read(source: Source, positions: Sequence[int] | None = None, *, limit_per_id
 
 
 def fit_gallery(gallery: Images, size: tuple[int, int]) -> Images:
-    """Gallery pictures brought to ``size``."""
-    return gallery._replace(pictures=[views.resize(picture, size) for picture in gallery.pictures])
+    """Gallery pictures brought to ``size``, without masks."""
+    return gallery._replace(pictures=[views.resize(picture, size) for picture in gallery.pictures], shown=None)
 
 
 def fit_probes(

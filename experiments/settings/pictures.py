@@ -135,8 +135,8 @@ class Probes(Shown, Rules):
     spoil: str = setting(
         "none",
         "What is done to each probe then, to see what a method stands: a piece of another person before it, few "
-        "pixels, or a part missing in the middle.",
-        choices=("none", "occluder", "coarse", "gap"),
+        "pixels, or a part missing in the middle; masked: methods that compare maps, or pool them, are told where.",
+        choices=("none", "occluder", "occluder_masked", "coarse", "gap", "gap_masked"),
     )
 
 
