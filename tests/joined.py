@@ -16,7 +16,8 @@ from dsr_jax.parallel import hosts, sharding
 from experiments.settings.training import Tuning
 from experiments.training import checkpoint, steps
 
-STEPS, PAIRS, PEOPLE = 20, 5, 4  # five pairs: no number of devices here divides them
+STEPS, PAIRS, PEOPLE = 10, 5, 4  # five pairs: no number of devices here divides them
+HALF = STEPS // 2
 SHAPE, PATCH = (4, 3, 16), (3, 3, 16)
 FORMS = ("identification", "signed", "ranked", "resnet50")  # the last: signed, of a network with batch normalisation
 WIDTHS = {"vgg16": 0.03, "resnet50": 1 / 32}
@@ -135,13 +136,13 @@ def main(result, address, count, number, folder):
     found = everything()
     # Half of the training, a checkpoint that all write together, and the rest from it.
     over = sharding.mesh()
-    half, before = trained("signed", over, count=10)
+    half, before = trained("signed", over, count=HALF)
     with checkpoint.Checkpoints(folder) as checkpoints:
-        checkpoints.save(10, half)
+        checkpoints.save(HALF, half)
         checkpoints.wait()
         hosts.wait("saved")
         half, _, step = checkpoints.restore(half)
-    found["restored"] = np.concatenate([before, trained("signed", over, count=10, state=half, first=step)[1]])
+    found["restored"] = np.concatenate([before, trained("signed", over, count=HALF, state=half, first=step)[1]])
     try:
         hosts.agree("flags", {"--seed": 0, "--steps": int(number)})
         found["disagreement"] = np.array("")

@@ -130,10 +130,10 @@ def test_distances_and_maps_are_those_of_one_process(results):
 def test_checkpoints_are_written_once_and_by_all_alike(results):
     (first, _), folder = results
     np.testing.assert_allclose(first["restored"], first["signed"], rtol=1e-5, atol=1e-5)
-    assert checkpoint.Checkpoints(folder).steps() == [10]
-    alone, _, step = checkpoint.Checkpoints(folder).restore(joined.trained("signed", ONE, count=10)[0])
-    later = joined.trained("signed", ONE, count=10, state=alone, first=step)[1]
-    np.testing.assert_allclose(later, first["signed"][10:], rtol=1e-5, atol=1e-5)
+    assert checkpoint.Checkpoints(folder).steps() == [joined.HALF]
+    alone, _, step = checkpoint.Checkpoints(folder).restore(joined.trained("signed", ONE, count=joined.HALF)[0])
+    later = joined.trained("signed", ONE, count=joined.HALF, state=alone, first=step)[1]
+    np.testing.assert_allclose(later, first["signed"][joined.HALF :], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -31,15 +31,15 @@ def batch():
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "folded"), [("plain", True)])
 def test_what_is_trained_moves_and_lowers_the_loss(form, folded):
-    """All but the frozen block and the own vector; statistics only where there are some."""
+    """All but the frozen blocks and the own vector; statistics only where there are some."""
     params = test_osnet.params(form, folded=folded)
     head = losses.init_head(jax.random.key(1), width=networks.channels(params), identities=PEOPLE)
     rule = optax.adam(1e-3)
-    trunk = steps.Trunk(output_stride=16, first_block=1, frozen_blocks=1, convention="torch")
+    trunk = steps.Trunk(output_stride=16, first_block=1, frozen_blocks=3, convention="torch")
     step = jax.jit(functools.partial(steps.identification_step, optimiser=rule, trunk=trunk, smoothing=0.1))
     with jax.numpy_dtype_promotion("standard"):
-        state = steps.init(params, head, rule, frozen_blocks=1)
-        kept = networks.split(params, 1)[0]
+        state = steps.init(params, head, rule, frozen_blocks=3)
+        kept = networks.split(params, 3)[0]
         assert {"vector", "vector_norm"} <= kept.keys() and bool(state.statistics) != folded
         later, seen = state, []
         for _ in range(12):
@@ -59,6 +59,7 @@ def test_from_an_onnx_file_to_an_evaluation(people, tmp_path):
     file = onnx_files.osnet(tmp_path / "osnet.onnx", state)
     common = ("--dataset=folder", f"--data_dir={people}", "--size=64,32", "--noprogress", "--plot_every=0")
     first = (f"--weights={file}", "--pretrain_steps=2", "--pretrain_batch_size=4", f"--workdir={tmp_path / 'first'}")
+    first += ("--frozen_blocks=3",)
     assert call(pretrain, *common, *first) == 0
     memory.release()
     card = weights.read_card(tmp_path / "first")
@@ -77,7 +78,7 @@ def test_from_an_onnx_file_to_an_evaluation(people, tmp_path):
         assert moved == trained or "gate" in name, name
     for leaf, x in given["vector"].items():
         np.testing.assert_array_equal(x, after["vector"][leaf])
-    assert not np.array_equal(given["block2a_conv1"]["kernel"], before["block2a_conv1"]["kernel"])
+    assert not np.array_equal(given["block4a_conv1"]["kernel"], before["block4a_conv1"]["kernel"])
     lines = [json.loads(line) for line in (tmp_path / "then" / "log.jsonl").read_text().splitlines()]
     assert len(lines) == 2 and all(np.isfinite(line["loss"]) for line in lines)
     found = evaluated(people, tmp_path / "then", tmp_path / "out", "--methods=dsr_multi")

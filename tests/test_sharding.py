@@ -154,15 +154,15 @@ def test_parameters_end_up_the_same_on_every_device(form):
 @pytest.mark.parametrize("counts", [(8, 2), (4, 1), (1, 8)])
 def test_training_goes_on_on_another_number_of_devices(tmp_path, counts):
     before, after = map(over, counts)
-    half, losses = joined.trained("signed", before, count=10)
+    half, losses = joined.trained("signed", before, count=joined.HALF)
     with checkpoint.Checkpoints(tmp_path) as checkpoints:
-        checkpoints.save(10, half)
+        checkpoints.save(joined.HALF, half)
         wanted = sharding.replicated(jax.tree.map(np.zeros_like, half), after)
         restored, _, step = checkpoints.restore(wanted)
     for leaf, old in zip(*map(jax.tree.leaves, (restored, half)), strict=True):
         assert leaf.sharding.device_set == set(after.devices.flat)
         np.testing.assert_array_equal(leaf, old)
-    later = joined.trained("signed", after, count=10, state=restored, first=step)[1]
+    later = joined.trained("signed", after, count=joined.HALF, state=restored, first=step)[1]
     np.testing.assert_allclose(np.concatenate([losses, later]), trained("signed", 1)[1], rtol=1e-5, atol=1e-5)
 
 

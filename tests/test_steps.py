@@ -46,6 +46,12 @@ def batch(seed=0):
     }
 
 
+@functools.partial(jax.jit, static_argnames="blocks")
+def outputs(images, sizes, *, blocks):
+    """What some blocks make of images, and its sizes."""
+    return fcn.apply(PARAMS, images, sizes, output_stride=16, blocks=blocks)
+
+
 def frozen(blocks=2):
     return {name: layer for name, layer in PARAMS.items() if int(name[5]) <= blocks}
 
@@ -115,8 +121,7 @@ def test_kept_outputs_of_the_frozen_blocks_train_as_the_images_do():
     for part in ("whole", "patch"):
         sizes = jnp.asarray(values[f"{part}_sizes"])
         inputs = fcn.zero_outside(fcn.preprocess(values[part], "torch"), sizes)
-        outputs = fcn.apply(PARAMS, inputs, sizes, output_stride=16, blocks=(1, 2))
-        kept[part], kept[f"{part}_sizes"] = outputs
+        kept[part], kept[f"{part}_sizes"] = outputs(inputs, sizes, blocks=(1, 2))
     later = functools.partial(
         steps.reconstruction_step,
         optimiser=optax.sgd(1e-2),
@@ -235,7 +240,7 @@ def test_frozen_blocks_have_no_backward_pass(blocks_frozen, kept_outputs):
     inputs, sizes, first = values["whole"], jnp.asarray(values["whole_sizes"]), 1
     if kept_outputs and blocks_frozen:
         images, first = fcn.preprocess(inputs, "torch"), blocks_frozen + 1
-        inputs, sizes = fcn.apply(PARAMS, images, sizes, output_stride=16, blocks=(1, blocks_frozen))
+        inputs, sizes = outputs(images, sizes, blocks=(1, blocks_frozen))
     trunk = TRUNK._replace(frozen_blocks=blocks_frozen, first_block=first)
     step = functools.partial(steps.identification_step, optimiser=updates, trunk=trunk, smoothing=0.1)
     state = steps.init(PARAMS, HEAD, updates, frozen_blocks=blocks_frozen)

@@ -40,8 +40,7 @@ def first(x):
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-@pytest.mark.parametrize("size", [(256, 128), (97, 61)])
-@pytest.mark.parametrize("stem", [16, 32])
+@pytest.mark.parametrize(("stem", "size"), [(16, (97, 61)), (32, (256, 128))])
 @pytest.mark.parametrize("form", osnet.FORMS)
 def test_maps_and_vectors(tmp_path, form, stem, size):
     torch, network = loaded(form, stem=stem)
