@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dsr_jax import match
-from experiments.evaluation import features, looks, methods, spoiling
+from experiments.evaluation import comparison, features, looks, methods, showing, spoiling
 from experiments.evaluation.pictures import Images
 from experiments.settings import pictures
 from tests.people import NETWORK, SIZE, drawn
@@ -108,3 +108,17 @@ def test_methods_do_not_see_what_is_masked(name):
                 expected = np.sqrt(2 - 2 * own @ others.T)  # of unit vectors
     np.testing.assert_allclose(found["gap_masked"], expected, atol=2e-6)
     assert np.abs(found["gap_masked"] - found["gap"]).max() > 1e-4
+
+
+def test_a_masked_probe_is_rebuilt_without_what_is_masked():
+    """The distance under a reconstruction on the page is that of the table."""
+    probes, gallery = drawn([(96, 64)] * 2, [0, 1], [0, 0]), drawn([SIZE] * 2, [0, 1], [1, 1])
+    masked = spoiling.spoiled(probes, "gap_masked", seed=0)
+    method = methods.named("dsr_single", methods.Options())
+    trials = comparison.draws(masked, gallery, shots=1, trials=1, camera_rule="cross", seed=0)
+    sides = features.Features(NETWORK, masked, gallery, range(2))
+    distances = comparison.distances(method, sides, trials, label="", progress=False, identities=masked.identities)
+    result = comparison.Result("", method, 1, trials, distances, masked.identities)
+    right, wrong = showing.reconstructed(result, NETWORK, 1, masked, gallery, l1=0.4)
+    assert right.right and not wrong.right
+    np.testing.assert_allclose([right.distance, wrong.distance], distances[0][1][[1, 0]], atol=1e-5)

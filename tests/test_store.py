@@ -11,6 +11,7 @@ from tests.people import GALLERY, NETWORK, QUERIES, drawn
 
 DRAWN = {"shots": 1, "trials": 2, "camera_rule": "cross"}
 TRIALS = comparison.draws(QUERIES, GALLERY, **DRAWN, seed=0)
+MASKS = [[np.arange(16).reshape(4, 4) >= hidden] * 3 for hidden in (2, 4)]
 FOUND = [np.random.default_rng(i).random((len(t.probes), len(t.draw.identities))) for i, t in enumerate(TRIALS)]
 
 
@@ -134,6 +135,7 @@ def test_the_digest_sees_network_pictures_and_settings():
         store.digest(NETWORK, drawn([(4, 5)] * 3, [1, 2, 3], [0, 0, 2]), GALLERY),
         store.digest(NETWORK, QUERIES, GALLERY.only(np.arange(6) < 5)),
         store.digest(NETWORK._replace(params={**NETWORK.params, "more": np.ones(1)}), QUERIES, GALLERY),
+        *(store.digest(NETWORK, QUERIES._replace(shown=masks), GALLERY) for masks in MASKS),
     }
-    assert len(digests) == 6
+    assert len(digests) == 8
     assert store.digest(NETWORK, QUERIES, GALLERY) in digests

@@ -4,6 +4,7 @@ Both show the first draw: the entry of a person is the image there, or the first
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -94,7 +95,9 @@ def _reconstruction(
     l1: float,
 ) -> report.Reconstruction:
     weights = "norm" if method.weighted else None
-    found = match.explain(probe_map, gallery_map, l1=l1, scales=method.scales, probe_weights=weights)
+    masks = None if probes.shown is None else features.visible(probes.shown[probe], probe_map.shape)
+    how: dict[str, Any] = {"l1": l1, "scales": method.scales, "probe_weights": weights, "probe_masks": masks}
+    found = match.explain(probe_map, gallery_map, **how)
     return report.Reconstruction(
         f"{probes.names[probe]} from {gallery.names[image]}",
         covered(probes.pictures[probe], probe_map, stride),

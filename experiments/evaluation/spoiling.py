@@ -17,7 +17,8 @@ WAYS = {
     "gap": "the middle third of its rows is of one colour, the mean of the rest, as if two parts were seen",
 }
 WAYS |= {
-    f"{way}{MASKED}": f"{WAYS[way]}; masked for methods that compare maps or pool them" for way in ("occluder", "gap")
+    f"{way}{MASKED}": f"{WAYS[way]}; masked for methods of blocks and for global_average, the others see it"
+    for way in ("occluder", "gap")
 }
 COVERED = (0.2, 0.4)  # share of the area
 COARSE = 4

@@ -150,12 +150,13 @@ def _described(trial: protocols.Trial) -> dict[str, np.ndarray]:
 
 
 def digest(network: features.Network, probes: Images, gallery: Images, *settings: object) -> str:
-    """SHA-256 of a network's parameters, of the pictures of both sides, and of how they are used."""
+    """SHA-256 of a network's parameters, of the pictures of both sides with their masks, and of how they are used."""
     state = hashlib.sha256(repr((VERSION, network[1:], settings)).encode())
     for path, leaf in jax.tree_util.tree_leaves_with_path(network.params):
         state.update(jax.tree_util.keystr(path).encode())
         state.update(np.asarray(leaf).tobytes())
-    for picture in (*probes.pictures, *gallery.pictures):
+    masks = [*(probes.shown or ()), *(gallery.shown or ())]
+    for picture in (*probes.pictures, *gallery.pictures, *masks):
         state.update(repr(picture.shape).encode())
         state.update(picture.tobytes())
     return state.hexdigest()
