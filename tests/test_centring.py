@@ -88,6 +88,16 @@ def test_each_side_is_centred_by_its_own_pictures_whatever_is_drawn():
     )
 
 
+def test_what_is_masked_is_in_no_mean():
+    probes, gallery = drawn([SIZE] * 2, [0, 1], [0, 0]), drawn([SIZE] * 2, [0, 1], [1, 1])
+    maps, masks = values(2), [np.ones((3, 2), bool) for _ in range(2)]
+    masks[1][0, 1] = False
+    expected = centring.centred([maps[0], maps[1] * masks[1][:, :, None]], [0, 0])
+    maps[1][0, 1] = 1e3
+    found = centred.Centred(features.Given(maps, values(2, 1), masks=(masks, None)), probes, gallery, "camera").probe
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_a_pattern_says_the_camera_where_the_protocol_does_not(people, network, tmp_path, capsys):
     asked = ("--methods=maxsim_single,global_average", "--trials=1", "--partial=crop")
     matrices = {}

@@ -12,6 +12,7 @@ import numpy as np
 
 from data.source import UNKNOWN_CAMERA
 from dsr_jax import centring
+from dsr_jax.matching import visibility
 from experiments.evaluation.features import NONE, Features, Planes
 from experiments.evaluation.pictures import Images, some
 
@@ -93,13 +94,16 @@ class Centred:
 
     @property
     def masks(self) -> tuple[Planes, Planes]:
-        """See `features.Sides`; what is masked is in the means all the same."""
+        """See `features.Sides`."""
         return self._seen.masks
 
     @functools.cached_property
     def probe(self) -> list[np.ndarray]:
-        """See `features.Sides`."""
-        return centring.centred(self._seen.probe, self._cameras[0])
+        """See `features.Sides`; what is masked is zero, and in no mean."""
+        maps, masks = self._seen.probe, self._seen.masks[0]
+        if masks is not None:
+            maps = [visibility.hidden(values, mask) for values, mask in zip(maps, masks, strict=True)]
+        return centring.centred(maps, self._cameras[0])
 
     @functools.cached_property
     def gallery(self) -> list[np.ndarray]:
