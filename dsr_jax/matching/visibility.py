@@ -143,3 +143,10 @@ def hidden(feature_map: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
       [[[1.0, 1.0], [0.0, 0.0]]]
     """
     return feature_map if mask is None else np.where(mask[..., None], feature_map, feature_map.dtype.type(0))
+
+
+def each_hidden(maps: Iterable[np.ndarray], masks: Sequence[np.ndarray] | None) -> Iterable[np.ndarray]:
+    """The maps, one by one, zero at their masked positions; as they are where there are no masks."""
+    if masks is None:
+        return maps
+    return (hidden(values, mask) for values, mask in zip(maps, masks, strict=True))

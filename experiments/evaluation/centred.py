@@ -100,10 +100,7 @@ class Centred:
     @functools.cached_property
     def probe(self) -> list[np.ndarray]:
         """See `features.Sides`; what is masked is zero, and in no mean."""
-        maps, masks = self._seen.probe, self._seen.masks[0]
-        if masks is not None:
-            maps = [visibility.hidden(values, mask) for values, mask in zip(maps, masks, strict=True)]
-        return centring.centred(maps, self._cameras[0])
+        return centring.centred(list(visibility.each_hidden(self._seen.probe, self._seen.masks[0])), self._cameras[0])
 
     @functools.cached_property
     def gallery(self) -> list[np.ndarray]:

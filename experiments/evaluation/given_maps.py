@@ -108,7 +108,7 @@ class Sides:
     @functools.cached_property
     def probe(self) -> map_file.Maps:
         """The probes' maps, all looked at once."""
-        self.remarks = hidden(methods.shown(self._probe, self.masks[0]), self._names)
+        self.remarks = hidden(visibility.each_hidden(self._probe, self.masks[0]), self._names)
         if self.weights[0] is not None:
             self.remarks.append("the file has weights, by which the methods *_weighted weight, not by feature norms")
         return self._probe

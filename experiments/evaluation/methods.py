@@ -36,7 +36,7 @@ from dsr_jax.evaluation import reranking
 from dsr_jax.matching import joint as joint_coding
 from dsr_jax.matching import streaming, visibility
 from dsr_jax.solvers import table
-from experiments.evaluation.features import Given, Planes, Sides
+from experiments.evaluation.features import Given, Sides
 
 SCALES = {"single": (1,), "double": (1, 2), "multi": (1, 2, 3)}
 DSR = tuple(f"dsr_{name}{weighted}" for weighted in ("", "_weighted") for name in SCALES)
@@ -165,13 +165,6 @@ def check_held(gallery: Sequence[np.ndarray], scales: tuple[int, ...]) -> None:
         )
 
 
-def shown(maps: Iterable[np.ndarray], masks: Planes) -> Iterable[np.ndarray]:
-    """The maps without their masked positions, one by one."""
-    if masks is None:
-        return maps
-    return (visibility.hidden(values, mask) for values, mask in zip(maps, masks, strict=True))
-
-
 def seen(sides: Sides, probes: Iterable[Any], images: Sequence[int], *, weighted: bool) -> dict[str, Any]:
     """Masks and weights of these probes and gallery images, as `match.distances` takes them."""
     own, others = sides.masks
@@ -264,7 +257,8 @@ def _resizing(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
 def _global_average(sides: Sides, probes: np.ndarray, used: list[int]) -> np.ndarray:
     own, others = visibility.some(sides.masks[0], probes), visibility.some(sides.masks[1], used)
     return global_average.distances(
-        iter(shown(some(sides.probe, probes), own)), iter(shown(some(sides.gallery, used), others))
+        iter(visibility.each_hidden(some(sides.probe, probes), own)),
+        iter(visibility.each_hidden(some(sides.gallery, used), others)),
     )
 
 

@@ -135,8 +135,7 @@ class Probes(Shown, Rules):
     spoil: str = setting(
         "none",
         "What is done to each probe then, to see what a method stands: a piece of another person before it, few "
-        "pixels, or a part missing in the middle; masked: methods of blocks, and global_average, are told "
-        "where.",
+        "pixels, or a part missing in the middle; masked: methods of blocks and global_average are told where.",
         choices=("none", "occluder", "occluder_masked", "coarse", "gap", "gap_masked"),
     )
 
