@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from dsr_jax import fcn, osnet, resnet
+from dsr_jax import ensemble, fcn, osnet, resnet
 from dsr_jax.layers import osnet_table
 from dsr_jax.layers.parameters import Params, block_of, split
 
@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 MAPS = 2  # raised whenever the networks come to compute other maps of the same parameters
+TINY = 1e-12  # a vector that is shorter has no direction
 INIT: dict[str, Callable[..., Params]] = {
     "vgg16": fcn.init,
     "resnet50": resnet.init,
@@ -51,6 +52,8 @@ _LAST = {"vgg16": "block5_conv3", "resnet50": "block5c_conv3"}
 def architecture(params: Params) -> str:
     """Which network the parameters are of: "vgg16", "resnet50", "osnet", "osnet_ibn" or "osnet_ain".
 
+    An ensemble is of the architecture of its members.
+
     Raises:
       ValueError: if they are of none.
 
@@ -60,9 +63,10 @@ def architecture(params: Params) -> str:
       >>> networks.architecture(fcn.init(jax.random.key(0), width=0.125))
       'vgg16'
     """
+    one = ensemble.members(params)[0]
     for layer, name in _LAYER.items():
-        if layer in params:
-            form = osnet_table.form(params)
+        if layer in one:
+            form = osnet_table.form(one)
             return name if name != "osnet" or form == "plain" else f"osnet_{form}"
     raise ValueError(
         "params must be those of fcn, resnet or osnet, as weights.load returns them, got layers "
@@ -79,7 +83,8 @@ def channels(params: Params) -> int:
       >>> networks.channels(fcn.init(jax.random.key(0), width=0.125))
       64
     """
-    return int(params[_LAST.get(architecture(params), "block5_conv")]["kernel"].shape[3])
+    each = ensemble.members(params)
+    return len(each) * int(each[0][_LAST.get(architecture(params), "block5_conv")]["kernel"].shape[3])
 
 
 def by_batch(params: Params) -> bool:
@@ -156,8 +161,7 @@ def apply(
     """
     name, options = _options(params, output_stride, blocks=blocks, frozen_blocks=frozen_blocks, dtype=dtype)
     applied: dict[str, Callable[..., Any]] = {"vgg16": fcn.apply, "resnet50": resnet.apply}
-    found: tuple[jax.Array, jax.Array] = applied.get(name, osnet.apply)(params, images, sizes, **options)
-    return found
+    return ensemble.run(applied.get(name, osnet.apply), params, images, sizes, **options)
 
 
 def map_size(
@@ -214,8 +218,10 @@ def train(
       place), empty for VGG-16 and for an OSNet whose normalisations are folded.
 
     Raises:
-      ValueError: as `apply`.
+      ValueError: as `apply`, and for an ensemble.
     """
+    if len(ensemble.members(params)) > 1:
+        raise ValueError("params are an ensemble's: train its members, and make one of them again (`ensemble.of`)")
     name, options = _options(params, output_stride, blocks=blocks, frozen_blocks=frozen_blocks, dtype=dtype)
     if name == "vgg16":
         return *fcn.apply(params, images, sizes, **options), {}
@@ -248,16 +254,13 @@ def average(one: Params, other: Params, share: float) -> Params:
     """
     if not (isinstance(share, int | float | np.number) and 0 <= share <= 1):
         raise ValueError(f"share must be a number in [0, 1], got {share!r}")
+    if max(len(ensemble.members(params)) for params in (one, other)) > 1:
+        raise ValueError("one and other must be single networks: make an ensemble of averages instead")
     names = architecture(one), architecture(other)
     if names[0] != names[1]:
         raise ValueError(f"one and other must be one architecture, got {names[0]} and {names[1]}")
-    if names[0].startswith("osnet"):
-        one, other = osnet.fold(one), osnet.fold(other)
-    shapes = [{name: {k: jnp.shape(x) for k, x in net[name].items()} for name in net} for net in (one, other)]
-    differ = sorted(name for name in {**one, **other} if shapes[0].get(name) != shapes[1].get(name))
-    if differ:
-        known = [found.get(differ[0], "none") for found in shapes]
-        raise ValueError(f"one and other have different layers {differ[0]!r}: {known[0]} and {known[1]}")
+    one, other = ensemble.folded(one), ensemble.folded(other)
+    ensemble.check_alike(one, other)
     return {
         name: {k: (1 - share) * x + share * other[name][k] for k, x in leaves.items()} for name, leaves in one.items()
     }
@@ -272,18 +275,18 @@ def has_vector(params: Params) -> bool:
       >>> [networks.has_vector(init(jax.random.key(0), width=0.0625)) for init in (fcn.init, osnet.init)]
       [False, True]
     """
-    return architecture(params).startswith("osnet") and "vector" in params
+    return architecture(params).startswith("osnet") and "vector" in ensemble.members(params)[0]
 
 
 def vectors(params: Params, maps: Sequence[np.ndarray]) -> np.ndarray:
-    """The network's own vector of every map, see `osnet.vector`.
+    """The network's own vector of every map, see `osnet.vector`; those of an ensemble's members at length 1, in a row.
 
     Args:
       params: parameters of a network that has one, see `has_vector`.
       maps: n maps (h, w, d) of `extract.maps`, of any sizes.
 
     Returns:
-      (n, e) float32.
+      (n, e) float32; of an ensemble (n, members x e): cosines are the means of the members'.
 
     Raises:
       ValueError: if the network has no vector of its own.
@@ -298,6 +301,10 @@ def vectors(params: Params, maps: Sequence[np.ndarray]) -> np.ndarray:
     name = architecture(params)
     if not name.startswith("osnet"):
         raise ValueError(f"params are those of {name}, which has no vector of its own: average its maps instead")
+    if len(each := ensemble.members(params)) > 1:
+        parts = zip(*(np.split(values, len(each), axis=2) for values in maps), strict=True)
+        rows = [vectors(one, part) for one, part in zip(each, parts, strict=True)]
+        return np.concatenate([x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), TINY) for x in rows], axis=1)
     # Each becomes a map of one cell: the average of what the ReLU leaves, which is not negative.
     means = np.stack([np.maximum(values, 0).mean(axis=(0, 1), dtype=np.float32) for values in maps])
     found = osnet.vector(params, jnp.asarray(means)[:, None, None], jnp.ones((len(means), 2), jnp.int32))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from dsr_jax import fcn
+from dsr_jax import ensemble, fcn
 from dsr_jax.formats import atomic, foreign, named_arrays, osnet_names, weights_file
 from dsr_jax.formats import card as cards
 from dsr_jax.formats import head as head_arrays
@@ -138,7 +138,12 @@ def read(path: str | os.PathLike[str], *, preprocessing: str | None = None) -> N
         if card is None:
             card, further = foreign.card(params, tensors, preprocessing)
             remarks = remarks + further
-        elif preprocessing not in (None, card.preprocessing):
+        elif (count := len(ensemble.members(params))) > 1:
+            remarks = [
+                *remarks,
+                f"an ensemble of {count} networks, which share {ensemble.shared_blocks(params)} blocks",
+            ]
+        if preprocessing not in (None, card.preprocessing):
             raise ValueError(
                 f"its card says preprocessing={card.preprocessing!r}, and preprocessing={preprocessing!r} was given: "
                 "leave that out"
@@ -217,6 +222,8 @@ def save(
     if naming == "Keras" or naming not in named.NAMINGS:
         publisher = list(named.NAMINGS)[-1]
         raise ValueError(f"naming of {card.architecture} must be 'dsr_jax' or {publisher!r}, got {naming!r}")
+    if naming != "dsr_jax" and len(ensemble.members(params)) > 1:
+        raise ValueError(f"naming must be 'dsr_jax' of an ensemble, got {naming!r}: write its members one by one")
     written = osnet_names.unfolded(params) if naming == "torchreid" else params
     card = dataclasses.replace(card, sha256=digest(written))
     tensors = {f"{layer}.{leaf}": np.asarray(x) for layer, leaves in written.items() for leaf, x in leaves.items()}
@@ -292,7 +299,9 @@ def _errors_of(file: Path) -> Iterator[None]:
 
 def _params(tensors: Tensors, card: Card | None) -> fcn.Params:
     """The file's arrays as the network that its card, or else its names, say."""
-    params: fcn.Params = NAMES[_architecture(tensors, card)].to_params(tensors, width=card.width if card else None)
+    names = NAMES[_architecture(tensors, card)]
+    each = [names.to_params(one, width=card.width if card else None) for one in ensemble.members(tensors)]
+    params: fcn.Params = each[0] if len(each) == 1 else ensemble.of(each)
     if card and card.sha256 not in (None, digest(params)):
         raise ValueError(
             "its numbers are not those that its card was written for (sha256): the file is damaged, or the card beside "

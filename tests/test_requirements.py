@@ -32,7 +32,7 @@ MODULES = {
         "adapters.timm_maps",
         "adapters.ray_shards",
     ],
-    "networks": ["fcn", "resnet", "networks", "weights", "extract", "losses"],
+    "networks": ["fcn", "resnet", "ensemble", "networks", "weights", "extract", "losses"],
     "evaluation": ["adapters.tracks", "evaluation.reranking", "evaluation.verification", "evaluation.intervals"],
     "calibration": ["calibration", "evaluation.falling_curves"],
     "report": ["report"],

@@ -60,6 +60,8 @@ def read(file: Path) -> Content:
             with safetensors.safe_open(file, framework="numpy") as archive:
                 groups = {"": {name: archive.get_tensor(name) for name in archive.keys()}}
                 card = cards.parse(archive.metadata())
+            if card:  # ours: its names are known
+                return Content(groups[""], card, [])
         elif kind == ONNX:
             arrays, named = onnx_file.read(file)
             groups, card = {"": arrays}, None

@@ -14,10 +14,22 @@ def block_of(layer: str) -> int:
     """The block, 1 to 5, that a layer belongs to, by its name; 0 for those of an own vector, behind the maps.
 
     Example:
-      >>> block_of("block5c_conv2"), block_of("vector_norm")
-      (5, 0)
+      >>> block_of("block5c_conv2"), block_of("vector_norm"), block_of("member2/block4a_conv")
+      (5, 0, 4)
     """
-    return 0 if layer.startswith("vector") else int(layer.removeprefix("block")[0])
+    name = layer.rpartition("/")[2]
+    return 0 if name.startswith("vector") else int(name.removeprefix("block")[0])
+
+
+def member_of(layer: str) -> int:
+    """The member of an ensemble, from 1, that a layer belongs to, by its name; 0 if to all.
+
+    Example:
+      >>> member_of("member2/block4a_conv"), member_of("block1_conv")
+      (2, 0)
+    """
+    member, slash, _ = layer.partition("/")
+    return int(member.removeprefix("member")) if slash and member.startswith("member") else 0
 
 
 def split(params: Params, blocks: int) -> tuple[Params, Params]:

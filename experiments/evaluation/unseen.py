@@ -1,5 +1,8 @@
 """Held-out people of whom a network must not have seen a picture: its card says who was held out of its training."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 import data
@@ -8,12 +11,15 @@ from dsr_jax.evaluation import labels
 from experiments.settings import former
 from experiments.settings.pictures import DataSet, HeldOut
 
+MEMBERS = "members"  # what the cards of an ensemble's members say, on its own
+
 
 def check(card: weights.Card, searched: DataSet, people: HeldOut, *, argument: str = "weights") -> None:
     """Checks that none of the held-out people was trained on, as far as the card of a network says.
 
     A network that was trained here says on which data set, and how many of its people were held out, and which, in its
-    last training; one that was trained elsewhere, or on other data, says nothing that could be checked.
+    last training; one that was trained elsewhere, or on other data, says nothing that could be checked. Of an ensemble
+    every member is checked.
 
     Args:
       card: of the network.
@@ -24,9 +30,21 @@ def check(card: weights.Card, searched: DataSet, people: HeldOut, *, argument: s
     Raises:
       ValueError: naming the flags that hold out the people of the network's training.
     """
-    if not people.holdout or card.extra.get("dataset") != searched.dataset:
+    if people.holdout:
+        for extra in trainings(card):
+            _check(extra, searched, people, argument)
+
+
+def trainings(card: weights.Card) -> list[dict[str, Any]]:
+    """What a card says of its network's last training; of an ensemble, of each member's."""
+    return card.extra.get(MEMBERS, [card.extra])
+
+
+def _check(extra: Mapping[str, Any], searched: DataSet, people: HeldOut, argument: str) -> None:
+    """Checks what a card says of one network."""
+    if extra.get("dataset") != searched.dataset:
         return
-    flags = former.completed(card.extra.get("flags", {}))
+    flags = former.completed(extra.get("flags", {}))
     count, which = flags.get("holdout", 0), flags.get("holdout_from", "spread")
     known = flags.get("data")  # of the contents: many data sets are called "folder"
     if known is not None and known != data.fingerprint(searched.dataset, data_dir=searched.data_dir):

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from data import decoded, views
-from dsr_jax import fcn, losses, networks, osnet, weights
+from dsr_jax import ensemble, fcn, losses, networks, osnet, weights
 from dsr_jax.parallel import hosts, sharding
 from experiments.evaluation import selection, unseen
 from experiments.settings.training import Training
@@ -212,6 +212,11 @@ def _network(settings: Training, identities: int) -> tuple[fcn.Params, losses.He
     if given.weights:
         network = given.read()
         params, card = network.params, network.card
+        if (count := len(ensemble.members(params))) > 1:
+            raise ValueError(
+                f"weights {given.weights} are an ensemble of {count} networks: train each by itself, and make an "
+                "ensemble of them again"
+            )
         unseen.check(card, settings.data, settings.held_out)
         if fresh.architecture not in (None, card.architecture):
             raise ValueError(
