@@ -89,7 +89,7 @@ def described(cards: Mapping[str, weights.Card]) -> weights.Card:
     one = cards[first]
     extra = {
         "size": wanted[first]["size"],
-        unseen.MEMBERS: [each for card in cards.values() for each in unseen.trainings(card)],
+        unseen.MEMBERS: [each for card in cards.values() for each in unseen.members(card)],
     }
     stride = wanted[first]["output_stride"]
     return weights.Card(one.architecture, one.width, stride, one.preprocessing, extra=extra)

@@ -7,6 +7,7 @@ import pytest
 from dsr_jax import fcn, weights
 from dsr_jax.evaluation import labels
 from experiments import evaluate, finetune
+from experiments.evaluation import unseen
 from experiments.settings import former
 from tests.runners import call
 
@@ -61,9 +62,12 @@ def networks(tmp_path_factory):
         "spread": {"holdout": 2, "holdout_from": "spread"},
         "nobody": {},
         "other": {"data": "x"},
+        "twice": {"holdout": 1, "holdout_from": "last"},
     }
     for name, held in flags.items():
         extra = {"dataset": "folder", "flags": held, "size": [64, 32]}
+        if name == "twice":  # on other data last
+            extra = extra | {"dataset": "cuhk01", "earlier": [{"dataset": "folder", "flags": held}]}
         weights.save(folder / f"{name}.safetensors", params, weights.Card(width=1 / 32, output_stride=16, extra=extra))
     return folder
 
@@ -74,6 +78,7 @@ def networks(tmp_path_factory):
         ("former", ("--holdout=1",), "1 were in the training of --weights, which held out 1: give --holdout=1 "),
         ("former", ("--holdout=2", "--holdout_from=last"), "1 were in the training"),
         ("spread", ("--holdout=2", "--holdout_from=last"), "give --holdout=2 --holdout_from=spread"),
+        ("twice", ("--holdout=2",), "of whom 1 were in the training of --weights, which held out 1: give --holdout=1 "),
         ("nobody", ("--holdout=2",), "which held out 0: give a network that held some out"),
     ],
 )
@@ -103,3 +108,13 @@ def test_a_choice_of_nobody_is_refused(people, networks, tmp_path, capsys):
     for runner, flags in ((evaluate, ()), (finetune, SHORT)):
         assert call(runner, *common, *flags, "--holdout_from=last", f"--workdir={tmp_path / 'out'}") == 1
         assert "give --holdout=N with it" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_card_names_each_earlier_training_once():
+    first = {"dataset": "folder", "flags": {"data": "x", "holdout": 2, "steps": 3}, "size": [64, 32]}
+    known = {"dataset": "folder", "flags": {"data": "x", "holdout": 2, "holdout_from": "last"}}
+    assert unseen.earlier(weights.Card(extra=first)) == {"earlier": [known]}
+    other = {"dataset": "cuhk01", "flags": {"holdout": 0}}
+    last = first | other | {"earlier": [known, other]}
+    assert unseen.earlier(weights.Card(extra=last)) == {"earlier": [other, known]}
+    assert unseen.earlier(weights.Card()) == {}

@@ -69,6 +69,8 @@ def test_the_classes_of_imagenet_are_left_out_and_the_identities_learnt(runs):
         assert (card.architecture, card.output_stride, card.preprocessing) == ("resnet50", 32, "torch")
         assert card.extra["phase"] == phase and card.extra["size"] == [64, 48]
         assert weights.load_head(runs / name, classes=len(TRAINED))["kernel"].shape == (32, 4)
+        before = [one["dataset"] for one in card.extra.get("earlier", ())]
+        assert before == (["market1501"] if name == "finetune" else [])
 
 
 @pytest.mark.slow

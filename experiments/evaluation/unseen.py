@@ -11,15 +11,17 @@ from dsr_jax.evaluation import labels
 from experiments.settings import former
 from experiments.settings.pictures import DataSet, HeldOut
 
-MEMBERS = "members"  # what the cards of an ensemble's members say, on its own
+MEMBERS = "members"  # on the card of an ensemble: what the cards of its members say
+EARLIER = "earlier"  # the trainings before the last one
+KNOWN = ("data", "holdout", "holdout_from")  # flags of a training that say whom it saw
 
 
 def check(card: weights.Card, searched: DataSet, people: HeldOut, *, argument: str = "weights") -> None:
     """Checks that none of the held-out people was trained on, as far as the card of a network says.
 
-    A network that was trained here says on which data set, and how many of its people were held out, and which, in its
-    last training; one that was trained elsewhere, or on other data, says nothing that could be checked. Of an ensemble
-    every member is checked.
+    A network that was trained here says of all its trainings on which data set they were, and how many of its people
+    were held out, and which; one that was trained elsewhere, or on other data, says nothing that could be checked. Of
+    an ensemble every member is checked.
 
     Args:
       card: of the network.
@@ -36,12 +38,28 @@ def check(card: weights.Card, searched: DataSet, people: HeldOut, *, argument: s
 
 
 def trainings(card: weights.Card) -> list[dict[str, Any]]:
-    """What a card says of its network's last training; of an ensemble, of each member's."""
+    """What a card says of the trainings of its network, the last one first; of an ensemble, of each member's."""
+    return [one for extra in members(card) for one in (extra, *extra.get(EARLIER, ()))]
+
+
+def members(card: weights.Card) -> list[dict[str, Any]]:
+    """What a card says beside the network; of an ensemble, of each member."""
     return card.extra.get(MEMBERS, [card.extra])
 
 
+def earlier(card: weights.Card) -> dict[str, Any]:
+    """What the next training writes on its card of those before it, which the network of ``card`` has had."""
+    found: list[dict[str, Any]] = []
+    for extra in trainings(card):
+        flags = former.completed(extra.get("flags", {}))
+        one = {"dataset": extra.get("dataset"), "flags": {name: flags[name] for name in KNOWN if name in flags}}
+        if one["dataset"] and one not in found:
+            found.append(one)
+    return {EARLIER: found} if found else {}
+
+
 def _check(extra: Mapping[str, Any], searched: DataSet, people: HeldOut, argument: str) -> None:
-    """Checks what a card says of one network."""
+    """Checks what a card says of one training."""
     if extra.get("dataset") != searched.dataset:
         return
     flags = former.completed(extra.get("flags", {}))

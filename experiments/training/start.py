@@ -198,7 +198,7 @@ def finish(workdir: Workdir, start: Start, *, phase: str, scores: Mapping[str, A
         width=start.card.width,
         output_stride=start.trunk.output_stride,
         preprocessing=start.card.preprocessing,
-        extra=extra | trained,
+        extra=extra | trained | unseen.earlier(start.card),
     )
     if hosts.first():
         weights.save(workdir.path / weights.WORKDIR_FILE, start.params, card, head=start.head)
