@@ -19,6 +19,7 @@ from .runners import SMALL, call
 from .test_networks import TINY
 
 SHAPES = [(50, 33), (64, 64)]
+SIZES = [(4, 2), (3, 2), (2, 1)]
 SLOW = [("osnet_ain", 4), ("resnet50", 3)]
 
 
@@ -102,16 +103,17 @@ def test_the_cache_of_first_blocks_takes_it():
     assert cache.batches == 1
 
 
-@pytest.mark.slow
 def test_cosines_of_its_own_vectors_are_the_means_of_its_members():
-    start = test_osnet.params("plain", folded=True)
-    each = [start, trained(start, 3, 1)]
-    both, images = ensemble.of(each), [np.random.default_rng(i).integers(0, 255, (64, 32, 3), np.uint8) for i in (1, 2)]
-    assert networks.has_vector(both)
-    gram = [
-        found @ found.T for one in (*each, both) for found in [unit(networks.vectors(one, extract.maps(one, images)))]
-    ]
-    np.testing.assert_allclose(gram[2], (gram[0] + gram[1]) / 2, rtol=1e-4)
+    start, rng = test_osnet.params("plain", folded=True), np.random.default_rng(0)
+    flipped = {name: np.asarray(x)[..., ::-1] for name, x in start["vector"].items()}
+    each = [start, trained(start, 5, 1) | {"vector": flipped}]
+    maps = [[rng.standard_normal((*size, networks.channels(start)), np.float32) for size in SIZES] for _ in each]
+    whole = [np.concatenate(both, axis=2) for both in zip(*maps, strict=True)]
+    found = [networks.vectors(one, seen) for one, seen in zip(each, maps, strict=True)]
+    found.append(networks.vectors(ensemble.of(each), whole))
+    cosines = [vectors @ vectors.T for vectors in map(unit, found)]
+    assert networks.has_vector(ensemble.of(each)) and abs(cosines[0] - cosines[1]).max() > 0.01
+    np.testing.assert_allclose(cosines[2], (cosines[0] + cosines[1]) / 2, rtol=1e-4)
 
 
 def unit(vectors):
