@@ -1,9 +1,10 @@
 """Several networks that were trained apart as one: its map is theirs, one behind another in the channels.
 
 Networks of one recipe and other seeds err on other pictures. An ensemble of them is a network like any other, one file
-that is extracted, searched, calibrated, evaluated and exported: a position's vector is (x_1, ..., x_m), so that the
-cosine of two positions is the mean of the members' cosines, each weighted by its norms. Matching costs m times as much.
-Blocks that are the same in all members, because they started from one network and were not trained, run once.
+that is extracted, searched, calibrated, evaluated and exported. A position's vector is (x_1, ..., x_m), so that the
+cosine of two positions is the sum of the members' cosines, each times |x_k| |y_k| / (|x| |y|): their mean where all
+norms are alike, as of networks of one recipe; a member of larger features counts more. Matching costs m times as much.
+The first blocks that are the same in all members, because they started from one network and were not trained, run once.
 
 The parameters are the layers that all members share, as they are, and those of member k with "memberk/" before their
 names. `networks`, `extract` and `weights` take them as those of a single network; it cannot be trained.
@@ -18,18 +19,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsr_jax import osnet
+from dsr_jax.layers.batch_norm import STATISTICS
 from dsr_jax.layers.parameters import BLOCKS, Params, block_of, member_of
 
 __all__ = ["check_alike", "members", "of", "run", "shared_blocks"]
 
-ROUNDING = 1e-5  # of the largest number of an array: what folding a normalisation changes
+ROUNDING = 2e-6  # of the largest number of an array, or of a kernel's channel: what folding may change
 
 
 def of(networks: Sequence[Params]) -> Params:
     """The ensemble of networks, in their order.
 
-    OSNets are folded first (`osnet.fold`). Blocks, from the first on, and own vectors that all of them have in common,
-    to rounding, are those of the first network; their effect is the same.
+    OSNets are folded first (`osnet.fold`). Blocks, from the first on, and layers of the own vector that all of them
+    have in common, to rounding, are those of the first network.
 
     Args:
       networks: parameters of two or more networks of one architecture, form and width; ensembles count as their
@@ -39,10 +41,11 @@ def of(networks: Sequence[Params]) -> Params:
       The parameters, for `networks.apply`, `extract.maps` and `weights.save`.
 
     Raises:
-      ValueError: for fewer than two networks, or other architectures, widths or layers.
+      ValueError: for fewer than two networks, for other architectures, widths or layers, and if two of them have the
+        same maps.
 
     Example:
-      >>> import jax, jax.numpy as jnp
+      >>> import jax
       >>> from dsr_jax import ensemble, fcn, networks
       >>> one, other = (fcn.init(jax.random.key(seed), width=0.02) for seed in range(2))
       >>> both = ensemble.of([one, {**one, "block5_conv3": other["block5_conv3"]}])
@@ -51,15 +54,25 @@ def of(networks: Sequence[Params]) -> Params:
       >>> networks.channels(one), networks.channels(both)
       (10, 20)
     """
-    each = [folded(one) for network in networks for one in members(network)]
+    if isinstance(networks, Mapping):
+        raise ValueError("networks must be a sequence of two or more networks' parameters, got those of one")
+    each = {
+        f"networks[{place}]" + (f", member {number}" if len(found) > 1 else ""): folded(one)
+        for place, network in enumerate(networks)
+        for found in [members(network)]
+        for number, one in enumerate(found, 1)
+    }
     if len(each) < 2:
         raise ValueError(f"networks must be two or more, got {len(each)}")
-    for place, other in enumerate(each[1:], 1):
-        check_alike(each[0], other, names=("networks[0]", f"networks[{place}]"))
-    common = itertools.takewhile(lambda block: _same(each, block), range(1, BLOCKS + 1))
-    blocks = {*common} | ({0} if _same(each, 0) else set())
-    found = {name: leaves for name, leaves in each[0].items() if block_of(name) in blocks}
-    for number, one in enumerate(each, 1):
+    for (name, one), (other_name, other) in itertools.combinations(each.items(), 2):
+        check_alike(one, other, names=(name, other_name))
+        if all(_same([one, other], block) for block in range(1, BLOCKS + 1)):
+            raise ValueError(f"{name} and {other_name} have the same maps: leave one of them out")
+    first, *_ = params = list(each.values())
+    blocks = {*itertools.takewhile(lambda block: _same(params, block), range(1, BLOCKS))}  # never the last: see `run`
+    blocks |= {0} if _same(params, 0) else set()
+    found = {name: leaves for name, leaves in first.items() if block_of(name) in blocks}
+    for number, one in enumerate(params, 1):
         found |= {f"member{number}/{name}": leaves for name, leaves in one.items() if name not in found}
     return found
 
@@ -132,19 +145,25 @@ def check_alike(one: Params, other: Params, *, names: tuple[str, str] = ("one", 
         known = [found.get(differ[0], "none") for found in shapes]
         raise ValueError(
             f"{names[0]} and {names[1]} have different layers {differ[0]!r}: {known[0]} and {known[1]}; they must be "
-            "of one architecture, form and width"
+            "of one architecture, form and width, all with or all without the layers of an own vector"
         )
 
 
 def _same(networks: Sequence[Params], block: int) -> bool:
     """Whether all networks have the same numbers in a block, to rounding; they have the same layers."""
-    first = {
-        (name, leaf): x for name in networks[0] if block_of(name) == block for leaf, x in networks[0][name].items()
-    }
+    first, *others = networks
     return all(
-        _close(np.asarray(x), np.asarray(one[name][leaf])) for (name, leaf), x in first.items() for one in networks
+        _close(leaf, np.asarray(x), np.asarray(other[name][leaf]))
+        for name, leaves in first.items()
+        if block_of(name) == block
+        for leaf, x in leaves.items()
+        for other in others
     )
 
 
-def _close(one: np.ndarray, other: np.ndarray) -> bool:
-    return bool(np.abs(one - other).max() <= ROUNDING * np.abs(one).max())
+def _close(leaf: str, one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two arrays are equal, or, where folding changes them, to rounding: kernels channel by channel."""
+    if leaf in STATISTICS:
+        return np.array_equal(one, other)
+    axes = tuple(range(one.ndim - 1)) if leaf == "kernel" else None
+    return bool((np.abs(one - other).max(axes) <= ROUNDING * np.abs(one).max(axes)).all())

@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from tqdm import tqdm
 
-from dsr_jax import fcn, networks
+from dsr_jax import ensemble, fcn, networks
 from dsr_jax.formats import input_convention
 from dsr_jax.parallel import hosts, sharding
 
@@ -132,7 +132,7 @@ def maps(
       >>> [m.shape for m in extract.maps(params, [np.zeros((64, 64, 3), np.uint8), np.zeros((97, 40, 3), np.uint8)])]
       [(2, 2, 64), (3, 1, 64)]
     """
-    convention = convention or next(iter(input_convention.evidence(params, {}).possible), "caffe")
+    convention = convention or next(iter(input_convention.evidence(ensemble.members(params)[0], {}).possible), "caffe")
     stride = networks.output_stride(networks.architecture(params), output_stride)
     shapes = [_shape(image, i, stride) for i, image in enumerate(images)]
     bucket_of = buckets(shapes, stride=stride, limit=max_buckets)

@@ -299,15 +299,27 @@ def _errors_of(file: Path) -> Iterator[None]:
 
 def _params(tensors: Tensors, card: Card | None) -> fcn.Params:
     """The file's arrays as the network that its card, or else its names, say."""
-    names = NAMES[_architecture(tensors, card)]
-    each = [names.to_params(one, width=card.width if card else None) for one in ensemble.members(tensors)]
-    params: fcn.Params = each[0] if len(each) == 1 else ensemble.of(each)
+    names, width = NAMES[_architecture(tensors, card)], card.width if card else None
+    parts = ensemble.members(tensors) if card else [tensors]
+    if len(parts) == 1:
+        params: fcn.Params = names.to_params(parts[0], width=width)
+    else:
+        params = ensemble.of([_member(names, number, part, width) for number, part in enumerate(parts, 1)])
     if card and card.sha256 not in (None, digest(params)):
+        made = "; an ensemble is made by `ensemble.of`" if len(parts) > 1 else ""
         raise ValueError(
             "its numbers are not those that its card was written for (sha256): the file is damaged, or the card beside "
-            "it is of another one"
+            f"it is of another one{made}"
         )
     return params
+
+
+def _member(names: Any, number: int, tensors: Tensors, width: float | None) -> fcn.Params:
+    """A member of an ensemble; errors name it."""
+    try:
+        return names.to_params(tensors, width=width)
+    except ValueError as error:
+        raise ValueError(f"member {number}: {error}") from error
 
 
 def _architecture(tensors: Tensors, card: Card | None) -> str:

@@ -113,7 +113,7 @@ def main(settings: Settings) -> None:
         for share, one in found.items()
     ]
     print(report.text_table(rows, ["share of the trained (* written)", "rank-1", "mAP"]))
-    extra = {**after.card.extra, "share_of_the_trained": best}
+    extra = {**after.card.extra, **unseen.earlier(before.card, after.card), "share_of_the_trained": best}
     card = weights.Card(after.card.architecture, after.card.width, stride, after.card.preprocessing, extra=extra)
     weights.save(workdir.path / weights.WORKDIR_FILE, networks.average(before.params, after.params, best), card)
     figures = {

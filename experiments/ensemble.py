@@ -54,10 +54,12 @@ def main(settings: Settings) -> None:
         raise ValueError(f"out={given.out}: the file is written as .safetensors; choose such a name")
     atomic.check_file(given.out, remedy="give another --out=FILE.safetensors")
     names = [given.first, given.second, *([given.third] if given.third else [])]
+    if Path(given.out).resolve() in [weights.locate(name).resolve() for name in names]:
+        raise ValueError(f"out={given.out} is one of the networks: give another --out=FILE.safetensors")
     read = [weights.read(name, preprocessing=given.preprocessing) for name in names]
-    digests = [weights.digest(network.params) for network in read]
-    if twice := [name for name, digest in zip(names, digests, strict=True) if digests.count(digest) > 1]:
-        raise ValueError(f"{' and '.join(twice)} are the same network: give networks that were trained apart")
+    for name, network in zip(names, read, strict=True):
+        for remark in network.remarks:
+            print(f"{name}: {remark}", flush=True)
     card = described(dict(zip(names, (network.card for network in read), strict=True)))
     params = ensemble.of([network.params for network in read])
     weights.save(given.out, params, card)
@@ -86,12 +88,11 @@ def described(cards: Mapping[str, weights.Card]) -> weights.Card:
                 raise ValueError(
                     f"networks must have the same {what}: {first} has {value}, {other} {wanted[other][what]}"
                 )
-    one = cards[first]
-    extra = {
-        "size": wanted[first]["size"],
-        unseen.MEMBERS: [each for card in cards.values() for each in unseen.members(card)],
-    }
-    stride = wanted[first]["output_stride"]
+    one, each = cards[first], list(cards.values())
+    extra: dict[str, Any] = {unseen.MEMBERS: [said for card in each for said in unseen.members(card)]}
+    if any(card.extra.get("size") for card in each):  # what no card says is left to its reader
+        extra["size"] = wanted[first]["size"]
+    stride = next((card.output_stride for card in each if card.output_stride), None)
     return weights.Card(one.architecture, one.width, stride, one.preprocessing, extra=extra)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from dsr_jax import networks, weights
 from experiments import blend
+from experiments.evaluation import unseen
 
 from .runners import PARAMS, SMALL, call
 
@@ -72,6 +73,14 @@ def test_a_folder_belongs_to_what_is_in_the_trained_file(people, pair, tmp_path,
 def test_bad_input_writes_nothing(people, pair, tmp_path, capsys, arguments, message):
     assert blended(people, pair, tmp_path / "out", *arguments) == 1
     assert re.search(message, capsys.readouterr().err) and not (tmp_path / "out").exists()
+
+
+def test_the_average_has_had_the_trainings_of_both(people, pair, tmp_path):
+    extra = {"dataset": "cuhk01", "flags": {"holdout": 0}}
+    weights.save(tmp_path / "before.safetensors", PARAMS, weights.Card(width=1 / 32, output_stride=16, extra=extra))
+    given = tmp_path / "before.safetensors", pair[1]
+    assert blended(people, given, tmp_path / "out", "--holdout=2", "--shares=0") == 0
+    assert unseen.trainings(weights.read_card(tmp_path / "out"))[1:] == [extra]
 
 
 def test_people_of_the_training_choose_nothing(people, pair, tmp_path, capsys):

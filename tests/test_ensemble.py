@@ -1,5 +1,6 @@
 """An ensemble is its members, one behind another: maps, own vectors, files, runners; and what cannot be one."""
 
+import inspect
 import json
 import re
 import zipfile
@@ -8,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import safetensors
+import safetensors.numpy
 
-from dsr_jax import ensemble, extract, fcn, match, networks, osnet, weights
+from dsr_jax import ensemble, extract, fcn, networks, osnet, weights
 from dsr_jax.layers.parameters import block_of
 from experiments import ensemble as command
 from experiments import evaluate, export, finetune, search
@@ -83,6 +86,15 @@ def test_what_all_members_share_is_kept_once_and_run_once(monkeypatch):
     monkeypatch.setattr(osnet, "apply", lambda *args, **how: calls.append(how["blocks"]) or apply(*args, **how))
     jax.eval_shape(networks.apply, both, jax.ShapeDtypeStruct((1, 64, 32, 3), jnp.float32))
     assert calls == [(1, 3), (4, 5), (4, 5), (4, 5)]
+
+
+def test_its_input_is_that_of_its_members():
+    """Without a convention the numbers of the first one tell, as those of a network alone do."""
+    both, images = ensemble.of(family("vgg16", 1, 2)), [np.full((64, 32, 3), 90, np.uint8)]
+    np.testing.assert_array_equal(
+        extract.maps(both, images)[0][..., : networks.channels(both) // 2],
+        extract.maps(ensemble.members(both)[0], images)[0],
+    )
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
@@ -210,9 +222,72 @@ def test_what_cannot_be_one():
     with pytest.raises(ValueError, match="networks must be two or more, got 1"):
         ensemble.of([one])
     with pytest.raises(ValueError, match=r"networks\[0\] and networks\[2\] have different layers 'block1_conv1'"):
-        ensemble.of([one, one, other])
+        ensemble.of([one, trained(one, 5, 1), other])
+    with pytest.raises(ValueError, match=r"networks\[0\], member 1 and networks\[1\] have different"):
+        ensemble.of([ensemble.of(family(count=2)), other])
     with pytest.raises(ValueError, match="they must be of one architecture, form and width"):
         ensemble.of([test_osnet.params("plain"), test_osnet.params("ain")])
+    with pytest.raises(ValueError, match="networks must be a sequence of two or more networks' parameters"):
+        inspect.unwrap(ensemble.of)(one)  # as users have it, without the tests' checks of annotations
+    with pytest.raises(ValueError, match="'conv1' is no layer of a network"):
+        ensemble.of([{"conv1": {"kernel": np.ones(1)}}] * 2)
+
+
+def test_a_network_twice_is_refused():
+    start = test_osnet.params("plain")
+    vector = {**start, "vector": {name: 2 * x for name, x in start["vector"].items()}}
+    for again in (start, osnet.fold(start), vector):
+        with pytest.raises(ValueError, match=r"networks\[0\] and networks\[2\] have the same maps: leave one of them"):
+            ensemble.of([start, trained(start, 5, 1), again])
+    both = ensemble.of([start, trained(start, 5, 1)])
+    with pytest.raises(ValueError, match=r"networks\[0\], member 1 and networks\[1\] have the same maps"):
+        ensemble.of([both, start])
+
+
+def test_statistics_are_the_same_or_are_not():
+    """A small variance tells beside large ones, whose rounding is larger than it."""
+    start = TINY["resnet50"]()
+    weak = {**start["block1_norm"], "var": np.asarray(start["block1_norm"]["var"]).copy()}
+    weak["var"][0] = 1e-6
+    weaker = weak | {"var": weak["var"] / np.float32([10] + [1] * (weak["var"].size - 1))}
+    both = ensemble.of([start | {"block1_norm": weak}, trained(start | {"block1_norm": weaker}, 5, 1)])
+    assert ensemble.shared_blocks(both) == 0
+
+
+def test_names_that_begin_likewise_are_no_members(tmp_path):
+    names = {f"{layer}/{leaf}": x for layer, leaves in TINY["vgg16"]().items() for leaf, x in leaves.items()}
+    np.savez(tmp_path / "a.npz", **names, **{"membership/kernel": np.ones(2), "member0/kernel": np.ones(2)})
+    with pytest.raises(ValueError, match="unexpected: membership/kernel, member0/kernel"):
+        weights.load(tmp_path / "a.npz")
+    saved(tmp_path, family(count=1))
+    with safetensors.safe_open(tmp_path / "network0.safetensors", "numpy") as file:
+        tensors = {f"module.{name}": file.get_tensor(name) for name in file.keys()}
+        safetensors.numpy.save_file(tensors, tmp_path / "wrapped.safetensors", file.metadata())
+    read = weights.read(tmp_path / "wrapped.safetensors")
+    assert read.card.sha256 == weights.digest(read.params) and "without 'module'" in read.remarks[0]
+
+
+def test_a_damaged_member_is_named(tmp_path):
+    weights.save(tmp_path / "a.safetensors", ensemble.of(family()), weights.Card(width=1 / 32, output_stride=16))
+    with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+    tensors.pop("member2/block5_conv1.bias")
+    safetensors.numpy.save_file(tensors, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(ValueError, match=r"a.safetensors': member 2: .*\n *missing: block5_conv1.bias"):
+        weights.read(tmp_path / "a.safetensors")
+
+
+def test_its_card_says_what_theirs_say(tmp_path, capsys):
+    """No size and no stride where no card has them; remarks on the members are shown."""
+    for number, params in enumerate(family(count=2)):
+        names = {f"{layer}/{leaf}": x for layer, leaves in params.items() for leaf, x in leaves.items()}
+        np.savez(tmp_path / f"{number}.npz", **names)
+    files = [tmp_path / f"{number}.npz" for number in range(2)]
+    assert call(command, *joined(*files), f"--out={tmp_path / 'both.safetensors'}") == 0
+    card = weights.read_card(tmp_path / "both.safetensors")
+    assert card.output_stride is None and card.extra == {"members": [{}, {}]}
+    said = capsys.readouterr().out
+    assert all(f"{file}: its input is" in said for file in files)
 
 
 @pytest.mark.parametrize(
@@ -247,10 +322,11 @@ def test_networks_that_want_other_input_are_refused(tmp_path, capsys, cards, mes
             ),
             "out is missing: give --out=FILE.safetensors",
         ),
+        (("--first=NET0", "--second=NET1", "--out=NET1"), "is one of the networks: give another --out"),
         (("--first=NET0", "--second=NET1", "--out=a.pth"), "written as .safetensors"),
         (
             ("--first=NET0", "--second=NET0", "--out=a.safetensors"),
-            "are the same network: give networks that were trained apart",
+            "networks[0] and networks[1] have the same maps",
         ),
         (("--first=NET0", "--second=nowhere", "--out=a.safetensors"), "'nowhere' does not exist"),
         (("--first=NET0", "--second=NET1", "--out=NET0/a.safetensors"), "give another --out=FILE.safetensors"),
@@ -262,14 +338,3 @@ def test_the_command_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     given = [text.replace("NET0", str(files[0])).replace("NET1", str(files[1])) for text in arguments]
     assert call(command, *given) == 1
     assert message in capsys.readouterr().err and not (tmp_path / "a.safetensors").exists()
-
-
-def test_a_whole_crop_of_the_gallery_image_is_its_part():
-    """The distance by an ensemble of a network with itself is the network's."""
-    params, images = (
-        TINY["vgg16"](),
-        [np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8) for i in range(3)],
-    )
-    alone, both = (extract.maps(one, images, output_stride=16) for one in (params, ensemble.of([params, params])))
-    found = [match.distances(maps[0][:2], maps, scales=(1,), coder="maxsim").distance for maps in (alone, both)]
-    np.testing.assert_allclose(*found, atol=1e-5)

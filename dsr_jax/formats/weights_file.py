@@ -17,6 +17,7 @@ import safetensors
 from dsr_jax.formats import card as cards
 from dsr_jax.formats import onnx_file, prefixes, torch_file
 from dsr_jax.formats.named_arrays import Tensors
+from dsr_jax.layers.parameters import member_of
 
 ERRORS = (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error, safetensors.SafetensorError)
 TORCH, NPZ, SAFETENSORS, ONNX = "a torch state dict", "NumPy's .npz", "safetensors", "an ONNX model"
@@ -60,7 +61,7 @@ def read(file: Path) -> Content:
             with safetensors.safe_open(file, framework="numpy") as archive:
                 groups = {"": {name: archive.get_tensor(name) for name in archive.keys()}}
                 card = cards.parse(archive.metadata())
-            if card:  # ours: its names are known
+            if card and any(map(member_of, groups[""])):  # an ensemble: its prefixes are its members'
                 return Content(groups[""], card, [])
         elif kind == ONNX:
             arrays, named = onnx_file.read(file)

@@ -1,6 +1,7 @@
 """Parameters of a network: a nested dictionary of layers, each in one of five blocks."""
 
 import functools
+import re
 from typing import Any
 
 import jax
@@ -8,17 +9,25 @@ import numpy as np
 
 BLOCKS = 5  # of every network here
 Params = dict[str, dict[str, Any]]
+_MEMBER = re.compile(r"member([1-9]\d*)/")
 
 
 def block_of(layer: str) -> int:
     """The block, 1 to 5, that a layer belongs to, by its name; 0 for those of an own vector, behind the maps.
+
+    Raises:
+      ValueError: if it is no layer.
 
     Example:
       >>> block_of("block5c_conv2"), block_of("vector_norm"), block_of("member2/block4a_conv")
       (5, 0, 4)
     """
     name = layer.rpartition("/")[2]
-    return 0 if name.startswith("vector") else int(name.removeprefix("block")[0])
+    if name.startswith("vector"):
+        return 0
+    if not (name.startswith("block") and name[5:6].isdigit()):
+        raise ValueError(f"{layer!r} is no layer of a network: their names begin with block1 to block5, or with vector")
+    return int(name[5])
 
 
 def member_of(layer: str) -> int:
@@ -28,8 +37,8 @@ def member_of(layer: str) -> int:
       >>> member_of("member2/block4a_conv"), member_of("block1_conv")
       (2, 0)
     """
-    member, slash, _ = layer.partition("/")
-    return int(member.removeprefix("member")) if slash and member.startswith("member") else 0
+    found = _MEMBER.match(layer)
+    return int(found[1]) if found else 0
 
 
 def split(params: Params, blocks: int) -> tuple[Params, Params]:

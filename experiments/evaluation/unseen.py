@@ -12,7 +12,7 @@ from experiments.settings import former
 from experiments.settings.pictures import DataSet, HeldOut
 
 MEMBERS = "members"  # on the card of an ensemble: what the cards of its members say
-EARLIER = "earlier"  # the trainings before the last one
+EARLIER = "earlier"  # other trainings than the last one
 KNOWN = ("data", "holdout", "holdout_from")  # flags of a training that say whom it saw
 
 
@@ -44,13 +44,14 @@ def trainings(card: weights.Card) -> list[dict[str, Any]]:
 
 def members(card: weights.Card) -> list[dict[str, Any]]:
     """What a card says beside the network; of an ensemble, of each member."""
-    return card.extra.get(MEMBERS, [card.extra])
+    found = card.extra.get(MEMBERS)
+    return found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else [card.extra]
 
 
-def earlier(card: weights.Card) -> dict[str, Any]:
-    """What the next training writes on its card of those before it, which the network of ``card`` has had."""
+def earlier(*cards: weights.Card) -> dict[str, Any]:
+    """What a new card says of the trainings that the networks of other cards, from which it comes, have had."""
     found: list[dict[str, Any]] = []
-    for extra in trainings(card):
+    for extra in (one for card in cards for one in trainings(card)):
         flags = former.completed(extra.get("flags", {}))
         one = {"dataset": extra.get("dataset"), "flags": {name: flags[name] for name in KNOWN if name in flags}}
         if one["dataset"] and one not in found:
