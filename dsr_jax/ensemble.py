@@ -3,7 +3,7 @@
 Networks of one recipe and other seeds err on other pictures. An ensemble of them is a network like any other, one file
 that is extracted, searched, calibrated, evaluated and exported. A position's vector is (x_1, ..., x_m), so that the
 cosine of two positions is the sum of the members' cosines, each times |x_k| |y_k| / (|x| |y|): their mean where all
-norms are alike, as of networks of one recipe; a member of larger features counts more. Matching costs m times as much.
+norms are alike, as of networks of one recipe; a member of larger features counts more. Maps are m times as large.
 The first blocks that are the same in all members, because they started from one network and were not trained, run once.
 
 The parameters are the layers that all members share, as they are, and those of member k with "memberk/" before their

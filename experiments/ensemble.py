@@ -4,8 +4,8 @@
 
 Networks of one recipe and other seeds (--seeds of a training, or --seed) err on other pictures: together they find more
 than the best of them (docs/results.md, 12). The file is used like any other network: --weights=ensemble.safetensors of
-evaluate, sweep, search, serve and export. Maps have as many channels as all networks together, and matching takes as
-much longer; blocks that all networks have in common, because no training changed them, run once. It cannot be trained.
+evaluate, sweep, search, serve and export. Maps have as many channels as all networks together; the first blocks that
+all networks have in common, because no training changed them, run once. It cannot be trained.
 """
 
 from collections.abc import Mapping
