@@ -18,7 +18,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help demo search serve check test test-peers setup lint clean distclean
+.PHONY: help demo search serve check test tests-alone test-peers setup lint clean distclean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,7 +33,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # less, without XLA's own emitters of fused loops another quarter. The peers' tests, and pytest called by hand, optimise
 # as a user's program does; so does XLA_FLAGS= make test.
 QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
-RUN_TESTS := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+RUN_TESTS := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 PYTEST := XLA_FLAGS="$${XLA_FLAGS-$(QUICKLY)}" $(RUN_TESTS)
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
 
@@ -56,7 +56,10 @@ serve: $(VENV)/.demo
 check: lint
 	$(PYTEST) -m 'not slow' $(PYTEST_ARGS)
 
-test: lint
+# One after the other; `make -j2 test` runs both at once.
+test: lint tests-alone
+
+tests-alone: $(VENV)/.test
 	$(PYTEST) $(PYTEST_ARGS)
 
 test-peers: $(VENV)/.peers

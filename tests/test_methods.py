@@ -98,8 +98,19 @@ def test_fusions_weigh_what_was_standardised_alike(name):
     np.testing.assert_allclose(compare(name, SINGLE), np.mean(expected, axis=0), atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["dsr_multi", "maxsim_multi_weighted", "own_vector", "amc_swm"])
+def test_one_method_standardised_has_its_ranks_and_the_scale_of_a_fusion(name):
+    plain, found = compare(name, SINGLE), compare(f"{name}_standardised", SINGLE)
+    np.testing.assert_array_equal(plain.argsort(axis=1), found.argsort(axis=1))
+    np.testing.assert_allclose(found.mean(axis=1), 0, atol=1e-6)
+    np.testing.assert_allclose(found.std(axis=1), 1, atol=1e-5)
+    method = methods.named(f"{name}_standardised", methods.Options())
+    assert method.together and method.title == f"{name}_standardised"  # over the gallery, so of all entries
+
+
 def test_a_fusion_is_of_different_methods_that_exist():
     wrong = ("dsr_multi+dsr_multi", "dsr_multi+", "+own_vector", "dsr_multi+vector", "")
+    wrong += ("dsr_multi_standardised+own_vector", "dsr_multi_standardised_standardised", "_standardised")
     assert not any(map(methods.known, wrong)) and all(map(methods.known, methods.METHODS))
     assert methods.named("amc_swm+dsr_multi", methods.Options()).names == ("amc", "swm", "dsr_multi")
 

@@ -33,7 +33,8 @@ def standardised(*distances: np.ndarray) -> np.ndarray:
 
     All weigh the same: nothing is tuned, so that nothing can be tuned on the people who are then judged. Where all of a
     probe's distances by one method are equal, the others decide. A scale per probe says how far a gallery image stands
-    out from the others; a gallery of few images has few to stand out from.
+    out from the others; a gallery of few images has few to stand out from. Of one method alone it changes no rank, and
+    most error rates at one threshold for all probes (T-norm, Auckenthaler, Carey and Lloyd-Thomas, 2000).
 
     Raises:
       ValueError: if the shapes differ, or there is nothing.

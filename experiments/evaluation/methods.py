@@ -22,6 +22,8 @@ own_vector      the network's own vectors, of OSNet or of a file of maps that ha
 own_vector_resized  the same with probes stretched to the network's size, as such networks are mostly run
 a+b, a+b+c      fusion of any of these: the mean of their distances, each standardised per probe over the gallery; all
                 weigh the same, no weight is tuned: dsr_multi+own_vector, dsr_multi+maxsim_multi+own_vector
+a_standardised  one of these alone, standardised in the same way: its ranks are those of a, its error rates say how far
+                an entry stands out from the gallery, as those of a fusion do
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,6 +46,7 @@ STRETCHED = ("amc_swm",)  # distances of one probe on a scale of its own
 OF_PICTURES = ("resizing", "swm", "amc", "own_vector_resized")  # they stretch, cut or look again at the pictures
 OF_VECTORS = ("own_vector", "own_vector_resized")
 MULTI_SHOT = ("stack", "minimum", "mean")
+STANDARDISED = "_standardised"  # after a method's name: its distances, standardised as in a fusion
 JOINT_BYTES = 1 << 32  # one dictionary of hundreds of people at four scales takes more than the usual half gigabyte
 # Probes (by number) and entries (tuples of gallery image numbers) to distances (P, entries).
 Compare = Callable[[Sides, np.ndarray, Sequence[Sequence[int]]], np.ndarray]
@@ -114,21 +117,25 @@ class Method:
 
 
 def known(name: str) -> bool:
-    """Whether there is a method of that name: one of `METHODS`, or several different ones with + between.
+    """Whether there is a method of that name: of `METHODS` one, one standardised, or several with + between.
 
     Example:
-      >>> [known(name) for name in ("dsr_multi", "dsr_multi+maxsim_multi", "dsr_multi+dsr_multi", "dsr_multi+")]
-      [True, True, False, False]
+      >>> [known(name) for name in ("dsr_multi", "dsr_multi_standardised", "dsr_multi+maxsim_multi", "dsr_multi+")]
+      [True, True, True, False]
     """
-    terms = name.split("+")
+    terms = _terms(name)
     return METHODS.keys() >= set(terms) and len(set(terms)) == len(terms)
 
 
 def named(name: str, options: Options) -> Method:
     """The method of that name, see `known`."""
-    terms = tuple(name.split("+"))
-    fusing = len(terms) > 1
-    return replace(fused(terms, fusion.standardised, options) if fusing else METHODS[name](options), name=name)
+    method = METHODS[name](options) if name in METHODS else fused(_terms(name), fusion.standardised, options)
+    return replace(method, name=name)
+
+
+def _terms(name: str) -> tuple[str, ...]:
+    """Names of the methods that a fusion is of; of one that is standardised alone its own."""
+    return tuple(name.split("+")) if "+" in name else (name.removesuffix(STANDARDISED),)
 
 
 def comparing_vectors(chosen: Iterable[Method]) -> list[str]:

@@ -38,8 +38,10 @@ class Comparison:
     methods: tuple[str, ...] = setting(
         ("resizing", "dsr_single", "dsr_multi"),
         f"Of {', '.join(methods.METHODS)}. A name with + is a fusion of several, such as dsr_multi+own_vector: the "
-        "mean of their distances, each standardised per probe over the gallery.",
-        wanted=f"one or several of {', '.join(methods.METHODS)}, or fusions of them such as dsr_multi+own_vector",
+        "mean of their distances, each standardised per probe over the gallery; dsr_multi_standardised is one alone, "
+        "standardised so.",
+        wanted=f"one or several of {', '.join(methods.METHODS)}, or fusions of them such as dsr_multi+own_vector, or "
+        "one alone standardised as in a fusion, such as dsr_multi_standardised",
         check=lambda values: bool(values) and all(map(methods.known, values)),
     )
     shots: tuple[str, ...] = setting(
