@@ -31,10 +31,10 @@ PYTEST_ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 # Most of the time of the tests goes into compiling programs that run once: without LLVM's optimisation it is two fifths
 # less, without XLA's own emitters of fused loops another quarter. The peers' tests, and pytest called by hand, optimise
-# as a user's program does; so does XLA_FLAGS= make test.
+# as a user's program does; so does XLA_FLAGS= make test. Flags that the installed XLA does not know are left out.
 QUICKLY := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1
 RUN_TESTS := $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
-PYTEST := XLA_FLAGS="$${XLA_FLAGS-$(QUICKLY)}" $(RUN_TESTS)
+PYTEST := XLA_FLAGS="$${XLA_FLAGS-$$($(BIN)/python -m tests.xla_flags $(QUICKLY))}" $(RUN_TESTS)
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
 
 help:

@@ -284,7 +284,7 @@ def fit(
         method,
         falling_curves.fit(values, right, method=method),
         counts,
-        searches=int(search.max()) + 1,
+        searches=int(np.max(search)) + 1,
         probes=len(np.unique(of[~right])),
         entries=found.entries,
         smallest=found.curve,

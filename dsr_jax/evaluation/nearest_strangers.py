@@ -40,7 +40,7 @@ def smallest(distances: NDArray, probes: NDArray, *, entries: int | None = None)
     """
     order = np.lexsort((distances, probes))
     values, (_, starts, counts) = distances[order], np.unique(probes[order], return_index=True, return_counts=True)
-    fewest = int(counts.min())
+    fewest = int(np.min(counts))
     chosen = fewest if entries is None else entries
     if not (isinstance(chosen, int | np.integer) and 1 <= chosen <= fewest):
         raise ValueError(f"entries must be 1 to {fewest}, the fewest other entries of a probe, got {entries!r}")

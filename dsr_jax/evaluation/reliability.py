@@ -19,7 +19,7 @@ class Reliability(NamedTuple):
     @property
     def expected_error(self) -> float:
         """The expected calibration error, in [0, 1]."""
-        return float(np.sum(self.number * np.abs(self.probability - self.share)) / self.number.sum())
+        return float(np.sum(self.number * np.abs(self.probability - self.share)) / int(np.sum(self.number)))
 
 
 def reliability(probability: ArrayLike, so: ArrayLike, *, bins: int = 10) -> Reliability:
@@ -46,7 +46,7 @@ def reliability(probability: ArrayLike, so: ArrayLike, *, bins: int = 10) -> Rel
     if values.ndim != 1 or values.shape != right.shape or not values.size:
         raise ValueError(f"probability and so must be (n,), n at least 1, got {values.shape} and {right.shape}")
     if not np.all((values >= 0) & (values <= 1)):
-        raise ValueError(f"probability must be in [0, 1], got {values.min():g} to {values.max():g}")
+        raise ValueError(f"probability must be in [0, 1], got {np.min(values):g} to {np.max(values):g}")
     if not (isinstance(bins, int | np.integer) and bins >= 1):
         raise ValueError(f"bins must be a whole number >= 1, got {bins!r}; 10 is usual")
     at = np.minimum((values * bins).astype(np.int64), bins - 1)

@@ -60,7 +60,7 @@ class Labels:
                 raise ValueError(f"{argument} must have one entry per map, got shape {found.shape} for {count} maps")
         whole = integers(at, "cameras")
         if np.any(whole < UNKNOWN):
-            raise ValueError(f"cameras must be whole numbers >= 0, or -1 for unknown, got {whole.min()}")
+            raise ValueError(f"cameras must be whole numbers >= 0, or -1 for unknown, got {np.min(whole)}")
         return cls(called, checks.as_labels("identities", identities, count), whole, since)
 
     @property

@@ -74,7 +74,7 @@ class Entries:
     @functools.cached_property
     def total(self) -> np.ndarray:
         """(E,) sum of the blocks' weights, where none were given the number of those with a direction."""
-        return self.directed if self.weights is None else self._total([each.sum() for each in self.weights])
+        return self.directed if self.weights is None else self._total([float(np.sum(each)) for each in self.weights])
 
     @functools.cached_property
     def counted(self) -> np.ndarray:

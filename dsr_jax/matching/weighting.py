@@ -117,5 +117,5 @@ def checked(name: str, value: Any, shape: tuple[int, ...]) -> NDArray[np.float64
 
 def _over_windows(numbers: NDArray[np.float64], scales: tuple[int, ...]) -> NDArray[np.float64]:
     """Means over all windows, (n,): of equal numbers all 1."""
-    scaled = (numbers / numbers.max())[..., None]
+    scaled = (numbers / np.max(numbers))[..., None]
     return np.concatenate([blocks.windows(scaled, s).mean(axis=(-1, -2)).reshape(-1) for s in scales])

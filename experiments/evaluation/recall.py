@@ -72,7 +72,7 @@ def of(result: comparison.Result, coarse_distances: Sequence[np.ndarray], by: st
     fewest = np.inf
     for trial, exact, near in zip(result.trials, result.distances, coarse_distances, strict=True):
         allowed = candidates.allowed(trial.labels(result.identities))
-        fewest = min(fewest, allowed.sum(axis=1).min())
+        fewest = min(fewest, int(np.min(allowed.sum(axis=1))))
         places = [place(*rows) for rows in zip(exact, near, allowed, strict=True)]
         kept[trial.probes] += np.array(places)[:, None] < np.array(LENGTHS)
         counts[trial.probes] += 1
