@@ -3,12 +3,14 @@
 - Mixed dtypes and implicit broadcasting of different ranks are errors, so that neither happens by accident.
 - The CPU shows eight devices, so that sharded code is tested as sharded.
 - The annotations of `dsr_jax` (shapes and types) are checked at every call, under jit while tracing.
+- XLA runs collectives in one order, where it would not by itself.
 - Compiled programs go with the tests that ran them, so that a process stays small.
 - What is imported stays to the end, and the garbage collector does not look through it again and again.
 - `x64` switches a test to float64, for the independent oracles; `shared` gives files that only some checkouts have.
 """
 
 import gc
+import importlib.metadata
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +20,17 @@ import jax
 import jaxtyping
 import pytest
 
-from tests import memory, typecheck
+from tests import memory, typecheck, xla_flags
 
 ROOT = Path(__file__).resolve().parent.parent
 
 gc.disable()  # until all is collected
+
+# From 0.12 on the eight devices may come to two collectives in different orders, and wait for each other until XLA ends
+# the process. The environment is read when the first device is made, and by the programs which tests start.
+if tuple(map(int, importlib.metadata.version("jaxlib").split(".")[:2])) >= (0, 12):
+    ordered = xla_flags.known(["--xla_cpu_enable_concurrency_optimized_scheduler=false"])
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *ordered]).strip()
 
 # Compiled programs are kept, the quick ones too: most of the time goes into compiling. In the environment, so that the
 # programs which tests start take part; after JAX is imported, its own settings have to be told as well.
